@@ -1,0 +1,132 @@
+/* The forwarding core of one worker, without I/O: datagrams, commands and `now` in; datagrams (egress) and events out.
+ *
+ * A transport is one participant's 5-tuple-with-keys (ICE-lite + SRTP). A track is one media source that a transport sends. A leg is
+ * one slot of a receiving transport: fixed SSRC, fed by at most one track at a time. Only the worker's own thread calls in here. */
+#ifndef WD_ROUTER_H
+#define WD_ROUTER_H
+
+#include "egress.h"
+#include "payload.h"
+
+#define WD_MAX_CODECS 16
+#define WD_MAX_MID 16
+
+enum wd_kind { WD_AUDIO = 1, WD_VIDEO = 2 };
+
+/* Everything that is dropped is dropped for one of these reasons, and counted. Names in counters.def order. */
+#define WD_COUNTERS(X) \
+    X(packets_in) X(bytes_in) X(packets_out) X(bytes_out) X(forwarded) \
+    X(stun_in) X(stun_out) X(dtls_in) X(dtls_out) X(rtp_in) X(rtcp_in) X(rtcp_out) \
+    X(nack_in) X(nack_out) X(nack_packets_in) X(nack_packets_out) X(rtx_in) X(rtx_out) X(pli_in) X(pli_out) X(fir_in) X(remb_in) X(remb_out) X(twcc_in) X(twcc_out) \
+    X(keyframes_in) X(ice_switches) X(recovered) \
+    X(drop_junk) X(drop_short) X(drop_unknown_tuple) X(drop_stun_malformed) X(drop_stun_unknown_user) X(drop_stun_integrity) X(drop_stun_other) \
+    X(drop_dtls_unverified) X(drop_dtls_early_full) X(drop_no_keys) X(drop_rtp_malformed) X(drop_srtp_auth) X(drop_srtp_replay) X(drop_srtp_old) X(drop_srtcp) \
+    X(drop_rtcp_malformed) X(drop_unknown_ssrc) X(drop_unknown_payload_type) X(drop_ssrc_limit) X(drop_payload_malformed) X(drop_padding_only) X(drop_duplicate) X(drop_rtx_malformed) \
+    X(drop_too_large) X(drop_no_consent) X(drop_awaiting_keyframe) X(drop_no_payload_type) X(drop_rtx_miss) X(drop_rtx_throttled) X(drop_send_error) X(drop_event_ring_full)
+
+struct wd_counters {
+#define X(name) uint64_t name;
+    WD_COUNTERS(X)
+#undef X
+};
+
+struct wd_codec_entry {
+    uint8_t codec; /* enum wd_codec */
+    uint8_t variant; /* told apart by the control plane (H.264 profile and packetization mode ...); equal numbers are interchangeable */
+    uint8_t payload_type;
+    uint8_t rtx_payload_type; /* 0 = none */
+    uint8_t nack; /* generic NACK negotiated */
+    uint8_t pli;
+    uint32_t clock_rate;
+};
+
+/* Header extension ids of one m-line; 0 = not negotiated. */
+struct wd_extension_ids { uint8_t mid, rid, repaired_rid, audio_level, transport_cc, abs_send_time, orientation, playout_delay; };
+
+struct wd_track_config {
+    uint32_t id, transport;
+    uint8_t kind;
+    char mid[WD_MAX_MID + 1];
+    uint32_t ssrc, rtx_ssrc; /* 0 = not signalled: latched by mid extension, else by payload type */
+    uint8_t codec_count;
+    struct wd_codec_entry codecs[WD_MAX_CODECS];
+    struct wd_extension_ids extensions;
+};
+
+struct wd_leg_config {
+    uint32_t id, transport;
+    uint8_t kind;
+    char mid[WD_MAX_MID + 1];
+    uint32_t ssrc, rtx_ssrc;
+    uint8_t codec_count;
+    struct wd_codec_entry codecs[WD_MAX_CODECS]; /* with the receiver's payload types */
+    struct wd_extension_ids extensions;
+};
+
+enum wd_event_type {
+    WD_EVENT_DTLS = 1, /* transport, data: one datagram for the handshake */
+    WD_EVENT_SELECTED, /* transport, address: newly nominated pair (first, or after an address change) */
+    WD_EVENT_QUIET, /* transport: nothing authentic heard for 2 s while it was sending (else 6 s) */
+    WD_EVENT_HEARD, /* transport: heard again after QUIET */
+    WD_EVENT_CONSENT_LOST, /* transport: no valid check for 30 s, sending has stopped */
+    WD_EVENT_TRACK_STARTED, /* track: first authentic packet */
+    WD_EVENT_LEVEL, /* track, value = 0..127 (-dBov, 127 = silence), flag = voice; at most every 100 ms per track, only for tracks heard or just silent */
+    WD_EVENT_STATS, /* transport: see struct wd_stats, every second */
+};
+
+struct wd_stats { /* of the last second, except where said */
+    uint32_t rtt_us; /* smoothed from RR of this receiver; 0 = unknown */
+    uint32_t in_bps, out_bps;
+    uint32_t loss_in, loss_out; /* packets of 10,000: publisher to us after repair; us to receiver as its RRs say */
+    uint32_t estimate_bps; /* newest REMB of this receiver; 0 = none */
+    uint32_t jitter_us; /* worst of this transport's tracks */
+};
+
+struct wd_event {
+    uint8_t type;
+    uint8_t flag;
+    uint32_t id; /* transport or track */
+    uint32_t value;
+    struct wd_addr address;
+    struct wd_stats stats;
+    const uint8_t *data;
+    size_t length;
+};
+
+struct wd_router_config {
+    uint32_t max_transports; /* 0 = 4096 */
+    uint64_t seed; /* of outbound sequence numbers and timestamps (not secret) */
+    void (*emit)(void *owner, const struct wd_event *event); /* must copy what it keeps */
+    void *owner;
+    struct wd_egress *egress;
+};
+
+struct wd_router;
+
+struct wd_router *wd_router_new(const struct wd_router_config *config);
+void wd_router_free(struct wd_router *router);
+struct wd_counters *wd_router_counters(struct wd_router *router); /* plain 64-bit words, written by the worker only */
+
+/* One datagram; may be changed in place. `local` may be NULL. The packet's fan-out is deferred to wd_router_flush. Times are CLOCK_MONOTONIC nanoseconds. */
+void wd_router_receive(struct wd_router *router, uint8_t *datagram, size_t length, const struct wd_addr *from, const struct wd_addr *local, int64_t now_ns);
+/* Forwards what waits. Audio always; video where the frame is complete (marker) or has waited for `WD_HOLD_NS`, or everything with `all`. Messages stay in egress
+ * until it fills or the caller flushes it. Returns when it wants to be called again (INT64_MAX = nothing held). */
+int64_t wd_router_flush(struct wd_router *router, int64_t now_ns, bool all);
+/* Timers: RTCP, NACK, feedback, consent, levels, statistics. Returns the next deadline; cheap when called early. */
+int64_t wd_router_tick(struct wd_router *router, int64_t now_ns);
+
+/* Commands. 0, or -1 (unknown or duplicate id, table full, out of memory). */
+int wd_router_add_transport(struct wd_router *router, uint32_t id, const char *ufrag, const char *password, int64_t now_ns);
+/* New local credentials (ICE restart, RFC 8445 section 9): old ones stay valid until a check with the new ones nominates a pair. */
+int wd_router_restart_ice(struct wd_router *router, uint32_t id, const char *ufrag, const char *password);
+int wd_router_set_keys(struct wd_router *router, uint32_t id, uint16_t profile, const uint8_t *send_key, const uint8_t *send_salt, const uint8_t *receive_key, const uint8_t *receive_salt);
+int wd_router_send_dtls(struct wd_router *router, uint32_t id, const uint8_t *datagram, size_t length);
+int wd_router_remove_transport(struct wd_router *router, uint32_t id); /* with its tracks and legs */
+int wd_router_add_track(struct wd_router *router, const struct wd_track_config *config);
+int wd_router_remove_track(struct wd_router *router, uint32_t id);
+int wd_router_add_leg(struct wd_router *router, const struct wd_leg_config *config);
+int wd_router_remove_leg(struct wd_router *router, uint32_t id);
+int wd_router_set_source(struct wd_router *router, uint32_t leg, uint32_t track); /* track 0 = none; asks for a keyframe when video */
+int wd_router_request_keyframe(struct wd_router *router, uint32_t track);
+
+#endif

@@ -1,0 +1,65 @@
+/* STUN Binding as an ICE-lite agent needs it (RFC 8489, RFC 8445 section 7.3).
+ *
+ * A datagram is parsed once into a fixed record that points into it; nothing is copied or allocated.
+ * Attributes after MESSAGE-INTEGRITY are ignored (except FINGERPRINT), the first of duplicated attributes wins,
+ * unknown comprehension-required attributes are listed. Parsing never answers anything: the caller
+ * answers only what wd_stun_verify accepted, so an unverified sender never gets a byte back. */
+#ifndef WD_STUN_H
+#define WD_STUN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define WD_STUN_MAX_UNKNOWN 8
+
+/* A transport address. Family 4 uses ip[0..3]. A v4-mapped IPv6 address is stored as family 4. */
+struct wd_addr {
+    uint8_t ip[16];
+    uint16_t port; /* host order */
+    uint8_t family; /* 4 or 6 */
+    uint8_t pad;
+};
+
+enum wd_stun_class { WD_STUN_REQUEST = 0, WD_STUN_INDICATION = 1, WD_STUN_SUCCESS = 2, WD_STUN_ERROR = 3 };
+
+struct wd_stun {
+    uint16_t method; /* 0x001 = Binding */
+    uint8_t klass; /* enum wd_stun_class */
+    const uint8_t *transaction; /* 12 bytes */
+    const uint8_t *username;
+    size_t username_len; /* 0 = absent */
+    size_t integrity_at; /* offset of the MESSAGE-INTEGRITY attribute header, 0 = absent */
+    bool has_fingerprint; /* present, last, and right */
+    bool use_candidate;
+    bool controlling, controlled; /* role attribute present */
+    uint64_t tiebreaker;
+    uint32_t priority; /* 0 = absent */
+    uint16_t error_code; /* error responses, else 0 */
+    struct wd_addr mapped; /* XOR-MAPPED-ADDRESS of a success response; family 0 = absent */
+    uint16_t unknown[WD_STUN_MAX_UNKNOWN]; /* comprehension-required attributes that we do not know */
+    size_t unknown_count;
+};
+
+/* Returns 0, or -1 when the datagram is no well-formed STUN message (wrong cookie, length, attribute bounds, wrong FINGERPRINT). */
+int wd_stun_parse(const uint8_t *data, size_t length, struct wd_stun *out);
+
+/* True when MESSAGE-INTEGRITY (HMAC-SHA1, short-term key = password) is right. Constant-time comparison. */
+bool wd_stun_verify(const uint8_t *data, size_t length, const struct wd_stun *message, const uint8_t *key, size_t key_len);
+
+/* All writers return the length written, 0 when `capacity` is too small. They end with MESSAGE-INTEGRITY and FINGERPRINT. */
+size_t wd_stun_write_success(uint8_t *out, size_t capacity, const uint8_t transaction[12], const struct wd_addr *mapped, const uint8_t *key, size_t key_len);
+size_t wd_stun_write_error(uint8_t *out, size_t capacity, const uint8_t transaction[12], uint16_t code, const char *reason,
+                           const uint16_t *unknown, size_t unknown_count, const uint8_t *key, size_t key_len);
+struct wd_stun_check {
+    const uint8_t *username;
+    size_t username_len;
+    uint32_t priority;
+    bool controlling;
+    uint64_t tiebreaker;
+    bool use_candidate;
+};
+/* An ICE connectivity check, for clients (tests, load generator, relay legs). */
+size_t wd_stun_write_check(uint8_t *out, size_t capacity, const uint8_t transaction[12], const struct wd_stun_check *check, const uint8_t *key, size_t key_len);
+
+#endif

@@ -1,0 +1,29 @@
+"""Builds the compiled packet path; everything else about the package stands in setup.cfg.
+
+``WADUD_EXT=_wire,_dtls`` builds only those extensions (development).
+"""
+
+import os
+
+from setuptools import Extension, setup
+
+NATIVE = "rtc/native/"
+WIRE = ["srtp.c", "stun.c", "rtp.c", "rtcp.c", "twcc.c", "payload.c"]
+FLAGS = ["-std=gnu17", "-O3", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden"]
+
+
+def extension(name: str, sources: list[str], libraries: list[str]) -> Extension:
+    headers = sorted(NATIVE + file for file in os.listdir(NATIVE) if file.endswith(".h"))
+    return Extension(
+        f"rtc.{name}", [NATIVE + file for file in sources], depends=headers, libraries=libraries, extra_compile_args=FLAGS
+    )
+
+
+EXTENSIONS = [
+    extension("_wire", ["wire_module.c", *WIRE], ["crypto"]),
+    extension("_dtls", ["dtls.c"], ["ssl", "crypto"]),
+    extension("_worker", ["worker_module.c", "worker.c", "router.c", *WIRE], ["crypto"]),
+]
+WANTED = os.environ.get("WADUD_EXT")
+
+setup(ext_modules=[e for e in EXTENSIONS if WANTED is None or e.name.removeprefix("rtc.") in WANTED.split(",")])
