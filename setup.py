@@ -22,7 +22,7 @@ def extension(name: str, sources: list[str], libraries: list[str]) -> Extension:
 EXTENSIONS = [
     extension("_wire", ["wire_module.c", *WIRE], ["crypto"]),
     extension("_dtls", ["dtls.c"], ["ssl", "crypto"]),
-    extension("_worker", ["worker_module.c", "worker.c", "router.c", *WIRE], ["crypto"]),
+    extension("_worker", ["worker_module.c", "worker.c", "router.c", "transport.c", "ingress.c", "fanout.c", "feedback.c", *WIRE], ["crypto"]),
 ]
 WANTED = os.environ.get("WADUD_EXT")
 

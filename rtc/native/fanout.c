@@ -1,0 +1,293 @@
+/* From one publisher's clear packets to every subscriber's encrypted ones.
+ *
+ * Receiver by receiver: all packets that wait for it, of all its slots, are rewritten and encrypted side by side into the egress arena, equal sizes
+ * form one UDP_SEGMENT message. Packets of one burst that differ by a few bytes are made equal with RTP padding, once, in the shared clear copy.
+ *
+ * A leg's outbound numbers are the source's plus a constant. When the source changes the constant changes so that numbers go on without a hole;
+ * source packets from before the change are never sent, so no (SSRC, index) is ever encrypted twice with different contents (RFC 7714 section 8.1). */
+#include "router_internal.h"
+
+#define HEADER_MAX (12 + 4 + 16)
+
+void wd_unpend(struct wd_router *router, struct track *track) {
+    if (!track->in_pending) return;
+    for (uint32_t i = 0; i < router->pending_count; i++)
+        if (router->pending[i] == track) {
+            router->pending[i] = router->pending[--router->pending_count];
+            break;
+        }
+    track->in_pending = false;
+    track->pending_count = 0;
+}
+
+void wd_leg_restart(struct wd_router *router, struct leg *leg) {
+    leg->waiting = true;
+    leg->asked = false;
+    if (leg->config.kind == WD_VIDEO) wd_ask_keyframe(router, leg->track);
+}
+
+/* True when the leg may start with this packet; sets the constants that carry its numbers on. */
+static bool begin(struct wd_router *router, struct leg *leg, const struct slot *slot) {
+    struct track *track = leg->track;
+    uint64_t in = slot->index - 1;
+    if (leg->config.kind == WD_VIDEO && !slot->keyframe) return false;
+    leg->waiting = false;
+    leg->first_in = in;
+    leg->first_out = leg->highest_out + 1;
+    leg->offset = leg->first_out - in;
+    uint32_t clock_rate = track->config.codecs[slot->entry].clock_rate;
+    uint32_t next = leg->last_timestamp;
+    if (leg->started) {
+        uint64_t elapsed_us = (uint64_t)(router->now_ns - leg->last_sent_ns) / 1000;
+        uint32_t ticks = (uint32_t)(elapsed_us * clock_rate / 1000000);
+        next += ticks ? ticks : 1;
+    }
+    leg->timestamp_offset = next - slot->timestamp;
+    const struct wd_payload *info = &slot->payload_info;
+    leg->picture_offset = leg->has_picture ? (uint16_t)((leg->last_picture + 1) - info->picture_id) : 0;
+    leg->tl0_offset = leg->has_picture ? (uint8_t)((leg->last_tl0 + 1) - info->tl0) : 0;
+    return true;
+}
+
+/* The RTP header for this receiver, extensions included. Returns its length. Depends only on leg constants and the slot: a repetition is identical. */
+static size_t write_header(const struct leg *leg, const struct slot *slot, uint8_t *out, uint8_t payload_type, uint32_t ssrc, uint16_t sequence, bool padding) {
+    const struct wd_extension_ids *ids = &leg->config.extensions;
+    size_t at = 16;
+    if (ids->abs_send_time) {
+        out[at] = (uint8_t)(ids->abs_send_time << 4 | 2);
+        wd_put24(out + at + 1, slot->abs_send_time);
+        at += 4;
+    }
+    if (slot->has_orientation && ids->orientation) {
+        out[at] = (uint8_t)(ids->orientation << 4);
+        out[at + 1] = slot->orientation;
+        at += 2;
+    }
+    if (slot->has_playout && ids->playout_delay) {
+        out[at] = (uint8_t)(ids->playout_delay << 4 | 2);
+        memcpy(out + at + 1, slot->playout, 3);
+        at += 4;
+    }
+    bool extended = at > 16;
+    out[0] = (uint8_t)(0x80 | (padding ? 0x20 : 0) | (extended ? 0x10 : 0));
+    out[1] = (uint8_t)(payload_type | (slot->marker ? 0x80 : 0));
+    wd_put16(out + 2, sequence);
+    wd_put32(out + 4, slot->timestamp + leg->timestamp_offset);
+    wd_put32(out + 8, ssrc);
+    if (!extended) return 12;
+    while (at & 3) out[at++] = 0;
+    wd_put16(out + 12, 0xbede);
+    wd_put16(out + 14, (uint16_t)((at - 16) / 4));
+    return at;
+}
+
+/* Encrypts one packet of the slot at `out`; returns its length. `in_place` payloads are built behind the header first. */
+static size_t write_packet(const struct leg *leg, const struct slot *slot, uint8_t *out, uint64_t out_index, uint8_t payload_type) {
+    size_t header = write_header(leg, slot, out, payload_type, leg->config.ssrc, (uint16_t)out_index, slot->padding > 0);
+    size_t length = (size_t)slot->length + slot->padding;
+    const uint8_t *payload = slot->payload;
+    if (slot->payload_info.picture_id_bits && (leg->picture_offset || leg->tl0_offset)) {
+        memcpy(out + header, payload, length);
+        wd_vp8_patch(out + header, &slot->payload_info, (uint16_t)(slot->payload_info.picture_id + leg->picture_offset), (uint8_t)(slot->payload_info.tl0 + leg->tl0_offset));
+        payload = out + header;
+    }
+    return wd_srtp_protect(leg->transport->send, out_index & UINT64_C(0xffffffffffff), out, header, payload, length);
+}
+
+/* Appends the datagram just written behind the arena's end, joining it to the receiver's open run where sizes allow. */
+static void commit(struct wd_router *router, struct transport *t, size_t length, size_t *run_length) {
+    struct wd_egress *e = router->egress;
+    router->counters.packets_out++;
+    router->counters.bytes_out += length;
+    t->bytes_out += length;
+    if (*run_length) {
+        struct wd_message *m = &e->messages[e->count - 1];
+        if (length <= *run_length && m->length + length <= 63000 && m->length < *run_length * WD_EGRESS_SEGMENTS) {
+            m->segment = (uint16_t)*run_length;
+            m->length += (uint32_t)length;
+            e->used += length;
+            if (length < *run_length) *run_length = 0; /* only the last may be shorter */
+            return;
+        }
+    }
+    e->messages[e->count++] = (struct wd_message){.to = t->selected->remote, .from = t->selected->local, .offset = (uint32_t)e->used, .length = (uint32_t)length};
+    e->used += length;
+    *run_length = length;
+}
+
+/* Room in the arena for one more packet of the same receiver; a flush in between ends the run. */
+static uint8_t *room(struct wd_router *router, size_t length, size_t *run_length) {
+    struct wd_egress *e = router->egress;
+    if (e->used + length > WD_EGRESS_BYTES || e->count + 1 > WD_EGRESS_MESSAGES) {
+        e->flush(e);
+        *run_length = 0;
+    }
+    return e->data + e->used;
+}
+
+static void send_pending(struct wd_router *router, struct leg *leg, size_t *run_length) {
+    struct track *track = leg->track;
+    struct wd_counters *n = &router->counters;
+    for (unsigned i = 0; i < track->pending_count; i++) {
+        struct slot *slot = &track->slots[track->pending[i]];
+        uint64_t in = slot->index - 1;
+        uint8_t payload_type = leg->payload_types[slot->entry];
+        if (!payload_type) {
+            n->drop_no_payload_type++;
+            continue;
+        }
+        if (leg->waiting && !begin(router, leg, slot)) {
+            n->drop_awaiting_keyframe++;
+            continue;
+        }
+        if (in < leg->first_in) {
+            n->drop_awaiting_keyframe++;
+            continue;
+        }
+        uint64_t out_index = in + leg->offset;
+        uint8_t *out = room(router, HEADER_MAX + slot->length + slot->padding + WD_SRTP_MAX_OVERHEAD, run_length);
+        size_t length = write_packet(leg, slot, out, out_index, payload_type);
+        commit(router, leg->transport, length, run_length);
+        n->forwarded++;
+        leg->packets++;
+        leg->bytes += slot->length;
+        if (out_index > leg->highest_out || !leg->started) {
+            leg->highest_out = out_index;
+            leg->last_timestamp = slot->timestamp + leg->timestamp_offset;
+            leg->last_sent_ns = router->now_ns;
+            if (slot->payload_info.picture_id_bits) {
+                leg->has_picture = true;
+                leg->last_picture = (uint16_t)(slot->payload_info.picture_id + leg->picture_offset);
+                leg->last_tl0 = (uint8_t)(slot->payload_info.tl0 + leg->tl0_offset);
+            }
+        }
+        leg->started = true;
+    }
+}
+
+/* Stamps the burst once for everybody and makes nearly equal packets equal, so that each receiver's share is one run. */
+static void prepare_burst(struct wd_router *router, struct track *track) {
+    uint32_t abs_send_time = (uint32_t)(((uint64_t)router->now_ns << 18) / WD_SECOND) & 0xffffff;
+    unsigned largest = 0;
+    for (unsigned i = 0; i < track->pending_count; i++) {
+        struct slot *slot = &track->slots[track->pending[i]];
+        slot->abs_send_time = abs_send_time;
+        if (slot->length > largest) largest = slot->length;
+    }
+    if (track->config.kind != WD_VIDEO || track->pending_count < 2) return;
+    for (unsigned i = 0; i + 1 < track->pending_count; i++) {
+        struct slot *slot = &track->slots[track->pending[i]];
+        unsigned missing = largest - slot->length;
+        if (!missing || missing > WD_MAX_PADDING || !slot->length) continue;
+        memset(slot->payload + slot->length, 0, missing - 1);
+        slot->payload[slot->length + missing - 1] = (uint8_t)missing;
+        slot->padding = (uint8_t)missing;
+    }
+}
+
+static bool is_ready(const struct wd_router *router, const struct track *track, bool all) {
+    return all || track->frame_complete || track->config.kind == WD_AUDIO || router->now_ns - track->pending_since >= WD_HOLD_NS;
+}
+
+void wd_fanout(struct wd_router *router, bool all) {
+    struct transport *dirty = NULL;
+    for (uint32_t i = 0; i < router->pending_count; i++) {
+        struct track *track = router->pending[i];
+        if (!(track->flushing = is_ready(router, track, all))) continue;
+        prepare_burst(router, track);
+        for (struct leg *leg = track->legs; leg; leg = leg->next_in_track) {
+            struct transport *t = leg->transport;
+            if (!wd_ready(t)) continue;
+            leg->next_ready = NULL;
+            if (!t->dirty) {
+                t->dirty = true;
+                t->next_dirty = dirty;
+                dirty = t;
+                t->ready = t->ready_tail = leg;
+            } else {
+                t->ready_tail->next_ready = leg;
+                t->ready_tail = leg;
+            }
+        }
+    }
+    for (; dirty; dirty = dirty->next_dirty) {
+        size_t run_length = 0;
+        for (struct leg *leg = dirty->ready; leg; leg = leg->next_ready) send_pending(router, leg, &run_length);
+        dirty->dirty = false;
+    }
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < router->pending_count; i++) {
+        struct track *track = router->pending[i];
+        if (track->flushing) {
+            track->flushing = track->in_pending = false;
+            track->pending_count = 0;
+        } else {
+            router->pending[kept++] = track;
+        }
+    }
+    router->pending_count = kept;
+}
+
+int64_t wd_fanout_deadline(const struct wd_router *router) {
+    int64_t deadline = INT64_MAX;
+    for (uint32_t i = 0; i < router->pending_count; i++)
+        if (router->pending[i]->pending_since + WD_HOLD_NS < deadline) deadline = router->pending[i]->pending_since + WD_HOLD_NS;
+    return deadline;
+}
+
+/* --- retransmission ------------------------------------------------------------------------------------------------- */
+
+/* At most WD_RESEND_TRIES times, not twice within a round trip: a storm of NACKs costs the sender nothing more. */
+static bool may_resend(struct wd_router *router, struct leg *leg, uint16_t sequence) {
+    struct resend *r = &leg->resends[sequence % WD_RESENDS];
+    uint32_t now_ms = (uint32_t)(router->now_ns / WD_MS);
+    uint32_t patience_ms = leg->transport->rtt_us ? leg->transport->rtt_us / 1000 : 30;
+    if (patience_ms > 150) patience_ms = 150;
+    if (r->sequence != sequence || now_ms - r->at_ms > 5000) *r = (struct resend){.sequence = sequence, .at_ms = now_ms - patience_ms - 1};
+    if (r->tries >= WD_RESEND_TRIES || now_ms - r->at_ms < patience_ms) return false;
+    r->tries++;
+    r->at_ms = now_ms;
+    return true;
+}
+
+void wd_resend(struct wd_router *router, struct leg *leg, uint16_t sequence) {
+    struct wd_counters *n = &router->counters;
+    struct track *track = leg->track;
+    int16_t behind = (int16_t)(uint16_t)((uint16_t)leg->highest_out - sequence);
+    uint64_t out_index = leg->highest_out - (uint64_t)(int64_t)behind;
+    if (!track || !leg->resends || !leg->started || leg->waiting || behind < 0 || out_index < leg->first_out || out_index > leg->highest_out) {
+        n->drop_rtx_miss++;
+        return;
+    }
+    uint64_t in = out_index - leg->offset;
+    struct slot *slot = &track->slots[in & track->slot_mask];
+    if (slot->index != in + 1 || slot->abs_send_time == UINT32_MAX) {
+        n->drop_rtx_miss++;
+        return;
+    }
+    uint8_t payload_type = leg->payload_types[slot->entry], rtx_type = leg->rtx_payload_types[slot->entry];
+    if (!payload_type || !wd_ready(leg->transport)) {
+        n->drop_rtx_miss++;
+        return;
+    }
+    if (!may_resend(router, leg, sequence)) {
+        n->drop_rtx_throttled++;
+        return;
+    }
+    size_t run_length = 0;
+    uint8_t *out = room(router, HEADER_MAX + 2 + slot->length + slot->padding + WD_SRTP_MAX_OVERHEAD, &run_length);
+    size_t length;
+    if (!leg->config.rtx_ssrc || !rtx_type) { /* the same packet again, byte by byte */
+        length = write_packet(leg, slot, out, out_index, payload_type);
+    } else {
+        size_t header = write_header(leg, slot, out, rtx_type, leg->config.rtx_ssrc, (uint16_t)leg->rtx_next, slot->length == 0);
+        uint8_t *payload = out + header;
+        wd_put16(payload, sequence);
+        memcpy(payload + 2, slot->payload, slot->length ? slot->length : 1);
+        if (slot->payload_info.picture_id_bits)
+            wd_vp8_patch(payload + 2, &slot->payload_info, (uint16_t)(slot->payload_info.picture_id + leg->picture_offset), (uint8_t)(slot->payload_info.tl0 + leg->tl0_offset));
+        length = wd_srtp_protect(leg->transport->send, leg->rtx_next++ & UINT64_C(0xffffffffffff), out, header, payload, 2 + (slot->length ? slot->length : 1u));
+    }
+    commit(router, leg->transport, length, &run_length);
+    n->rtx_out++;
+}

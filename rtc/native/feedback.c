@@ -1,0 +1,378 @@
+/* RTCP is terminated here: every leg of a call gets its own reports, and only wishes travel on (RFC 3550 section 7, RFC 7667 section 3.7).
+ *
+ * Upstream: receiver reports, NACK, keyframe requests (one owner per source: merged and throttled), transport-wide feedback, and for a source with a single
+ * viewer that viewer's own limit (REMB). Downstream: sender reports in our clock, with the publisher's own relation of media time to clock. */
+#include "router_internal.h"
+
+#include <time.h>
+
+#define RTCP_ROOM 1200
+
+struct compound {
+    uint8_t data[RTCP_ROOM + WD_SRTP_MAX_OVERHEAD];
+    size_t length;
+};
+
+/* Wall clock as NTP 32.32 for a monotonic instant. One constant offset per process keeps reports of all legs comparable. */
+uint64_t wd_ntp(const struct wd_router *router, int64_t at_ns) {
+    (void)router;
+    uint64_t ns = (uint64_t)at_ns + UINT64_C(3900000000) * 1000000000; /* any epoch serves: receivers only compare */
+    return (ns / 1000000000) << 32 | ((ns % 1000000000) << 32) / 1000000000;
+}
+
+static int64_t ntp_to_ns(uint64_t ntp) { return (int64_t)((ntp >> 32) * 1000000000 + (((ntp & 0xffffffff) * 1000000000) >> 32)); }
+
+static uint64_t ns_to_ntp(int64_t ns) { return ((uint64_t)ns / 1000000000) << 32 | (((uint64_t)ns % 1000000000) << 32) / 1000000000; }
+
+void wd_send_rtcp(struct wd_router *router, struct transport *t, uint8_t *packet, size_t length) {
+    if (!wd_ready(t) || !length) return;
+    length = wd_srtcp_protect(t->send, packet, length);
+    t->bytes_out += length;
+    router->counters.rtcp_out++;
+    wd_send_datagram(router, t, packet, length);
+}
+
+/* --- keyframe requests ---------------------------------------------------------------------------------------------- */
+
+static void send_keyframe_request(struct wd_router *router, struct track *track) {
+    struct transport *t = track->transport;
+    const struct wd_codec_entry *codec = &track->config.codecs[track->last_entry];
+    struct compound c = {.length = 0};
+    if (codec->pli) {
+        c.length = wd_rtcp_write_rr(c.data, RTCP_ROOM, t->feedback_ssrc, NULL, 0);
+        c.length += wd_rtcp_write_pli(c.data + c.length, RTCP_ROOM - c.length, t->feedback_ssrc, track->config.ssrc);
+        wd_send_rtcp(router, t, c.data, c.length);
+        router->counters.pli_out++;
+    }
+    track->keyframe_asked_ns = router->now_ns;
+    track->keyframe_wanted = false;
+}
+
+static bool someone_waits(const struct track *track) {
+    for (const struct leg *leg = track->legs; leg; leg = leg->next_in_track)
+        if (leg->waiting && wd_ready(leg->transport)) return true;
+    return false;
+}
+
+void wd_ask_keyframe(struct wd_router *router, struct track *track) {
+    if (track->config.kind != WD_VIDEO) return;
+    track->keyframe_wanted = true;
+    /* Before anything has come from the source its SSRC may be unknown and its first frame is a keyframe anyway. */
+    if (!track->config.ssrc || !track->announced || !wd_ready(track->transport)) return;
+    if (router->now_ns - track->keyframe_asked_ns >= WD_KEYFRAME_THROTTLE_NS)
+        send_keyframe_request(router, track);
+    else
+        wd_due(router, track->transport, track->keyframe_asked_ns + WD_KEYFRAME_THROTTLE_NS);
+}
+
+static void keyframe_tick(struct wd_router *router, struct track *track) {
+    if (track->config.kind != WD_VIDEO || !track->announced) return;
+    if (!track->keyframe_wanted && !someone_waits(track)) return;
+    if (track->keyframe_wanted && track->keyframe_seen_ns > track->keyframe_asked_ns && !someone_waits(track)) {
+        track->keyframe_wanted = false; /* the answer to the last request came after this wish: it serves both */
+        return;
+    }
+    wd_ask_keyframe(router, track);
+    int64_t at = track->keyframe_asked_ns + WD_KEYFRAME_THROTTLE_NS;
+    wd_due(router, track->transport, at > router->now_ns + 50 * WD_MS ? at : router->now_ns + 50 * WD_MS);
+}
+
+/* --- what a receiver says ------------------------------------------------------------------------------------------- */
+
+static struct leg *find_leg(struct transport *t, uint32_t ssrc) {
+    for (struct leg *leg = t->legs; leg; leg = leg->next)
+        if (leg->config.ssrc == ssrc) return leg;
+    return NULL;
+}
+
+static struct track *find_track(struct transport *t, uint32_t ssrc) {
+    for (struct track *track = t->tracks; track; track = track->next)
+        if (track->config.ssrc == ssrc) return track;
+    return NULL;
+}
+
+static void read_reports(struct wd_router *router, struct transport *t, const struct wd_rtcp_block *block) {
+    struct wd_report reports[31];
+    uint32_t reporter;
+    size_t count = wd_rtcp_read_reports(block, &reporter, reports);
+    for (size_t i = 0; i < count; i++) {
+        struct leg *leg = find_leg(t, reports[i].ssrc);
+        if (!leg) continue;
+        leg->loss = reports[i].fraction_lost;
+        for (int k = 0; k < 2; k++) {
+            if (!reports[i].lsr || reports[i].lsr != leg->report_lsr[k]) continue;
+            int64_t rtt_us = (router->now_ns - leg->report_sent_ns[k]) / 1000 - (int64_t)((uint64_t)reports[i].dlsr * 1000000 >> 16);
+            if (rtt_us < 0) rtt_us = 0;
+            if (rtt_us < 10000000) t->rtt_us = t->rtt_us ? (t->rtt_us * 7 + (uint32_t)rtt_us) / 8 : (uint32_t)rtt_us + 1;
+        }
+    }
+}
+
+static void read_nack(struct wd_router *router, struct transport *t, const struct wd_rtcp_block *block) {
+    uint16_t lost[256];
+    uint32_t media;
+    size_t count = wd_rtcp_read_nack(block, &media, lost, sizeof lost / sizeof *lost);
+    struct leg *leg = find_leg(t, media);
+    router->counters.nack_in++;
+    router->counters.nack_packets_in += count;
+    if (!leg) return;
+    for (size_t i = 0; i < count; i++) wd_resend(router, leg, lost[i]);
+}
+
+/* A single viewer's limit becomes the publisher's: sending what cannot arrive helps nobody. It is passed only while it binds. */
+static void pass_limit(struct wd_router *router, struct transport *viewer) {
+    for (struct leg *leg = viewer->legs; leg; leg = leg->next) {
+        struct track *track = leg->track;
+        if (!track || leg->config.kind != WD_VIDEO || track->legs != leg || leg->next_in_track) continue;
+        if (!viewer->capped && viewer->out_bps && viewer->estimate_bps < (uint64_t)viewer->out_bps * 95 / 100) viewer->capped = true;
+        if (viewer->capped && viewer->estimate_bps > (uint64_t)viewer->out_bps * 14 / 10) viewer->capped = false;
+        struct transport *publisher = track->transport;
+        struct compound c = {.length = 0};
+        c.length = wd_rtcp_write_rr(c.data, RTCP_ROOM, publisher->feedback_ssrc, NULL, 0);
+        c.length += wd_rtcp_write_remb(c.data + c.length, RTCP_ROOM - c.length, publisher->feedback_ssrc, viewer->capped ? viewer->estimate_bps : UINT64_C(20000000),
+                                       &track->config.ssrc, 1);
+        wd_send_rtcp(router, publisher, c.data, c.length);
+        router->counters.remb_out++;
+    }
+}
+
+static void read_payload_feedback(struct wd_router *router, struct transport *t, const struct wd_rtcp_block *block) {
+    uint32_t media, ssrcs[32];
+    uint8_t sequences[32];
+    uint64_t bitrate;
+    if (block->count == WD_PSFB_PLI && !wd_rtcp_read_pli(block, &media)) {
+        router->counters.pli_in++;
+        struct leg *leg = find_leg(t, media);
+        if (leg && leg->track) wd_ask_keyframe(router, leg->track);
+    } else if (block->count == WD_PSFB_FIR) {
+        router->counters.fir_in++;
+        size_t count = wd_rtcp_read_fir(block, ssrcs, sequences, 32);
+        for (size_t i = 0; i < count; i++) {
+            struct leg *leg = find_leg(t, ssrcs[i]);
+            if (leg && leg->track) wd_ask_keyframe(router, leg->track);
+        }
+    } else if (block->count == WD_PSFB_AFB && !wd_rtcp_read_remb(block, &bitrate)) {
+        router->counters.remb_in++;
+        t->estimate_bps = bitrate;
+        pass_limit(router, t);
+    }
+}
+
+static void read_sender(struct wd_router *router, struct transport *t, const struct wd_rtcp_block *block) {
+    struct wd_sender_info info;
+    if (wd_rtcp_read_sender(block, &info)) return;
+    struct track *track = find_track(t, info.ssrc);
+    if (!track) return;
+    track->sender = info;
+    track->sender_ns = router->now_ns;
+    track->has_sender = true;
+    if (!t->has_clock_offset) {
+        /* One offset for all tracks of a publisher: what their reports say of each other stays exactly true. */
+        t->clock_offset_ns = ntp_to_ns(wd_ntp(router, router->now_ns)) - ntp_to_ns(info.ntp);
+        t->has_clock_offset = true;
+    }
+}
+
+void wd_rtcp_received(struct wd_router *router, struct transport *t, uint8_t *packet, size_t length) {
+    if (wd_srtcp_unprotect(t->receive, packet, &length) != WD_SRTP_OK) {
+        router->counters.drop_srtcp++;
+        return;
+    }
+    wd_heard(router, t);
+    const uint8_t *data = packet;
+    struct wd_rtcp_block block;
+    while (wd_rtcp_next(&data, &length, &block)) {
+        if (block.type == WD_RTCP_SR) read_sender(router, t, &block);
+        if (block.type == WD_RTCP_SR || block.type == WD_RTCP_RR) read_reports(router, t, &block);
+        if (block.type == WD_RTCP_RTPFB && block.count == WD_RTPFB_NACK) read_nack(router, t, &block);
+        if (block.type == WD_RTCP_RTPFB && block.count == WD_RTPFB_TWCC) router->counters.twcc_in++;
+        if (block.type == WD_RTCP_PSFB) read_payload_feedback(router, t, &block);
+    }
+    if (length) router->counters.drop_rtcp_malformed++;
+}
+
+/* --- what we say ---------------------------------------------------------------------------------------------------- */
+
+static void send_nacks(struct wd_router *router, struct transport *t, struct track *track, int64_t *next_ns) {
+    uint16_t wanted[WD_LOST];
+    size_t count = 0;
+    int64_t retry_ns = (t->rtt_us ? (int64_t)t->rtt_us * 1500 : 60 * WD_MS) + 10 * WD_MS;
+    if (retry_ns > 400 * WD_MS) retry_ns = 400 * WD_MS;
+    for (unsigned i = 0; i < track->lost_count;) {
+        struct lost *lost = &track->lost[i];
+        if (lost->tries >= WD_NACK_TRIES || track->highest - lost->index > track->slot_mask) {
+            track->lost[i] = track->lost[--track->lost_count];
+            continue;
+        }
+        if (lost->due_ns <= router->now_ns) {
+            wanted[count++] = (uint16_t)lost->index;
+            lost->tries++;
+            lost->due_ns = router->now_ns + retry_ns;
+        }
+        if (lost->due_ns < *next_ns) *next_ns = lost->due_ns;
+        i++;
+    }
+    if (!count) return;
+    uint16_t base = (uint16_t)track->highest; /* ascending, by distance from the newest */
+    for (size_t i = 1; i < count; i++)
+        for (size_t k = i; k > 0 && (uint16_t)(base - wanted[k]) > (uint16_t)(base - wanted[k - 1]); k--) {
+            uint16_t swap = wanted[k];
+            wanted[k] = wanted[k - 1];
+            wanted[k - 1] = swap;
+        }
+    struct compound c = {.length = 0};
+    c.length = wd_rtcp_write_rr(c.data, RTCP_ROOM, t->feedback_ssrc, NULL, 0);
+    c.length += wd_rtcp_write_nack(c.data + c.length, RTCP_ROOM - c.length, t->feedback_ssrc, track->config.ssrc, wanted, count);
+    wd_send_rtcp(router, t, c.data, c.length);
+    router->counters.nack_out++;
+    router->counters.nack_packets_out += count;
+}
+
+static void send_transport_feedback(struct wd_router *router, struct transport *t) {
+    struct compound c;
+    for (;;) {
+        c.length = wd_rtcp_write_rr(c.data, RTCP_ROOM, t->feedback_ssrc, NULL, 0);
+        size_t n = wd_twcc_write(t->twcc, c.data + c.length, RTCP_ROOM - c.length, t->feedback_ssrc, t->tracks ? t->tracks->config.ssrc : 0);
+        if (!n) return;
+        wd_send_rtcp(router, t, c.data, c.length + n);
+        router->counters.twcc_out++;
+    }
+}
+
+static uint8_t worst_leg_loss(const struct track *track) {
+    uint8_t worst = 0;
+    for (const struct leg *leg = track->legs; leg; leg = leg->next_in_track)
+        if (leg->loss > worst) worst = leg->loss;
+    return worst;
+}
+
+static struct wd_report receiver_report(struct wd_router *router, struct track *track) {
+    uint64_t expected = track->started ? track->highest - track->lowest + 1 : 0;
+    uint64_t expected_now = expected - track->expected_before, received_now = track->received - track->received_before;
+    track->expected_before = expected;
+    track->received_before = track->received;
+    track->fraction_lost = expected_now > received_now && expected_now < UINT64_C(1) << 32 ? (uint8_t)((expected_now - received_now) * 256 / expected_now) : 0;
+    int64_t lost = (int64_t)(expected - track->received);
+    struct wd_report report = {.ssrc = track->config.ssrc, .highest = (uint32_t)track->highest, .jitter = track->jitter >> 4, .fraction_lost = track->fraction_lost};
+    report.lost = lost > 0x7fffff ? 0x7fffff : lost < -0x800000 ? -0x800000 : (int32_t)lost;
+    if (track->has_sender) {
+        report.lsr = (uint32_t)(track->sender.ntp >> 16);
+        report.dlsr = (uint32_t)(((uint64_t)(router->now_ns - track->sender_ns) << 16) / WD_SECOND);
+    }
+    /* Opus protects itself by the loss it is told of: tell it the worst leg's. Only the fraction says so; the cumulative count, which bandwidth
+     * estimators read, stays our own uplink's. */
+    if (track->config.kind == WD_AUDIO) {
+        uint8_t worst = worst_leg_loss(track);
+        if (worst > report.fraction_lost) report.fraction_lost = worst;
+    }
+    return report;
+}
+
+static void send_receiver_reports(struct wd_router *router, struct transport *t) {
+    struct wd_report reports[16];
+    size_t count = 0;
+    for (struct track *track = t->tracks; track && count < 16; track = track->next)
+        if (track->started) reports[count++] = receiver_report(router, track);
+    if (!count) return;
+    struct compound c = {.length = 0};
+    c.length = wd_rtcp_write_rr(c.data, RTCP_ROOM, t->feedback_ssrc, reports, count);
+    c.length += wd_rtcp_write_cname(c.data + c.length, RTCP_ROOM - c.length, t->feedback_ssrc, "wadud");
+    wd_send_rtcp(router, t, c.data, c.length);
+}
+
+static size_t write_sender_report(struct wd_router *router, struct leg *leg, uint8_t *out, size_t capacity) {
+    struct track *track = leg->track;
+    struct transport *publisher = track->transport;
+    int64_t since_ns = router->now_ns - track->sender_ns;
+    uint64_t ntp = ns_to_ntp(ntp_to_ns(track->sender.ntp) + publisher->clock_offset_ns + since_ns);
+    uint32_t clock_rate = track->config.codecs[track->last_entry].clock_rate;
+    struct wd_sender_info info = {
+        .ssrc = leg->config.ssrc,
+        .ntp = ntp,
+        .rtp = track->sender.rtp + leg->timestamp_offset + (uint32_t)((uint64_t)(since_ns / 1000) * clock_rate / 1000000),
+        .packets = (uint32_t)leg->packets,
+        .octets = (uint32_t)leg->bytes,
+    };
+    leg->report_lsr[1] = leg->report_lsr[0];
+    leg->report_sent_ns[1] = leg->report_sent_ns[0];
+    leg->report_lsr[0] = (uint32_t)(ntp >> 16);
+    leg->report_sent_ns[0] = router->now_ns;
+    return wd_rtcp_write_sr(out, capacity, &info, NULL, 0);
+}
+
+static void send_sender_reports(struct wd_router *router, struct transport *t) {
+    struct compound c = {.length = 0};
+    for (struct leg *leg = t->legs; leg; leg = leg->next) {
+        if (!leg->track || !leg->started || leg->waiting || !leg->track->has_sender) continue;
+        if (c.length + 28 + 24 > RTCP_ROOM) {
+            wd_send_rtcp(router, t, c.data, c.length);
+            c.length = 0;
+        }
+        c.length += write_sender_report(router, leg, c.data + c.length, RTCP_ROOM - c.length);
+        c.length += wd_rtcp_write_cname(c.data + c.length, RTCP_ROOM - c.length, leg->config.ssrc, "wadud");
+    }
+    wd_send_rtcp(router, t, c.data, c.length);
+}
+
+static void emit_levels(struct wd_router *router, struct transport *t) {
+    for (struct track *track = t->tracks; track; track = track->next) {
+        if (track->config.kind != WD_AUDIO) continue;
+        if (track->level != 127 || track->level_sent != 127) {
+            struct wd_event event = {.type = WD_EVENT_LEVEL, .id = track->config.id, .value = track->level, .flag = track->voice};
+            router->config.emit(router->config.owner, &event);
+            track->level_sent = track->level;
+        }
+        track->level = 127;
+        track->voice = false;
+    }
+}
+
+static void emit_stats(struct wd_router *router, struct transport *t) {
+    int64_t span_ns = router->now_ns - t->stats_ns;
+    if (span_ns <= 0) return;
+    struct wd_stats stats = {.rtt_us = t->rtt_us, .estimate_bps = t->estimate_bps > UINT32_MAX ? UINT32_MAX : (uint32_t)t->estimate_bps};
+    stats.in_bps = (uint32_t)((t->bytes_in - t->bytes_in_before) * 8 * 1000 / (uint64_t)(span_ns / 1000000 + 1));
+    stats.out_bps = t->out_bps = (uint32_t)((t->bytes_out - t->bytes_out_before) * 8 * 1000 / (uint64_t)(span_ns / 1000000 + 1));
+    t->bytes_in_before = t->bytes_in;
+    t->bytes_out_before = t->bytes_out;
+    t->stats_ns = router->now_ns;
+    for (struct track *track = t->tracks; track; track = track->next) {
+        uint32_t clock_rate = track->config.codec_count ? track->config.codecs[track->last_entry].clock_rate : 0;
+        uint32_t loss = (uint32_t)track->fraction_lost * 10000 / 256, jitter = clock_rate ? (uint32_t)((uint64_t)(track->jitter >> 4) * 1000000 / clock_rate) : 0;
+        if (loss > stats.loss_in) stats.loss_in = loss;
+        if (jitter > stats.jitter_us) stats.jitter_us = jitter;
+    }
+    for (struct leg *leg = t->legs; leg; leg = leg->next)
+        if (leg->track && (uint32_t)leg->loss * 10000 / 256 > stats.loss_out) stats.loss_out = (uint32_t)leg->loss * 10000 / 256;
+    struct wd_event event = {.type = WD_EVENT_STATS, .id = t->id, .stats = stats};
+    router->config.emit(router->config.owner, &event);
+}
+
+void wd_feedback_tick(struct wd_router *router, struct transport *t) {
+    int64_t now = router->now_ns;
+    if (t->nack_due_ns <= now) {
+        int64_t next = INT64_MAX;
+        for (struct track *track = t->tracks; track; track = track->next)
+            if (track->lost_count) send_nacks(router, t, track, &next);
+        t->nack_due_ns = next;
+    }
+    if (t->nack_due_ns != INT64_MAX) wd_due(router, t, t->nack_due_ns);
+    if (t->twcc && t->twcc_due_ns <= now) {
+        send_transport_feedback(router, t);
+        t->twcc_due_ns = INT64_MAX; /* the next arrival sets it again */
+    }
+    if (t->twcc_due_ns != INT64_MAX) wd_due(router, t, t->twcc_due_ns);
+    for (struct track *track = t->tracks; track; track = track->next) keyframe_tick(router, track);
+    if (t->level_due_ns <= now) {
+        emit_levels(router, t);
+        t->level_due_ns = now + WD_LEVEL_INTERVAL_NS;
+    }
+    if (t->tracks) wd_due(router, t, t->level_due_ns);
+    if (t->report_due_ns <= now) {
+        send_receiver_reports(router, t);
+        send_sender_reports(router, t);
+        emit_stats(router, t);
+        t->report_due_ns = now + WD_REPORT_INTERVAL_NS;
+    }
+    wd_due(router, t, t->report_due_ns);
+}

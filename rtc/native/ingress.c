@@ -1,0 +1,291 @@
+/* RTP from a publisher: find its track, authenticate, unwrap retransmissions (RFC 4588), remember the clear packet, notice what is missing.
+ *
+ * A track's SSRC is signalled, or latched from the mid extension, or from a payload type that only one track uses (RFC 9143 section 9.2); always after
+ * authentication, so only the publisher itself can move it. There is one primary and one RTX stream per track, hence no state per invented SSRC. */
+#include "router_internal.h"
+
+struct source {
+    struct track *track;
+    bool rtx;
+    bool latch; /* the SSRC is not the track's yet */
+};
+
+static int codec_entry(const struct track *track, uint8_t payload_type, bool *rtx) {
+    for (int i = 0; i < track->config.codec_count; i++) {
+        const struct wd_codec_entry *c = &track->config.codecs[i];
+        if (c->payload_type == payload_type) return *rtx = false, i;
+        if (c->rtx_payload_type && c->rtx_payload_type == payload_type) return *rtx = true, i;
+    }
+    return -1;
+}
+
+static struct source find_source(struct transport *t, const uint8_t *packet, const struct wd_rtp *rtp) {
+    for (struct track *track = t->tracks; track; track = track->next) {
+        if (track->config.ssrc == rtp->ssrc) return (struct source){track, false, false};
+        if (track->config.rtx_ssrc == rtp->ssrc) return (struct source){track, true, false};
+    }
+    struct source by_type = {0};
+    unsigned candidates = 0;
+    for (struct track *track = t->tracks; track; track = track->next) {
+        bool rtx;
+        if (codec_entry(track, rtp->payload_type, &rtx) < 0) continue;
+        const struct wd_rtp_extension *mid = wd_rtp_find(rtp, track->config.extensions.mid);
+        if (mid) {
+            if (mid->length == strlen(track->config.mid) && !memcmp(packet + mid->at, track->config.mid, mid->length)) return (struct source){track, rtx, true};
+            continue;
+        }
+        if (rtx ? track->config.rtx_ssrc : track->config.ssrc) continue; /* only a track still without an SSRC is guessed */
+        by_type = (struct source){track, rtx, true};
+        candidates++;
+    }
+    return candidates == 1 ? by_type : (struct source){0};
+}
+
+void wd_track_reset(struct wd_router *router, struct track *track) {
+    wd_unpend(router, track);
+    memset(&track->stream, 0, sizeof track->stream);
+    for (uint32_t i = 0; i <= track->slot_mask; i++) track->slots[i].index = 0;
+    track->started = false;
+    track->lost_count = 0;
+    track->received = track->repaired = track->expected_before = track->received_before = 0;
+    track->jitter = 0;
+    track->has_transit = track->has_sender = false;
+    for (struct leg *leg = track->legs; leg; leg = leg->next_in_track) wd_leg_restart(router, leg);
+}
+
+static void latch(struct wd_router *router, const struct source *source, const struct wd_rtp *rtp, const struct wd_srtp_stream *stream) {
+    struct track *track = source->track;
+    track->latched_ns = router->now_ns;
+    if (source->rtx) {
+        track->config.rtx_ssrc = rtp->ssrc;
+        track->rtx_stream = *stream;
+    } else {
+        if (track->config.ssrc) wd_track_reset(router, track);
+        track->config.ssrc = rtp->ssrc;
+        track->stream = *stream;
+    }
+}
+
+static void count_refusal(struct wd_counters *counters, int result) {
+    if (result == WD_SRTP_AUTH)
+        counters->drop_srtp_auth++;
+    else if (result == WD_SRTP_REPLAY)
+        counters->drop_srtp_replay++;
+    else if (result == WD_SRTP_TOO_OLD)
+        counters->drop_srtp_old++;
+    else
+        counters->drop_rtp_malformed++;
+}
+
+static void forget_lost(struct track *track, uint64_t index) {
+    for (unsigned i = 0; i < track->lost_count; i++)
+        if (track->lost[i].index == index) {
+            track->lost[i] = track->lost[--track->lost_count];
+            return;
+        }
+}
+
+static void note_lost(struct wd_router *router, struct track *track, uint64_t from, uint64_t to) {
+    if (to - from > WD_LOST / 2 || track->lost_count + (to - from) > WD_LOST) {
+        track->lost_count = 0; /* too much to repair one by one: start over from a keyframe */
+        wd_ask_keyframe(router, track);
+        return;
+    }
+    for (uint64_t index = from; index < to; index++) track->lost[track->lost_count++] = (struct lost){index, router->now_ns + WD_NACK_GRACE_NS, 0};
+    struct transport *t = track->transport;
+    if (t->nack_due_ns > router->now_ns + WD_NACK_GRACE_NS) t->nack_due_ns = router->now_ns + WD_NACK_GRACE_NS;
+    wd_due(router, t, t->nack_due_ns);
+}
+
+/* Interarrival jitter, RFC 3550 appendix A.8, in the clock of the packet's own codec. */
+static void measure_jitter(struct wd_router *router, struct track *track, uint32_t timestamp, uint32_t clock_rate) {
+    uint32_t arrival = (uint32_t)((uint64_t)(router->now_ns / 1000) * clock_rate / 1000000);
+    uint32_t transit = arrival - timestamp;
+    if (track->has_transit) {
+        int32_t d = (int32_t)(transit - track->transit);
+        uint32_t distance = d < 0 ? 0u - (uint32_t)d : (uint32_t)d;
+        if (distance < clock_rate) track->jitter += distance - ((track->jitter + 8) >> 4); /* a leap (DTX, seek) is not jitter */
+    }
+    track->transit = transit;
+    track->has_transit = true;
+}
+
+/* Index of the packet in the track's sequence space; false when it is a repetition or too old to matter. */
+static bool admit(struct wd_router *router, struct track *track, uint64_t index) {
+    struct wd_counters *n = &router->counters;
+    if (!track->started) {
+        track->started = true;
+        track->highest = track->lowest = index;
+    } else if (index > track->highest) {
+        if (index > track->highest + 1 && track->config.codecs[track->last_entry].nack) note_lost(router, track, track->highest + 1, index);
+        track->highest = index;
+    } else {
+        if (track->highest - index > track->slot_mask) return n->drop_srtp_old++, false;
+        if (track->slots[index & track->slot_mask].index == index + 1) return n->drop_duplicate++, false;
+        if (index < track->lowest) track->lowest = index;
+        forget_lost(track, index);
+    }
+    return true;
+}
+
+static void read_extensions(struct track *track, struct slot *slot, const uint8_t *packet, const struct wd_rtp *rtp) {
+    const struct wd_extension_ids *ids = &track->config.extensions;
+    const struct wd_rtp_extension *e;
+    slot->has_orientation = slot->has_playout = false;
+    if (track->config.kind == WD_AUDIO) {
+        if ((e = wd_rtp_find(rtp, ids->audio_level)) && e->length >= 1) {
+            uint8_t level = packet[e->at] & 0x7f;
+            if (level < track->level) track->level = level;
+            track->voice |= packet[e->at] >> 7;
+        }
+        return;
+    }
+    if ((e = wd_rtp_find(rtp, ids->orientation)) && e->length >= 1) {
+        track->orientation = packet[e->at];
+        track->has_orientation = true;
+        slot->has_orientation = true;
+    } else if (slot->keyframe && track->has_orientation) {
+        slot->has_orientation = true;
+    }
+    slot->orientation = track->orientation;
+    if ((e = wd_rtp_find(rtp, ids->playout_delay)) && e->length == 3) {
+        memcpy(slot->playout, packet + e->at, 3);
+        slot->has_playout = true;
+    }
+}
+
+static void pend(struct wd_router *router, struct track *track, uint16_t place, bool marker) {
+    if (!track->in_pending) {
+        if (router->pending_count == sizeof router->pending / sizeof *router->pending) wd_fanout(router, true);
+        router->pending[router->pending_count++] = track;
+        track->in_pending = true;
+        track->frame_complete = false;
+        track->pending_count = 0;
+        track->pending_since = router->now_ns;
+    }
+    track->pending[track->pending_count++] = place;
+    if (marker || track->pending_count >= (track->config.kind == WD_VIDEO ? 32 : 1)) track->frame_complete = true;
+    if (track->pending_count == (track->config.kind == WD_VIDEO ? WD_PENDING : WD_AUDIO_CACHE / 2)) wd_fanout(router, false);
+}
+
+static void accept_packet(struct wd_router *router, struct track *track, const uint8_t *packet, const struct wd_rtp *rtp, int entry, uint64_t index, const uint8_t *payload,
+                          size_t length, bool repaired) {
+    const struct wd_codec_entry *codec = &track->config.codecs[entry];
+    struct wd_counters *n = &router->counters;
+    struct wd_payload info = {0};
+    /* Padding-only probes stay in the sequence, as one padding byte: dropping them would leave holes that receivers ask for in vain. */
+    if (length && wd_payload_parse(codec->codec, payload, length, &info)) {
+        n->drop_payload_malformed++;
+        return;
+    }
+    if (!length) n->drop_padding_only++;
+    if (length > WD_MAX_PAYLOAD) {
+        n->drop_too_large++;
+        return;
+    }
+    struct transport *t = track->transport;
+    track->last_entry = (uint8_t)entry;
+    bool fresh = !track->started || index > track->highest;
+    if (!admit(router, track, index)) return;
+    if (repaired) {
+        track->repaired++;
+        n->recovered++;
+    } else if (length) {
+        measure_jitter(router, track, rtp->timestamp, codec->clock_rate);
+    }
+    track->received++;
+    track->bytes += length;
+    t->media_ns = router->now_ns;
+    if (!track->announced) {
+        track->announced = true;
+        wd_emit(router, WD_EVENT_TRACK_STARTED, track->config.id);
+        wd_due(router, t, router->now_ns + WD_LEVEL_INTERVAL_NS);
+    }
+    if (info.keyframe && track->config.kind == WD_VIDEO) {
+        n->keyframes_in++;
+        if (fresh) track->keyframe_seen_ns = router->now_ns;
+    }
+    uint16_t place = (uint16_t)(index & track->slot_mask);
+    struct slot *slot = &track->slots[place];
+    slot->index = index + 1;
+    slot->timestamp = rtp->timestamp;
+    slot->length = (uint16_t)length;
+    slot->padding = length ? 0 : 1;
+    slot->entry = (uint8_t)entry;
+    slot->marker = rtp->marker;
+    slot->keyframe = length && info.keyframe;
+    slot->payload_info = info;
+    slot->abs_send_time = UINT32_MAX;
+    memcpy(slot->payload, payload, length);
+    if (!length) slot->payload[0] = 1;
+    read_extensions(track, slot, packet, rtp);
+    if (track->legs) pend(router, track, place, rtp->marker);
+}
+
+void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *packet, size_t length) {
+    struct transport *t = tuple->transport;
+    struct wd_counters *n = &router->counters;
+    struct wd_rtp rtp;
+    if (wd_rtp_parse(packet, length, &rtp)) {
+        n->drop_rtp_malformed++;
+        return;
+    }
+    struct source source = find_source(t, packet, &rtp);
+    if (!source.track) {
+        n->drop_unknown_ssrc++;
+        return;
+    }
+    struct track *track = source.track;
+    if (source.latch && router->now_ns - track->latched_ns < WD_LATCH_NS && (source.rtx ? track->config.rtx_ssrc : track->config.ssrc)) {
+        n->drop_ssrc_limit++;
+        return;
+    }
+    struct wd_srtp_stream fresh = {0}, *stream = source.latch ? &fresh : source.rtx ? &track->rtx_stream : &track->stream;
+    uint64_t index;
+    int result = wd_srtp_unprotect(t->receive, stream, packet, &length, rtp.header_length, &index);
+    if (result != WD_SRTP_OK) {
+        count_refusal(n, result);
+        return;
+    }
+    if (source.latch) latch(router, &source, &rtp, &fresh);
+    tuple->heard_ns = router->now_ns;
+    wd_heard(router, t);
+
+    const struct wd_rtp_extension *cc = wd_rtp_find(&rtp, track->config.extensions.transport_cc);
+    if (cc && cc->length == 2 && t->twcc) {
+        wd_twcc_arrived(t->twcc, wd_get16(packet + cc->at), router->now_ns / 1000);
+        if (t->twcc_due_ns == INT64_MAX) {
+            t->twcc_due_ns = router->now_ns + WD_TWCC_INTERVAL_NS;
+            wd_due(router, t, t->twcc_due_ns);
+        }
+    }
+    int payload_length = wd_rtp_payload_length(packet, length, &rtp);
+    if (payload_length < 0) {
+        n->drop_rtp_malformed++;
+        return;
+    }
+    bool rtx;
+    int entry = codec_entry(track, rtp.payload_type, &rtx);
+    if (entry < 0 || rtx != source.rtx) {
+        n->drop_unknown_payload_type++;
+        return;
+    }
+    const uint8_t *payload = packet + rtp.header_length;
+    if (!rtx) {
+        accept_packet(router, track, packet, &rtp, entry, index, payload, (size_t)payload_length, false);
+        return;
+    }
+    n->rtx_in++;
+    if (payload_length == 0) return; /* a probe */
+    if (payload_length < 2 || !track->started) {
+        n->drop_rtx_malformed++;
+        return;
+    }
+    /* The original sequence number, extended next to the newest one. */
+    int16_t distance = (int16_t)(uint16_t)(wd_get16(payload) - (uint16_t)track->highest);
+    if (distance > 0 || track->highest < (uint64_t)-(int64_t)distance) {
+        n->drop_rtx_malformed++;
+        return;
+    }
+    accept_packet(router, track, packet, &rtp, entry, track->highest - (uint64_t)-(int64_t)distance, payload + 2, (size_t)payload_length - 2, true);
+}

@@ -1,0 +1,236 @@
+/* What the files of the forwarding core share: its objects and the functions that cross a file. See router.h for the model.
+ *
+ *   transport.c  ICE-lite: STUN, address changes, consent, early DTLS
+ *   ingress.c    RTP from a publisher: authenticate, unwrap RTX, remember, detect losses
+ *   fanout.c     to every subscriber: rewrite, encrypt, batch; retransmissions
+ *   feedback.c   RTCP both ways: reports, NACK, keyframe requests, congestion feedback
+ *   router.c     life of the objects, demultiplexing, timers
+ */
+#ifndef WD_ROUTER_INTERNAL_H
+#define WD_ROUTER_INTERNAL_H
+
+#include "bytes.h"
+#include "router.h"
+#include "rtcp.h"
+#include "rtp.h"
+#include "srtp.h"
+#include "table.h"
+
+#define WD_MS INT64_C(1000000)
+#define WD_SECOND (1000 * WD_MS)
+
+#define WD_MAX_PAYLOAD 1440 /* larger RTP payloads are dropped: they would not fit a datagram on the way out */
+#define WD_MAX_PADDING 24 /* RTP padding we add to make packets of one burst equal (RFC 3550 section 5.1) */
+#define WD_VIDEO_CACHE 512 /* packets, about 2.5 s of 1.8 Mbps */
+#define WD_AUDIO_CACHE 32
+#define WD_PENDING 48 /* packets of one track waiting for the next flush */
+#define WD_HOLD_NS WD_MS /* video waits at most this long for the end of its frame */
+#define WD_TUPLES 4 /* validated remote addresses kept per transport */
+#define WD_EARLY 32 /* ClientHellos kept from addresses not yet verified */
+#define WD_EARLY_NS (2 * WD_SECOND)
+#define WD_DTLS_PER_SECOND 100 /* handshake datagrams handed to the control plane per transport */
+#define WD_LATCH_NS (200 * WD_MS) /* a track's SSRC moves at most this often */
+#define WD_LOST 128 /* missing packets remembered per track */
+#define WD_NACK_GRACE_NS (8 * WD_MS) /* reordering allowance before the first NACK */
+#define WD_NACK_TRIES 10
+#define WD_RESENDS 128 /* recent retransmissions remembered per leg */
+#define WD_RESEND_TRIES 4
+#define WD_KEYFRAME_THROTTLE_NS (500 * WD_MS)
+#define WD_CONSENT_NS (30 * WD_SECOND) /* RFC 7675 section 5.1 */
+#define WD_TWCC_INTERVAL_NS (100 * WD_MS)
+#define WD_REPORT_INTERVAL_NS WD_SECOND
+#define WD_LEVEL_INTERVAL_NS (100 * WD_MS)
+
+struct tuple {
+    struct wd_addr remote, local;
+    int64_t heard_ns;
+    struct transport *transport;
+    bool used;
+};
+
+struct credentials {
+    uint8_t ufrag_length, password_length;
+    char ufrag[33], password[65];
+};
+
+/* One packet of a publisher, clear, as every subscriber's packet is derived from it. */
+struct slot {
+    uint64_t index; /* extended sequence number + 1; 0 = empty */
+    uint32_t timestamp;
+    uint32_t abs_send_time; /* 24 bits, set when first forwarded: a repetition must be byte-identical */
+    uint16_t length;
+    uint8_t padding;
+    uint8_t entry; /* which of the track's codecs */
+    bool marker, keyframe, has_orientation, has_playout;
+    uint8_t orientation, playout[3];
+    struct wd_payload payload_info;
+    uint8_t payload[WD_MAX_PAYLOAD + WD_MAX_PADDING];
+};
+
+struct lost {
+    uint64_t index; /* extended sequence number */
+    int64_t due_ns;
+    uint8_t tries;
+};
+
+struct track {
+    struct wd_track_config config;
+    struct transport *transport;
+    struct track *next; /* of the same transport */
+    struct leg *legs;
+    struct wd_srtp_stream stream, rtx_stream;
+
+    struct slot *slots;
+    uint32_t slot_mask;
+    uint64_t highest, lowest; /* extended sequence numbers; of the current SSRC */
+    bool started, announced, in_pending, frame_complete, flushing;
+    uint16_t pending_count;
+    uint16_t pending[WD_PENDING];
+    int64_t pending_since;
+
+    struct lost lost[WD_LOST];
+    uint16_t lost_count;
+
+    int64_t keyframe_asked_ns, keyframe_seen_ns;
+    bool keyframe_wanted;
+    uint8_t last_entry;
+
+    uint64_t received, bytes, repaired, expected_before, received_before; /* for reports */
+    uint32_t jitter, transit; /* in 1/16 timestamp units, RFC 3550 appendix A.8 */
+    bool has_transit;
+    uint8_t fraction_lost;
+    struct wd_sender_info sender; /* newest SR */
+    int64_t sender_ns;
+    bool has_sender;
+
+    uint8_t level, level_sent; /* loudest since the last event; 127 = silence */
+    bool voice;
+    bool has_orientation;
+    uint8_t orientation; /* newest: repeated on keyframes for those who join late */
+    int64_t latched_ns;
+};
+
+struct resend { uint16_t sequence; uint8_t tries; uint32_t at_ms; };
+
+struct leg {
+    struct wd_leg_config config;
+    struct transport *transport;
+    struct leg *next; /* of the same transport */
+    struct track *track;
+    struct leg *next_in_track;
+    struct leg *next_ready; /* of the same transport, in this flush */
+
+    uint8_t payload_types[WD_MAX_CODECS], rtx_payload_types[WD_MAX_CODECS]; /* by the track's codec entry; 0 = the receiver cannot decode it */
+    bool started; /* has sent anything, ever */
+    bool waiting; /* for a place to start in the current source */
+    bool asked; /* the wish for a keyframe has been passed on */
+    uint64_t first_in; /* source packets before this one are not forwarded */
+    uint64_t first_out; /* outbound sequence number where the current source began */
+    uint64_t offset; /* outbound = inbound + offset, modulo 2^64 */
+    uint64_t highest_out; /* newest outbound extended sequence number */
+    uint64_t rtx_next;
+    uint32_t timestamp_offset, last_timestamp;
+    int64_t last_sent_ns;
+    uint16_t picture_offset, last_picture;
+    uint8_t tl0_offset, last_tl0;
+    bool has_picture;
+
+    uint64_t packets, bytes;
+    uint32_t report_lsr[2];
+    int64_t report_sent_ns[2];
+    uint8_t loss; /* fraction lost of the newest RR */
+    struct resend *resends; /* video only */
+};
+
+struct transport {
+    uint32_t id;
+    uint32_t place; /* in router->transports and router->due_ns */
+    struct credentials credentials[2]; /* newest first */
+    uint8_t credentials_count;
+    struct tuple tuples[WD_TUPLES];
+    struct tuple *selected;
+    int64_t checked_ns, heard_ns, media_ns;
+    bool quiet, consent, ever_checked;
+    int64_t dtls_window_ns;
+    uint32_t dtls_count;
+
+    struct wd_srtp *send, *receive;
+    struct track *tracks;
+    struct leg *legs;
+    struct leg *ready, *ready_tail;
+    struct transport *next_dirty;
+    bool dirty;
+
+    struct wd_twcc *twcc;
+    int64_t twcc_due_ns, level_due_ns, report_due_ns, nack_due_ns;
+    uint32_t feedback_ssrc; /* our SSRC in feedback to this peer */
+    int64_t clock_offset_ns; /* our wall clock minus the publisher's, from its first SR */
+    bool has_clock_offset;
+
+    uint32_t rtt_us;
+    uint64_t estimate_bps; /* its newest REMB */
+    bool capped;
+    uint64_t bytes_in, bytes_out, bytes_in_before, bytes_out_before;
+    uint32_t out_bps;
+    int64_t stats_ns;
+};
+
+struct early { struct wd_addr from; int64_t at_ns; uint16_t length; uint8_t data[1500]; };
+
+struct wd_router {
+    struct wd_router_config config;
+    struct wd_counters counters;
+    struct wd_egress *egress;
+    struct wd_table transports_by_id, tracks_by_id, legs_by_id, by_ufrag, by_tuple;
+    struct transport **transports;
+    int64_t *due_ns;
+    uint32_t transport_count;
+    uint64_t random;
+    int64_t next_tick_ns;
+    int64_t now_ns;
+    struct track *pending[4096];
+    uint32_t pending_count;
+    struct early early[WD_EARLY];
+};
+
+static inline uint64_t wd_random(struct wd_router *router) { return wd_mix(router->random += 0x9e3779b97f4a7c15u); }
+static inline bool wd_ready(const struct transport *t) { return t->send && t->selected && t->consent; }
+static inline void wd_due(struct wd_router *router, struct transport *t, int64_t at_ns) {
+    if (at_ns < router->due_ns[t->place]) router->due_ns[t->place] = at_ns;
+    if (at_ns < router->next_tick_ns) router->next_tick_ns = at_ns;
+}
+
+/* transport.c */
+uint64_t wd_address_key(const struct wd_addr *address);
+uint64_t wd_ufrag_key(const char *ufrag, size_t length);
+struct tuple *wd_find_tuple(const struct wd_router *router, const struct wd_addr *from);
+void wd_stun_received(struct wd_router *router, const uint8_t *data, size_t length, const struct wd_addr *from, const struct wd_addr *local);
+void wd_dtls_received(struct wd_router *router, const uint8_t *data, size_t length, const struct wd_addr *from);
+void wd_transport_tick(struct wd_router *router, struct transport *t); /* consent and quiet */
+void wd_forget_tuples(struct wd_router *router, struct transport *t);
+void wd_emit(struct wd_router *router, uint8_t type, uint32_t id);
+void wd_heard(struct wd_router *router, struct transport *t);
+/* Queues one datagram to the transport's selected (or newest verified) address. */
+void wd_send_datagram(struct wd_router *router, struct transport *t, const uint8_t *data, size_t length);
+/* Room for `length` bytes at the end of the arena, flushing if needed. */
+uint8_t *wd_egress_room(struct wd_router *router, size_t length);
+
+/* ingress.c */
+void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *packet, size_t length);
+void wd_track_reset(struct wd_router *router, struct track *track); /* a new SSRC: everybody starts over */
+
+/* fanout.c */
+void wd_fanout(struct wd_router *router, bool all);
+int64_t wd_fanout_deadline(const struct wd_router *router);
+void wd_unpend(struct wd_router *router, struct track *track);
+void wd_leg_restart(struct wd_router *router, struct leg *leg);
+void wd_resend(struct wd_router *router, struct leg *leg, uint16_t sequence);
+
+/* feedback.c */
+void wd_rtcp_received(struct wd_router *router, struct transport *t, uint8_t *packet, size_t length);
+void wd_feedback_tick(struct wd_router *router, struct transport *t);
+void wd_ask_keyframe(struct wd_router *router, struct track *track);
+void wd_send_rtcp(struct wd_router *router, struct transport *t, uint8_t *packet, size_t length); /* needs WD_SRTP_MAX_OVERHEAD bytes of room */
+uint64_t wd_ntp(const struct wd_router *router, int64_t at_ns);
+
+#endif

@@ -1,0 +1,249 @@
+/* ICE-lite (RFC 8445 sections 2.5 and 7.3, consent RFC 7675): checks come in, verified ones are answered and bind the sender's address.
+ *
+ * A sender whose MESSAGE-INTEGRITY is not right gets nothing back, so nobody can be made to receive what they did not ask for. The newest
+ * nominated pair is followed at once, whatever was selected before: that is how a phone that changes from Wi-Fi to mobile keeps its call. */
+#include "router_internal.h"
+
+uint64_t wd_address_key(const struct wd_addr *a) {
+    if (a->family == 4) return (uint64_t)wd_get32(a->ip) << 16 | a->port;
+    return wd_mix(wd_get64(a->ip) ^ wd_mix(wd_get64(a->ip + 8))) ^ a->port ^ UINT64_C(1) << 63;
+}
+
+uint64_t wd_ufrag_key(const char *ufrag, size_t length) {
+    uint64_t key = length;
+    for (size_t i = 0; i < length; i++) key = wd_mix(key ^ (uint8_t)ufrag[i]) + i;
+    return key;
+}
+
+static bool same_address(const struct wd_addr *a, const struct wd_addr *b) {
+    return a->port == b->port && a->family == b->family && !memcmp(a->ip, b->ip, a->family == 4 ? 4 : 16);
+}
+
+struct tuple *wd_find_tuple(const struct wd_router *router, const struct wd_addr *from) {
+    struct tuple *tuple = wd_table_get(&router->by_tuple, wd_address_key(from));
+    return tuple && same_address(&tuple->remote, from) ? tuple : NULL;
+}
+
+void wd_emit(struct wd_router *router, uint8_t type, uint32_t id) {
+    struct wd_event event = {.type = type, .id = id};
+    router->config.emit(router->config.owner, &event);
+}
+
+void wd_heard(struct wd_router *router, struct transport *t) {
+    t->heard_ns = router->now_ns;
+    if (t->quiet) {
+        t->quiet = false;
+        wd_emit(router, WD_EVENT_HEARD, t->id);
+    }
+}
+
+uint8_t *wd_egress_room(struct wd_router *router, size_t length) {
+    struct wd_egress *e = router->egress;
+    if (e->used + length > WD_EGRESS_BYTES || e->count + 1 > WD_EGRESS_MESSAGES) e->flush(e);
+    return e->data + e->used;
+}
+
+static void queue(struct wd_router *router, const struct wd_addr *to, const struct wd_addr *from, const uint8_t *data, size_t length) {
+    memcpy(wd_egress_room(router, length), data, length);
+    struct wd_egress *e = router->egress;
+    e->messages[e->count++] = (struct wd_message){.to = *to, .from = *from, .offset = (uint32_t)e->used, .length = (uint32_t)length};
+    e->used += length;
+    router->counters.packets_out++;
+    router->counters.bytes_out += length;
+}
+
+void wd_send_datagram(struct wd_router *router, struct transport *t, const uint8_t *data, size_t length) {
+    const struct tuple *to = t->selected;
+    for (int i = 0; !to && i < WD_TUPLES; i++)
+        if (t->tuples[i].used) to = &t->tuples[i];
+    if (to && t->consent)
+        queue(router, &to->remote, &to->local, data, length);
+    else
+        router->counters.drop_no_consent++;
+}
+
+static void forget(struct wd_router *router, struct tuple *tuple) {
+    if (!tuple->used) return;
+    wd_table_remove(&router->by_tuple, wd_address_key(&tuple->remote));
+    if (tuple->transport->selected == tuple) tuple->transport->selected = NULL;
+    tuple->used = false;
+}
+
+void wd_forget_tuples(struct wd_router *router, struct transport *t) {
+    for (int i = 0; i < WD_TUPLES; i++) forget(router, &t->tuples[i]);
+}
+
+/* The address's tuple of this transport, made if new; the longest unheard one that is not selected gives way. */
+static struct tuple *bind_tuple(struct wd_router *router, struct transport *t, const struct wd_addr *from, const struct wd_addr *local) {
+    struct tuple *known = wd_table_get(&router->by_tuple, wd_address_key(from)), *place = NULL;
+    if (known && known->transport == t && same_address(&known->remote, from)) return known;
+    if (known) forget(router, known); /* an address serves whoever proved it last */
+    for (int i = 0; i < WD_TUPLES; i++) {
+        struct tuple *c = &t->tuples[i];
+        if (!c->used) {
+            place = c;
+            break;
+        }
+        if (c != t->selected && (!place || c->heard_ns < place->heard_ns)) place = c;
+    }
+    forget(router, place);
+    *place = (struct tuple){.remote = *from, .transport = t, .heard_ns = router->now_ns, .used = true};
+    if (local) place->local = *local;
+    if (!wd_table_add(&router->by_tuple, wd_address_key(from), place)) {
+        place->used = false;
+        return NULL;
+    }
+    return place;
+}
+
+static void select_tuple(struct wd_router *router, struct transport *t, struct tuple *tuple) {
+    if (t->selected == tuple) return;
+    if (t->selected) router->counters.ice_switches++;
+    t->selected = tuple;
+    struct wd_event event = {.type = WD_EVENT_SELECTED, .id = t->id, .address = tuple->remote};
+    router->config.emit(router->config.owner, &event);
+    if (t->send)
+        for (struct leg *leg = t->legs; leg; leg = leg->next)
+            if (leg->track && leg->waiting) wd_ask_keyframe(router, leg->track);
+}
+
+static void deliver_dtls(struct wd_router *router, struct transport *t, const uint8_t *data, size_t length) {
+    if (router->now_ns - t->dtls_window_ns > WD_SECOND) {
+        t->dtls_window_ns = router->now_ns;
+        t->dtls_count = 0;
+    }
+    if (++t->dtls_count > WD_DTLS_PER_SECOND) {
+        router->counters.drop_dtls_unverified++;
+        return;
+    }
+    struct wd_event event = {.type = WD_EVENT_DTLS, .id = t->id, .data = data, .length = length};
+    router->config.emit(router->config.owner, &event);
+}
+
+static void deliver_early(struct wd_router *router, const struct tuple *tuple) {
+    for (int i = 0; i < WD_EARLY; i++) {
+        struct early *e = &router->early[i];
+        if (!e->length || !same_address(&e->from, &tuple->remote)) continue;
+        if (router->now_ns - e->at_ns < WD_EARLY_NS) deliver_dtls(router, tuple->transport, e->data, e->length);
+        e->length = 0;
+    }
+}
+
+static const struct credentials *owner_of(struct wd_router *router, const struct wd_stun *m, struct transport **t) {
+    const uint8_t *colon = memchr(m->username, ':', m->username_len); /* ours : theirs, RFC 8445 section 7.2.2 */
+    size_t length = colon ? (size_t)(colon - m->username) : 0;
+    *t = length ? wd_table_get(&router->by_ufrag, wd_ufrag_key((const char *)m->username, length)) : NULL;
+    if (*t)
+        for (int i = 0; i < (*t)->credentials_count; i++) {
+            const struct credentials *c = &(*t)->credentials[i];
+            if (c->ufrag_length == length && !memcmp(c->ufrag, m->username, length)) return c;
+        }
+    return NULL;
+}
+
+/* The restart is complete: the old credentials end (RFC 8445 section 9). */
+static void retire_credentials(struct wd_router *router, struct transport *t) {
+    if (t->credentials_count == 2) wd_table_remove(&router->by_ufrag, wd_ufrag_key(t->credentials[1].ufrag, t->credentials[1].ufrag_length));
+    t->credentials_count = 1;
+}
+
+void wd_stun_received(struct wd_router *router, const uint8_t *data, size_t length, const struct wd_addr *from, const struct wd_addr *local) {
+    static const struct wd_addr any = {0};
+    struct wd_stun m;
+    struct transport *t;
+    if (wd_stun_parse(data, length, &m)) {
+        router->counters.drop_stun_malformed++;
+        return;
+    }
+    if (m.klass != WD_STUN_REQUEST || m.method != 1 || !m.username_len) {
+        router->counters.drop_stun_other++; /* answers to nothing we asked, keep-alive indications */
+        return;
+    }
+    const struct credentials *c = owner_of(router, &m, &t);
+    if (!c) {
+        router->counters.drop_stun_unknown_user++;
+        return;
+    }
+    if (!m.integrity_at || !wd_stun_verify(data, length, &m, (const uint8_t *)c->password, c->password_length)) {
+        router->counters.drop_stun_integrity++;
+        return;
+    }
+    uint8_t reply[256];
+    size_t n;
+    const uint8_t *key = (const uint8_t *)c->password;
+    bool ok = false;
+    if (m.unknown_count)
+        n = wd_stun_write_error(reply, sizeof reply, m.transaction, 420, "Unknown Attribute", m.unknown, m.unknown_count, key, c->password_length);
+    else if (m.controlled)
+        n = wd_stun_write_error(reply, sizeof reply, m.transaction, 487, "Role Conflict", NULL, 0, key, c->password_length);
+    else {
+        n = wd_stun_write_success(reply, sizeof reply, m.transaction, from, key, c->password_length);
+        ok = true;
+    }
+    if (n) {
+        queue(router, from, local ? local : &any, reply, n);
+        router->counters.stun_out++;
+    }
+    if (!ok) return;
+
+    struct tuple *tuple = bind_tuple(router, t, from, local);
+    if (!tuple) return;
+    bool newest = c == &t->credentials[0];
+    t->checked_ns = router->now_ns;
+    t->consent = true;
+    bool selected_silent = t->selected && router->now_ns - t->selected->heard_ns > 500 * WD_MS;
+    tuple->heard_ns = router->now_ns;
+    wd_heard(router, t);
+    /* Without USE-CANDIDATE too when the selected pair has fallen silent: a NAT that rebinds under a consent check nominates nothing. */
+    if (m.use_candidate || selected_silent) {
+        select_tuple(router, t, tuple);
+        if (newest && m.use_candidate) retire_credentials(router, t);
+    }
+    deliver_early(router, tuple);
+}
+
+void wd_dtls_received(struct wd_router *router, const uint8_t *data, size_t length, const struct wd_addr *from) {
+    struct tuple *tuple = wd_find_tuple(router, from);
+    if (tuple) {
+        tuple->transport->bytes_in += length;
+        deliver_dtls(router, tuple->transport, data, length);
+        return;
+    }
+    /* A ClientHello may overtake the check that verifies its address: keep it a while, never answer it (record type 22, handshake type 1). */
+    if (length > sizeof router->early[0].data || length < 14 || data[0] != 22 || data[13] != 1) {
+        router->counters.drop_dtls_unverified++;
+        return;
+    }
+    struct early *place = &router->early[0];
+    for (int i = 0; i < WD_EARLY; i++) {
+        struct early *e = &router->early[i];
+        if (!e->length || router->now_ns - e->at_ns > WD_EARLY_NS) {
+            place = e;
+            place->length = 0;
+            break;
+        }
+        if (e->at_ns < place->at_ns) place = e;
+    }
+    if (place->length) router->counters.drop_dtls_early_full++;
+    place->from = *from;
+    place->at_ns = router->now_ns;
+    place->length = (uint16_t)length;
+    memcpy(place->data, data, length);
+}
+
+void wd_transport_tick(struct wd_router *router, struct transport *t) {
+    int64_t now = router->now_ns;
+    if (t->consent && now - t->checked_ns > WD_CONSENT_NS) {
+        t->consent = false;
+        wd_emit(router, WD_EVENT_CONSENT_LOST, t->id);
+    }
+    if (t->selected && !t->quiet) {
+        int64_t patience = t->media_ns && t->media_ns > t->heard_ns - 500 * WD_MS ? 2 * WD_SECOND : 6 * WD_SECOND;
+        if (now - t->heard_ns > patience) {
+            t->quiet = true;
+            wd_emit(router, WD_EVENT_QUIET, t->id);
+        } else {
+            wd_due(router, t, t->heard_ns + patience + WD_MS);
+        }
+    }
+}
