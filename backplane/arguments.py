@@ -1,0 +1,68 @@
+"""Command-line options of the server, in one place that needs nothing but the standard library.
+
+`bin/serve` reads them before the set-up (so that --help and a mistyped option answer at once, on a bare machine too);
+`signalling.main` reads the same parser when it starts.
+"""
+
+import argparse
+import ipaddress
+from pathlib import Path
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{port} is not a port (0 to 65535)")
+    return port
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an IP address") from None
+
+
+def serve_parser() -> argparse.ArgumentParser:
+    """Parser of `bin/serve` and `python -m signalling.main`."""
+    parser = argparse.ArgumentParser(
+        prog="bin/serve",
+        description="Serves Wadud: pages, signalling and media. The first run sets everything up by itself.",
+        epilog="The last line printed is 'Wadud is ready: http://HOST:PORT'. Ctrl-C stops the server cleanly.",
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address for pages and signalling to listen on; 0.0.0.0 = all (default: %(default)s). "
+        "Browsers give camera and microphone only to https:// pages and to localhost, so put a TLS proxy before "
+        "any other address",
+    )
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=8080,
+        help="TCP port for pages and signalling; 0 = any free one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--public-ip",
+        type=_address,
+        metavar="IP",
+        help="address at which browsers reach the media port, when it differs from the one we listen on "
+        "(behind NAT, in a cloud)",
+    )
+    parser.add_argument(
+        "--media-port",
+        type=_port,
+        metavar="PORT",
+        help="UDP port for media, to be opened in the firewall; further workers take the numbers above it; "
+        "0 = any free one (default: the number of --port)",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path("data"),
+        metavar="DIR",
+        help="directory for keys and whatever else must outlive a restart; made when missing (default: ./%(default)s)",
+    )
+    parser.add_argument("--setup-only", action="store_true", help="do the set-up and exit without serving")
+    return parser

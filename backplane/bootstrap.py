@@ -1,0 +1,202 @@
+"""Brings a fresh checkout to life, then serves or tests.
+
+`bin/serve` and `bin/test` enter here with whatever Python the machine has, before any dependency is installed: this
+module and those it imports (`arguments`, `setup_steps`, `system_packages`) stand on the standard library alone. The
+set-up is a plan of steps; when all are fresh, the server takes this process's place within milliseconds, so signals
+and the exit status are its own.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from backplane.arguments import serve_parser
+from backplane.setup_steps import Step, StepFailedError, Workshop
+from backplane.system_packages import SERVE_NEEDS, TEST_NEEDS, WEB_NEEDS, MissingPackagesError, Need, ensure
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON = ROOT / ".venv" / "bin" / "python"
+
+TEST_USAGE = """usage: bin/test [PYTEST ARGUMENT ...]
+
+Sets up what the tests need (Debian packages when root, Python and browser libraries, the compiled packet path), then
+runs ruff, mypy and at last pytest. Arguments go to pytest; some that are useful here:
+
+  -m "not slow"       leave out what takes longer than ten seconds
+  -k WORDS            only tests whose name fits
+  tests/rtc           only the tests of one package
+  -x                  stop at the first failure
+
+The exit status is 0 only when every check and every test has passed.
+"""
+
+
+def environment(root: Path) -> Step:
+    """The virtual environment, with the checkout on its import path."""
+    home = root / ".venv"
+    python = home / "bin" / "python"
+    identity = f"{sys.version} {sys.base_prefix}"
+
+    def adoptable() -> bool:
+        """Whether an environment that is already there was made here, by this Python, and never cut in the middle."""
+        if workshop.interrupted() or not python.exists() or f" {home}\n" not in (home / "pyvenv.cfg").read_text():
+            return False
+        question = "import pip, sys; print(sys.version, sys.base_prefix)"
+        answer = subprocess.run([python, "-c", question], capture_output=True, text=True, check=False)
+        return answer.stdout.strip() == identity
+
+    def commands() -> list[tuple[Sequence[str], Path]]:
+        base = getattr(sys, "_base_executable", sys.executable)
+        create = [base, "-m", "venv", "--clear", str(home)]
+        link = (
+            "import sys, sysconfig; open(sysconfig.get_path('purelib') + '/wadud.pth', 'w').write(sys.argv[1] + '\\n')"
+        )
+        return [*([] if adoptable() else [(create, root)]), ([str(python), "-c", link, str(root)], root)]
+
+    workshop = Workshop(root)
+    return Step("environment", "Python environment", (identity, str(root)), (".venv/bin/python",), commands, True, True)
+
+
+def packages(root: Path, lock: str, title: str) -> Step:
+    """The Python packages of one lock file, taken only when their hashes fit."""
+    argv = [str(root / ".venv/bin/python"), "-m", "pip", "install", "--require-hashes", "--no-input", "--no-color"]
+    argv += ["--disable-pip-version-check", "--progress-bar", "off", "-r", lock]
+    outputs = (".venv/bin/python",)
+    return Step(lock, title, (root / lock,), outputs, lambda: [(argv, root)], fragile=True)
+
+
+def extensions(root: Path) -> Step:
+    """The compiled packet path, built in place."""
+    native = root / "rtc" / "native"
+    setup = root / "setup.py"
+    sources = sorted([*native.glob("**/*.c"), *native.glob("**/*.h")])
+    names = re.findall(r'extension\("(\w+)"', setup.read_text())
+    # --force: distutils compares times, which a checkout of older sources deceives
+    argv = [str(root / ".venv/bin/python"), "setup.py", "build_ext", "--inplace", "--force", f"-j{os.cpu_count() or 1}"]
+    outputs = tuple(f"rtc/{name}.*.so" for name in names)
+    return Step("extensions", "Compiled packet path", (sys.version, setup, *sources), outputs, lambda: [(argv, root)])
+
+
+def browser_libraries(root: Path, development: bool) -> Step:
+    """What web/ takes from npm; with ``development`` its checkers and test tools too."""
+    web = root / "web"
+    inputs = (web / "package.json", web / "package-lock.json")
+    install = ["npm", "ci", "--no-audit", "--no-fund", *([] if development else ["--omit=dev"])]
+    commands = [(install, web), (["npm", "run", "--if-present", "vendor"], web)]
+    serving = Step("web", "Browser libraries", inputs, ("web/node_modules",), lambda: commands)
+    if not development:
+        return serving
+    title = "Browser libraries and their tools"
+    return Step("web-dev", title, inputs, serving.outputs, lambda: commands, covers=(serving,))
+
+
+def plan(root: Path, development: bool) -> tuple[list[Step], list[Need]]:
+    """Steps in order and what they need of the machine, for serving or, with ``development``, for testing as well."""
+    steps = [environment(root), packages(root, "requirements.lock", "Python packages")]
+    needs = list(SERVE_NEEDS)
+    if development:
+        steps.append(packages(root, "requirements-dev.lock", "Python packages for tests"))
+        needs += TEST_NEEDS
+    steps.append(extensions(root))
+    if (root / "web" / "package-lock.json").exists():
+        steps.append(browser_libraries(root, development))
+        needs += WEB_NEEDS
+    return steps, needs
+
+
+def set_up(workshop: Workshop, steps: Sequence[Step], needs: Sequence[Need], always_probe: bool = False) -> None:
+    """Performs the steps that are stale; with none, nothing is touched.
+
+    Raises:
+        MissingPackagesError: the machine lacks something that we may not install.
+        StepFailedError: a step failed.
+    """
+    if not always_probe and all(workshop.fresh(step) for step in steps):
+        return
+    started = time.monotonic()
+    with workshop.lock():
+        stale = [step for step in steps if not workshop.fresh(step)]
+        if stale:
+            workshop.say(f"Setting up Wadud in {workshop.root} (only what is missing or has changed)")
+        ensure(needs, lambda title, argv: workshop.run(title, "debian", [(argv, workshop.root)]))
+        for number, step in enumerate(steps, 1):
+            if not workshop.fresh(step):
+                workshop.perform(step, f"[{number}/{len(steps)}] ")
+        if stale:
+            workshop.say(f"Set-up done in {time.monotonic() - started:.1f} s")
+
+
+def serve(arguments: Sequence[str]) -> int:
+    options, _ = serve_parser().parse_known_args(arguments)
+    set_up(Workshop(ROOT), *plan(ROOT, development=False))
+    if options.setup_only:
+        return 0
+    # -P keeps the caller's directory, which need not be ours, out of the import path
+    os.execv(PYTHON, [str(PYTHON), "-P", "-m", "signalling.main", *arguments])
+
+
+def test(arguments: Sequence[str]) -> int:
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(TEST_USAGE, end="")
+        return 0
+    workshop = Workshop(ROOT)
+    set_up(workshop, *plan(ROOT, development=True), always_probe=True)
+    failed = [title for title, argv in checks(ROOT) if not check(workshop, title, argv)]
+    if failed:
+        workshop.say(f"Failed before the tests: {', '.join(failed)}")
+    tests = subprocess.Popen([PYTHON, "-m", "pytest", *arguments], cwd=ROOT)
+    while True:
+        try:
+            return tests.wait() or (1 if failed else 0)
+        except KeyboardInterrupt:  # pytest got it too and is about to print its summary
+            continue
+
+
+def checks(root: Path) -> list[tuple[str, list[str]]]:
+    """What is looked at before the tests run: title and command of each."""
+    python = str(root / ".venv/bin/python")
+    return [
+        ("ruff check", [python, "-m", "ruff", "check", "--quiet", "."]),
+        ("ruff format", [python, "-m", "ruff", "format", "--check", "--quiet", "."]),
+        ("mypy --strict", [python, "-m", "mypy"]),
+    ]
+
+
+def check(workshop: Workshop, title: str, argv: Sequence[str]) -> bool:
+    """Runs one check; its output is shown when it fails."""
+    started = time.monotonic()
+    result = subprocess.run(
+        argv, cwd=workshop.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    passed = result.returncode == 0
+    workshop.say(f"{title}: {'passed' if passed else 'FAILED'} in {time.monotonic() - started:.1f} s")
+    if not passed:
+        workshop.say(result.stdout, end="")
+    return passed
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Entry of bin/*: the first argument names the command. Returns the exit status."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return {"serve": serve, "test": test}[arguments[0]](arguments[1:])
+    except (MissingPackagesError, StepFailedError) as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except PermissionError as error:
+        print(f"\nThe set-up may not write {error.filename}: run it as the owner of {ROOT}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted. The set-up will resume where it stopped.", file=sys.stderr)
+        return 130
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
