@@ -3,9 +3,11 @@
 ``WADUD_EXT=_wire,_dtls`` builds only those extensions (development).
 """
 
+import copy
 import os
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 NATIVE = "rtc/native/"
 WIRE = ["srtp.c", "stun.c", "rtp.c", "rtcp.c", "twcc.c", "payload.c"]
@@ -15,15 +17,37 @@ FLAGS = ["-std=gnu17", "-O3", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Werr
 def extension(name: str, sources: list[str], libraries: list[str]) -> Extension:
     headers = sorted(NATIVE + file for file in os.listdir(NATIVE) if file.endswith(".h"))
     return Extension(
-        f"rtc.{name}", [NATIVE + file for file in sources], depends=headers, libraries=libraries, extra_compile_args=FLAGS
+        f"rtc.{name}",
+        [NATIVE + file for file in sources],
+        depends=headers,
+        libraries=libraries,
+        extra_compile_args=FLAGS,
     )
 
 
 EXTENSIONS = [
     extension("_wire", ["wire_module.c", *WIRE], ["crypto"]),
     extension("_dtls", ["dtls.c"], ["ssl", "crypto"]),
-    extension("_worker", ["worker_module.c", "worker.c", "router.c", "transport.c", "ingress.c", "fanout.c", "feedback.c", *WIRE], ["crypto"]),
+    extension(
+        "_worker",
+        ["worker_module.c", "worker.c", "router.c", "transport.c", "ingress.c", "fanout.c", "feedback.c", *WIRE],
+        ["crypto"],
+    ),
 ]
+
+
+class SeparateBuilds(build_ext):
+    """Keeps the object files of each extension apart: several share sources, and ``-j`` builds them side by side."""
+
+    def build_extension(self, ext: Extension) -> None:
+        own = copy.copy(self)
+        own.build_temp = os.path.join(self.build_temp, ext.name)
+        build_ext.build_extension(own, ext)
+
+
 WANTED = os.environ.get("WADUD_EXT")
 
-setup(ext_modules=[e for e in EXTENSIONS if WANTED is None or e.name.removeprefix("rtc.") in WANTED.split(",")])
+setup(
+    ext_modules=[e for e in EXTENSIONS if WANTED is None or e.name.removeprefix("rtc.") in WANTED.split(",")],
+    cmdclass={"build_ext": SeparateBuilds},
+)

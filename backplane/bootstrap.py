@@ -87,10 +87,10 @@ def extensions(root: Path) -> Step:
 def browser_libraries(root: Path, development: bool) -> Step:
     """What web/ takes from npm; with ``development`` its checkers and test tools too."""
     web = root / "web"
-    inputs = (web / "package.json", web / "package-lock.json")
+    inputs = (web / "package.json", web / "package-lock.json", *sorted((web / "scripts").glob("*")))
     install = ["npm", "ci", "--no-audit", "--no-fund", *([] if development else ["--omit=dev"])]
     commands = [(install, web), (["npm", "run", "--if-present", "vendor"], web)]
-    serving = Step("web", "Browser libraries", inputs, ("web/node_modules",), lambda: commands)
+    serving = Step("web", "Browser libraries", inputs, ("web/node_modules", "web/vendor/*"), lambda: commands)
     if not development:
         return serving
     title = "Browser libraries and their tools"
@@ -162,11 +162,14 @@ def test(arguments: Sequence[str]) -> int:
 def checks(root: Path) -> list[tuple[str, list[str]]]:
     """What is looked at before the tests run: title and command of each."""
     python = str(root / ".venv/bin/python")
-    return [
+    found = [
         ("ruff check", [python, "-m", "ruff", "check", "--quiet", "."]),
         ("ruff format", [python, "-m", "ruff", "format", "--check", "--quiet", "."]),
         ("mypy --strict", [python, "-m", "mypy"]),
     ]
+    if (root / "web" / "package.json").exists():
+        found.append(("tsc over web/", ["npm", "--prefix", "web", "run", "--silent", "--if-present", "check"]))
+    return found
 
 
 def check(workshop: Workshop, title: str, argv: Sequence[str]) -> bool:
