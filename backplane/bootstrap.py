@@ -77,7 +77,7 @@ def extensions(root: Path) -> Step:
     native = root / "rtc" / "native"
     setup = root / "setup.py"
     sources = sorted([*native.glob("**/*.c"), *native.glob("**/*.h")])
-    names = re.findall(r'extension\("(\w+)"', setup.read_text())
+    names = re.findall(r'extension\(\s*"(_\w+)"', setup.read_text())
     # --force: distutils compares times, which a checkout of older sources deceives
     argv = [str(root / ".venv/bin/python"), "setup.py", "build_ext", "--inplace", "--force", f"-j{os.cpu_count() or 1}"]
     outputs = tuple(f"rtc/{name}.*.so" for name in names)

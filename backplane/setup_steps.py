@@ -124,8 +124,8 @@ class Workshop:
             StepFailedError: a command could not be started or ended with another status than 0.
         """
         started = time.monotonic()
-        path = self._home / f"{log_name}.log"
         self._home.mkdir(exist_ok=True)
+        path = self._home / f"{log_name}.log"
         self.say(f"{title} ...", end="")
         with path.open("w") as log:
             for argv, directory in commands:
@@ -184,6 +184,7 @@ class Workshop:
         return stamps if isinstance(stamps, dict) else {}
 
     def _write(self, stamps: Mapping[str, str]) -> None:
+        self._home.mkdir(exist_ok=True)
         temporary = self._stamps.with_suffix(".new")
         temporary.write_text(json.dumps(stamps, indent=1) + "\n")
         temporary.replace(self._stamps)

@@ -1,0 +1,100 @@
+"""bin/serve and bin/test before any dependency is there."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backplane import bootstrap
+from backplane.arguments import serve_parser
+from backplane.setup_steps import StepFailedError
+from backplane.system_packages import MissingPackagesError
+
+
+def test_it_imports_with_the_standard_library_alone(root: Path) -> None:
+    code = f"import sys; sys.path.insert(0, {str(root)!r}); import backplane.bootstrap"
+    subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
+
+
+def test_serve_help_explains_every_option_without_a_set_up(root: Path, tmp_path: Path) -> None:
+    for folder in ("backplane", "bin"):
+        shutil.copytree(root / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    answer = subprocess.run([tmp_path / "bin" / "serve", "--help"], capture_output=True, text=True, check=True)
+    for option in ("--host", "--port", "--public-ip", "--media-port", "--data"):
+        assert option in answer.stdout
+    assert not (tmp_path / ".setup").exists()
+
+
+def test_every_option_of_serve_has_a_help_text() -> None:
+    assert all(action.help for action in serve_parser()._actions)
+
+
+@pytest.mark.parametrize("arguments", [["--port", "65536"], ["--port", "http"], ["--public-ip", "example.org"]])
+def test_a_mistyped_option_is_refused_before_any_set_up(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bootstrap, "set_up", lambda *a, **k: pytest.fail("set-up began"))
+    with pytest.raises(SystemExit) as caught:
+        bootstrap.main(["serve", *arguments])
+    assert caught.value.code == 2
+    assert arguments[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (MissingPackagesError("sudo apt-get install gcc"), 1, "apt-get install"),
+        (StepFailedError("end of the log"), 1, "end of the log"),
+        (PermissionError(13, "denied", "stamps.json"), 1, "stamps.json"),
+        (KeyboardInterrupt(), 130, "resume"),
+    ],
+)
+def test_a_failed_set_up_says_why_and_ends_with_a_status(
+    error: BaseException,
+    status: int,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(bootstrap, "set_up", fail)
+    assert bootstrap.main(["serve"]) == status
+    assert told in capsys.readouterr().err
+
+
+def test_setup_only_ends_without_serving(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "set_up", lambda *a, **k: None)
+    assert bootstrap.main(["serve", "--setup-only"]) == 0
+
+
+def test_every_extension_of_setup_py_is_an_output_of_the_build(root: Path) -> None:
+    outputs = bootstrap.extensions(root).outputs
+    assert {"rtc/_wire.*.so", "rtc/_dtls.*.so", "rtc/_worker.*.so"} <= set(outputs)
+
+
+def test_the_plan_for_tests_holds_that_for_serving(root: Path) -> None:
+    serving, serving_needs = bootstrap.plan(root, development=False)
+    testing, testing_needs = bootstrap.plan(root, development=True)
+    done = {name for step in testing for name in (step.name, *(covered.name for covered in step.covers))}
+    assert {step.name for step in serving} <= done
+    assert {need.name for need in serving_needs} <= {need.name for need in testing_needs}
+
+
+def test_locks_hold_hashes_and_no_index(root: Path) -> None:
+    for name in ("requirements.lock", "requirements-dev.lock"):
+        text = (root / name).read_text()
+        pins = [line for line in text.splitlines() if "==" in line and not line.startswith(" ")]
+        assert pins
+        assert text.count("--hash=sha256:") >= len(pins)
+        assert "://" not in text
+        assert "--index" not in text
+        assert "--find-links" not in text
+
+
+def test_the_server_does_not_depend_on_what_only_tests_use(root: Path) -> None:
+    names = {line.partition("==")[0] for line in (root / "requirements.lock").read_text().splitlines() if "==" in line}
+    assert not names & {"aiortc", "aioice", "av", "pytest", "numpy", "playwright"}

@@ -1,0 +1,148 @@
+"""The set-up engine: a step runs once, again when its inputs change, and never half."""
+
+import io
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from backplane.setup_steps import Step, StepFailedError, Workshop
+
+MakeStep = Callable[..., Step]
+
+
+@pytest.fixture
+def out() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, out: io.StringIO) -> Workshop:
+    (tmp_path / "input").write_text("1")
+    return Workshop(tmp_path, out)
+
+
+@pytest.fixture
+def step(tmp_path: Path) -> MakeStep:
+    def make(
+        name: str = "one", code: str = "open('made', 'a').write('x')", **fields: bool | str | tuple[Step, ...]
+    ) -> Step:
+        commands = [([sys.executable, "-c", code], tmp_path)]
+        return Step(name, f"Step {name}", (tmp_path / "input",), ("made",), lambda: commands, **fields)  # type: ignore[arg-type]
+
+    return make
+
+
+def times_made(workshop: Workshop) -> int:
+    made = workshop.root / "made"
+    return len(made.read_text()) if made.exists() else 0
+
+
+def test_a_step_is_stale_until_performed_and_fresh_after(workshop: Workshop, step: MakeStep) -> None:
+    assert not workshop.fresh(step())
+    workshop.perform(step())
+    assert workshop.fresh(step())
+    assert times_made(workshop) == 1
+
+
+def test_a_changed_input_makes_the_step_stale(workshop: Workshop, step: MakeStep) -> None:
+    workshop.perform(step())
+    (workshop.root / "input").write_text("2")
+    assert not workshop.fresh(step())
+
+
+def test_a_lost_output_makes_the_step_stale(workshop: Workshop, step: MakeStep) -> None:
+    workshop.perform(step())
+    (workshop.root / "made").unlink()
+    assert not workshop.fresh(step())
+
+
+def test_an_input_edited_during_the_step_leaves_it_stale(workshop: Workshop, step: MakeStep) -> None:
+    editing = step(code="open('made', 'w'); open('input', 'w').write('edited meanwhile')")
+    workshop.perform(editing)
+    assert not workshop.fresh(editing)
+
+
+def test_a_failed_command_leaves_the_step_stale_and_shows_the_end_of_its_output(
+    workshop: Workshop, step: MakeStep
+) -> None:
+    failing = step(code="open('made', 'w'); print('the compiler is unhappy'); raise SystemExit(3)")
+    with pytest.raises(StepFailedError, match=r"(?s)the compiler is unhappy.*status 3.*one\.log"):
+        workshop.perform(failing)
+    assert not workshop.fresh(failing)
+    assert not workshop.interrupted()
+
+
+def test_a_command_that_does_not_exist_is_a_failed_step(workshop: Workshop) -> None:
+    lost = Step("lost", "Lost", (), (), lambda: [(["no-such-program"], workshop.root)])
+    with pytest.raises(StepFailedError, match="No such file"):
+        workshop.perform(lost)
+
+
+def test_a_fragile_step_cut_in_the_middle_makes_all_fragile_ones_stale(workshop: Workshop, step: MakeStep) -> None:
+    ground = step("ground", fragile=True, ground=True)
+    sound = step("sound")
+    workshop.perform(ground)
+    workshop.perform(sound)
+
+    def cut() -> None:
+        raise KeyboardInterrupt
+
+    workshop.run = lambda *args: cut()  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        workshop.perform(step("packages", fragile=True))
+    assert workshop.interrupted()
+    assert not workshop.fresh(ground)
+    assert workshop.fresh(sound)
+
+
+def test_new_ground_makes_every_other_step_stale(workshop: Workshop, step: MakeStep) -> None:
+    workshop.perform(step("above"))
+    workshop.perform(step("ground", ground=True))
+    assert not workshop.fresh(step("above"))
+
+
+def test_a_step_that_covers_another_does_it_as_well(workshop: Workshop, step: MakeStep) -> None:
+    smaller = step("smaller")
+    workshop.perform(step("larger", covers=(smaller,)))
+    assert workshop.fresh(smaller)
+
+
+def test_damaged_stamps_count_as_none(workshop: Workshop, step: MakeStep) -> None:
+    workshop.perform(step())
+    (workshop.root / ".setup" / "stamps.json").write_text('{"one": ')
+    assert not workshop.fresh(step())
+
+
+def test_a_second_set_up_waits_for_the_first(workshop: Workshop, tmp_path: Path, out: io.StringIO) -> None:
+    order: list[str] = []
+    waiting = threading.Event()
+
+    class Told(io.StringIO):
+        def write(self, text: str) -> int:
+            waiting.set()
+            return super().write(text)
+
+    told = Told()
+
+    def second() -> None:
+        with Workshop(tmp_path, told).lock():
+            order.append("second")
+
+    with workshop.lock():
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert waiting.wait(10)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
+    assert "waiting" in told.getvalue()
+
+
+def test_progress_shows_title_and_seconds_on_one_line(workshop: Workshop, step: MakeStep, out: io.StringIO) -> None:
+    workshop.perform(step(), "[1/1] ")
+    title, seconds = out.getvalue().rstrip("\n").split(" ... ")
+    assert title == "[1/1] Step one"
+    assert float(seconds.removesuffix(" s")) >= 0

@@ -1,0 +1,131 @@
+"""The rules of the house that no linter knows, held against every committed file."""
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# package -> the packages of ours that it may import besides itself (docs/decisions/0001-house.md)
+MAY_IMPORT: dict[str, set[str]] = {
+    "backplane": set(),
+    "rtc": {"backplane"},
+    "sfu": {"rtc", "backplane"},
+    "turn": {"rtc", "backplane"},
+    "signalling": {"sfu", "turn", "rtc", "backplane"},
+    "chat": {"sfu", "turn", "rtc", "backplane"},
+    "booking": {"backplane"},
+}
+OURS = {*MAY_IMPORT, "benchmarks", "tests"}
+
+SOURCE_SUFFIXES = {".py", ".pyi", ".c", ".h", ".sh", ".js", ".mjs", ".ts", ".css", ".html"}
+LONGEST_FILE_LINES = 500
+
+# The patterns are put together from pieces so that this file does not hold what it forbids.
+MACHINE_PATH = re.compile(r"(?<![\w.])/(?:" + "|".join(["wo" + "rk", "ho" + "me", "Us" + "ers", "ro" + "ot"]) + r")/\w")
+INDEX_HOST = re.compile(
+    r"\b(?:[\w-]+\.)*(?:"
+    + "|".join(["py" + "pi", "python" + "hosted", "npm" + "js", "artifact" + "ory"])
+    + r")\.\w{2,}",
+    re.IGNORECASE,
+)
+UNFINISHED = re.compile(r"\b(?:" + "|".join(["TO" + "DO", "FIX" + "ME", "X" * 3, "HA" + "CK"]) + r")\b")
+
+
+@pytest.fixture(scope="module")
+def committed(root: Path) -> list[Path]:
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True).stdout
+    return [root / name for name in listing.split("\0") if name and (root / name).is_file()]
+
+
+def texts(files: list[Path]) -> Iterator[tuple[Path, str]]:
+    for path in files:
+        try:
+            yield path, path.read_text()
+        except UnicodeDecodeError:
+            continue
+
+
+def imported_packages(source: str) -> set[str]:
+    """First names of all modules that the source imports, at any depth of the code."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def test_imports_go_down_only(root: Path, committed: list[Path]) -> None:
+    upward = [
+        f"{path.relative_to(root)} imports {name}"
+        for path in committed
+        if path.suffix in (".py", ".pyi") and (package := path.relative_to(root).parts[0]) in MAY_IMPORT
+        for name in sorted(imported_packages(path.read_text()) & OURS - MAY_IMPORT[package] - {package})
+    ]
+    assert upward == []
+
+
+def test_the_server_imports_only_what_its_lock_holds(root: Path, committed: list[Path]) -> None:
+    only_for_tests = {"aiortc", "aioice", "av", "pytest", "hypothesis", "playwright", "numpy", "websockets"}
+    strangers = [
+        f"{path.relative_to(root)} imports {name}"
+        for path in committed
+        if path.suffix == ".py" and path.relative_to(root).parts[0] in MAY_IMPORT
+        for name in sorted(imported_packages(path.read_text()) & only_for_tests)
+    ]
+    assert strangers == []
+
+
+def test_no_source_file_is_longer_than_a_reader_holds(root: Path, committed: list[Path]) -> None:
+    long = [
+        f"{path.relative_to(root)}: {lines} lines"
+        for path, text in texts([path for path in committed if path.suffix in SOURCE_SUFFIXES])
+        if (lines := text.count("\n")) > LONGEST_FILE_LINES
+    ]
+    assert long == []
+
+
+def test_every_python_module_opens_with_its_theory(root: Path, committed: list[Path]) -> None:
+    silent = [
+        str(path.relative_to(root))
+        for path, text in texts([path for path in committed if path.suffix == ".py"])
+        if text.strip() and not ast.get_docstring(ast.parse(text))
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize(
+    ("what", "pattern"),
+    [("the path of a machine", MACHINE_PATH), ("the host of a package index", INDEX_HOST), ("a loose end", UNFINISHED)],
+)
+def test_no_committed_file_holds(what: str, pattern: re.Pattern[str], root: Path, committed: list[Path]) -> None:
+    found = [
+        f"{path.relative_to(root)}:{number}: {match[0]} is {what}"
+        for path, text in texts(committed)
+        for number, line in enumerate(text.splitlines(), 1)
+        if (match := pattern.search(line))
+    ]
+    assert found == []
+
+
+def test_every_command_is_executable(root: Path, committed: list[Path]) -> None:
+    commands = [path for path in committed if path.parent in (root / "bin", root / ".ci")]
+    assert commands
+    assert [path.name for path in commands if not path.stat().st_mode & 0o111] == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "line"),
+    [
+        (MACHINE_PATH, "data in /ho" + "me/somebody"),
+        (INDEX_HOST, "https://registry.npm" + "js.org/left-pad"),
+        (INDEX_HOST, "https://files.python" + "hosted.org/x"),
+        (UNFINISHED, "# TO" + "DO: later"),
+    ],
+)
+def test_the_forbidden_patterns_find_what_they_are_for(pattern: re.Pattern[str], line: str) -> None:
+    assert pattern.search(line)
