@@ -1,0 +1,347 @@
+// WadudCall puts the parts together: session (socket and resume), peer (one RTCPeerConnection), publisher (our devices),
+// roster (the room), path (ICE repair). Three clocks run apart from each other: signalling, ICE and media; only when both the
+// session and its repair fail is the person told that the call is lost. Documented in index.d.ts.
+
+/** @import { CallEvents, CallOptions, CallState, EndReason, Quality, Right, Speaker } from './index.js' */
+/** @import { Counters } from './quality.js' */
+/** @import { RosterEvent } from './roster.js' */
+/** @import { Message } from './socket.js' */
+
+import { environmentOf } from './environment.js';
+import { ConnectionError, StateError, WadudError } from './errors.js';
+import { Negotiator } from './negotiator.js';
+import { PathWatch } from './path.js';
+import { Peer } from './peer.js';
+import { Publisher } from './publisher.js';
+import { readStats } from './quality.js';
+import { Roster } from './roster.js';
+import { Session } from './session.js';
+
+const AUDIO_SLOTS = 3;
+const VIDEO_SLOTS = 8;
+const MAX_VIDEO_SLOTS = 26;
+/** Slots are added in steps, so that a filling room does not re-offer for every guest. */
+const VIDEO_SLOT_STEP = 4;
+const GIVE_UP_MS = 300_000;
+const STATS_MS = 1000;
+
+/** @typedef {{peer: Peer, negotiator: Negotiator, path: PathWatch}} Media one RTCPeerConnection and its keepers */
+
+/** @param {CallOptions} options */
+export async function connect(options) {
+  const call = new WadudCall(options);
+  await call.connect();
+  return call;
+}
+
+export class WadudCall extends EventTarget {
+  /** @type {CallState} */
+  #state = 'new';
+  /** @type {Media | null} */
+  #media = null;
+  #signallingLost = false;
+  /** @type {Speaker[]} */
+  #speakers = [];
+  /** @type {Map<string, Quality>} */
+  #qualities = new Map();
+  /** @type {Right[]} */
+  #rights = [];
+  #room = '';
+  /** @type {Counters | null} */
+  #counters = null;
+  /** @type {unknown} */
+  #statsTimer = null;
+
+  /** @param {CallOptions} options */
+  constructor(options) {
+    super();
+    const environment = environmentOf(options.environment);
+    this.#options = options;
+    this.#environment = environment;
+    this.#roster = new Roster((mid) => this.#media?.peer.streamOf(mid) ?? null);
+    this.#publisher = new Publisher(options, environment, {
+      request: (type, fields) => this.#session.request(type, fields),
+      changed: (publication) => this.#emit('localchange', { publication }),
+      problem: (error, source) => this.#emit('problem', { error, source }),
+    });
+    this.#session = new Session({ url: options.url, giveUp_ms: options.giveUp_ms ?? GIVE_UP_MS }, environment, {
+      push: (message) => this.#onPush(message),
+      lost: () => this.#setSignallingLost(true),
+      resumed: (answer) => this.#onResumed(answer),
+      expired: () => this.#rejoin(),
+      ended: (reason, error) => this.#end(reason, error),
+    });
+  }
+
+  #options;
+  #environment;
+  #roster;
+  #publisher;
+  #session;
+
+  get state() { return this.#state; }
+  get room() { return this.#room; }
+  get self() { return this.#roster.self; }
+  get participants() { return this.#roster.others; }
+  get speakers() { return this.#speakers; }
+  get qualities() { return this.#qualities; }
+  get rights() { return this.#rights; }
+  get publications() { return this.#publisher.publications; }
+  get audioStreams() { return this.#media?.peer.audioStreams ?? []; }
+  get peerConnection() { return this.#media?.peer.connection ?? null; }
+  get health() {
+    return {
+      signalling: /** @type {'open' | 'lost'} */ (this.#session.isOpen ? 'open' : 'lost'),
+      media: this.#media?.path.health ?? 'new',
+    };
+  }
+
+  prepare() {
+    if (this.#state === 'new') this.#session.prepare();
+  }
+
+  async connect() {
+    if (this.#state !== 'new') throw new StateError('already_connected', `connect() in state ${this.#state}`);
+    this.#session.prepare();
+    this.#become('connecting');
+    try {
+      await this.#join();
+    } catch (error) {
+      this.#closeMedia();
+      this.#become('ended');
+      throw error;
+    }
+  }
+
+  async leave() {
+    if (this.#state === 'ended') return;
+    const goodbye = this.#session.leave();
+    this.#end('left', null);
+    await goodbye;
+  }
+
+  /**
+   * @param {'microphone' | 'camera'} source
+   * @param {boolean} muted
+   */
+  setMuted(source, muted) { return this.#publisher.setMuted(source, muted); }
+
+  /** @param {string | MediaStreamTrack} device */
+  setMicrophone(device) { return this.#publisher.setDevice('microphone', device); }
+
+  /** @param {string | MediaStreamTrack} device */
+  setCamera(device) { return this.#publisher.setDevice('camera', device); }
+
+  /** @param {MediaStreamTrack} [track] */
+  shareScreen(track) { return this.#publisher.shareScreen(track); }
+
+  stopScreen() { return this.#publisher.stopScreen(); }
+
+  /** @param {readonly string[]} participants */
+  async prefer(participants) { await this.#session.request('prefer', { participants }); }
+
+  /** @param {string} participant */
+  async remove(participant) { await this.#session.request('remove', { participant }); }
+
+  async getStats() { return await this.#media?.peer.connection.getStats() ?? null; }
+
+  /**
+   * @template {keyof CallEvents} K
+   * @param {K} type
+   * @param {(detail: CallEvents[K]) => void} listener
+   */
+  on(type, listener) {
+    const heard = (/** @type {Event} */ event) => listener(/** @type {CustomEvent} */ (event).detail);
+    this.addEventListener(type, heard);
+    return () => this.removeEventListener(type, heard);
+  }
+
+  /**
+   * @template {keyof CallEvents} K
+   * @param {K} type
+   * @param {CallEvents[K]} detail
+   */
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+
+  /** The fast path: token, offer and socket are prepared side by side, then travel in one message. */
+  async #join() {
+    const { audioSlots = AUDIO_SLOTS, videoSlots = VIDEO_SLOTS, client = 'wadud-web' } = this.#options;
+    const media = this.#openMedia();
+    /** @type {Promise<string> | null} */
+    let token = this.#fetchToken();
+    token.catch(() => undefined);  // reported by the message that needs it
+    const offer = this.#publisher.attach(media.peer, media.negotiator).then(() => {
+      media.peer.addSlots('audio', audioSlots);
+      media.peer.addSlots('video', videoSlots);
+      return media.peer.createOffer(false, this.#publisher.isMuted);
+    });
+    const fields = async () => {
+      token ??= this.#fetchToken();
+      const fetched = await token.catch((error) => {
+        token = null;
+        throw error;
+      });
+      const { sdp, tracks } = await offer;
+      return { token: fetched, offer: sdp, tracks, client };
+    };
+    const patience_ms = this.#state === 'reconnecting' ? this.#options.giveUp_ms ?? GIVE_UP_MS : undefined;
+    const answer = await this.#session.join(fields, patience_ms);
+    await media.peer.acceptAnswer(answer.answer);
+    this.#room = answer.room;
+    this.#rights = answer.rights;
+    this.#roster.become(answer.participant);
+    this.#signallingLost = false;
+    this.#emitAll(this.#roster.reset(answer.participants, answer.slots));
+    this.#refreshState();
+    this.#scheduleStats();
+  }
+
+  async #fetchToken() {
+    const { token } = this.#options;
+    try {
+      return typeof token === 'function' ? await token() : token;
+    } catch (error) {
+      if (error instanceof TypeError) throw new ConnectionError('unreachable', 'token not fetched', { cause: error });
+      throw error;
+    }
+  }
+
+  async #rejoin() {
+    this.#closeMedia();
+    this.#setSignallingLost(true);
+    try {
+      await this.#join();
+    } catch (error) {
+      const lost = error instanceof ConnectionError;
+      this.#end(lost ? 'connection_lost' : 'refused', error instanceof WadudError ? error : new WadudError('rejoin_failed',
+        String(error), { cause: error }));
+    }
+  }
+
+  #openMedia() {
+    const peer = new Peer(this.#options, this.#environment);
+    const negotiator = new Negotiator(peer, this.#publisher.isMuted, (fields) => this.#session.request('offer', fields),
+      (answer) => this.#emitAll(this.#roster.setSlots(answer.slots)));
+    const path = new PathWatch(peer.connection, this.#environment, {
+      restart: () => this.#negotiate({ restart: true }),
+      networkChanged: () => this.#session.nudge(),
+      changed: () => this.#refreshState(),
+      broken: () => this.#session.abandon(),
+    });
+    this.#media = { peer, negotiator, path };
+    return this.#media;
+  }
+
+  #closeMedia() {
+    this.#environment.clearTimeout(this.#statsTimer);
+    this.#counters = null;
+    this.#media?.path.close();
+    this.#media?.peer.close();
+    this.#media = null;
+  }
+
+  /** @param {{restart?: boolean}} [wish] */
+  #negotiate(wish) {
+    this.#media?.negotiator.negotiate(wish).catch((error) => this.#backgroundFailure(error));
+  }
+
+  /** @param {unknown} error of a step that nobody awaits */
+  #backgroundFailure(error) {
+    if (error instanceof ConnectionError || this.#state === 'ended') return;  // the resume repeats it
+    this.#emit('problem', { error: error instanceof WadudError ? error : new WadudError('media', String(error), { cause: error }) });
+  }
+
+  /** @param {Message} push */
+  #onPush(push) {
+    switch (push.type) {
+      case 'speakers':
+        this.#speakers = push.speakers;
+        this.#emit('speakers', { speakers: push.speakers });
+        break;
+      case 'quality':
+        for (const quality of push.participants) this.#qualities.set(quality.participant, quality);
+        this.#emit('quality', { participants: this.#qualities });
+        break;
+      default:
+        if (push.type === 'participant_left') this.#qualities.delete(push.participant);
+        this.#emitAll(this.#roster.apply(push));
+        this.#growSlots();
+    }
+  }
+
+  /** @param {Message} answer */
+  #onResumed(answer) {
+    this.#emitAll(this.#roster.reset(answer.participants, answer.slots));
+    this.#setSignallingLost(false);
+    this.#publisher.repeatMutes();
+    const wish = { restart: this.#media?.path.health === 'lost' };
+    if (wish.restart) this.#negotiate(wish);
+    else this.#media?.negotiator.retry().catch((error) => this.#backgroundFailure(error));
+  }
+
+  #growSlots() {
+    const peer = this.#media?.peer;
+    if (!peer) return;
+    const most = this.#options.maxVideoSlots ?? MAX_VIDEO_SLOTS;
+    const have = peer.slotCount('video');
+    const wanted = Math.min(most, Math.ceil(this.#roster.videosOnOffer / VIDEO_SLOT_STEP) * VIDEO_SLOT_STEP);
+    if (this.#roster.videosOnOffer <= have || wanted <= have) return;
+    peer.addSlots('video', wanted - have);
+    this.#negotiate();
+  }
+
+  /** @param {RosterEvent[]} events */
+  #emitAll(events) {
+    for (const { type, detail } of events) this.#emit(type, detail);
+  }
+
+  /** @param {boolean} lost */
+  #setSignallingLost(lost) {
+    this.#signallingLost = lost;
+    this.#refreshState();
+  }
+
+  #refreshState() {
+    if (this.#state === 'ended' || !this.#roster.selfId) return;
+    const broken = this.#signallingLost || this.#media?.path.health === 'lost';
+    this.#become(broken ? 'reconnecting' : 'connected');
+  }
+
+  /** @param {CallState} state */
+  #become(state) {
+    const previous = this.#state;
+    if (state === previous) return;
+    this.#state = state;
+    this.#emit('statechange', { state, previous });
+  }
+
+  /**
+   * @param {EndReason} reason
+   * @param {WadudError | null} error
+   */
+  #end(reason, error) {
+    if (this.#state === 'ended') return;
+    this.#closeMedia();
+    this.#publisher.stop();
+    this.#become('ended');
+    this.#emit('ended', { reason, error });
+  }
+
+  #scheduleStats() {
+    this.#environment.clearTimeout(this.#statsTimer);
+    this.#statsTimer = this.#environment.setTimeout(() => this.#readStats(), STATS_MS);
+  }
+
+  async #readStats() {
+    const media = this.#media;
+    const report = await this.getStats();
+    if (!media || !report || media !== this.#media) return;
+    const { stats, counters } = readStats(report, this.#counters, this.#environment.now());
+    this.#counters = counters;
+    media.path.hear(counters.heard);
+    this.#emit('stats', { stats });
+    this.#scheduleStats();
+  }
+}

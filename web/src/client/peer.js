@@ -1,0 +1,164 @@
+// The one RTCPeerConnection of a call. We always offer: first our own tracks (sendonly), then empty slots (recvonly) that
+// the server fills and refills by message, so people come and go without renegotiation.
+
+/** @import { CallOptions, Environment, Kind, Source } from './index.js' */
+
+/** Ceilings for one encoding; the browser's own estimate stays below them. */
+const MAX_BITRATE_BPS = { camera: 1_700_000, screen: 2_500_000 };
+const CONTENT_HINT = { microphone: 'speech', camera: 'motion', screen: 'detail' };
+
+/**
+ * @param {Source} source
+ * @returns {Kind}
+ */
+export const kindOf = (source) => (source === 'microphone' ? 'audio' : 'video');
+
+/** @typedef {{mid: string, source: Source, muted: boolean}} OfferedTrack */
+
+export class Peer {
+  /** @type {Map<Source, RTCRtpTransceiver>} */
+  #senders = new Map();
+  /** @type {RTCRtpTransceiver[]} */
+  #slots = [];
+  /** @type {Map<string, MediaStream>} */
+  #streams = new Map();
+
+  /**
+   * @param {CallOptions} options
+   * @param {Environment} environment
+   */
+  constructor(options, environment) {
+    this.options = options;
+    this.environment = environment;
+    this.connection = new environment.RTCPeerConnection({
+      bundlePolicy: 'max-bundle',
+      rtcpMuxPolicy: 'require',
+      iceServers: options.iceServers ?? [],
+    });
+    this.stream = new environment.MediaStream();
+  }
+
+  /**
+   * Opens (or opens again) the way for one of our sources; negotiation is the caller's next step.
+   * @param {Source} source
+   * @param {MediaStreamTrack | null} track
+   */
+  async publish(source, track) {
+    const existing = this.#senders.get(source);
+    if (track) hint(track, source);
+    if (existing) {
+      existing.direction = 'sendonly';
+      await existing.sender.replaceTrack(track);
+      return;
+    }
+    const transceiver = this.connection.addTransceiver(track ?? kindOf(source), {
+      direction: 'sendonly',
+      streams: [this.stream],
+      ...(source === 'microphone' ? {} : { sendEncodings: [{ maxBitrate: MAX_BITRATE_BPS[source] }] }),
+    });
+    if (source !== 'microphone') this.#preferCodec(transceiver);
+    this.#senders.set(source, transceiver);
+  }
+
+  /** Closes the way of a source and keeps its m-line for the next time. @param {Source} source */
+  async unpublish(source) {
+    const transceiver = this.#senders.get(source);
+    if (!transceiver) return;
+    await transceiver.sender.replaceTrack(null);
+    transceiver.direction = 'inactive';
+  }
+
+  /**
+   * @param {Source} source
+   * @param {MediaStreamTrack | null} track
+   */
+  async replaceTrack(source, track) {
+    if (track) hint(track, source);
+    await this.#senders.get(source)?.sender.replaceTrack(track);
+  }
+
+  /** @param {Source} source */
+  midOf(source) {
+    return this.#senders.get(source)?.mid ?? null;
+  }
+
+  /**
+   * @param {Kind} kind
+   * @param {number} count
+   */
+  addSlots(kind, count) {
+    for (let made = 0; made < count; made += 1) {
+      this.#slots.push(this.connection.addTransceiver(kind, { direction: 'recvonly' }));
+    }
+  }
+
+  /** @param {Kind} kind */
+  slotCount(kind) {
+    return this.#slots.filter(({ receiver }) => receiver.track.kind === kind).length;
+  }
+
+  /** @param {string} mid */
+  streamOf(mid) {
+    return this.#streams.get(mid) ?? null;
+  }
+
+  get audioStreams() {
+    return [...this.#streams.values()].filter((stream) => stream.getAudioTracks().length > 0);
+  }
+
+  /**
+   * @param {boolean} restart with new ICE credentials
+   * @param {(source: Source) => boolean} isMuted
+   * @returns {Promise<{sdp: string, tracks: OfferedTrack[]}>}
+   */
+  async createOffer(restart, isMuted) {
+    const offer = await this.connection.createOffer({ iceRestart: restart });
+    await this.connection.setLocalDescription(offer);
+    for (const { mid, receiver } of this.#slots) {
+      if (mid !== null && !this.#streams.has(mid)) {
+        this.#streams.set(mid, new this.environment.MediaStream([receiver.track]));
+      }
+    }
+    /** @type {OfferedTrack[]} */
+    const tracks = [];
+    for (const [source, { mid, direction }] of this.#senders) {
+      if (mid !== null && direction === 'sendonly') tracks.push({ mid, source, muted: isMuted(source) });
+    }
+    return { sdp: offer.sdp ?? '', tracks };
+  }
+
+  /** @param {string} sdp */
+  async acceptAnswer(sdp) {
+    await this.connection.setRemoteDescription({ type: 'answer', sdp });
+  }
+
+  /** Takes back an offer that the server refused. */
+  async rollback() {
+    if (this.connection.signalingState === 'have-local-offer') {
+      await this.connection.setLocalDescription({ type: 'rollback' });
+    }
+  }
+
+  close() {
+    this.connection.close();
+  }
+
+  /** @param {RTCRtpTransceiver} transceiver */
+  #preferCodec(transceiver) {
+    const wanted = this.options.videoCodec;
+    const codecs = wanted && globalThis.RTCRtpSender?.getCapabilities?.('video')?.codecs;
+    if (!codecs || !transceiver.setCodecPreferences) return;
+    const mime = `video/${wanted}`.toLowerCase();
+    const first = codecs.filter((codec) => codec.mimeType.toLowerCase() === mime);
+    const rest = codecs.filter((codec) => codec.mimeType.toLowerCase() !== mime);
+    transceiver.setCodecPreferences([...first, ...rest]);
+  }
+}
+
+/**
+ * @param {MediaStreamTrack} track
+ * @param {Source} source
+ */
+function hint(track, source) {
+  if ('contentHint' in track) track.contentHint = CONTENT_HINT[source];
+}

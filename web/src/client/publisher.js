@@ -1,0 +1,242 @@
+// Our own side of a call: one entry per source, its device, its mute. A muted microphone keeps its device (opening it takes
+// hundreds of milliseconds in which words are lost); a muted camera gives its device back, so that its light goes off.
+
+/** @import { CallOptions, Environment, Publication, Source } from './index.js' */
+/** @import { Negotiator } from './negotiator.js' */
+/** @import { Peer } from './peer.js' */
+
+import { openDevice, openScreen } from './devices.js';
+import { ConnectionError, DeviceError, StateError, WadudError } from './errors.js';
+
+/** @typedef {'microphone' | 'camera'} Capture */
+/** @typedef {{source: Source, muted: boolean, track: MediaStreamTrack | null, deviceId: string | null}} Entry */
+
+/**
+ * @typedef {object} PublisherHandlers
+ * @property {(type: string, fields: Record<string, unknown>) => Promise<unknown>} request
+ * @property {(publication: Publication) => void} changed
+ * @property {(error: WadudError, source: Source) => void} problem
+ */
+
+export class Publisher {
+  /** @type {Map<Source, Entry>} */
+  #entries = new Map();
+  /** @type {Map<Source, Promise<unknown>>} the last step per source: steps of one source never overlap */
+  #steps = new Map();
+  /** @type {Peer | null} */
+  #peer = null;
+  /** @type {Negotiator | null} */
+  #negotiator = null;
+
+  /**
+   * @param {CallOptions} options
+   * @param {Environment} environment
+   * @param {PublisherHandlers} handlers
+   */
+  constructor(options, environment, handlers) {
+    this.environment = environment;
+    this.handlers = handlers;
+    if (options.publish === false) return;
+    for (const source of /** @type {Capture[]} */ (['microphone', 'camera'])) {
+      const track = options.tracks?.[source] ?? null;
+      const entry = { source, muted: options.muted?.[source] ?? !track, track, deviceId: null };
+      this.#entries.set(source, entry);
+      if (entry.muted && source === 'camera') this.#release(entry);
+      if (entry.track) this.#take(entry, entry.track);
+    }
+  }
+
+  /** @returns {ReadonlyMap<Source, Publication>} */
+  get publications() {
+    return new Map([...this.#entries].map(([source, entry]) => [source, view(entry)]));
+  }
+
+  /** @param {Source} source */
+  isMuted = (source) => this.#entries.get(source)?.muted ?? true;
+
+  /**
+   * Publishes everything on a fresh connection, before its first offer.
+   * @param {Peer} peer
+   * @param {Negotiator} negotiator
+   */
+  async attach(peer, negotiator) {
+    this.#peer = peer;
+    this.#negotiator = negotiator;
+    for (const { source, track } of this.#entries.values()) await peer.publish(source, track);
+  }
+
+  /** Tells the server every mute again: one may have been lost with the socket. */
+  async repeatMutes() {
+    await Promise.all([...this.#entries.values()].map((entry) => this.#tell(entry)));
+  }
+
+  /**
+   * @param {Capture} source
+   * @param {boolean} muted
+   */
+  setMuted(source, muted) {
+    return this.#step(source, async (entry) => {
+      if (!muted && !entry.track) {
+        this.#take(entry, await openDevice(source, entry.deviceId ?? true, this.environment));
+        await this.#peer?.replaceTrack(source, entry.track);
+      }
+      entry.muted = muted;
+      if (muted && source === 'camera') {
+        this.#release(entry);
+        await this.#peer?.replaceTrack(source, null);
+      }
+      if (entry.track) entry.track.enabled = !muted;
+      this.handlers.changed(view(entry));
+      await this.#tell(entry);
+    });
+  }
+
+  /**
+   * @param {Capture} source
+   * @param {string | MediaStreamTrack} device
+   */
+  setDevice(source, device) {
+    return this.#step(source, async (entry) => {
+      if (typeof device === 'string' && source === 'camera') {
+        const wasOn = entry.track !== null;
+        this.#release(entry);  // many phones open one camera at a time
+        entry.deviceId = device;
+        if (!wasOn) return;
+      }
+      const track = typeof device === 'string' ? await openDevice(source, device, this.environment) : device;
+      this.#release(entry);
+      this.#take(entry, track);
+      track.enabled = !entry.muted;
+      await this.#peer?.replaceTrack(source, track);
+      this.handlers.changed(view(entry));
+    });
+  }
+
+  /** @param {MediaStreamTrack} [given] */
+  async shareScreen(given) {
+    const track = given ?? await openScreen(this.environment);
+    this.#release(this.#entries.get('screen'));
+    /** @type {Entry} */
+    const entry = { source: 'screen', muted: false, track: null, deviceId: null };
+    this.#entries.set('screen', entry);
+    this.#take(entry, track);
+    await this.#peer?.publish('screen', track);
+    try {
+      await this.#negotiator?.negotiate();
+    } catch (error) {
+      if (!(error instanceof ConnectionError)) {  // a lost socket offers again by itself
+        await this.#dropScreen(entry);
+        throw error;
+      }
+    }
+    this.handlers.changed(view(entry));
+  }
+
+  async stopScreen() {
+    const entry = this.#entries.get('screen');
+    if (!entry) return;
+    await this.#dropScreen(entry);
+    this.handlers.changed({ source: 'screen', muted: true, track: null });
+    await this.#negotiator?.negotiate().catch((error) => this.#report(error, 'screen'));
+  }
+
+  /** Stops every device. */
+  stop() {
+    for (const entry of this.#entries.values()) this.#release(entry);
+  }
+
+  /** @param {Entry} entry */
+  async #dropScreen(entry) {
+    this.#release(entry);
+    this.#entries.delete('screen');
+    await this.#peer?.unpublish('screen');
+  }
+
+  /**
+   * @param {Source} source
+   * @param {(entry: Entry) => Promise<void>} run
+   */
+  async #step(source, run) {
+    const before = this.#steps.get(source)?.catch(() => undefined);
+    const step = (async () => {
+      await before;
+      const entry = this.#entries.get(source);
+      if (!entry) throw new StateError('not_published', `${source} is not published`);
+      await run(entry);
+    })();
+    this.#steps.set(source, step);
+    await step;
+  }
+
+  /** @param {Entry} entry */
+  async #tell(entry) {
+    const mid = this.#peer?.midOf(entry.source);
+    if (!mid) return;
+    try {
+      await this.handlers.request('mute', { mid, muted: entry.muted });
+    } catch (error) {
+      if (!(error instanceof ConnectionError)) this.#report(error, entry.source);  // a lost one is repeated on resume
+    }
+  }
+
+  /**
+   * @param {unknown} error
+   * @param {Source} source
+   */
+  #report(error, source) {
+    if (!(error instanceof WadudError)) throw error;
+    this.handlers.problem(error, source);
+  }
+
+  /**
+   * @param {Entry} entry
+   * @param {MediaStreamTrack} track
+   */
+  #take(entry, track) {
+    entry.track = track;
+    entry.deviceId = track.getSettings?.().deviceId ?? null;
+    track.onended = () => this.#ended(entry, track);
+  }
+
+  /** @param {Entry | undefined} entry */
+  #release(entry) {
+    if (!entry?.track) return;
+    entry.deviceId = entry.track.getSettings?.().deviceId ?? entry.deviceId;
+    entry.track.onended = null;
+    entry.track.stop();
+    entry.track = null;
+  }
+
+  /**
+   * The device was pulled out, or the person stopped the sharing in the browser's own bar.
+   * @param {Entry} entry
+   * @param {MediaStreamTrack} track
+   */
+  async #ended(entry, track) {
+    if (entry.track !== track) return;
+    if (entry.source === 'screen') {
+      await this.stopScreen();
+      return;
+    }
+    const source = entry.source;
+    this.handlers.problem(new DeviceError('track_ended', source), source);
+    try {
+      await this.setDevice(source, await openDevice(source, true, this.environment));
+    } catch (error) {
+      this.#release(entry);
+      entry.deviceId = null;
+      entry.muted = true;
+      this.handlers.changed(view(entry));
+      await this.#tell(entry);
+      this.#report(error, source);
+    }
+  }
+}
+
+/**
+ * @param {Entry} entry
+ * @returns {Publication}
+ */
+function view({ source, muted, track }) {
+  return { source, muted, track };
+}

@@ -1,0 +1,251 @@
+// The logical session over successive sockets: join once, then resume with session, secret and the last push seen. A newer
+// socket replaces the older one on the server (generations), so a late close of the old one means nothing here either.
+
+/** @import { EndReason, Environment } from './index.js' */
+/** @import { Message } from './socket.js' */
+
+import { Backoff } from './backoff.js';
+import { ConnectionError, SignallingError, WadudError } from './errors.js';
+import { SignalSocket } from './socket.js';
+
+/** How long a first join is tried again over a bad network before the person is told. */
+const JOIN_GIVE_UP_MS = 15000;
+const LEAVE_TIMEOUT_MS = 1500;
+/** After a network change an old socket is usually dead: wait only this long for its answer. */
+const NETWORK_CHANGE_PROBE_MS = 2000;
+
+/** Refusals that may pass by themselves, so that trying again makes sense. */
+const PASSING = new Set(['rate_limited', 'draining', 'server_error']);
+/** Server's fatal codes that have an end reason of their own. */
+const END_BY_CODE = /** @type {Record<string, EndReason>} */ ({ token_expired: 'token_expired', token_revoked: 'revoked' });
+
+/**
+ * @typedef {object} SessionHandlers
+ * @property {(message: Message) => void} push a push that was not seen before
+ * @property {() => void} lost the socket is gone, resuming has begun
+ * @property {(answer: Message) => void} resumed
+ * @property {() => void} expired the server has forgotten us: join anew
+ * @property {(reason: EndReason, error: WadudError | null) => void} ended
+ */
+
+export class Session {
+  /** @type {'idle' | 'open' | 'lost' | 'ended'} */
+  #phase = 'idle';
+  /** @type {SignalSocket | null} */
+  #socket = null;
+  /** @type {Promise<SignalSocket> | null} */
+  #prepared = null;
+  /** @type {{session: string, secret: string} | null} */
+  #identity = null;
+  #seen = 0;
+  /** @type {(() => void) | null} ends the current wait between two tries */
+  #wake = null;
+
+  /**
+   * @param {{url: string, giveUp_ms: number}} options
+   * @param {Environment} environment
+   * @param {SessionHandlers} handlers
+   */
+  constructor(options, environment, handlers) {
+    this.options = options;
+    this.environment = environment;
+    this.handlers = handlers;
+  }
+
+  get isOpen() {
+    return this.#phase === 'open';
+  }
+
+  prepare() {
+    this.#prepared ??= this.#connect();
+    this.#prepared.catch(() => { this.#prepared = null; });
+  }
+
+  /**
+   * @param {() => Promise<Record<string, unknown>>} fields of the join message
+   * @param {number} [giveUp_ms]
+   * @returns {Promise<Message>} `joined`
+   */
+  async join(fields, giveUp_ms = JOIN_GIVE_UP_MS) {
+    const { environment } = this;
+    const started = environment.now();
+    const backoff = new Backoff(environment.random);
+    for (;;) {
+      let socket = null;
+      try {
+        socket = await this.#preparedOrNew();
+        const answer = await socket.request('join', await fields());
+        if (this.#phase === 'ended') {
+          await socket.request('leave', {}, LEAVE_TIMEOUT_MS).catch(() => undefined);
+          throw new ConnectionError('closed', 'left while joining');
+        }
+        this.#identity = { session: answer.session, secret: answer.secret };
+        this.#seen = 0;
+        this.#adopt(socket);
+        return answer;
+      } catch (error) {
+        socket?.close();
+        const passing = error instanceof ConnectionError || (error instanceof SignallingError && PASSING.has(error.code));
+        const late = environment.now() - started > giveUp_ms;
+        if (!passing || late || this.#isEnded()) throw error;
+        await this.#sleep(backoff.next());
+      }
+    }
+  }
+
+  /**
+   * @param {string} type
+   * @param {Record<string, unknown>} [fields]
+   */
+  request(type, fields) {
+    if (this.#phase !== 'open' || !this.#socket) {
+      return Promise.reject(new ConnectionError('socket_lost', `no session for ${type}`));
+    }
+    return this.#socket.request(type, fields);
+  }
+
+  /** Gives the session up in favour of a new join, because its media cannot be repaired. */
+  abandon() {
+    if (this.#phase !== 'open') return;
+    this.#socket?.request('leave').catch(() => undefined);  // its answer may come or not: we are gone
+    this.#expire();
+  }
+
+  /** The network may have changed: try at once instead of waiting. */
+  nudge() {
+    if (this.#phase === 'open') this.#socket?.probe(NETWORK_CHANGE_PROBE_MS);
+    this.#wake?.();
+  }
+
+  /** Says goodbye (the message leaves before this function returns its promise) and closes. */
+  async leave() {
+    const socket = this.#phase === 'open' ? this.#socket : null;
+    this.#phase = 'ended';
+    this.#wake?.();
+    const goodbye = socket?.request('leave', {}, LEAVE_TIMEOUT_MS);
+    await goodbye?.catch(() => undefined);  // no answer: the server notices the close itself
+    this.#closeSockets();
+  }
+
+  #isEnded() {
+    return this.#phase === 'ended';
+  }
+
+  #closeSockets() {
+    this.#socket?.close();
+    this.#prepared?.then((socket) => socket.close(), () => undefined);
+  }
+
+  async #connect() {
+    const socket = new SignalSocket(this.options.url, this.environment);
+    await socket.open();
+    return socket;
+  }
+
+  async #preparedOrNew() {
+    const prepared = await this.#prepared?.catch(() => null);
+    this.#prepared = null;
+    return prepared?.isOpen ? prepared : this.#connect();
+  }
+
+  /** @param {SignalSocket} socket */
+  #adopt(socket) {
+    this.#socket = socket;
+    this.#phase = 'open';
+    socket.onPush = (message) => this.#push(message);
+    socket.onLost = (error) => this.#lost(error);
+  }
+
+  /** @param {Message} message */
+  #push(message) {
+    if (message.seq !== undefined) {
+      if (message.seq <= this.#seen) return;
+      this.#seen = message.seq;
+    }
+    if (message.type !== 'bye') {
+      this.handlers.push(message);
+    } else if (message.reason === 'draining') {
+      this.#expire();
+    } else {
+      this.#end(message.reason, null);
+    }
+  }
+
+  /** @param {WadudError} error */
+  #lost(error) {
+    if (error instanceof SignallingError) {
+      this.#refuse(error);
+      return;
+    }
+    this.#phase = 'lost';
+    this.handlers.lost();
+    this.#resume();
+  }
+
+  async #resume() {
+    const { environment } = this;
+    const started = environment.now();
+    const backoff = new Backoff(environment.random);
+    while (this.#phase === 'lost') {
+      await this.#sleep(backoff.next());
+      if (this.#phase !== 'lost') return;
+      let socket = null;
+      try {
+        socket = await this.#connect();
+        const answer = await socket.request('resume', { ...this.#identity, seen: this.#seen });
+        if (this.#isEnded()) {
+          socket.close();
+          return;
+        }
+        this.#adopt(socket);
+        this.handlers.resumed(answer);
+        return;
+      } catch (error) {
+        socket?.close();
+        if (this.#isEnded()) return;
+        if (error instanceof SignallingError && error.code === 'unknown_session') {
+          this.#expire();
+        } else if (error instanceof SignallingError && !PASSING.has(error.code)) {
+          this.#refuse(error);
+        } else if (environment.now() - started > this.options.giveUp_ms) {
+          this.#end('connection_lost', new ConnectionError('gave_up', 'could not reach the server again'));
+        }
+      }
+    }
+  }
+
+  #expire() {
+    this.#socket?.close();
+    this.#phase = 'idle';
+    this.handlers.expired();
+  }
+
+  /** @param {SignallingError} error */
+  #refuse(error) {
+    this.#end(END_BY_CODE[error.code] ?? 'refused', error);
+  }
+
+  /**
+   * @param {EndReason} reason
+   * @param {WadudError | null} error
+   */
+  #end(reason, error) {
+    if (this.#phase === 'ended') return;
+    this.#phase = 'ended';
+    this.#closeSockets();
+    this.handlers.ended(reason, error);
+  }
+
+  /** @param {number} delay_ms */
+  #sleep(delay_ms) {
+    return new Promise((/** @type {(value?: undefined) => void} */ resolve) => {
+      const wake = () => {
+        this.environment.clearTimeout(timer);
+        this.#wake = null;
+        resolve();
+      };
+      const timer = this.environment.setTimeout(wake, delay_ms);
+      this.#wake = wake;
+    });
+  }
+}
