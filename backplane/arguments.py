@@ -16,6 +16,13 @@ def _port(text: str) -> int:
     return port
 
 
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError("at least 1 is needed")
+    return count
+
+
 def _address(text: str) -> str:
     try:
         return str(ipaddress.ip_address(text))
@@ -56,6 +63,9 @@ def serve_parser() -> argparse.ArgumentParser:
         metavar="PORT",
         help="UDP port for media, to be opened in the firewall; further workers take the numbers above it; "
         "0 = any free one (default: the number of --port)",
+    )
+    parser.add_argument(
+        "--workers", type=_count, metavar="N", help="media worker threads (default: one for each processor core)"
     )
     parser.add_argument(
         "--data",
