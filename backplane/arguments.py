@@ -65,7 +65,10 @@ def serve_parser() -> argparse.ArgumentParser:
         "0 = any free one (default: the number of --port)",
     )
     parser.add_argument(
-        "--workers", type=_count, metavar="N", help="media worker threads (default: one for each processor core)"
+        "--workers",
+        type=_count,
+        metavar="N",
+        help="media worker threads (default: one for each processor core, at most 16)",
     )
     parser.add_argument(
         "--data",
