@@ -30,7 +30,10 @@ EXTENSIONS = [
     extension("_dtls", ["dtls.c"], ["ssl", "crypto"]),
     extension(
         "_worker",
-        ["worker_module.c", "worker.c", "router.c", "transport.c", "ingress.c", "fanout.c", "feedback.c", *WIRE],
+        [
+            *["worker_module.c", "worker_arguments.c", "worker.c", "commands.c", "ring.c", "udp.c"],
+            *["router.c", "transport.c", "ingress.c", "fanout.c", "feedback.c", *WIRE],
+        ],
         ["crypto"],
     ),
 ]

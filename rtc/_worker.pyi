@@ -50,7 +50,10 @@ class Worker:
     """
 
     def __init__(self, *, address: str = "127.0.0.1", port: int = 0, threaded: bool = True, cpu: int = -1, max_transports: int = 4096, seed: int = 0) -> None:
-        """Bind ``address:port`` (0 = any free port) and start. OSError when the bind fails. ``cpu`` >= 0 pins the thread."""
+        """Bind ``address:port`` (0 = any free port) and start. OSError when the bind fails. ``cpu`` >= 0 pins the thread.
+
+        ``address`` is an IPv4 or IPv6 address; ``::`` serves both families, and a wildcard answers from the address it was asked on.
+        """
     @property
     def port(self) -> int: ...
     @property
@@ -60,14 +63,17 @@ class Worker:
     def take_events(self) -> list[tuple]:
         """All waiting events, oldest first; never blocks."""
     def counters(self) -> dict[str, int]:
-        """Every counter of router.h WD_COUNTERS, and commands_refused."""
+        """Every counter of router.h WD_COUNTERS, commands_refused, and drop_socket_full (by the kernel, because the worker read too late)."""
     def close(self) -> None:
-        """Stop and join the thread; idempotent. Later calls raise RuntimeError."""
+        """Carry out the commands that wait, stop and join the thread; idempotent. Anything else raises RuntimeError afterwards, properties too."""
 
-    def add_transport(self, transport: int, ufrag: str, password: str) -> None: ...
+    def add_transport(self, transport: int, ufrag: str, password: str) -> None:
+        """``ufrag`` has 4 to 32 characters, ``password`` 22 to 64, of RFC 8839's ice-char."""
     def restart_ice(self, transport: int, ufrag: str, password: str) -> None: ...
-    def set_keys(self, transport: int, profile: int, send_key: bytes, send_salt: bytes, receive_key: bytes, receive_salt: bytes) -> None: ...
-    def send_dtls(self, transport: int, datagrams: Sequence[bytes]) -> None: ...
+    def set_keys(self, transport: int, profile: int, send_key: bytes, send_salt: bytes, receive_key: bytes, receive_salt: bytes) -> None:
+        """SRTP master keys of ``profile`` (7 = AEAD_AES_128_GCM, 1 = AES128_CM_HMAC_SHA1_80); once per transport."""
+    def send_dtls(self, transport: int, datagrams: Sequence[bytes]) -> None:
+        """Each of 1 to 1500 bytes."""
     def remove_transport(self, transport: int) -> None: ...
     def add_track(self, track: int, transport: int, *, kind: int, mid: str, codecs: Sequence[Codec], extensions: Extensions, ssrc: int = 0, rtx_ssrc: int = 0) -> None: ...
     def remove_track(self, track: int) -> None: ...
@@ -77,7 +83,7 @@ class Worker:
         """Feed ``leg`` from ``track`` (0 = from nothing)."""
     def request_keyframe(self, track: int) -> None: ...
 
-    # only with threaded=False
+    # Only with threaded=False, else RuntimeError. Time never goes back: ValueError. A command acts at once, in the time of the last call.
     def receive(self, datagram: bytes, address: tuple[str, int], now_ns: int) -> None: ...
     def advance(self, now_ns: int) -> int:
         """Flush and run timers; returns the time of the next wanted call in ns."""

@@ -1,0 +1,128 @@
+#define _GNU_SOURCE
+#include "commands.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FIRST_CAPACITY 16384u
+#define RECORD_ALIGN 8u
+
+struct buffer {
+    uint8_t *bytes;
+    size_t used, capacity;
+};
+
+struct wd_commands {
+    int bell;
+    _Atomic bool waiting; /* written under the lock */
+    pthread_mutex_t lock;
+    struct buffer posted; /* under the lock */
+    struct buffer taken; /* the consumer's */
+};
+
+struct wd_commands *wd_commands_new(int bell) {
+    struct wd_commands *queue = calloc(1, sizeof *queue);
+    if (!queue) return NULL;
+    queue->bell = bell;
+    atomic_init(&queue->waiting, false);
+    pthread_mutex_init(&queue->lock, NULL);
+    return queue;
+}
+
+/* Buffers have held SRTP keys. */
+static void wipe(struct buffer *buffer) {
+    if (buffer->bytes) explicit_bzero(buffer->bytes, buffer->used);
+    buffer->used = 0;
+}
+
+static void discard(struct buffer *buffer) {
+    wipe(buffer);
+    free(buffer->bytes);
+}
+
+void wd_commands_free(struct wd_commands *queue) {
+    if (!queue) return;
+    discard(&queue->posted);
+    discard(&queue->taken);
+    pthread_mutex_destroy(&queue->lock);
+    free(queue);
+}
+
+static bool reserve(struct buffer *buffer, size_t more) {
+    if (buffer->capacity - buffer->used >= more) return true;
+    size_t capacity = buffer->capacity ? buffer->capacity : FIRST_CAPACITY;
+    while (capacity - buffer->used < more) capacity *= 2;
+    uint8_t *bytes = malloc(capacity);
+    if (!bytes) return false;
+    if (buffer->used) memcpy(bytes, buffer->bytes, buffer->used);
+    size_t used = buffer->used;
+    discard(buffer);
+    *buffer = (struct buffer){.bytes = bytes, .used = used, .capacity = capacity};
+    return true;
+}
+
+static size_t record_size(const struct wd_command *command) { return (sizeof *command + command->length + RECORD_ALIGN - 1) & ~(size_t)(RECORD_ALIGN - 1); }
+
+int wd_commands_post(struct wd_commands *queue, const struct wd_command *command, const void *data) {
+    size_t size = record_size(command);
+    pthread_mutex_lock(&queue->lock);
+    bool room = reserve(&queue->posted, size), first = false;
+    if (room) {
+        uint8_t *at = queue->posted.bytes + queue->posted.used;
+        memcpy(at, command, sizeof *command);
+        if (command->length) memcpy(at + sizeof *command, data, command->length);
+        queue->posted.used += size;
+        first = !atomic_load_explicit(&queue->waiting, memory_order_relaxed);
+        atomic_store_explicit(&queue->waiting, true, memory_order_release);
+    }
+    pthread_mutex_unlock(&queue->lock);
+    uint64_t one = 1;
+    if (first)
+        while (write(queue->bell, &one, sizeof one) < 0 && errno == EINTR) continue;
+    return room ? 0 : -1;
+}
+
+uint64_t wd_commands_apply(struct wd_commands *queue, struct wd_router *router, int64_t now_ns) {
+    if (!atomic_load_explicit(&queue->waiting, memory_order_acquire)) return 0;
+    pthread_mutex_lock(&queue->lock);
+    struct buffer full = queue->posted;
+    queue->posted = queue->taken;
+    queue->taken = full;
+    atomic_store_explicit(&queue->waiting, false, memory_order_relaxed);
+    pthread_mutex_unlock(&queue->lock);
+
+    uint64_t refused = 0;
+    for (size_t at = 0; at < queue->taken.used;) {
+        const struct wd_command *command = (const struct wd_command *)(queue->taken.bytes + at);
+        refused += wd_command_apply(command, command + 1, router, now_ns) != 0;
+        at += record_size(command);
+    }
+    wipe(&queue->taken);
+    return refused;
+}
+
+int wd_command_apply(const struct wd_command *command, const void *data, struct wd_router *router, int64_t now_ns) {
+    const struct wd_command_keys *keys = &command->keys;
+    switch ((enum wd_command_type)command->type) {
+    case WD_COMMAND_ADD_TRANSPORT:
+    case WD_COMMAND_RESTART_ICE: {
+        const char *ufrag = data, *password = ufrag + strlen(ufrag) + 1;
+        if (command->type == WD_COMMAND_RESTART_ICE) return wd_router_restart_ice(router, command->id, ufrag, password);
+        return wd_router_add_transport(router, command->id, ufrag, password, now_ns);
+    }
+    case WD_COMMAND_SET_KEYS: return wd_router_set_keys(router, command->id, keys->profile, keys->send_key, keys->send_salt, keys->receive_key, keys->receive_salt);
+    case WD_COMMAND_SEND_DTLS: return wd_router_send_dtls(router, command->id, data, command->length);
+    case WD_COMMAND_REMOVE_TRANSPORT: return wd_router_remove_transport(router, command->id);
+    case WD_COMMAND_ADD_TRACK: return wd_router_add_track(router, &command->new_track);
+    case WD_COMMAND_REMOVE_TRACK: return wd_router_remove_track(router, command->id);
+    case WD_COMMAND_ADD_LEG: return wd_router_add_leg(router, &command->new_leg);
+    case WD_COMMAND_REMOVE_LEG: return wd_router_remove_leg(router, command->id);
+    case WD_COMMAND_SET_SOURCE: return wd_router_set_source(router, command->id, command->track);
+    case WD_COMMAND_REQUEST_KEYFRAME: return wd_router_request_keyframe(router, command->id);
+    }
+    return -1;
+}

@@ -1,0 +1,58 @@
+/* The shell around the forwarding core: a thread that owns one UDP socket and one router, or (by hand) a router that the caller drives in his own time.
+ *
+ * A round of the thread: sleep until the socket, a command or the router's deadline; read what has come, at most WD_ROUND_DATAGRAMS; flush; send;
+ * apply commands; tick; send; ring for the events. Other threads touch only the command queue, the event ring's consumer side and the counters (read only). */
+#ifndef WD_WORKER_H
+#define WD_WORKER_H
+
+#include <sys/types.h>
+
+#include "commands.h"
+#include "ring.h"
+#include "udp.h"
+
+#define WD_ROUND_DATAGRAMS 256 /* then what was received is forwarded, before more is read */
+
+struct wd_worker_config {
+    const char *address;
+    uint16_t port;
+    bool threaded;
+    int cpu; /* -1 = any */
+    uint32_t max_transports;
+    uint64_t seed;
+};
+
+struct wd_worker;
+
+/* NULL with errno: socket and bind errors, ENOMEM, EINVAL for a CPU that is not there. */
+struct wd_worker *wd_worker_new(const struct wd_worker_config *config);
+/* Lets the thread carry out the commands that wait, joins it and frees everything. */
+void wd_worker_free(struct wd_worker *worker);
+
+uint16_t wd_worker_port(const struct wd_worker *worker); /* 0 by hand */
+pid_t wd_worker_thread_id(const struct wd_worker *worker); /* 0 by hand */
+struct wd_ring *wd_worker_events(struct wd_worker *worker);
+int wd_worker_command(struct wd_worker *worker, const struct wd_command *command, const void *data); /* -1 when out of memory */
+
+struct wd_worker_counters {
+    struct wd_counters router;
+    uint64_t commands_refused;
+    uint64_t drop_socket_full; /* by the kernel, because the worker read too late */
+};
+void wd_worker_read_counters(struct wd_worker *worker, struct wd_worker_counters *out);
+
+/* By hand only. Time must not go back. */
+int64_t wd_worker_now(const struct wd_worker *worker); /* of the last call */
+void wd_worker_receive(struct wd_worker *worker, uint8_t *datagram, size_t length, const struct wd_addr *from, int64_t now_ns);
+int64_t wd_worker_advance(struct wd_worker *worker, int64_t now_ns);
+struct wd_sent {
+    struct wd_addr to;
+    const uint8_t *data;
+    size_t length;
+};
+/* Datagrams sent since wd_worker_forget_sent; valid until the next call of any of these. */
+size_t wd_worker_sent_count(const struct wd_worker *worker);
+struct wd_sent wd_worker_sent(const struct wd_worker *worker, size_t index);
+void wd_worker_forget_sent(struct wd_worker *worker);
+
+#endif
