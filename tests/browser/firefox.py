@@ -1,4 +1,4 @@
-"""Debian's Firefox ESR, driven over WebDriver BiDi (W3C), which it speaks itself: no driver program and no patched build.
+"""Debian's Firefox ESR, driven over WebDriver BiDi (W3C), which it speaks itself: no driver program, no patched build.
 
 Only what the call tests need: start with fake camera and microphone, open a page, evaluate a promise in it, end.
 """

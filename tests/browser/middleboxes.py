@@ -67,7 +67,10 @@ class _Outside(asyncio.DatagramProtocol):
 
 
 class Nat(asyncio.DatagramProtocol):
-    """A UDP address translator in front of one server address. `rebind` gives everybody a new outside address, as a phone that changes its network gets."""
+    """A UDP address translator in front of one server address.
+
+    `rebind` gives everybody a new outside address, as a phone gets when it changes its network.
+    """
 
     def __init__(self, listen: tuple[str, int], target: tuple[str, int]) -> None:
         self._listen, self._target = listen, target
@@ -84,7 +87,7 @@ class Nat(asyncio.DatagramProtocol):
         self.rebind()
 
     def rebind(self) -> None:
-        """Forget every mapping: the next packet of each client leaves from a new port, and answers to the old one are lost."""
+        """Forget every mapping: each client's next packet leaves from a new port, answers to the old one are lost."""
         for transport in self._outside.values():
             transport.abort()
         self._outside.clear()

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import aiohttp
 from playwright.async_api import Browser
 
-from firefox import Firefox
+from tests.browser.firefox import Firefox
 
 HARNESS = (Path(__file__).parent / "harness.js").read_text()
 

@@ -19,10 +19,11 @@ from aiortc import (
     VideoStreamTrack,
 )
 from av import AudioFrame, VideoFrame
-from parties import chromium_page, hears, join, new_room, new_token, report, sees, until
 from playwright.async_api import Browser
 
-pytestmark = pytest.mark.timeout(120)
+from tests.browser.parties import chromium_page, hears, join, new_room, new_token, report, sees, until
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
 
 class Tone(AudioStreamTrack):

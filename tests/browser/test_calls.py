@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parties import Party, chromium_page, firefox_page, hears, join, new_room, report, sees, until
 from playwright.async_api import Browser
 
-pytestmark = pytest.mark.timeout(120)
+from tests.browser.parties import Party, chromium_page, firefox_page, hears, join, new_room, report, sees, until
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
 
 async def both_hear_and_see(

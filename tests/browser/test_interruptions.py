@@ -7,12 +7,13 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from conftest import free_port, running_server
-from middleboxes import Nat, TcpPath
-from parties import chromium_page, hears, join, new_room, report, sees, until
 from playwright.async_api import Browser
 
-pytestmark = pytest.mark.timeout(120)
+from tests.browser.middleboxes import Nat, TcpPath
+from tests.browser.parties import chromium_page, hears, join, new_room, report, sees, until
+from tests.support.server import free_port, running_server
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
 
 async def test_signalling_cut_for_five_seconds_keeps_participant_and_media(server: str, chromium: Browser) -> None:
@@ -57,16 +58,16 @@ async def test_a_new_client_address_is_accepted_at_once(chromium: Browser, tmp_p
     media_port = free_port()
     options = ("--media-port", str(media_port), "--public-ip", "127.0.0.2")
     async with (
-        running_server(tmp_path, *options) as server,
+        running_server(tmp_path, *options) as running,
         Nat(("127.0.0.2", media_port), ("127.0.0.1", media_port)) as nat,
     ):
+        server = running.url
         room = (await new_room(server))["room"]
         async with chromium_page(chromium, server) as alice, chromium_page(chromium, server) as bob:
             await join(alice, server, room, "Alice")
             await join(bob, server, room, "Bob")
-            both = lambda r: hears(r)  # noqa: E731
-            await until(lambda: report(bob), lambda r: both(r) and sees(r, "Alice/camera"), "the call stands")
-            await until(lambda: report(alice), lambda r: both(r) and sees(r, "Bob/camera"), "the call stands")
+            await until(lambda: report(bob), lambda r: hears(r) and sees(r, "Alice/camera"), "the call stands")
+            await until(lambda: report(alice), lambda r: hears(r) and sees(r, "Bob/camera"), "the call stands")
             assert nat.mappings > 0
 
             for _ in range(2):

@@ -1,0 +1,62 @@
+"""A real server process for tests, started from the command line as a user would."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    url: str
+    pid: int
+    log: Path
+
+    def resident_kib(self) -> int:
+        """Resident memory of the process in KiB."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1])
+        raise ValueError("no VmRSS")
+
+
+@asynccontextmanager
+async def running_server(directory: Path, *options: str) -> AsyncIterator[RunningServer]:
+    """Start, wait for the ready line, and at the end stop it by SIGTERM; it must end cleanly."""
+    port = free_port()
+    log = directory / "server.log"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "signalling.main", "--port", str(port), "--data", str(directory / "data"), "--workers", "1", *options),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=log.open("wb"),
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(20):
+            while line := await process.stdout.readline():
+                if line.startswith(b"Wadud is ready"):
+                    break
+            else:
+                raise AssertionError(f"the server did not start: {log.read_text()}")
+        yield RunningServer(f"http://127.0.0.1:{port}", process.pid, log)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            async with asyncio.timeout(10):
+                await process.wait()
+    assert process.returncode == 0, log.read_text()
