@@ -17,9 +17,9 @@ find_python() {
 if ! find_python; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         echo "Installing Python: apt-get install python3 python3-venv python3-dev"
-        apt-get -qq update
-        DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
-            python3 python3-venv python3-dev </dev/null >/dev/null
+        export DEBIAN_FRONTEND=noninteractive
+        output=$(apt-get -qq update 2>&1 && apt-get -qq install -y --no-install-recommends \
+            python3 python3-venv python3-dev </dev/null 2>&1) || echo "$output" >&2
     fi
     if ! find_python; then
         echo "Wadud needs Python 3.11 or newer. On Debian 12 and later, install it with:" >&2
