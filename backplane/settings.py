@@ -1,0 +1,50 @@
+"""Settings of one server process: a frozen value that `signalling.main` fills from the command line.
+
+Nothing below reads the command line or the environment by itself: whoever needs a setting is given this value, so a
+test builds the one it wants. Limits that an operator has no reason to turn stand beside the code they bound.
+"""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+def default_workers() -> int:
+    """Media workers when none are asked for: one per core that this process may use, but at most 16."""
+    return min(16, len(os.sched_getaffinity(0)))
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the operator decided.
+
+    ``port`` and ``media_port``: 0 = any free one; ``media_port`` None = the number of ``port``. Worker *n* takes
+    ``media_port + n``. ``data`` holds what must outlive a restart.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    public_ip: str | None = None
+    media_port: int | None = None
+    data: Path = Path("data")
+    workers: int = field(default_factory=default_workers)
+    max_rooms: int = 1000
+    log_level: str = "info"
+    web: Path = _ROOT / "web"
+
+    @property
+    def first_media_port(self) -> int:
+        """UDP port of the first media worker; 0 = any free one."""
+        return self.port if self.media_port is None else self.media_port
+
+    @property
+    def url(self) -> str:
+        """Address of the pages when ``port`` is known."""
+        return f"http://{bracketed(self.host)}:{self.port}"
+
+
+def bracketed(host: str) -> str:
+    """``host`` as it stands in a URL (RFC 3986 section 3.2.2)."""
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,175 @@
+"""The shell around every HTTP answer: problems as JSON, security headers, health, metrics.
+
+An error is an `application/problem+json` (RFC 9457) with a stable ``code`` for programs; what a handler did not foresee
+becomes a 500 that tells the peer nothing and the log where. Pages may load scripts, styles and fonts from here only,
+may use camera, microphone and screen, and never send their address (it opens the room) to anybody else.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Final, TypeVar
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from backplane.logs import Log
+from backplane.metrics import CONTENT_TYPE, Metrics
+
+MAX_BODY_BYTES: Final = 16 * 1024
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH"})
+_HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?")
+_log = Log(__name__)
+
+T = TypeVar("T")
+
+_SECURITY_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+    "Permissions-Policy": (
+        "camera=(self), microphone=(self), display-capture=(self), speaker-selection=(self), "
+        "screen-wake-lock=(self), fullscreen=(self), autoplay=(self), picture-in-picture=(self), "
+        "geolocation=(), payment=(), usb=(), serial=(), hid=(), midi=()"
+    ),
+}
+
+
+class Problem(Exception):
+    """An answer other than what was asked for (RFC 9457). ``code`` is stable, ``detail`` is for people."""
+
+    def __init__(self, status: int, code: str, detail: str = "", headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+
+def problem_response(problem: Problem) -> web.Response:
+    body: dict[str, str | int] = {
+        "type": "about:blank",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "code": problem.code,
+    }
+    if problem.detail:
+        body["detail"] = problem.detail
+    headers = {"Cache-Control": "no-store", **problem.headers}
+    return web.Response(
+        body=msgspec.json.encode(body), status=problem.status, content_type="application/problem+json", headers=headers
+    )
+
+
+def json_response(value: object, status: int = 200) -> web.Response:
+    """``value`` as JSON that nobody may store."""
+    return web.Response(
+        body=msgspec.json.encode(value),
+        status=status,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+async def read_json(request: web.Request, model: type[T]) -> T:
+    """The request's body as ``model``. Problem 400, 413, 415 or 422."""
+    if request.content_type != "application/json":
+        raise Problem(415, "unsupported_media_type", "Send the body as application/json.")
+    body = await request.read()
+    try:
+        return msgspec.json.decode(body, type=model)
+    except msgspec.ValidationError as error:
+        raise Problem(422, "bad_request", str(error)[:200]) from None
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        raise Problem(400, "bad_json", "The body is not JSON.") from None
+
+
+def content_security_policy(host: str) -> str:
+    """Everything from here and nothing from elsewhere. ``host``: the request's Host header."""
+    # 'self' does not cover ws: in browsers before CSP level 3 (Firefox ESR, Safari 15), so the socket is named.
+    sockets = f" ws://{host} wss://{host}" if _HOST.fullmatch(host) else ""
+    return (
+        "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self' data: blob:; "
+        f"media-src 'self' blob: mediastream:; connect-src 'self'{sockets}; worker-src 'self'; manifest-src 'self'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    )
+
+
+def _http_problem(error: web.HTTPException) -> Problem:
+    headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+    code = HTTPStatus(error.status).phrase.lower().replace(" ", "_").replace("'", "").replace("-", "_")
+    return Problem(error.status, code, headers=headers)
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turns every exception into a problem and counts every answer."""
+    try:
+        response = await handler(request)
+    except Problem as problem:
+        response = problem_response(problem)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        response = problem_response(_http_problem(error))
+    except Exception:
+        resource = request.match_info.route.resource
+        _log.error("request failed", route=resource.canonical if resource else "none")
+        response = problem_response(Problem(500, "server_error", "Our fault; it has been logged."))
+    method = request.method if request.method in _METHODS else "other"
+    request.app[METRICS].requests.labels(method, str(response.status)).inc()
+    return response
+
+
+async def secure(request: web.Request, response: web.StreamResponse) -> None:
+    """Signal handler of ``on_response_prepare``: the headers of `_SECURITY_HEADERS` and the content policy."""
+    for name, value in _SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers.setdefault("Content-Security-Policy", content_security_policy(request.headers.get("Host", "")))
+    if "Server" in response.headers:
+        response.headers["Server"] = "Wadud"
+    else:
+        response.headers.setdefault("Server", "Wadud")
+
+
+class Readiness:
+    """Named checks that must all hold before this process is given work."""
+
+    def __init__(self, checks: Callable[[], Mapping[str, bool]]) -> None:
+        self.checks = checks
+
+
+METRICS: Final = web.AppKey("metrics", Metrics)
+READINESS: Final = web.AppKey("readiness", Readiness)
+
+
+async def _healthz(request: web.Request) -> web.Response:
+    return json_response({"status": "ok"})
+
+
+async def _readyz(request: web.Request) -> web.Response:
+    checks = request.app[READINESS].checks()
+    ready = all(checks.values())
+    return json_response({"status": "ready" if ready else "not_ready", "checks": checks}, 200 if ready else 503)
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    return web.Response(
+        body=request.app[METRICS].exposition(), headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"}
+    )
+
+
+def application(metrics: Metrics, readiness: Readiness) -> web.Application:
+    """An application with the shell on: /healthz (the process lives), /readyz (it takes work), /metrics."""
+    middlewares: list[Middleware] = [problems]
+    app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
+    app[METRICS] = metrics
+    app[READINESS] = readiness
+    app.on_response_prepare.append(secure)
+    app.router.add_get("/healthz", _healthz)
+    app.router.add_get("/readyz", _readyz)
+    app.router.add_get("/metrics", _metrics)
+    return app
