@@ -285,8 +285,9 @@ static bool refuses_segments(int error) { return error == EIO || error == EINVAL
 
 static size_t retry_split(struct wd_udp *udp, const struct msghdr *whole, int error, int64_t *give_up_ns) {
     size_t lost = transmit_split(udp, whole, give_up_ns);
-    /* One receiver behind a narrow link is no reason to give up GSO for all the others; refusals without end, or of the device, are. */
-    if (lost < datagrams_in(whole) && (++udp->gso_refusals >= GSO_REFUSALS || error == EIO || error == EOPNOTSUPP || error == ENOPROTOOPT)) udp->gso = false;
+    bool by_route = error == EINVAL || error == EMSGSIZE;
+    /* One receiver behind a narrow link is no reason to give up GSO for all the others. The device's refusal is, and one that never ends. */
+    if (lost < datagrams_in(whole) && (!by_route || (!udp->gso_works && ++udp->gso_refusals >= GSO_REFUSALS))) udp->gso = false;
     return lost;
 }
 
@@ -305,7 +306,7 @@ static size_t transmit(struct wd_udp *udp, struct mmsghdr *headers, size_t count
         int sent = sendmmsg(udp->fd, headers + at, (unsigned)(count - at), MSG_DONTWAIT);
         int error = errno;
         if (sent > 0) {
-            if (segmented) udp->gso_refusals = 0;
+            if (segmented) udp->gso_works = true;
             at += (size_t)sent;
             tried = false;
         } else if (error == EINTR) {

@@ -26,7 +26,8 @@ struct wd_udp {
     uint16_t port; /* bound to */
     bool v6, wildcard;
     bool gso; /* the kernel has not refused UDP_SEGMENT */
-    unsigned gso_refusals; /* messages in a row that went out only when split */
+    bool gso_works; /* it has sent a message with it */
+    unsigned gso_refusals; /* messages that went out only when split, while gso_works was false */
     struct wd_udp_batch *batch;
 };
 
