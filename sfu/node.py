@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class Node:
     notify: Notify
     observe_stage: Callable[[str, float], None]
-    """Called with (stage, seconds since the join's offer) once per join and stage: answer, ice, dtls, first_in, first_out."""
+    """Called with (stage, seconds since the join's offer) once per join and stage: answer, ice, dtls, first_in,
+    first_out."""
 
     def __init__(
         self, *, workers: Sequence["Worker"], identity: "Identity", candidates: Sequence[Sequence[tuple[str, int]]]

@@ -1,7 +1,7 @@
 """The words that rooms and their callers share: rights, declared tracks, join results, errors, push messages.
 
-Messages are plain dictionaries in the form of the signalling protocol (wadud.v1) without ``seq``, which the session adds. All times are
-seconds of one monotonic clock and come in as ``now``.
+Messages are plain dictionaries in the form of the signalling protocol (wadud.v1) without ``seq``, which the session
+adds. All times are seconds of one monotonic clock and come in as ``now``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,8 @@ class ConnectionState(StrEnum):
 
 
 class RoomError(Exception):
-    """The caller's fault. ``code`` is an error code of the signalling protocol, the text says what is wrong; nothing was changed."""
+    """The caller's fault. ``code`` is an error code of the signalling protocol, the text says what is wrong; nothing
+    was changed."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

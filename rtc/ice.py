@@ -1,0 +1,86 @@
+"""ICE-lite as far as the control plane sees it: credentials and host candidates (RFC 8445 section 2.5, RFC 8839).
+
+The media worker answers the checks; here we only invent what the answer tells the browser. The worker's number stands
+in the first two characters of the ufrag, so that a check that reaches a foreign worker's socket names the one it
+belongs to. The random source is an argument: a function that gives that many bytes.
+"""
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Entropy: TypeAlias = Callable[[int], bytes]
+
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"  # ice-char, RFC 8839 section 5.4
+MAX_WORKERS = len(ALPHABET) ** 2
+UFRAG_RANDOM = 8  # characters of 6 bits; RFC 8445 section 5.3 asks for 24 bits
+PASSWORD_RANDOM = 24  # 144 bits, where 128 are asked for
+
+HOST_TYPE_PREFERENCE = 126  # RFC 8445 section 5.1.2.2
+COMPONENT_RTP = 1
+
+
+@dataclass(frozen=True, slots=True)
+class IceCredentials:
+    ufrag: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostCandidate:
+    """A UDP host candidate of component 1 (RTP and RTCP are always multiplexed)."""
+
+    address: str
+    port: int
+    priority: int
+    foundation: str
+
+    def __str__(self) -> str:
+        """The value of its a=candidate line."""
+        return f"{self.foundation} {COMPONENT_RTP} udp {self.priority} {self.address} {self.port} typ host"
+
+
+def _characters(entropy: Entropy, count: int) -> str:
+    return "".join(ALPHABET[byte & 63] for byte in entropy(count))
+
+
+def make_credentials(worker: int, entropy: Entropy) -> IceCredentials:
+    """Fresh local credentials of a transport on that worker. ValueError when `worker` does not fit its two
+    characters."""
+    if not 0 <= worker < MAX_WORKERS:
+        raise ValueError(f"worker number {worker} is not in 0..{MAX_WORKERS - 1}")
+    high, low = divmod(worker, len(ALPHABET))
+    return IceCredentials(
+        ALPHABET[high] + ALPHABET[low] + _characters(entropy, UFRAG_RANDOM), _characters(entropy, PASSWORD_RANDOM)
+    )
+
+
+def worker_of(ufrag: str) -> int | None:
+    """The worker that a ufrag of ours names, None when it is not one of ours."""
+    if len(ufrag) != 2 + UFRAG_RANDOM:
+        return None
+    high, low = ALPHABET.find(ufrag[0]), ALPHABET.find(ufrag[1])
+    return high * len(ALPHABET) + low if high >= 0 and low >= 0 else None
+
+
+def host_candidates(addresses: list[tuple[str, int]]) -> tuple[HostCandidate, ...]:
+    """Candidates of (IP address, UDP port) pairs, the best first. ValueError when an address is not an IP address."""
+    candidates = []
+    for index, (address, port) in enumerate(addresses):
+        ip = ipaddress.ip_address(address)
+        if not 0 < port < 65536:
+            raise ValueError(f"{port} is not a port")
+        local_preference = 65535 - index
+        priority = (HOST_TYPE_PREFERENCE << 24) + (local_preference << 8) + (256 - COMPONENT_RTP)
+        candidates.append(HostCandidate(str(ip), port, priority, str(index + 1)))
+    return tuple(candidates)
+
+
+def is_restart(before: IceCredentials, after: IceCredentials) -> bool:
+    """True when both the peer's ufrag and password are new (RFC 8839 section 4.4.3.1.1). ValueError when only one of
+    them is."""
+    ufrag_changed, password_changed = before.ufrag != after.ufrag, before.password != after.password
+    if ufrag_changed != password_changed:
+        raise ValueError("an ICE restart must change both ice-ufrag and ice-pwd")
+    return ufrag_changed
