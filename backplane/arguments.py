@@ -71,11 +71,24 @@ def serve_parser() -> argparse.ArgumentParser:
         help="media worker threads (default: one for each processor core, at most 16)",
     )
     parser.add_argument(
+        "--max-rooms",
+        type=_count,
+        default=1000,
+        metavar="N",
+        help="rooms that may be in use at the same time (default: %(default)s)",
+    )
+    parser.add_argument(
         "--data",
         type=Path,
         default=Path("data"),
         metavar="DIR",
         help="directory for keys and whatever else must outlive a restart; made when missing (default: ./%(default)s)",
+    )
+    parser.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="info",
+        help="least level of the log on the standard error output, one JSON object per line (default: %(default)s)",
     )
     parser.add_argument("--setup-only", action="store_true", help="do the set-up and exit without serving")
     return parser
