@@ -7,6 +7,7 @@ does not forget them, and both are forgotten once every token they could mean ha
 ``now`` comes in.
 """
 
+import errno
 import os
 import secrets
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ CLOCK_SKEW_S: Final = 10  # a token may come from another machine, whose clock i
 _AUDIENCE: Final = "wadud.room"
 _ALGORITHM: Final = "HS256"
 _KEY_BYTES: Final = 32
+MAX_REVOCATIONS: Final = 200_000
+_COMPACT_AFTER_LINES: Final = 10_000
 
 _Text = Annotated[str, Meta(min_length=1, max_length=128)]
 
@@ -70,6 +73,7 @@ class Revocations:
         self._path = path
         self._tokens: dict[str, int] = {}
         self._rooms: dict[str, tuple[int, int]] = {}
+        self._lines = 0
         self._load(now)
 
     def __len__(self) -> int:
@@ -79,18 +83,16 @@ class Revocations:
         """Refuse this token from now on. ``until``: when it would have expired. OSError when it cannot be written."""
         if jti in self._tokens:
             return
-        self._append(_Revoked(jti, until))
+        self._append(_Revoked(jti, until), now)
         self._tokens[jti] = until
-        self._forget(now)
 
     def raise_epoch(self, room: str, now: float) -> int:
         """Refuse every token of ``room`` that was signed until now; returns the new epoch. OSError as in `revoke`."""
         # Milliseconds, not a count: a count would begin again after it was forgotten and meet tokens of its first life.
         epoch = max(self.epoch(room) + 1, int(now * 1000))
         until = int(now) + MAX_LIFETIME_S
-        self._append(_Raised(room, epoch, until))
+        self._append(_Raised(room, epoch, until), now)
         self._rooms[room] = (epoch, until)
-        self._forget(now)
         return epoch
 
     def epoch(self, room: str) -> int:
@@ -122,14 +124,21 @@ class Revocations:
         lines: list[bytes] = [msgspec.json.encode(_Revoked(jti, until)) for jti, until in self._tokens.items()]
         lines += [msgspec.json.encode(_Raised(room, *entry)) for room, entry in self._rooms.items()]
         write_private(self._path, b"".join(line + b"\n" for line in lines))
+        self._lines = len(lines)
 
-    def _append(self, entry: _Revoked | _Raised) -> None:
+    def _append(self, entry: _Revoked | _Raised, now: float) -> None:
+        if self._lines >= 2 * len(self) + _COMPACT_AFTER_LINES or len(self) >= MAX_REVOCATIONS:
+            self._forget(now)
+            self._compact()
+        if len(self) >= MAX_REVOCATIONS:
+            raise OSError(errno.ENOSPC, "too many revocations")
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             os.write(descriptor, msgspec.json.encode(entry) + b"\n")
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        self._lines += 1
 
 
 class TokenAuthority:
