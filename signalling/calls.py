@@ -1,0 +1,262 @@
+"""All sessions of this process, and what their requests mean for rooms. Sans-IO: ``now`` is monotonic, in seconds.
+
+Rooms know participants, sessions know sockets; here the two are tied together. A lost socket suspends its session: the
+participant stays, the room shows it as reconnecting, and after `RESUME_WINDOW_S` it is taken out. Token windows are
+kept while a call runs, too: who is in with a token that expires or is revoked is put out.
+"""
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import msgspec
+
+from backplane.logs import Log, short
+from backplane.metrics import Metrics
+from backplane.tokens import Claims, TokenAuthority, TokenError
+from sfu.node import Node
+from sfu.protocol import DeclaredTrack, Message, Right, RoomError, Source
+from sfu.room import Room
+from signalling.codes import ErrorCode, SignallingError, error_code
+from signalling.messages import (
+    Answer,
+    Join,
+    Joined,
+    Mute,
+    Offer,
+    Participant,
+    Prefer,
+    Remove,
+    Resume,
+    Resumed,
+    Slot,
+    TrackIntent,
+)
+from signalling.session import RESUME_WINDOW_S, Link, Session
+
+_log = Log(__name__)
+_KNOWN_RIGHTS: Final = {right.value: right for right in Right}
+T = TypeVar("T")
+
+
+class Calls:
+    """Sessions by id and by participant. ``wall_clock`` gives unix seconds, for tokens."""
+
+    def __init__(
+        self,
+        node: Node,
+        tokens: TokenAuthority,
+        metrics: Metrics,
+        *,
+        max_rooms: int,
+        wall_clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.draining = False
+        self.tokens = tokens
+        self.wall_clock = wall_clock
+        self._clock = clock
+        self._node = node
+        self._metrics = metrics
+        self._max_rooms = max_rooms
+        self._sessions: dict[str, Session] = {}
+        self._by_participant: dict[str, Session] = {}
+        node.notify = self._deliver
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def join(self, request: Join, link: Link, now: float) -> tuple[Session, Joined]:
+        """Let a person in. SignallingError with the codes of tokens and of `Room.join`; room_full, draining."""
+        try:
+            session, joined = self._join(request, link, now)
+        except SignallingError as error:
+            self._metrics.joins.labels(error.code.code).inc()
+            raise
+        self._metrics.joins.labels("ok").inc()
+        return session, joined
+
+    def _join(self, request: Join, link: Link, now: float) -> tuple[Session, Joined]:
+        if self.draining:
+            raise SignallingError(ErrorCode.DRAINING)
+        claims = self._verify(request.token)
+        if self._node.find(claims.room) is None and len(self._node.rooms) >= self._max_rooms:
+            raise SignallingError(ErrorCode.ROOM_FULL, "This server has all the rooms that it may have.")
+        rights = [_KNOWN_RIGHTS[right] for right in claims.rights if right in _KNOWN_RIGHTS]
+        tracks = _declared(request.tracks)
+        room = self._node.room(claims.room)
+        joined = _asking(
+            lambda: room.join(claims.identity, claims.name, claims.role, rights, request.offer, tracks, now)
+        )
+        session = Session(secrets.token_urlsafe(12), secrets.token_urlsafe(24), joined.participant_id, claims, link)
+        self._sessions[session.id] = session
+        self._by_participant[session.participant] = session
+        _log.info("joined", room=short(claims.room), session=short(session.id))
+        return session, Joined(
+            re=request.id,
+            session=session.id,
+            secret=session.secret,
+            participant=session.participant,
+            room=claims.room,
+            answer=joined.answer_sdp,
+            participants=_participants(joined.participants),
+            slots=_slots(joined.slots),
+            rights=[right.value for right in rights],
+            resume_window_s=RESUME_WINDOW_S,
+        )
+
+    def resume(self, request: Resume, link: Link, now: float) -> tuple[Session, Resumed]:
+        """Let ``link`` carry a session from now on. SignallingError unknown_session."""
+        session = self._sessions.get(request.session)
+        if session is None or not session.proves(request.secret) or session.over(now):
+            self._metrics.resumes.labels(ErrorCode.UNKNOWN_SESSION.code).inc()
+            raise SignallingError(ErrorCode.UNKNOWN_SESSION)
+        room = None if session.ended else self._node.find(session.claims.room)
+        people: list[Message] = []
+        slots: list[Message] = []
+        if room:
+            # Before the link changes: what these push to ourselves is replayed after ``resumed``, not sent ahead of it,
+            # and when the room fails, the socket before this one goes on.
+            room.signalling_regained(session.participant, now)
+            people = _asking(lambda: room.participants_for(session.participant))
+            slots = _asking(lambda: room.slots_for(session.participant))
+        generation = session.resume(link)
+        self._metrics.resumes.labels("ok").inc()
+        _log.info("resumed", session=short(session.id), generation=generation)
+        return session, Resumed(
+            re=request.id, participants=_participants(people), slots=_slots(slots), generation=generation
+        )
+
+    def lost(self, session: Session, generation: int, now: float) -> None:
+        """The socket of ``generation`` is gone without a leave."""
+        if session.suspend(generation, now):
+            room = self._node.find(session.claims.room)
+            if room:
+                room.signalling_lost(session.participant, now)
+
+    def offer(self, session: Session, request: Offer, now: float) -> Answer:
+        room = self._room(session)
+        sdp, slots = _asking(lambda: room.offer(session.participant, request.sdp, _declared(request.tracks), now))
+        return Answer(re=request.id, sdp=sdp, slots=_slots(slots))
+
+    def mute(self, session: Session, request: Mute, now: float) -> None:
+        room = self._room(session)
+        _asking(lambda: room.mute(session.participant, request.mid, request.muted, now))
+
+    def prefer(self, session: Session, request: Prefer, now: float) -> None:
+        room = self._room(session)
+        _asking(lambda: room.prefer(session.participant, request.participants, now))
+
+    def remove(self, session: Session, request: Remove, now: float) -> None:
+        """Put somebody out, and their token with them, so that their client does not simply come back."""
+        room = self._room(session)
+        target = self._by_participant.get(request.participant)
+        _asking(lambda: room.remove(session.participant, request.participant, now))
+        if target is not None:
+            self._revoke_quietly(target.claims)
+
+    def leave(self, session: Session, now: float) -> None:
+        self._take_out(session, "left", now)
+
+    def revoke(self, jti: str, until: int, now: float) -> int:
+        """Take a token back and put out whoever is in with it; returns how many. OSError when it cannot be kept."""
+        self.tokens.revocations.revoke(jti, until, self.wall_clock())
+        return self._expel_stale(now)
+
+    def revoke_room(self, room: str, now: float) -> int:
+        """Take back every token of ``room`` signed so far; as `revoke`."""
+        self.tokens.revocations.raise_epoch(room, self.wall_clock())
+        return self._expel_stale(now)
+
+    def drain(self, now: float) -> None:
+        """Nobody in any more, everybody out with a bye."""
+        self.draining = True
+        for room in list(self._node.rooms):
+            room.close("draining", now)
+
+    def sweep(self, now: float) -> None:
+        """Whatever has run out: resume windows and tokens. Wants to be called about twice a second."""
+        wall = self.wall_clock()
+        for session in list(self._sessions.values()):
+            if session.over(now):
+                self._take_out(session, "connection_lost", now)
+            elif not session.ended and wall >= session.claims.exp:
+                self._expel(session, "token_expired", now)
+        self._metrics.sessions.set(len(self._sessions))
+
+    def _verify(self, token: str) -> Claims:
+        try:
+            return self.tokens.verify(token, self.wall_clock())
+        except TokenError as error:
+            raise SignallingError(error_code(error.code)) from None
+
+    def _room(self, session: Session) -> Room:
+        room = self._node.find(session.claims.room)
+        if room is None:
+            raise SignallingError(ErrorCode.UNKNOWN_PARTICIPANT, "The room is gone.")
+        return room
+
+    def _deliver(self, participant: str, message: Message) -> None:
+        """What `Node.notify` calls. Rooms must not suffer from one receiver, so nothing is raised from here."""
+        session = self._by_participant.get(participant)
+        if session is None:
+            return
+        try:
+            session.push(message, self._clock())
+        except msgspec.ValidationError:
+            _log.error("push is not in the protocol", kind=str(message.get("type")))
+        if session.ended:
+            self._by_participant.pop(participant, None)
+
+    def _expel_stale(self, now: float) -> int:
+        stale = [
+            session for session in self._sessions.values() if not session.ended and self.tokens.stale(session.claims)
+        ]
+        for session in stale:
+            self._expel(session, "revoked", now)
+        return len(stale)
+
+    def _expel(self, session: Session, reason: str, now: float) -> None:
+        room = self._node.find(session.claims.room)
+        if room:
+            room.expel(session.participant, reason, now)
+        if not session.ended:  # the room no longer knew the participant
+            session.push({"type": "bye", "reason": reason}, now)
+
+    def _take_out(self, session: Session, reason: str, now: float) -> None:
+        self._sessions.pop(session.id, None)
+        if self._by_participant.pop(session.participant, None) is not None:
+            room = self._node.find(session.claims.room)
+            if room:
+                room.leave(session.participant, reason, now)
+            _log.info("left", room=short(session.claims.room), session=short(session.id), reason=reason)
+        session.end()
+
+    def _revoke_quietly(self, claims: Claims) -> None:
+        try:
+            self.tokens.revocations.revoke(claims.jti, claims.exp, self.wall_clock())
+        except OSError:
+            _log.error("revocation could not be kept")
+
+
+def _asking(ask: Callable[[], T]) -> T:
+    """What a room answers; its refusals in the protocol's words."""
+    try:
+        return ask()
+    except RoomError as error:
+        raise SignallingError(error_code(error.code), error.message) from None
+
+
+def _declared(intents: list[TrackIntent]) -> list[DeclaredTrack]:
+    if len({intent.mid for intent in intents}) != len(intents):
+        raise SignallingError(ErrorCode.BAD_MESSAGE, "Two tracks have the same mid.")
+    return [DeclaredTrack(intent.mid, Source(intent.source), intent.muted) for intent in intents]
+
+
+def _participants(messages: list[Message]) -> list[Participant]:
+    return msgspec.convert(messages, list[Participant])
+
+
+def _slots(messages: list[Message]) -> list[Slot]:
+    return msgspec.convert(messages, list[Slot])

@@ -1,0 +1,177 @@
+"""Starts one server process: media workers, node, HTTP, and stops them in the opposite order.
+
+The last line of the start is ``Wadud is ready: http://HOST:PORT``. SIGINT and SIGTERM end it: nobody new is taken in,
+everybody in a call hears ``bye`` (draining), sockets and workers are closed, and the exit status is 0.
+"""
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import uvloop
+from aiohttp import web
+
+from backplane import logs
+from backplane.addresses import MediaAddresses, interface_addresses, media_addresses
+from backplane.arguments import serve_parser
+from backplane.certificates import self_signed
+from backplane.metrics import Metrics
+from backplane.settings import Settings, default_workers
+from backplane.tokens import TokenAuthority
+from backplane.web import Readiness
+from rtc._dtls import Identity
+from rtc._worker import Worker
+from sfu.media_loop import MediaLoop
+from sfu.node import Node
+from signalling.calls import Calls
+from signalling.server import build
+
+_HTTP_SHUTDOWN_S: Final = 0.5
+_log = logs.Log(__name__)
+
+
+class StartError(Exception):
+    """The server cannot start. The text says why and what to do."""
+
+
+def settings_from(arguments: Sequence[str]) -> Settings:
+    """The settings that a command line means. Exits as argparse does on a mistake and on --help."""
+    given = serve_parser().parse_args(arguments)
+    return Settings(
+        host=given.host,
+        port=given.port,
+        public_ip=given.public_ip,
+        media_port=given.media_port,
+        data=given.data,
+        workers=given.workers or default_workers(),
+        max_rooms=given.max_rooms,
+        log_level=given.log_level,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until told to stop; returns the exit status."""
+    settings = settings_from(sys.argv[1:] if argv is None else argv)
+    logs.configure(settings.log_level)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(settings))
+    except StartError as error:
+        print(f"Wadud cannot start: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def serve(settings: Settings) -> None:
+    """Run the server; returns after SIGINT or SIGTERM. StartError when it cannot start."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    tokens = _open_tokens(settings)
+    addresses = _addresses(settings)
+    for warning in addresses.warnings:
+        print(f"Warning: {warning}", flush=True)
+    metrics = Metrics()
+    with contextlib.ExitStack() as stack:
+        workers = [stack.enter_context(_worker(settings, addresses, index)) for index in range(settings.workers)]
+        node = Node(
+            workers=workers,
+            identity=Identity(*self_signed(time.time())),
+            candidates=[[(address, worker.port) for address in addresses.advertised] for worker in workers],
+        )
+        node.observe_stage = metrics.observe_stage
+        calls = Calls(node, tokens, metrics, max_rooms=settings.max_rooms)
+        metrics.watch(
+            lambda: [worker.counters() for worker in workers],
+            lambda: {
+                "rooms": len(node.rooms),
+                "participants": sum(len(room.participants) for room in node.rooms),
+                "workers": len(workers),
+            },
+        )
+        media_loop = MediaLoop(node)
+        media_loop.start()
+        stack.callback(media_loop.stop)
+        readiness = Readiness(lambda: {"takes_calls": not calls.draining})
+        app = build(calls, metrics, readiness, settings.web)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_HTTP_SHUTDOWN_S, handle_signals=False)
+        await runner.setup()
+        try:
+            url = await _listen(runner, settings)
+            _log.info("started", workers=len(workers), media_port=workers[0].port)
+            print(f"Wadud is ready: {url}", flush=True)
+            await stop.wait()
+            _log.info("stopping", sessions=len(calls), rooms=len(node.rooms))
+        finally:
+            await runner.cleanup()
+
+
+def _open_tokens(settings: Settings) -> TokenAuthority:
+    try:
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return TokenAuthority.open(settings.data, time.time())
+    except OSError as error:
+        raise StartError(
+            f"{settings.data} cannot be used ({os.strerror(error.errno or 0)}). Give another directory with --data."
+        ) from None
+    except ValueError as error:
+        raise StartError(str(error)) from None
+
+
+def _addresses(settings: Settings) -> MediaAddresses:
+    try:
+        host = str(ipaddress.ip_address(settings.host))
+    except ValueError:
+        try:
+            host = str(socket.getaddrinfo(settings.host, None, type=socket.SOCK_DGRAM)[0][4][0])
+        except OSError:
+            raise StartError(f"--host {settings.host}: no such address on this machine.") from None
+    return media_addresses(host, settings.public_ip, interface_addresses())
+
+
+@contextlib.contextmanager
+def _worker(settings: Settings, addresses: MediaAddresses, index: int) -> Iterator[Worker]:
+    port = settings.first_media_port + index if settings.first_media_port else 0
+    try:
+        worker = Worker(address=addresses.bind, port=port)
+    except OSError as error:
+        raise StartError(
+            _why(error, f"UDP port {port} for media on {addresses.bind}", "--media-port (0 = any free one)")
+        ) from None
+    try:
+        yield worker
+    finally:
+        worker.close()
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> str:
+    """Open the TCP port; returns the address of the pages."""
+    site = web.TCPSite(runner, settings.host, settings.port, backlog=1024)
+    try:
+        await site.start()
+    except OSError as error:
+        raise StartError(_why(error, f"port {settings.port} on {settings.host}", "--port (0 = any free one)")) from None
+    return Settings(host=settings.host, port=runner.addresses[0][1]).url
+
+
+def _why(error: OSError, what: str, option: str) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"{what} is taken by another program. Stop it, or choose another port with {option}."
+    if error.errno == errno.EACCES:
+        return f"{what} is not allowed for this user. Choose a port above 1023 with {option}."
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{what}: this machine has no such address. Choose another with --host."
+    return f"{what}: {os.strerror(error.errno) if error.errno else error}."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""The HTTP side of one process put together: shell, API, pages, signalling socket.
+
+Given a node (the media side) it knows nothing of workers or ports, so tests run it with the node they like.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from aiohttp import web
+
+from backplane.metrics import Metrics
+from backplane.web import Readiness, application
+from signalling.calls import Calls
+from signalling.http import Api
+from signalling.pages import Pages
+from signalling.room_names import RoomNames
+from signalling.websocket import Signalling
+
+CLOSE_TIMEOUT_S = 1.0
+
+
+def build(calls: Calls, metrics: Metrics, readiness: Readiness, pages: Path) -> web.Application:
+    """The application; when it shuts down, everybody gets a bye first."""
+    app = application(metrics, readiness)
+    signalling = Signalling(calls, metrics)
+    Api(calls, RoomNames(calls.tokens.key)).add_routes(app)
+    Pages(pages).add_routes(app)
+    app.router.add_get("/v1/signal", signalling.handle)
+
+    async def sweeping(_: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(signalling.sweep())
+        yield
+        task.cancel()
+
+    async def drain(_: web.Application) -> None:
+        calls.drain(time.monotonic())
+        await signalling.close(CLOSE_TIMEOUT_S)
+
+    app.cleanup_ctx.append(sweeping)
+    app.on_shutdown.append(drain)
+    return app

@@ -1,0 +1,190 @@
+"""The thin shell between aiohttp's WebSocket and `Conversation`.
+
+Compression is off (its memory per socket would be the largest of all), frames are capped while they are read, a ping
+every 10 s finds dead peers, and what waits to be written is bounded: a peer that does not read is cut off and may
+resume. The number of sockets is bounded too, in total and per address those that have not joined.
+"""
+
+import asyncio
+import time
+from collections import Counter, deque
+from typing import Final
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from backplane.metrics import Metrics
+from backplane.ratelimit import KeyedBuckets, address_key
+from backplane.web import Problem
+from signalling.calls import Calls
+from signalling.codes import CloseCode, ErrorCode, SignallingError
+from signalling.conversation import Conversation
+from signalling.messages import MAX_FRAME_BYTES, SUBPROTOCOL
+
+HEARTBEAT_S: Final = 10.0
+SWEEP_S: Final = 0.5
+CLOSE_TIMEOUT_S: Final = 1.0
+MAX_QUEUE_FRAMES: Final = 512
+MAX_QUEUE_BYTES: Final = 1024 * 1024
+MAX_SOCKETS: Final = 10_000
+MAX_WAITING_PER_ADDRESS: Final = 500
+OPENINGS_PER_S: Final = 300.0
+OPENINGS_BURST: Final = 600.0
+
+
+class _Socket(web.WebSocketResponse):
+    """Says why before it closes on a frame that is too large; aiohttp closes by itself, in the middle of reading it."""
+
+    conversation: Conversation | None = None
+
+    async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True) -> bool:
+        if code == WSCloseCode.MESSAGE_TOO_BIG and self.conversation is not None:
+            self.conversation.refuse(SignallingError(ErrorCode.TOO_LARGE), time.monotonic())
+            await asyncio.sleep(0)  # lets the sender write the error first
+        return await super().close(code=code, message=message, drain=drain)
+
+
+class Connection:
+    """The `Link` of one socket: a bounded queue and the task that empties it."""
+
+    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport | None) -> None:
+        self._socket = socket
+        self._transport = transport
+        self._queue: deque[bytes] = deque()
+        self._queued_bytes = 0
+        self._wake = asyncio.Event()
+        self._code: CloseCode | None = None
+
+    def send(self, frame: bytes) -> None:
+        if self._code is not None:
+            return
+        self._queue.append(frame)
+        self._queued_bytes += len(frame)
+        if len(self._queue) > MAX_QUEUE_FRAMES or self._queued_bytes > MAX_QUEUE_BYTES:
+            self._cut()
+        self._wake.set()
+
+    def close(self, code: CloseCode) -> None:
+        if self._code is None:
+            self._code = code
+            self._wake.set()
+
+    @property
+    def closing(self) -> bool:
+        return self._code is not None
+
+    async def write(self) -> None:
+        """Send what is queued, and the close frame after the last of it. Ends with the socket."""
+        try:
+            while True:
+                while self._queue:
+                    frame = self._queue.popleft()
+                    self._queued_bytes -= len(frame)
+                    await self._socket.send_frame(frame, WSMsgType.TEXT)
+                if self._code is not None:
+                    await self._socket.close(code=self._code)
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+        except (ConnectionError, RuntimeError):
+            return  # closed under our hands; the reader notices it and tells the session
+
+    def _cut(self) -> None:
+        """The peer does not read, so it would not read a close frame either."""
+        self._code = CloseCode.SLOW
+        self._queue.clear()
+        self._queued_bytes = 0
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class Signalling:
+    """All signalling sockets: the handler of GET /v1/signal and the task that lets time pass."""
+
+    def __init__(self, calls: Calls, metrics: Metrics) -> None:
+        self._calls = calls
+        self._metrics = metrics
+        self._waiting: dict[Conversation, str] = {}
+        self._waiting_per_address: Counter[str] = Counter()
+        self._connections: dict[Connection, asyncio.Task[None]] = {}
+        self._openings = KeyedBuckets(OPENINGS_PER_S, OPENINGS_BURST)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Upgrade, then carry one conversation until its socket is gone. Problem 400, 429 or 503."""
+        now = time.monotonic()
+        address = address_key(request.remote or "")
+        self._admit(request, address, now)
+        socket = _Socket(
+            protocols=(SUBPROTOCOL,),
+            heartbeat=HEARTBEAT_S,
+            timeout=CLOSE_TIMEOUT_S,
+            compress=False,
+            max_msg_size=MAX_FRAME_BYTES,
+            decode_text=False,  # the JSON decoder reads bytes, and answers what is no UTF-8 like any other bad JSON
+        )
+        await socket.prepare(request)
+        connection = Connection(socket, request.transport)
+        conversation = Conversation(self._calls, self._metrics, connection, now)
+        socket.conversation = conversation
+        writer = asyncio.create_task(connection.write())
+        self._connections[connection] = writer
+        self._waiting[conversation] = address
+        self._waiting_per_address[address] += 1
+        self._metrics.sockets.inc()
+        try:
+            await self._read(socket, connection, conversation)
+        finally:
+            conversation.lost(time.monotonic())
+            self._no_longer_waiting(conversation)
+            del self._connections[connection]
+            self._metrics.sockets.dec()
+            connection.close(CloseCode.NORMAL)
+            await asyncio.wait([writer], timeout=CLOSE_TIMEOUT_S)
+            writer.cancel()
+        return socket
+
+    async def sweep(self) -> None:
+        """Let time pass for sessions and for conversations that have not begun. Runs until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now = time.monotonic()
+            self._calls.sweep(now)
+            for conversation in list(self._waiting):
+                conversation.sweep(now)
+
+    async def close(self, timeout_s: float) -> None:
+        """Send what is queued and close every socket; those that are slower than ``timeout_s`` are left behind."""
+        for connection in self._connections:
+            connection.close(CloseCode.GOING_AWAY)
+        if self._connections:
+            await asyncio.wait(list(self._connections.values()), timeout=timeout_s)
+
+    def _admit(self, request: web.Request, address: str, now: float) -> None:
+        if request.headers.get("Upgrade", "").lower() != "websocket":
+            raise Problem(426, "upgrade_required", "This is a WebSocket.", {"Upgrade": "websocket"})
+        offered = request.headers.get("Sec-WebSocket-Protocol", "")
+        if SUBPROTOCOL not in (name.strip() for name in offered.split(",")):
+            raise Problem(400, "unsupported_protocol", f"Ask for the subprotocol {SUBPROTOCOL}.")
+        if len(self._connections) >= MAX_SOCKETS:
+            raise Problem(503, "busy", "Too many sockets are open.", {"Retry-After": "5"})
+        if self._waiting_per_address[address] >= MAX_WAITING_PER_ADDRESS or not self._openings.allow(address, now):
+            raise Problem(429, "rate_limited", "Too many sockets from one address.", {"Retry-After": "5"})
+
+    async def _read(self, socket: _Socket, connection: Connection, conversation: Conversation) -> None:
+        while not connection.closing:
+            message = await socket.receive()
+            now = time.monotonic()
+            if message.type is WSMsgType.TEXT:
+                conversation.receive(message.data, now)
+                if conversation.joined:
+                    self._no_longer_waiting(conversation)
+            elif message.type is WSMsgType.BINARY:
+                conversation.refuse(SignallingError(ErrorCode.BAD_JSON, "Only text frames are read."), now)
+            else:
+                return
+
+    def _no_longer_waiting(self, conversation: Conversation) -> None:
+        address = self._waiting.pop(conversation, None)
+        if address is not None:
+            self._waiting_per_address[address] -= 1
+            if not self._waiting_per_address[address]:
+                del self._waiting_per_address[address]
