@@ -21,7 +21,7 @@ from rtc.sdp_types import Extmap, Fingerprint, Media, NoCodecError, SdpError, Se
 from rtc.sdp_write import write_answer
 
 if TYPE_CHECKING:
-    from rtc._worker import Extensions
+    from rtc._worker import Codec, Extensions
 
 __all__ = ["Line", "LineRole", "LocalSide", "Negotiated", "Policy", "negotiate"]
 
@@ -201,13 +201,23 @@ def _answer_media(
         ssrc, rtx_ssrc = _publisher_ssrcs(media)
     elif role is LineRole.SLOT:
         codecs = with_fallbacks(codecs)
-        lives_on = before is not None and before.role is LineRole.SLOT and before.mid == media.mid
-        ssrc = before.ssrc if before is not None and lives_on else ssrcs.new()
+        # The worker numbers a new leg's packets anew, so only a leg that stays as it is may keep its SSRC: the same
+        # SSRC and sequence number with other content would break the cipher (RFC 7714 section 8.1).
+        kept = before if before is not None and _same_leg(before, media, codecs, extensions) else None
+        ssrc = kept.ssrc if kept else ssrcs.new()
         if any(codec["rtx_payload_type"] for codec in codecs):
-            kept = before.rtx_ssrc if before is not None and lives_on else 0
-            rtx_ssrc = kept or ssrcs.new()
+            rtx_ssrc = kept.rtx_ssrc if kept else ssrcs.new()
     line = Line(media.mid, media.kind, role, tuple(codecs), extensions, ssrc, rtx_ssrc)
     return AnsweredMedia(media, line, payloads, feedback, extmaps)
+
+
+def _same_leg(before: Line, media: Media, codecs: "list[Codec]", extensions: "Extensions") -> bool:
+    return (
+        before.role is LineRole.SLOT
+        and before.mid == media.mid
+        and before.codecs == tuple(codecs)
+        and before.extensions == extensions
+    )
 
 
 def _extensions(media: Media, role: LineRole, policy: Policy) -> "tuple[tuple[Extmap, ...], Extensions]":

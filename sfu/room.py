@@ -1,25 +1,71 @@
 """One room: who is in it, what they send, and who sees whom in which slot.
 
-Sans-IO: every method takes ``now`` (seconds, monotonic), commands go to a `MediaPlane`, pushes leave through `notify`.
-A method that raises `RoomError` has changed nothing.
+Sans-IO: every method takes ``now`` (seconds, monotonic), commands go to the worker of the room's `Seat`, pushes leave
+through `notify`. A method that raises `RoomError` has changed nothing. A room lives on one worker for all its life.
 """
 
-from collections.abc import Callable, Collection, Sequence
+import base64
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
-from sfu.protocol import DeclaredTrack, Joined, Message, Right
+from rtc.ice import Entropy
+from rtc.sdp import NoCodecError, SdpError
+from rtc.sdp_answer import Negotiated, Policy
+from sfu.connection import Associate, Connection
+from sfu.media import Event, Kind, Seat, WorkerEvent
+from sfu.participant import Participant
+from sfu.protocol import MAX_PARTICIPANTS, DeclaredTrack, Joined, Message, Right, RoomError
+from sfu.quality import PathSample, score
+from sfu.seating import reseat
+from sfu.speakers import Speakers
 
 Notify: TypeAlias = Callable[[str, Message], None]
+
+SPEAKERS_INTERVAL_S = 0.3
+QUALITY_INTERVAL_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a room needs from its node."""
+
+    associate: Associate
+    fingerprint: bytes  # SHA-256 of our certificate
+    entropy: Entropy
+    notify: Notify
+    observe_stage: Callable[[str, float], None]
+    observe_estimate: Callable[[float], None]
+    emptied: "Callable[[Room], None]"
 
 
 class Room:
     """Made by `Node.room`; gone (`Node.find` gives None) once its last participant has left."""
 
-    name: str
-    notify: Notify
-    """Called once per receiver with (participant id, message in protocol form without ``seq``). Ids are unique in the
-    process. Never called for the joiner from inside `join`. ``bye`` messages mean: the participant is out already,
-    deliver it and close the session."""
+    def __init__(self, name: str, seat: Seat, surroundings: Surroundings, policy: Policy) -> None:
+        self.name = name
+        self.seat = seat
+        self.policy = policy
+        """Of the joins and offers to come."""
+        self.notify = surroundings.notify
+        """Called once per receiver with (participant id, message in protocol form without ``seq``). Ids are unique in
+        the process. Never called for the actor from inside `join` and `offer`. ``bye`` messages mean: the participant
+        is out already, deliver it and close the session."""
+        self._around = surroundings
+        self._people: dict[str, Participant] = {}  # by id, in order of joining
+        self._by_transport: dict[int, Participant] = {}
+        self._speakers = Speakers()
+        self._orders = 0
+        self._crowded = False  # somebody has fewer slots than there are tracks, so speech decides
+        self._speakers_due = 0.0
+        self._speakers_told: list[Message] = []
+        self._quality_due = 0.0
+        self._quality_told: list[Message] = []
+
+    def __len__(self) -> int:
+        return len(self._people)
+
+    # --- what signalling asks ---------------------------------------------------------------------------------------
 
     def join(
         self,
@@ -30,56 +76,347 @@ class Room:
         offer_sdp: str,
         tracks: Sequence[DeclaredTrack],
         now: float,
+        *,
+        policy: Policy | None = None,
     ) -> Joined:
         """Lets a person in. One who is in already with the same `identity` is put out with ``bye``/"replaced".
 
-        RoomError: room_full, bad_sdp, no_codec, forbidden (publishing without the right), unknown_mid (a declared track
-        has no sending m-line), bad_message.
+        `policy` stands in for the room's in this answer. RoomError: room_full, bad_sdp, no_codec, forbidden (publishing
+        without the right), unknown_mid (a declared track has no sending m-line), bad_message.
         """
-        raise NotImplementedError
+        try:
+            replaced = [person for person in self._people.values() if person.identity == identity]
+            if len(self._people) - len(replaced) >= MAX_PARTICIPANTS:
+                raise RoomError("room_full", f"A room holds at most {MAX_PARTICIPANTS} people.")
+            person = self._new_participant(identity, name, role, frozenset(rights), now)
+            negotiated, sources = self._negotiate(person, offer_sdp, tracks, policy or self.policy)
+        except RoomError:
+            self._check_empty()
+            raise
+        for other in replaced:
+            self._put_out(other, "replaced", bye=True)
+        self._people[person.id] = person
+        self._by_transport[person.connection.transport] = person
+        self.seat.transports[person.connection.transport] = self
+        self._apply(person, negotiated, sources)
+        person.announced = person.message()
+        self._tell({"type": "participant_joined", "participant": person.announced}, but=person.id)
+        self._reseat(now, quiet=person.id)
+        self._reached(person, "answer", now)
+        self._quality_told = []
+        self._speakers_told = []
+        return Joined(person.id, negotiated.answer, self.participants_for(person.id), person.slot_messages())
 
     def offer(
         self, participant_id: str, sdp: str, tracks: Sequence[DeclaredTrack], now: float
     ) -> tuple[str, list[Message]]:
         """Renegotiation: (answer, slots). `tracks` declares new sending m-lines and may repeat known ones (their
-        `muted` is then taken over).
+        `source` and `muted` are then taken over).
 
         An ICE restart is recognised by its new credentials. RoomError as `join`, and unknown_participant.
         """
-        raise NotImplementedError
+        person = self._person(participant_id)
+        negotiated, sources = self._negotiate(person, sdp, tracks, self.policy)
+        self._apply(person, negotiated, sources)
+        self._announce(person)
+        self._reseat(now, quiet=person.id)
+        return negotiated.answer, person.slot_messages()
 
     def mute(self, participant_id: str, mid: str, muted: bool, now: float) -> None:
-        """RoomError: unknown_participant, unknown_mid."""
+        """Others are told at once. RoomError: unknown_participant, unknown_mid."""
+        person = self._person(participant_id)
+        track = person.tracks.get(mid)
+        if track is None:
+            raise RoomError("unknown_mid", f"Nothing is published on the mid {mid!r}.")
+        if track.muted == muted:
+            return
+        track.muted = muted
+        self._speakers.mute(track.id, muted)
+        self._announce(person)
+        self._reseat(now)
 
     def prefer(self, participant_id: str, participants: Sequence[str], now: float) -> None:
-        """Who should have this participant's video slots, best first; unknown ids are ignored. RoomError:
-        unknown_participant."""
+        """Who should have this participant's video slots, best first; unknown ids are ignored.
+
+        RoomError: unknown_participant.
+        """
+        person = self._person(participant_id)
+        person.prefer = tuple(dict.fromkeys(id for id in participants if id in self._people))
+        self._reseat(now)
 
     def remove(self, participant_id: str, target: str, now: float) -> None:
         """`participant_id` puts `target` out (``bye``/"removed"). RoomError: forbidden, unknown_participant."""
+        if Right.MODERATE not in self._person(participant_id).rights:
+            raise RoomError("forbidden", "Removing people needs the right moderate.")
+        self._leave(self._person(target), "removed", now, bye=True)
 
     def expel(self, participant_id: str, reason: str, now: float) -> None:
-        """The server puts somebody out with ``bye`` and that reason (token_expired, revoked, draining). Unknown ids are
-        ignored."""
+        """The server puts somebody out with ``bye`` and that reason (token_expired, revoked, draining). Unknown ids
+        are ignored."""
+        if participant_id in self._people:
+            self._leave(self._people[participant_id], reason, now, bye=True)
 
     def leave(self, participant_id: str, reason: str, now: float) -> None:
         """Takes a participant out (own wish, resume window over); no ``bye``. Unknown ids are ignored."""
+        if participant_id in self._people:
+            self._leave(self._people[participant_id], reason, now, bye=False)
 
     def close(self, reason: str, now: float) -> None:
-        """Everybody out with ``bye``."""
+        """Everybody out with ``bye``; nobody is told of the others' leaving."""
+        people = list(self._people.values())
+        for person in people:
+            self._take_out(person)
+        for person in people:
+            self.notify(person.id, {"type": "bye", "reason": reason})
+        self._check_empty()
 
     def signalling_lost(self, participant_id: str, now: float) -> None:
         """Others see "reconnecting"; media goes on. Unknown ids are ignored."""
+        self._signalling(participant_id, lost=True)
 
-    def signalling_regained(self, participant_id: str, now: float) -> None: ...
+    def signalling_regained(self, participant_id: str, now: float) -> None:
+        """The end of `signalling_lost`."""
+        self._signalling(participant_id, lost=False)
 
     def participants_for(self, participant_id: str) -> list[Message]:
         """Participant objects of all others, for ``resumed``. RoomError: unknown_participant."""
-        raise NotImplementedError
+        self._person(participant_id)
+        return [person.message() for person in self._people.values() if person.id != participant_id]
 
     def slots_for(self, participant_id: str) -> list[Message]:
         """Slot objects, for ``resumed``. RoomError: unknown_participant."""
-        raise NotImplementedError
+        return self._person(participant_id).slot_messages()
+
+    # --- what the worker tells --------------------------------------------------------------------------------------
+
+    def media_event(self, event: WorkerEvent, now: float) -> None:
+        """An event of one of this room's transports or tracks; those of ids that are gone are ignored."""
+        match event:
+            case (Event.TRACK_STARTED, int(track)):
+                self._track_started(track, now)
+            case (Event.LEVEL, int(track), int(level), bool(voice)):
+                self._level(track, level, voice, now)
+            case (kind, int(transport), *rest) if transport in self._by_transport:
+                self._transport_event(self._by_transport[transport], kind, rest, now)
+
+    def _transport_event(self, person: Participant, kind: object, rest: Sequence[object], now: float) -> None:
+        match (kind, *rest):
+            case (Event.DTLS, bytes(datagram)):
+                if person.connection.dtls_received(datagram, now):
+                    self.connected(person, now)
+            case (Event.SELECTED, _, _):
+                self._reached(person, "ice", now)
+                self._quiet(person, False)
+            case (Event.QUIET | Event.CONSENT_LOST,):
+                self._quiet(person, True)
+            case (Event.HEARD,):
+                self._quiet(person, False)
+            case (
+                Event.STATS,
+                int(rtt_us),
+                int(in_bps),
+                int(),
+                int(loss_in),
+                int(loss_out),
+                int(estimate_bps),
+                int(jitter_us),
+            ):
+                if in_bps and (person.stages.get("first_in") is not None or rtt_us):
+                    person.connection.media_heard(now)
+                if estimate_bps:
+                    self._around.observe_estimate(float(estimate_bps))
+                person.path = PathSample(rtt_us / 1e3, jitter_us / 1e3, max(loss_in, loss_out) / 100)
+
+    def handle_timer(self, transport: int, now: float) -> None:
+        """The DTLS timer of a transport has run out."""
+        person = self._by_transport.get(transport)
+        if person is not None and person.connection.handle_timer(now):
+            self.connected(person, now)
+
+    def connected(self, person: Participant, now: float) -> None:
+        """The keys are out."""
+        self._reached(person, "dtls", now)
+        self._announce(person)
+        self._check_first_out([person], now)
+
+    def _track_started(self, worker_track: int, now: float) -> None:
+        for person in self._people.values():
+            for track in person.tracks.values():
+                if track.feed.worker_id == worker_track:
+                    track.feed.started = True
+                    self._reached(person, "first_in", now)
+                    person.connection.media_heard(now)
+                    self._check_first_out(self._people.values(), now)
+
+    def _level(self, worker_track: int, level: int, voice: bool, now: float) -> None:
+        for person in self._people.values():
+            for track in person.tracks.values():
+                if track.feed.worker_id == worker_track:
+                    began = self._speakers.observe(track.id, level, voice, now)
+                    if began and self._crowded:  # the first syllable does not wait for a tick
+                        self._reseat(now)
+                    return
+
+    # --- time -------------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
         """Speakers, slots and quality; wants to be called every 100 ms (`Node.tick` does)."""
+        changed = self._speakers.advance(now)
+        # while somebody speaks, a louder voice or the end of a hold moves slots without a change in who speaks
+        if self._crowded and (changed or self._speakers.loudest()):
+            self._reseat(now)
+        if now >= self._speakers_due:
+            self._speakers_due = now + SPEAKERS_INTERVAL_S
+            self._tell_speakers()
+        if now >= self._quality_due:
+            self._quality_due = now + QUALITY_INTERVAL_S
+            self._tell_quality()
+        for person in self._people.values():
+            person.connection.release(now)
+
+    def _tell_speakers(self) -> None:
+        owners = {track.id: person.id for person in self._people.values() for track in person.tracks.values()}
+        levels: dict[str, float] = {}
+        for track, level in self._speakers.loudest():
+            levels.setdefault(owners[track], round(level, 2))
+        speakers: list[Message] = [{"participant": id, "level": level} for id, level in levels.items()]
+        if speakers != self._speakers_told:
+            self._speakers_told = speakers
+            self._tell({"type": "speakers", "speakers": speakers})
+
+    def _tell_quality(self) -> None:
+        entries: list[Message] = [
+            {
+                "participant": person.id,
+                "score": score(person.path),
+                "rtt_ms": 10 * round(person.path.rtt_ms / 10),  # coarse: only what one would notice is a change
+                "loss_percent": round(person.path.loss_percent),
+            }
+            for person in self._people.values()
+            if person.path is not None
+        ]
+        if entries != self._quality_told:
+            self._quality_told = entries
+            self._tell({"type": "quality", "participants": entries})
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _person(self, participant_id: str) -> Participant:
+        person = self._people.get(participant_id)
+        if person is None:
+            raise RoomError("unknown_participant", "Nobody with this id is in the room.")
+        return person
+
+    def _new_participant(
+        self, identity: str, name: str, role: str, rights: frozenset[Right], now: float
+    ) -> Participant:
+        around = self._around
+        connection = Connection(self.seat, around.associate, around.fingerprint, around.entropy)
+        id = "p" + base64.b32encode(around.entropy(10)).decode().lower()
+        return Participant(id, identity, name, role, rights, self.seat, connection, now)
+
+    def _negotiate(
+        self, person: Participant, sdp: str, tracks: Sequence[DeclaredTrack], policy: Policy
+    ) -> tuple[Negotiated, Mapping[str, DeclaredTrack]]:
+        declared = {track.mid: track for track in tracks}
+        try:
+            negotiated = person.connection.negotiate(
+                sdp,
+                publishing={*declared, *person.tracks},
+                may_subscribe=Right.SUBSCRIBE in person.rights,
+                policy=policy,
+            )
+        except NoCodecError as error:
+            raise RoomError("no_codec", str(error)) from error
+        except SdpError as error:
+            raise RoomError("bad_sdp", str(error)) from error
+        return negotiated, person.sources(negotiated.lines, declared)
+
+    def _apply(self, person: Participant, negotiated: Negotiated, sources: Mapping[str, DeclaredTrack]) -> None:
+        person.connection.apply(negotiated)
+        changes = person.apply_lines(negotiated.lines, sources, self._new_order)
+        for track in changes.unpublished:
+            self._speakers.remove(track.id)
+        for track in changes.published:
+            if track.kind is Kind.AUDIO:
+                self._speakers.add(track.id, muted=track.muted)
+        for track in person.tracks.values():
+            self._speakers.mute(track.id, track.muted)
+            self.seat.tracks[track.feed.worker_id] = self
+        for track in changes.refed:
+            for other in self._people.values():
+                for slot in other.slots:
+                    if slot.track is track:
+                        self.seat.plane.set_source(slot.leg, track.feed.worker_id)
+
+    def _new_order(self) -> int:
+        self._orders += 1
+        return self._orders
+
+    def _reseat(self, now: float, quiet: str = "") -> None:
+        """Slots after a change; `quiet` hears of its own by an answer."""
+        changed, self._crowded = reseat(self._people.values(), self._speakers, self.seat.plane, now)
+        for person in changed:
+            if person.id != quiet:
+                self.notify(person.id, {"type": "slots", "slots": person.slot_messages()})
+        self._check_first_out(self._people.values(), now)
+
+    def _leave(self, person: Participant, reason: str, now: float, *, bye: bool) -> None:
+        self._put_out(person, reason, bye=bye)
+        self._reseat(now)
+        self._check_empty()
+
+    def _put_out(self, person: Participant, reason: str, *, bye: bool) -> None:
+        self._take_out(person)
+        if bye:
+            self.notify(person.id, {"type": "bye", "reason": reason})
+        self._tell({"type": "participant_left", "participant": person.id, "reason": reason})
+
+    def _take_out(self, person: Participant) -> None:
+        del self._people[person.id]
+        del self._by_transport[person.connection.transport]
+        self.seat.transports.pop(person.connection.transport, None)
+        for id in person.feed_ids():
+            self.seat.tracks.pop(id, None)
+        for track in person.tracks.values():
+            self._speakers.remove(track.id)
+        person.connection.close()
+
+    def _check_empty(self) -> None:
+        if not self._people:
+            self._around.emptied(self)
+
+    def _signalling(self, participant_id: str, *, lost: bool) -> None:
+        person = self._people.get(participant_id)
+        if person is not None:
+            person.signalling_lost = lost
+            self._announce(person)
+
+    def _quiet(self, person: Participant, quiet: bool) -> None:
+        person.media_quiet = quiet
+        self._announce(person)
+
+    def _announce(self, person: Participant) -> None:
+        """Tells the others what has changed about a participant, if anything."""
+        message = person.message()
+        if message != person.announced:
+            person.announced = message
+            self._tell({"type": "participant_updated", "participant": message}, but=person.id)
+
+    def _tell(self, message: Message, but: str = "") -> None:
+        for id in list(self._people):
+            if id != but:
+                self.notify(id, message)
+
+    def _reached(self, person: Participant, stage: str, now: float) -> None:
+        seconds = person.reached(stage, now)
+        if seconds is not None:
+            self._around.observe_stage(stage, seconds)
+
+    def _check_first_out(self, people: Iterable[Participant], now: float) -> None:
+        """The worker does not tell of a first packet out; it follows at once when a started track has a keyed leg."""
+        for person in people:
+            if "first_out" in person.stages or not person.connection.connected:
+                continue
+            if any(slot.track is not None and slot.track.feed.started for slot in person.slots):
+                self._reached(person, "first_out", now)

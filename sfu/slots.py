@@ -1,0 +1,129 @@
+"""Which tracks fill a participant's slots. Pure functions: holders, candidates and ``now`` in, holders out.
+
+The rule above all: a track never moves to another slot, and nobody loses a slot unless somebody else needs it. Audio
+slots follow the loudest speakers once there are more tracks than slots; video slots go to screens, then to whom the
+participant prefers, then to active speakers, then by order of joining.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+AUDIO_HOLD_S = 1.0  # a silent speaker keeps the slot this long
+VIDEO_HOLD_S = 3.0
+OVERTAKE_MARGIN = 0.15  # how much louder a speaker must be to take the slot of one who still speaks ...
+OVERTAKE_AFTER_S = 1.0  # ... and has held it this long
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A track that could fill a slot."""
+
+    track: str
+    participant: str
+    joined: int  # order of joining, then of publishing
+    screen: bool = False
+    muted: bool = False
+    speaking: bool = False
+    level: float = 0.0  # 0..1
+    spoke_at: float = float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    track: str
+    since: float
+
+
+def assign_audio(holders: Sequence[Holder | None], candidates: Sequence[Candidate], now: float) -> list[Holder | None]:
+    """The audio slots' next holders. `candidates`: audio tracks of the others."""
+    by_track = {candidate.track: candidate for candidate in candidates}
+    held = {holder.track: holder.since for holder in holders if holder is not None and holder.track in by_track}
+    if len(candidates) <= len(holders):
+        wanted = sorted(candidates, key=lambda c: c.joined)
+    else:
+        wanted = _fill([by_track[track] for track in held], candidates, len(holders))
+        waiting = sorted((c for c in candidates if c.speaking and c not in wanted), key=lambda c: -c.level)
+        for challenger in waiting:
+            victim = _audio_victim(challenger, wanted, held, now)
+            if victim is not None:
+                wanted[wanted.index(victim)] = challenger
+    return _place(holders, wanted, now)
+
+
+def _audio_victim(
+    challenger: Candidate, wanted: Sequence[Candidate], held: dict[str, float], now: float
+) -> Candidate | None:
+    silent = [c for c in wanted if not c.speaking and now - c.spoke_at >= AUDIO_HOLD_S]
+    if silent:
+        return _least(silent)
+    quieter = [
+        c
+        for c in wanted
+        if c.speaking
+        and c.level + OVERTAKE_MARGIN < challenger.level
+        and now - held.get(c.track, now) >= OVERTAKE_AFTER_S
+    ]
+    return min(quieter, key=lambda c: c.level) if quieter else None
+
+
+def assign_video(
+    holders: Sequence[Holder | None], candidates: Sequence[Candidate], prefer: Sequence[str], now: float
+) -> list[Holder | None]:
+    """The video slots' next holders. `prefer`: participant ids, best first."""
+    count = len(holders)
+    by_track = {candidate.track: candidate for candidate in candidates}
+    if len(candidates) <= count:
+        return _place(holders, sorted(candidates, key=lambda c: c.joined), now)
+    rank = {participant: index for index, participant in reversed(list(enumerate(prefer)))}
+    screens = sorted((c for c in candidates if c.screen and not c.muted), key=lambda c: c.joined)
+    preferred = sorted(
+        (c for c in candidates if c.participant in rank and not c.muted and not c.screen),
+        key=lambda c: (rank[c.participant], c.joined),
+    )
+    first = [*screens, *preferred][:count]
+    others = [c for c in candidates if c not in first]
+    holding = [by_track[holder.track] for holder in holders if holder is not None and holder.track in by_track]
+    holding = [c for c in holding if c in others]
+    room = count - len(first)
+    while len(holding) > room:
+        holding.remove(_least(holding))
+    wanted = _fill(holding, others, room)
+    waiting = sorted((c for c in others if not c.muted and c not in wanted), key=lambda c: (-c.level, c.joined))
+    for challenger in waiting:
+        idle = [c for c in wanted if c.muted]
+        if not idle and challenger.speaking:
+            idle = [c for c in wanted if not c.speaking and now - c.spoke_at >= VIDEO_HOLD_S]
+        if idle:
+            wanted[wanted.index(_least(idle))] = challenger
+    return _place(holders, [*first, *wanted], now)
+
+
+def _least(candidates: Sequence[Candidate]) -> Candidate:
+    """Who is missed least: muted, else silent for longest, else the last to join."""
+    return min(candidates, key=lambda c: (not c.muted, c.speaking, c.spoke_at, -c.joined))
+
+
+def _fill(holding: Sequence[Candidate], candidates: Sequence[Candidate], count: int) -> list[Candidate]:
+    """`holding` and, in what is free of `count`, the best of the rest."""
+    rest = sorted(
+        (c for c in candidates if c not in holding),
+        key=lambda c: (c.muted, not c.speaking, -c.level if c.speaking else 0.0, -c.spoke_at, c.joined),
+    )
+    return [*holding, *rest][: max(count, len(holding))]
+
+
+def _place(holders: Sequence[Holder | None], wanted: Sequence[Candidate], now: float) -> list[Holder | None]:
+    """Gives each of `wanted` a slot; who has one stays in it."""
+    names = {candidate.track for candidate in wanted}
+    result: list[Holder | None] = [
+        holder if holder is not None and holder.track in names else None for holder in holders
+    ]
+    seated = {holder.track for holder in result if holder is not None}
+    arriving = [candidate.track for candidate in wanted if candidate.track not in seated]
+    # an empty slot first: taking the place of somebody at once costs the receiver a visible change in a known tile
+    free = sorted(
+        (index for index, holder in enumerate(result) if holder is None), key=lambda i: holders[i] is not None
+    )
+    for index, track in zip(free, arriving):
+        result[index] = Holder(track, now)
+    return result

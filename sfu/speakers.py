@@ -1,0 +1,122 @@
+"""Who speaks, and how loud: audio levels (RFC 6464) smoothed over time, not over packets.
+
+A sender that goes into discontinuous transmission sends no packets, so a level that is not renewed within `HOLD_S`
+counts as silence. Between speaking and silent lies a hysteresis. The V bit of the extension is believed from those who
+have ever set it: their loudness without voice (a keyboard, a fan) counts half.
+"""
+
+import math
+from dataclasses import dataclass
+
+FLOOR_DBOV = 70  # -70 dBov and below is 0.0
+TOP_DBOV = 10  # -10 dBov and above is 1.0
+EVENT_S = 0.1  # the span that one level event speaks for
+HOLD_S = 0.25
+RISE_S = 0.1
+FALL_S = 0.4
+SPEAKING_FROM = 0.25
+SILENT_BELOW = 0.12
+
+
+@dataclass(slots=True)
+class _Voice:
+    value: float = 0.0
+    target: float = 0.0
+    at: float = -math.inf  # when value was true
+    heard_at: float = -math.inf  # last event
+    voice_known: bool = False
+    speaking: bool = False
+    spoke_at: float = -math.inf
+    muted: bool = False
+
+
+def loudness(level_dbov: int) -> float:
+    """0..1 of an RFC 6464 level (0..127, in -dBov)."""
+    return min(1.0, max(0.0, (FLOOR_DBOV - level_dbov) / (FLOOR_DBOV - TOP_DBOV)))
+
+
+def _follow(value: float, target: float, seconds: float) -> float:
+    constant = RISE_S if target > value else FALL_S
+    return target + (value - target) * math.exp(-max(0.0, seconds) / constant)
+
+
+class Speakers:
+    """Levels of a room's audio tracks by track id. ``now`` is in seconds and never goes back."""
+
+    def __init__(self) -> None:
+        self._voices: dict[str, _Voice] = {}
+
+    def add(self, track: str, *, muted: bool = False) -> None:
+        self._voices[track] = _Voice(muted=muted)
+
+    def remove(self, track: str) -> None:
+        self._voices.pop(track, None)
+
+    def mute(self, track: str, muted: bool) -> None:
+        """A muted track is silent at once, whatever still arrives."""
+        voice = self._voices.get(track)
+        if voice is not None and voice.muted != muted:
+            self._voices[track] = _Voice(muted=muted, voice_known=voice.voice_known)
+
+    def observe(self, track: str, level_dbov: int, voice: bool, now: float) -> bool:
+        """A level event of the last 100 ms. True when the track has begun to speak by it."""
+        state = self._voices.get(track)
+        if state is None or state.muted:
+            return False
+        state.voice_known = state.voice_known or voice
+        heard = loudness(level_dbov)
+        if state.voice_known and not voice:
+            heard /= 2
+        self._advance(state, max(state.at, now - EVENT_S))
+        state.value = _follow(state.value, heard, now - max(state.at, now - EVENT_S))
+        state.target, state.at, state.heard_at = heard, now, now
+        was_speaking = state.speaking
+        self._judge(state, now)
+        return state.speaking and not was_speaking
+
+    def advance(self, now: float) -> bool:
+        """Lets time pass for all. True when somebody began or ceased to speak."""
+        changed = False
+        for state in self._voices.values():
+            was_speaking = state.speaking
+            self._advance(state, now)
+            self._judge(state, now)
+            changed = changed or state.speaking != was_speaking
+        return changed
+
+    def _advance(self, state: _Voice, now: float) -> None:
+        if state.at == -math.inf or now <= state.at:
+            return
+        held_until = min(now, state.heard_at + HOLD_S)
+        if held_until > state.at:
+            state.value = _follow(state.value, state.target, held_until - state.at)
+            state.at = held_until
+        state.value = _follow(state.value, 0.0, now - state.at)
+        state.at = now
+
+    def _judge(self, state: _Voice, now: float) -> None:
+        if state.value >= SPEAKING_FROM:
+            state.speaking = True
+        elif state.value < SILENT_BELOW:
+            state.speaking = False
+        if state.speaking:
+            state.spoke_at = now
+
+    def level(self, track: str) -> float:
+        """0..1, as of the last `advance` or `observe`."""
+        state = self._voices.get(track)
+        return state.value if state is not None else 0.0
+
+    def speaking(self, track: str) -> bool:
+        state = self._voices.get(track)
+        return state is not None and state.speaking
+
+    def spoke_at(self, track: str) -> float:
+        """When it last spoke; -inf for never."""
+        state = self._voices.get(track)
+        return state.spoke_at if state is not None else -math.inf
+
+    def loudest(self) -> list[tuple[str, float]]:
+        """(track, level) of those who speak, the loudest first."""
+        found = [(track, state.value) for track, state in self._voices.items() if state.speaking]
+        return sorted(found, key=lambda item: -item[1])
