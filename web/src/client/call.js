@@ -2,7 +2,7 @@
 // roster (the room), path (ICE repair). Three clocks run apart from each other: signalling, ICE and media; only when both the
 // session and its repair fail is the person told that the call is lost. Documented in index.d.ts.
 
-/** @import { CallEvents, CallOptions, CallState, EndReason, Quality, Right, Speaker } from './index.js' */
+/** @import { CallEvents, CallOptions, CallState, EndReason, Participant, Quality, Right, Speaker } from './index.js' */
 /** @import { Counters } from './quality.js' */
 /** @import { RosterEvent } from './roster.js' */
 /** @import { Message } from './socket.js' */
@@ -11,7 +11,7 @@ import { environmentOf } from './environment.js';
 import { ConnectionError, StateError, WadudError } from './errors.js';
 import { Negotiator } from './negotiator.js';
 import { PathWatch } from './path.js';
-import { Peer } from './peer.js';
+import { Peer, kindOf } from './peer.js';
 import { Publisher } from './publisher.js';
 import { readStats } from './quality.js';
 import { Roster } from './roster.js';
@@ -81,7 +81,7 @@ export class WadudCall extends EventTarget {
 
   get state() { return this.#state; }
   get room() { return this.#room; }
-  get self() { return this.#roster.self; }
+  get self() { return this.#roster.self ?? this.#describeSelf(); }
   get participants() { return this.#roster.others; }
   get speakers() { return this.#speakers; }
   get qualities() { return this.#qualities; }
@@ -163,6 +163,19 @@ export class WadudCall extends EventTarget {
    */
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+
+  /** The server lists the others; our own entry we know best ourselves. @returns {Participant | null} */
+  #describeSelf() {
+    const id = this.#roster.selfId;
+    if (!id) return null;
+    const tracks = [...this.publications.values()].map(({ source, muted, track }) => ({
+      id: `${id}/${source}`, source, kind: kindOf(source), muted,
+      stream: track ? new this.#environment.MediaStream([track]) : null,
+    }));
+    const connection = this.#state === 'reconnecting' ? 'reconnecting' : 'connected';
+    const role = this.#rights.includes('moderate') ? 'host' : 'guest';
+    return { id, name: this.#options.name ?? '', role, connection, tracks, self: true };
   }
 
   /** The fast path: token, offer and socket are prepared side by side, then travel in one message. */

@@ -75,6 +75,8 @@ export interface CallOptions {
   url: string;
   /** Room token, or a function that fetches one; a function is asked again when a lost call has to join anew. */
   token: string | (() => Promise<string>);
+  /** Our own name as the room knows it, for `WadudCall.self`. */
+  name?: string;
   /** Tracks to send from the start. A missing one can be added later with `setMicrophone` or `setCamera`. */
   tracks?: { microphone?: MediaStreamTrack | null; camera?: MediaStreamTrack | null };
   /** Sources that start muted. */

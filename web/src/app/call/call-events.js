@@ -1,0 +1,81 @@
+// Turns what the call reports into what the person sees and hears.
+
+/** @import { Participant, WadudCall } from '../../client/index.js' */
+/** @import { CallPage } from './page.js' */
+
+import { DeviceError, watchDevices } from '../../client/index.js';
+import { t } from '../i18n.js';
+
+const CLOCK_MS = 1000;
+
+/**
+ * @param {CallPage} page
+ * @param {WadudCall} call
+ * @returns {() => void} stops listening
+ */
+export function listen(page, call) {
+  const { announcer } = page;
+  const clock = setInterval(() => page.draw(), CLOCK_MS);
+  const visible = () => page.keepAwake();
+  document.addEventListener('visibilitychange', visible);
+  const stops = [
+    () => clearInterval(clock),
+    () => document.removeEventListener('visibilitychange', visible),
+    watchDevices(() => page.refreshDevices()),
+    call.on('participantjoined', ({ participant }) => {
+      if (page.phase === 'call') announcer.say(t('say.joined', { name: page.nameOf(participant) }));
+      page.draw();
+    }),
+    call.on('participantleft', ({ participant }) => {
+      announcer.say(t('say.left', { name: page.nameOf(participant) }));
+      page.draw();
+    }),
+    call.on('participantupdated', ({ participant, previous }) => {
+      announceChange(page, participant, previous);
+      page.draw();
+    }),
+    call.on('mediachange', () => {
+      page.sound.play(call.audioStreams);
+      page.draw();
+    }),
+    call.on('speakers', () => page.draw()),
+    call.on('quality', () => page.draw()),
+    call.on('localchange', () => page.draw()),
+    call.on('stats', ({ stats }) => { page.stats = stats; }),
+    call.on('problem', ({ error }) => {
+      if (error instanceof DeviceError && error.code === 'track_ended') announcer.say(t('say.device_lost', { device: t(`device.${error.source}`) }));
+      else page.report(error);
+    }),
+    call.on('statechange', ({ state, previous }) => {
+      if (state === 'reconnecting') announcer.say(t('say.reconnecting'), { urgent: true, quiet: true });
+      if (state === 'connected' && previous === 'reconnecting') {
+        announcer.say(t('say.reconnected'));
+        page.sound.play(call.audioStreams);
+      }
+      page.draw();
+    }),
+    call.on('ended', ({ reason }) => {
+      stop();
+      page.finish(reason);
+    }),
+  ];
+  function stop() {
+    for (const each of stops.splice(0)) each();
+  }
+  return stop;
+}
+
+/** @param {CallPage} page @param {Participant} participant @param {Participant} previous */
+function announceChange(page, participant, previous) {
+  const { announcer } = page;
+  const name = page.nameOf(participant);
+  if (participant.connection !== previous.connection && previous.connection !== 'connecting') {
+    announcer.say(t(participant.connection === 'reconnecting' ? 'say.other_reconnecting' : 'say.other_reconnected', { name }));
+  }
+  const shows = (/** @type {Participant} */ whose) => whose.tracks.some((track) => track.source === 'screen' && !track.muted);
+  if (shows(participant) !== shows(previous)) announcer.say(t(shows(participant) ? 'say.shares' : 'say.shares_no_more', { name }));
+  const muted = (/** @type {Participant} */ whose) => whose.tracks.find((track) => track.source === 'microphone')?.muted ?? true;
+  if (muted(participant) !== muted(previous)) {
+    announcer.say(t(muted(participant) ? 'say.muted' : 'say.unmuted', { name }), { quiet: true });
+  }
+}

@@ -1,0 +1,175 @@
+// The device check before a call: opens what the person wants, remembers the choice, tells what is wrong, and tries again by
+// itself when a permission is given or a device is plugged in.
+
+/** @import { DeviceError, DeviceList } from '../../client/index.js' */
+
+import { listDevices, openDevices, watchDevices } from '../../client/index.js';
+import { playChime } from './chime.js';
+import { AudioMeter } from './meter.js';
+
+/** @typedef {'microphone' | 'camera'} Capture */
+
+const CAPTURES = /** @type {Capture[]} */ (['microphone', 'camera']);
+const STORED = 'wadud.devices';
+
+export class DeviceCheck {
+  /** True while the browser asks the person. */
+  asking = false;
+  /** @type {Record<Capture, MediaStreamTrack | null>} */
+  tracks = { microphone: null, camera: null };
+  /** @type {{microphone?: DeviceError, camera?: DeviceError}} */
+  problems = {};
+  /** @type {Record<Capture, boolean>} what the person wants to enter with */
+  wanted = { microphone: true, camera: true };
+  /** @type {DeviceList} */
+  devices = { microphones: [], cameras: [], speakers: [] };
+  /** @type {{microphone: string, camera: string, speaker: string}} device ids, empty for the default */
+  chosen = { microphone: '', camera: '', speaker: '', ...JSON.parse(localStorage.getItem(STORED) ?? '{}') };
+  testingSpeaker = false;
+  level = 0;
+
+  #meter;
+  /** @type {(() => void)[]} */
+  #stops = [];
+
+  /** @param {() => void} changed */
+  constructor(changed) {
+    this.changed = changed;
+    this.#meter = new AudioMeter((level) => {
+      this.level = level;
+      this.onLevel(level);
+    });
+  }
+
+  /** @type {(level: number) => void} told at every picture frame, so it should not draw the page */
+  onLevel = () => {};
+
+  async start() {
+    this.#stops.push(watchDevices(() => this.#devicesChanged()));
+    for (const source of CAPTURES) this.#watchPermission(source);
+    await this.open();
+  }
+
+  /** Opens what is wanted and missing. */
+  async open() {
+    if (this.asking) return;
+    const missing = CAPTURES.filter((source) => this.wanted[source] && !this.tracks[source]);
+    this.asking = true;
+    this.changed();
+    const { problems, ...opened } = await openDevices(Object.fromEntries(missing.map((source) => [source, this.chosen[source] || true])));
+    for (const source of missing) {
+      delete this.problems[source];
+      if (problems[source]) this.problems[source] = problems[source];
+      if (opened[source]) this.#take(source, opened[source]);
+    }
+    this.asking = false;
+    await this.#refreshList();
+  }
+
+  /** @param {Capture} source */
+  async toggle(source) {
+    this.wanted[source] = !this.wanted[source];
+    if (this.wanted[source]) await this.open();
+    else this.#release(source);
+    this.changed();
+  }
+
+  /** @param {Capture} source @param {string} id */
+  async choose(source, id) {
+    this.#remember(source, id);
+    this.#release(source);
+    this.wanted[source] = true;
+    await this.open();
+  }
+
+  /** @param {string} id */
+  chooseSpeaker(id) {
+    this.#remember('speaker', id);
+    this.changed();
+  }
+
+  async testSpeaker() {
+    if (this.testingSpeaker) return;
+    this.testingSpeaker = true;
+    this.changed();
+    try {
+      await playChime(this.chosen.speaker);
+    } finally {
+      this.testingSpeaker = false;
+      this.changed();
+    }
+  }
+
+  /** Lets a held-back meter run; call it from any touch of the page. */
+  wake() {
+    this.#meter.resume();
+  }
+
+  /** Ends the check and hands its tracks over. */
+  handOver() {
+    const tracks = this.tracks;
+    this.tracks = { microphone: null, camera: null };
+    this.#meter.watch(null);
+    for (const stop of this.#stops.splice(0)) stop();
+    return tracks;
+  }
+
+  /** @param {Capture} source @param {MediaStreamTrack} track */
+  #take(source, track) {
+    this.tracks[source] = track;
+    track.onended = () => {
+      this.tracks[source] = null;
+      this.#meterFollows();
+      this.open();
+    };
+    this.#meterFollows();
+  }
+
+  /** @param {Capture} source */
+  #release(source) {
+    const track = this.tracks[source];
+    if (track) track.onended = null;
+    track?.stop();
+    this.tracks[source] = null;
+    delete this.problems[source];
+    this.#meterFollows();
+  }
+
+  #meterFollows() {
+    this.#meter.watch(this.tracks.microphone);
+  }
+
+  /** @param {'microphone' | 'camera' | 'speaker'} what @param {string} id */
+  #remember(what, id) {
+    this.chosen[what] = id;
+    localStorage.setItem(STORED, JSON.stringify(this.chosen));
+  }
+
+  async #devicesChanged() {
+    await this.#refreshList();
+    const { microphones, cameras } = this.devices;
+    const back = (this.problems.microphone?.code === 'not_found' && microphones.length > 0)
+      || (this.problems.camera?.code === 'not_found' && cameras.length > 0);
+    if (back) await this.open();
+  }
+
+  async #refreshList() {
+    this.devices = await listDevices();
+    this.changed();
+  }
+
+  /** @param {Capture} source */
+  async #watchPermission(source) {
+    let status;
+    try {
+      status = await navigator.permissions.query({ name: /** @type {PermissionName} */ (/** @type {string} */ (source)) });
+    } catch {
+      return;  // this browser does not tell
+    }
+    const changed = () => {
+      if (status.state === 'granted' && this.problems[source]) this.open();
+    };
+    status.addEventListener('change', changed);
+    this.#stops.push(() => status.removeEventListener('change', changed));
+  }
+}

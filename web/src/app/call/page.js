@@ -1,0 +1,364 @@
+// The call page: which of its four screens is shown, and what each press does. Views are functions of this object.
+
+/** @import { EndReason, LocalStats, Participant, Publication, Source, WadudError } from '../../client/index.js' */
+
+import { render } from '../../../vendor/lit-html/lit-html.js';
+import { ConnectionError, DeviceError, SignallingError, WadudCall, listDevices } from '../../client/index.js';
+import { ApiError, fetchToken } from '../api.js';
+import { oncePerFrame } from '../dom.js';
+import { CopyButton } from '../frame.js';
+import { t } from '../i18n.js';
+import { Announcer } from './announcer.js';
+import { listen } from './call-events.js';
+import { DeviceCheck } from './device-check.js';
+import { ended } from './ended.js';
+import { lobby, showLevel } from './lobby.js';
+import { room } from './room.js';
+import { Shortcuts } from './shortcuts.js';
+import { Sound } from './sound.js';
+
+/** @typedef {'microphone' | 'camera'} Capture */
+
+const NAME = 'wadud.name';
+
+export class CallPage {
+  /** @type {'check' | 'joining' | 'call' | 'ended'} */
+  phase = 'check';
+  name = sessionStorage.getItem(NAME) ?? '';
+  nameMissing = false;
+  joinProblem = '';
+  /** @type {WadudCall | null} */
+  call = null;
+  /** @type {import('../../client/index.js').DeviceList} */
+  devices = { microphones: [], cameras: [], speakers: [] };
+  peopleOpen = false;
+  qualityOpen = false;
+  /** Whom the host is about to remove. */
+  removing = '';
+  stageSize = { width: 0, height: 0 };
+  /** @type {LocalStats | null} */
+  stats = null;
+  /** @type {{reason: EndReason, seconds: number}} */
+  end = { reason: 'left', seconds: 0 };
+
+  #startedAt_ms = 0;
+  /** Wishes that are under way: the button follows the finger, the device follows after. @type {Map<Source, boolean>} */
+  #pendingMute = new Map();
+  #observer = new ResizeObserver(([entry]) => {
+    const { width, height } = entry.contentRect;
+    this.stageSize = { width, height };
+    this.draw();
+  });
+
+  /** @param {HTMLElement} root @param {string} roomName */
+  constructor(root, roomName) {
+    this.root = root;
+    this.roomName = roomName;
+    this.link = `${location.origin}/call/${roomName}`;
+    this.draw = oncePerFrame(() => this.#render());
+    this.announcer = new Announcer(this.draw);
+    this.copyButton = new CopyButton(this.draw);
+    this.sound = new Sound(this.draw);
+    this.check = this.#newCheck();
+    this.shortcuts = new Shortcuts({
+      m: () => this.toggle('microphone'),
+      v: () => this.toggle('camera'),
+      s: () => this.phase === 'call' && this.canShareScreen && this.toggleScreen(),
+      p: () => this.phase === 'call' && this.togglePeople(),
+      '?': () => this.phase === 'call' && this.openSettings(),
+    });
+    addEventListener('keydown', (event) => {
+      if (event.key === 'Escape') this.#escape();
+      else if (this.phase === 'check' || this.phase === 'call') this.shortcuts.handle(event);
+    });
+    addEventListener('pagehide', () => this.call?.leave());
+  }
+
+  async start() {
+    this.#render();
+    await this.check.start();
+  }
+
+  // What the views ask.
+
+  get self() { return this.call?.self ?? null; }
+  get others() { return this.call?.participants ?? []; }
+  get qualities() { return this.call?.qualities ?? new Map(); }
+  /** @returns {ReadonlyMap<Source, Publication>} */
+  get publications() { return this.call?.publications ?? new Map(); }
+  get canRemove() { return this.call?.rights.includes('moderate') ?? false; }
+  get canShareScreen() {
+    return navigator.mediaDevices?.getDisplayMedia !== undefined && (this.call?.rights.includes('share_screen') ?? false);
+  }
+  get seconds() { return (Date.now() - this.#startedAt_ms) / 1000; }
+
+  /** What the server says about us, else our own measurement. */
+  get ownScore() {
+    const told = this.qualities.get(this.self?.id ?? '')?.score;
+    return told ?? this.stats?.score;
+  }
+
+  /** @param {Participant} participant */
+  nameOf(participant) {
+    return participant.name || (participant.self ? this.name : t('person.nameless'));
+  }
+
+  /** @param {string} id */
+  isSpeaking(id) {
+    return this.call?.speakers.some(({ participant, level }) => participant === id && level > 0.02) ?? false;
+  }
+
+  /** @param {Capture} source */
+  isMuted(source) {
+    return this.#pendingMute.get(source) ?? this.publications.get(source)?.muted ?? true;
+  }
+
+  /** @param {Capture} source */
+  deviceInUse(source) {
+    return this.publications.get(source)?.track?.getSettings().deviceId ?? this.check.chosen[source];
+  }
+
+  // Before the call.
+
+  /** @param {string} name */
+  rename(name) {
+    this.name = name;
+    this.nameMissing = false;
+    sessionStorage.setItem(NAME, name);
+    this.draw();
+  }
+
+  /** @param {boolean} audioOnly */
+  async join(audioOnly) {
+    if (this.phase !== 'check') return;
+    if (!this.name.trim()) {
+      this.nameMissing = true;
+      this.#render();
+      document.getElementById('name')?.focus();
+      return;
+    }
+    this.phase = 'joining';
+    this.joinProblem = '';
+    this.draw();
+    if (audioOnly) this.check.wanted.camera = false;
+    const { microphone, camera } = this.check.tracks;
+    const name = this.name.trim();
+    const call = new WadudCall({
+      url: `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/v1/signal`,
+      token: () => fetchToken(this.roomName, name),
+      name,
+      tracks: { microphone, camera: audioOnly ? null : camera },
+      videoCodec: /** @type {any} */ (new URLSearchParams(location.search).get('codec')?.toUpperCase()),
+      client: 'wadud-web page',
+    });
+    this.call = call;
+    /** @type {any} */ (window).wadud = call;
+    const stop = listen(this, call);
+    try {
+      await call.connect();
+    } catch (error) {
+      stop();
+      this.call = null;
+      this.phase = 'check';
+      this.joinProblem = joinProblem(error);
+      console.error('join failed', error);
+      this.draw();
+      return;
+    }
+    const left = this.check.handOver();
+    if (audioOnly) left.camera?.stop();
+    this.#enter();
+  }
+
+  #enter() {
+    this.phase = 'call';
+    this.#startedAt_ms = Date.now();
+    this.sound.choose(this.check.chosen.speaker);
+    this.#render();
+    this.sound.play(this.call?.audioStreams ?? []);
+    const stage = document.getElementById('stage-box');
+    if (stage) this.#observer.observe(stage);
+    document.getElementById('call-title')?.focus();
+    this.announcer.say(t('say.entered', { count: this.others.length }), { quiet: true });
+    this.refreshDevices();
+    this.keepAwake();
+  }
+
+  // During the call.
+
+  /** @param {Capture} source */
+  async toggle(source) {
+    if (this.phase === 'check') {
+      await this.check.toggle(source);
+      return;
+    }
+    const call = this.call;
+    if (!call || this.#pendingMute.has(source)) return;
+    const muted = !this.isMuted(source);
+    this.#pendingMute.set(source, muted);
+    this.draw();
+    try {
+      await call.setMuted(source, muted);
+      this.announcer.say(t(`say.${source}_${muted ? 'off' : 'on'}`), { quiet: true });
+    } catch (error) {
+      this.report(error);
+    } finally {
+      this.#pendingMute.delete(source);
+      this.draw();
+    }
+  }
+
+  async toggleScreen() {
+    const call = this.call;
+    if (!call) return;
+    const sharing = call.publications.has('screen');
+    try {
+      await (sharing ? call.stopScreen() : call.shareScreen());
+      this.announcer.say(t(sharing ? 'say.screen_off' : 'say.screen_on'), { quiet: true });
+    } catch (error) {
+      if (!(error instanceof DeviceError && error.code === 'dismissed')) this.report(error);
+    }
+  }
+
+  togglePeople() {
+    this.peopleOpen = !this.peopleOpen;
+    this.removing = '';
+    this.#render();
+    if (this.peopleOpen) document.getElementById('people-title')?.focus();
+    else /** @type {HTMLElement | null} */ (this.root.querySelector('[data-testid="people-toggle"]'))?.focus();
+  }
+
+  toggleQuality() {
+    this.qualityOpen = !this.qualityOpen;
+    this.draw();
+  }
+
+  /** @param {string} id empty to think better of it */
+  askRemove(id) {
+    this.removing = id;
+    this.draw();
+  }
+
+  /** @param {Participant} participant */
+  async remove(participant) {
+    this.removing = '';
+    this.draw();
+    try {
+      await this.call?.remove(participant.id);
+    } catch (error) {
+      this.report(error);
+    }
+  }
+
+  openSettings() {
+    this.#dialog()?.showModal();
+    this.refreshDevices();
+  }
+
+  closeSettings() {
+    this.#dialog()?.close();
+  }
+
+  settingsClosed() {
+    /** @type {HTMLElement | null} */ (this.root.querySelector('[data-testid="settings"]'))?.focus();
+  }
+
+  /** @param {Capture} source @param {string} id */
+  async chooseDevice(source, id) {
+    try {
+      await (source === 'camera' ? this.call?.setCamera(id) : this.call?.setMicrophone(id));
+    } catch (error) {
+      this.report(error);
+    }
+    this.draw();
+  }
+
+  /** @param {string} id */
+  chooseSpeaker(id) {
+    this.sound.choose(id);
+    this.check.chooseSpeaker(id);
+  }
+
+  async refreshDevices() {
+    this.devices = await listDevices();
+    this.draw();
+  }
+
+  async leave() {
+    await this.call?.leave();
+  }
+
+  /** @param {unknown} error of something the person asked for */
+  report(error) {
+    console.error(error);
+    const key = error instanceof DeviceError ? `problem.device_${error.code}` : `problem.${/** @type {WadudError} */ (error).code ?? 'unknown'}`;
+    const text = t(key, { device: t(`device.${error instanceof DeviceError ? error.source : 'camera'}`) });
+    this.announcer.say(text === key ? t('problem.unknown') : text, { urgent: true });
+  }
+
+  // After the call.
+
+  /** @param {EndReason} reason */
+  finish(reason) {
+    if (this.phase !== 'call') return;
+    this.end = { reason, seconds: this.seconds };
+    this.phase = 'ended';
+    this.#observer.disconnect();
+    this.sound.play([]);
+    this.peopleOpen = this.qualityOpen = false;
+    this.#render();
+    document.getElementById('ended-title')?.focus();
+  }
+
+  /** Back to the device check, with the same wishes. */
+  async again() {
+    this.call = null;
+    this.stats = null;
+    this.phase = 'check';
+    const { wanted } = this.check;
+    this.check = this.#newCheck();
+    this.check.wanted = wanted;
+    await this.start();
+  }
+
+  /** The screen of a phone stays on during a call, also after the person has looked at something else. */
+  async keepAwake() {
+    if (this.phase !== 'call' || document.visibilityState !== 'visible') return;
+    try {
+      await navigator.wakeLock?.request('screen');
+    } catch (error) {
+      console.info('no wake lock', error);  // low battery: the system knows better
+    }
+  }
+
+  #newCheck() {
+    const check = new DeviceCheck(() => this.draw());
+    check.onLevel = (level) => showLevel(this.root, level);
+    return check;
+  }
+
+  #dialog() {
+    return /** @type {HTMLDialogElement | null} */ (this.root.querySelector('[data-testid="settings-dialog"]'));
+  }
+
+  #escape() {
+    if (this.qualityOpen) this.toggleQuality();
+    else if (this.peopleOpen && !this.#dialog()?.open) this.togglePeople();
+  }
+
+  #render() {
+    document.title = t(`title.${this.phase}`, { count: this.others.length + 1 });
+    document.body.dataset.phase = this.phase;
+    const view = { check: lobby, joining: lobby, call: room, ended }[this.phase];
+    render(view(this), this.root);
+  }
+}
+
+/** @param {unknown} error @returns {string} what to tell the person */
+function joinProblem(error) {
+  const code = error instanceof ApiError && error.status === 404 ? 'no_room'
+    : error instanceof ConnectionError ? 'unreachable'
+      : error instanceof SignallingError || error instanceof ApiError ? error.code : 'unknown';
+  const text = t(`join.${code}`);
+  return text === `join.${code}` ? t('join.unknown') : text;
+}

@@ -1,0 +1,88 @@
+// The home page: start a call, share its link, or enter with a link that somebody sent.
+
+import { html, nothing, render } from '../../vendor/lit-html/lit-html.js';
+import { createRoom } from './api.js';
+import { CopyButton, linkField, shareButton, siteHeader } from './frame.js';
+import { preferredLanguage, setLanguage, t } from './i18n.js';
+import { hero } from './hero.js';
+import { icon } from './icons.js';
+
+/** @type {{step: 'start' | 'creating' | 'ready', link: string, failed: boolean, badLink: boolean}} */
+const state = { step: 'start', link: '', failed: false, badLink: false };
+const root = /** @type {HTMLElement} */ (document.getElementById('app'));
+const copyButton = new CopyButton(draw);
+
+async function start() {
+  Object.assign(state, { step: 'creating', failed: false });
+  draw();
+  try {
+    const { link } = await createRoom();
+    Object.assign(state, { step: 'ready', link });
+  } catch (error) {
+    console.error(error);
+    Object.assign(state, { step: 'start', failed: true });
+  }
+  draw();
+  if (state.step === 'ready') document.getElementById('ready-title')?.focus();
+}
+
+/** @param {SubmitEvent} event */
+function enter(event) {
+  event.preventDefault();
+  const given = String(new FormData(/** @type {HTMLFormElement} */ (event.target)).get('link') ?? '').trim();
+  const room = /(?:^|\/call\/)([\w-]{8,})\/?(?:[?#].*)?$/.exec(given)?.[1];
+  state.badLink = room === undefined;
+  draw();
+  if (room !== undefined) location.assign(`/call/${room}`);
+}
+
+const startCard = () => html`
+  <button class="button primary large" data-testid="start-call" type="button" ?disabled=${state.step === 'creating'} @click=${start}>
+    ${state.step === 'creating' ? html`<span class="spinner"></span>` : icon('camera')}<span>${t('home.start')}</span>
+  </button>
+  ${state.failed ? html`<p class="notice danger" role="alert">${icon('warning')}<span>${t('home.failed')}</span></p>` : nothing}
+  <form class="enter" @submit=${enter} novalidate>
+    <label for="enter-link">${t('home.have_link')}</label>
+    <div class="row">
+      <input class="field" id="enter-link" name="link" type="text" dir="ltr" autocomplete="off" placeholder=${t('home.paste')}
+        aria-invalid=${String(state.badLink)} aria-describedby="enter-problem">
+      <button class="button secondary" type="submit">${t('home.enter')}</button>
+    </div>
+    <p class="field-problem" id="enter-problem" role="alert">${state.badLink ? t('home.bad_link') : nothing}</p>
+  </form>`;
+
+const readyCard = () => html`
+  <section class="card ready" aria-labelledby="ready-title">
+    <h2 id="ready-title" tabindex="-1">${icon('check')}${t('home.ready')}</h2>
+    <p>${t('home.ready_help')}</p>
+    ${linkField(state.link)}
+    <div class="row wrap">${copyButton.view(state.link)}${shareButton(state.link)}</div>
+    <a class="button primary large" data-testid="enter-call" href=${state.link}><span>${t('home.enter_call')}</span>${icon('arrow')}</a>
+  </section>`;
+
+/** @param {import('./icons.js').IconName} name @param {string} key */
+const point = (name, key) => html`
+  <li><span class="point-icon">${icon(name)}</span><div><h3>${t(`${key}.title`)}</h3><p>${t(`${key}.text`)}</p></div></li>`;
+
+function draw() {
+  document.title = t('home.page_title');
+  render(html`
+    ${siteHeader(draw)}
+    <main class="home">
+      <div class="hero">
+        <div class="hero-text">
+          <h1>${t('home.title')}</h1>
+          <p class="lead">${t('home.lead')}</p>
+          ${state.step === 'ready' ? readyCard() : startCard()}
+        </div>
+        <div class="hero-picture">${hero}</div>
+      </div>
+      <ul class="points">
+        ${point('device', 'home.point_install')}${point('signal', 'home.point_network')}${point('lock', 'home.point_private')}
+      </ul>
+    </main>
+    <footer class="site-footer">${t('home.footer')}</footer>`, root);
+}
+
+await setLanguage(preferredLanguage());
+draw();
