@@ -1,0 +1,95 @@
+#include "payload.h"
+
+/* RFC 7741 section 4.2 and, for the P bit, 4.3. */
+static int parse_vp8(const uint8_t *p, size_t length, struct wd_payload *out) {
+    uint8_t descriptor = p[0];
+    size_t at = 1;
+    if (descriptor & 0x80) {
+        if (at >= length) return -1;
+        uint8_t extension = p[at++];
+        if (extension & 0x80) {
+            if (at >= length) return -1;
+            out->picture_id_at = (uint8_t)at;
+            out->picture_id_bits = p[at] & 0x80 ? 15 : 7;
+            out->picture_id = p[at++] & 0x7f;
+            if (out->picture_id_bits == 15) {
+                if (at >= length) return -1;
+                out->picture_id = (uint16_t)(out->picture_id << 8 | p[at++]);
+            }
+        }
+        if (extension & 0x40) {
+            if (at >= length) return -1;
+            out->tl0_at = (uint8_t)at;
+            out->tl0 = p[at++];
+        }
+        if (extension & 0x30) {
+            if (at >= length) return -1;
+            if (extension & 0x20) out->tid = p[at] >> 6;
+            at++;
+        }
+    }
+    if (at >= length) return -1;
+    out->keyframe = (descriptor & 0x10) && !(descriptor & 0x07) && !(p[at] & 1);
+    return 0;
+}
+
+static bool starts_h264(uint8_t nal) { return (nal & 0x1f) == 7 || (nal & 0x1f) == 5; } /* SPS, IDR */
+
+/* RFC 6184 sections 5.7 (aggregation) and 5.8 (fragmentation). */
+static int parse_h264(const uint8_t *p, size_t length, struct wd_payload *out) {
+    switch (p[0] & 0x1f) {
+    case 24: /* STAP-A */
+        for (size_t at = 1; at < length;) {
+            if (at + 3 > length) return -1;
+            size_t size = (size_t)p[at] << 8 | p[at + 1];
+            if (!size || at + 2 + size > length) return -1;
+            out->keyframe |= starts_h264(p[at + 2]);
+            at += 2 + size;
+        }
+        return 0;
+    case 28: /* FU-A */
+        if (length < 2) return -1;
+        out->keyframe = (p[1] & 0x80) && starts_h264(p[1]);
+        return 0;
+    default: out->keyframe = starts_h264(p[0]); return 0;
+    }
+}
+
+/* RFC 9628 section 4.2: not inter-predicted, begin of frame, lowest spatial layer. */
+static int parse_vp9(const uint8_t *p, size_t length, struct wd_payload *out) {
+    uint8_t flags = p[0];
+    size_t at = 1;
+    unsigned spatial = 0;
+    if (flags & 0x80) {
+        if (at >= length) return -1;
+        at += p[at] & 0x80 ? 2 : 1;
+    }
+    if (flags & 0x20) {
+        if (at >= length) return -1;
+        spatial = p[at] >> 1 & 7;
+    }
+    out->keyframe = !(flags & 0x40) && (flags & 0x08) && !spatial;
+    return 0;
+}
+
+int wd_payload_parse(uint8_t codec, const uint8_t *payload, size_t length, struct wd_payload *out) {
+    *out = (struct wd_payload){0};
+    if (!length) return -1;
+    switch (codec) {
+    case WD_CODEC_VP8: return parse_vp8(payload, length, out);
+    case WD_CODEC_H264: return parse_h264(payload, length, out);
+    case WD_CODEC_VP9: return parse_vp9(payload, length, out);
+    case WD_CODEC_AV1: out->keyframe = payload[0] & 0x08; return 0; /* N: first packet of a coded video sequence, AV1 RTP section 4.4 */
+    default: out->keyframe = true; return 0;
+    }
+}
+
+void wd_vp8_patch(uint8_t *payload, const struct wd_payload *at, uint16_t picture_id, uint8_t tl0) {
+    if (at->picture_id_bits == 15) {
+        payload[at->picture_id_at] = (uint8_t)(0x80 | (picture_id >> 8 & 0x7f));
+        payload[at->picture_id_at + 1] = (uint8_t)picture_id;
+    } else if (at->picture_id_bits == 7) {
+        payload[at->picture_id_at] = picture_id & 0x7f;
+    }
+    if (at->tl0_at) payload[at->tl0_at] = tl0;
+}

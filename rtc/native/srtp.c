@@ -1,0 +1,314 @@
+#include "srtp.h"
+
+#include "bytes.h"
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+
+#define GCM_TAG 16
+#define GCM_SALT 12
+#define CM_TAG 10
+#define CM_SALT 14
+#define HMAC_KEY 20
+#define SHA1_BLOCK 64
+#define INDEX_WORD 4 /* the E flag and the 31-bit index of SRTCP */
+#define RTCP_SENDERS 32
+#define RTCP_WINDOW 128
+
+enum label { RTP_KEY, RTP_AUTH, RTP_SALT, RTCP_KEY, RTCP_AUTH, RTCP_SALT }; /* RFC 3711 section 4.3.2 */
+
+/* HMAC-SHA1 with the key already absorbed: per packet both states are copied, not derived again (RFC 2104 section 4). */
+struct authentication { EVP_MD_CTX *inner, *outer; };
+
+struct rtcp_sender {
+    bool used;
+    uint32_t ssrc, highest;
+    uint64_t window[RTCP_WINDOW / 64];
+};
+
+struct wd_srtp {
+    bool gcm;
+    EVP_CIPHER_CTX *rtp, *rtcp;
+    uint8_t rtp_salt[WD_SRTP_MAX_SALT], rtcp_salt[WD_SRTP_MAX_SALT];
+    struct authentication rtp_auth, rtcp_auth;
+    EVP_MD_CTX *scratch;
+    uint32_t rtcp_index;
+    struct rtcp_sender senders[RTCP_SENDERS];
+};
+
+/* --- keys ----------------------------------------------------------------------------------------------------------- */
+
+/* One session key: AES-CM key stream of the master key, started at the label (RFC 3711 section 4.3.3, key derivation rate 0). */
+static bool derive(const uint8_t *master_key, const uint8_t *master_salt, size_t salt_length, enum label label, uint8_t *out, size_t length) {
+    static const uint8_t zeros[SHA1_BLOCK];
+    uint8_t x[16] = {0};
+    int written;
+    memcpy(x, master_salt, salt_length);
+    x[7] ^= (uint8_t)label;
+    EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
+    bool ok = c && EVP_EncryptInit_ex2(c, EVP_aes_128_ctr(), master_key, x, NULL) && EVP_EncryptUpdate(c, out, &written, zeros, (int)length);
+    EVP_CIPHER_CTX_free(c);
+    return ok;
+}
+
+static EVP_MD_CTX *absorb(const uint8_t key[HMAC_KEY], uint8_t pad) {
+    uint8_t block[SHA1_BLOCK];
+    for (size_t i = 0; i < SHA1_BLOCK; i++) block[i] = (i < HMAC_KEY ? key[i] : 0) ^ pad;
+    EVP_MD_CTX *state = EVP_MD_CTX_new();
+    if (state && EVP_DigestInit_ex2(state, EVP_sha1(), NULL) && EVP_DigestUpdate(state, block, sizeof block)) return state;
+    EVP_MD_CTX_free(state);
+    return NULL;
+}
+
+static bool prepare_authentication(struct authentication *out, const uint8_t *master_key, const uint8_t *master_salt, enum label label) {
+    uint8_t key[HMAC_KEY];
+    bool ok = derive(master_key, master_salt, CM_SALT, label, key, sizeof key) && (out->inner = absorb(key, 0x36)) && (out->outer = absorb(key, 0x5c));
+    OPENSSL_cleanse(key, sizeof key);
+    return ok;
+}
+
+static EVP_CIPHER_CTX *prepare_cipher(bool gcm, const uint8_t *master_key, const uint8_t *master_salt, enum label label) {
+    uint8_t key[WD_SRTP_KEY];
+    EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
+    EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, gcm ? "AES-128-GCM" : "AES-128-CTR", NULL); /* fetched once: a fetch per packet would double its price */
+    bool ok = c && cipher && derive(master_key, master_salt, gcm ? GCM_SALT : CM_SALT, label, key, sizeof key) && EVP_CipherInit_ex2(c, cipher, key, NULL, 1, NULL);
+    OPENSSL_cleanse(key, sizeof key);
+    EVP_CIPHER_free(cipher);
+    if (ok) return c;
+    EVP_CIPHER_CTX_free(c);
+    return NULL;
+}
+
+struct wd_srtp *wd_srtp_new(uint16_t profile, const uint8_t *master_key, const uint8_t *master_salt) {
+    if (profile != WD_SRTP_AES128_CM_SHA1_80 && profile != WD_SRTP_AEAD_AES_128_GCM) return NULL;
+    struct wd_srtp *s = calloc(1, sizeof *s);
+    if (!s) return NULL;
+    s->gcm = profile == WD_SRTP_AEAD_AES_128_GCM;
+    size_t salt = s->gcm ? GCM_SALT : CM_SALT;
+    bool ok = (s->rtp = prepare_cipher(s->gcm, master_key, master_salt, RTP_KEY)) && (s->rtcp = prepare_cipher(s->gcm, master_key, master_salt, RTCP_KEY)) &&
+              derive(master_key, master_salt, salt, RTP_SALT, s->rtp_salt, salt) && derive(master_key, master_salt, salt, RTCP_SALT, s->rtcp_salt, salt);
+    if (ok && !s->gcm)
+        ok = prepare_authentication(&s->rtp_auth, master_key, master_salt, RTP_AUTH) && prepare_authentication(&s->rtcp_auth, master_key, master_salt, RTCP_AUTH) &&
+             (s->scratch = EVP_MD_CTX_new());
+    if (ok) return s;
+    wd_srtp_free(s);
+    return NULL;
+}
+
+void wd_srtp_free(struct wd_srtp *s) {
+    if (!s) return;
+    EVP_CIPHER_CTX_free(s->rtp);
+    EVP_CIPHER_CTX_free(s->rtcp);
+    EVP_MD_CTX_free(s->rtp_auth.inner);
+    EVP_MD_CTX_free(s->rtp_auth.outer);
+    EVP_MD_CTX_free(s->rtcp_auth.inner);
+    EVP_MD_CTX_free(s->rtcp_auth.outer);
+    EVP_MD_CTX_free(s->scratch);
+    OPENSSL_clear_free(s, sizeof *s);
+}
+
+size_t wd_srtp_tag(const struct wd_srtp *s) { return s->gcm ? GCM_TAG : CM_TAG; }
+
+/* --- primitives ----------------------------------------------------------------------------------------------------- */
+
+/* RFC 7714 section 8.1: 00 00 | SSRC | ROC | SEQ, exclusive-or salt; section 9.1 for SRTCP with its 31-bit index. */
+static void gcm_iv(uint8_t iv[12], const uint8_t *salt, uint32_t ssrc, uint64_t index) {
+    wd_put16(iv, 0);
+    wd_put32(iv + 2, ssrc);
+    wd_put16(iv + 6, (uint16_t)(index >> 32));
+    wd_put32(iv + 8, (uint32_t)index);
+    for (size_t i = 0; i < 12; i++) iv[i] ^= salt[i];
+}
+
+/* RFC 3711 section 4.1.1: (salt * 2^16) xor (SSRC * 2^64) xor (index * 2^16). */
+static void cm_iv(uint8_t iv[16], const uint8_t *salt, uint32_t ssrc, uint64_t index) {
+    memset(iv, 0, 4);
+    wd_put32(iv + 4, ssrc);
+    wd_put64(iv + 8, index << 16);
+    for (size_t i = 0; i < CM_SALT; i++) iv[i] ^= salt[i];
+}
+
+static void cm_crypt(EVP_CIPHER_CTX *cipher, const uint8_t *salt, uint32_t ssrc, uint64_t index, uint8_t *out, const uint8_t *in, size_t length) {
+    uint8_t iv[16];
+    int written;
+    cm_iv(iv, salt, ssrc, index);
+    EVP_CipherInit_ex2(cipher, NULL, NULL, iv, 1, NULL);
+    EVP_CipherUpdate(cipher, out, &written, in, (int)length);
+}
+
+static void authenticate(struct wd_srtp *s, const struct authentication *a, const uint8_t *data, size_t length, const uint8_t *more, size_t more_length, uint8_t tag[CM_TAG]) {
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    unsigned written;
+    EVP_MD_CTX_copy_ex(s->scratch, a->inner);
+    EVP_DigestUpdate(s->scratch, data, length);
+    if (more_length) EVP_DigestUpdate(s->scratch, more, more_length);
+    EVP_DigestFinal_ex(s->scratch, digest, &written);
+    EVP_MD_CTX_copy_ex(s->scratch, a->outer);
+    EVP_DigestUpdate(s->scratch, digest, written);
+    EVP_DigestFinal_ex(s->scratch, digest, &written);
+    memcpy(tag, digest, CM_TAG);
+}
+
+struct associated { const uint8_t *data; size_t length; };
+
+static void gcm_seal(EVP_CIPHER_CTX *cipher, const uint8_t iv[12], struct associated a, struct associated b, uint8_t *out, const uint8_t *in, size_t length, uint8_t *tag) {
+    int written;
+    EVP_CipherInit_ex2(cipher, NULL, NULL, iv, 1, NULL);
+    EVP_CipherUpdate(cipher, NULL, &written, a.data, (int)a.length);
+    if (b.length) EVP_CipherUpdate(cipher, NULL, &written, b.data, (int)b.length);
+    EVP_CipherUpdate(cipher, out, &written, in, (int)length);
+    EVP_CipherFinal_ex(cipher, tag, &written);
+    EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_AEAD_GET_TAG, GCM_TAG, tag);
+}
+
+static bool gcm_open(EVP_CIPHER_CTX *cipher, const uint8_t iv[12], struct associated a, struct associated b, uint8_t *data, size_t length, uint8_t *tag) {
+    int written;
+    uint8_t none[GCM_TAG];
+    return EVP_CipherInit_ex2(cipher, NULL, NULL, iv, 0, NULL) && EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_AEAD_SET_TAG, GCM_TAG, tag) &&
+           EVP_CipherUpdate(cipher, NULL, &written, a.data, (int)a.length) && (!b.length || EVP_CipherUpdate(cipher, NULL, &written, b.data, (int)b.length)) &&
+           EVP_CipherUpdate(cipher, data, &written, data, (int)length) && EVP_CipherFinal_ex(cipher, none, &written) > 0;
+}
+
+/* --- RTP ------------------------------------------------------------------------------------------------------------ */
+
+size_t wd_srtp_protect(struct wd_srtp *s, uint64_t index, uint8_t *out, size_t header_length, const uint8_t *payload, size_t payload_length) {
+    uint32_t ssrc = wd_get32(out + 8);
+    uint8_t *body = out + header_length, *tag = body + payload_length;
+    if (s->gcm) {
+        uint8_t iv[12];
+        gcm_iv(iv, s->rtp_salt, ssrc, index);
+        gcm_seal(s->rtp, iv, (struct associated){out, header_length}, (struct associated){0}, body, payload, payload_length, tag);
+        return header_length + payload_length + GCM_TAG;
+    }
+    uint8_t rollover[4];
+    cm_crypt(s->rtp, s->rtp_salt, ssrc, index, body, payload, payload_length);
+    wd_put32(rollover, (uint32_t)(index >> 16));
+    authenticate(s, &s->rtp_auth, out, header_length + payload_length, rollover, sizeof rollover, tag);
+    return header_length + payload_length + CM_TAG;
+}
+
+/* The 48-bit index nearest to the newest one (RFC 3711 section 3.3.1 and appendix A, restated on 64 bits). */
+static uint64_t guess_index(const struct wd_srtp_stream *stream, uint16_t sequence) {
+    if (!stream->started) return sequence;
+    int16_t distance = (int16_t)(uint16_t)(sequence - (uint16_t)stream->highest);
+    if (distance < 0 && stream->highest < (uint64_t)-(int64_t)distance) return sequence;
+    return stream->highest + (uint64_t)(int64_t)distance;
+}
+
+static int check_replay(const struct wd_srtp_stream *stream, uint64_t index) {
+    if (!stream->started || index > stream->highest) return WD_SRTP_OK;
+    if (stream->highest - index >= WD_SRTP_WINDOW) return WD_SRTP_TOO_OLD;
+    return stream->window[index % WD_SRTP_WINDOW / 64] >> (index % 64) & 1 ? WD_SRTP_REPLAY : WD_SRTP_OK;
+}
+
+static void remember(struct wd_srtp_stream *stream, uint64_t index) {
+    if (!stream->started || index >= stream->highest + WD_SRTP_WINDOW) {
+        memset(stream->window, 0, sizeof stream->window);
+        stream->highest = index;
+        stream->started = true;
+    }
+    for (; stream->highest < index; stream->highest++) {
+        uint64_t next = stream->highest + 1;
+        stream->window[next % WD_SRTP_WINDOW / 64] &= ~(UINT64_C(1) << (next % 64));
+    }
+    stream->window[index % WD_SRTP_WINDOW / 64] |= UINT64_C(1) << (index % 64);
+}
+
+int wd_srtp_unprotect(struct wd_srtp *s, struct wd_srtp_stream *stream, uint8_t *packet, size_t *length, size_t header_length, uint64_t *index_out) {
+    size_t tag_length = wd_srtp_tag(s);
+    if (*length < header_length + tag_length) return WD_SRTP_SHORT;
+    uint64_t index = guess_index(stream, wd_get16(packet + 2));
+    int replay = check_replay(stream, index);
+    if (replay != WD_SRTP_OK) return replay;
+    uint32_t ssrc = wd_get32(packet + 8);
+    size_t payload_length = *length - header_length - tag_length;
+    uint8_t *body = packet + header_length, *tag = body + payload_length;
+    if (s->gcm) {
+        uint8_t iv[12];
+        gcm_iv(iv, s->rtp_salt, ssrc, index);
+        if (!gcm_open(s->rtp, iv, (struct associated){packet, header_length}, (struct associated){0}, body, payload_length, tag)) return WD_SRTP_AUTH;
+    } else {
+        uint8_t rollover[4], expected[CM_TAG];
+        wd_put32(rollover, (uint32_t)(index >> 16));
+        authenticate(s, &s->rtp_auth, packet, header_length + payload_length, rollover, sizeof rollover, expected);
+        if (CRYPTO_memcmp(expected, tag, CM_TAG)) return WD_SRTP_AUTH;
+        cm_crypt(s->rtp, s->rtp_salt, ssrc, index, body, body, payload_length);
+    }
+    remember(stream, index);
+    *length = header_length + payload_length;
+    *index_out = index;
+    return WD_SRTP_OK;
+}
+
+/* --- RTCP ----------------------------------------------------------------------------------------------------------- */
+
+size_t wd_srtcp_protect(struct wd_srtp *s, uint8_t *packet, size_t length) {
+    uint32_t ssrc = wd_get32(packet + 4), index = s->rtcp_index++ & 0x7fffffff;
+    uint8_t word[INDEX_WORD];
+    wd_put32(word, index | 0x80000000u);
+    if (s->gcm) { /* the tag precedes the index word, RFC 7714 section 9.2 */
+        uint8_t iv[12];
+        gcm_iv(iv, s->rtcp_salt, ssrc, index);
+        gcm_seal(s->rtcp, iv, (struct associated){packet, 8}, (struct associated){word, sizeof word}, packet + 8, packet + 8, length - 8, packet + length);
+        memcpy(packet + length + GCM_TAG, word, sizeof word);
+        return length + GCM_TAG + INDEX_WORD;
+    }
+    cm_crypt(s->rtcp, s->rtcp_salt, ssrc, index, packet + 8, packet + 8, length - 8);
+    memcpy(packet + length, word, sizeof word);
+    authenticate(s, &s->rtcp_auth, packet, length + INDEX_WORD, NULL, 0, packet + length + INDEX_WORD);
+    return length + INDEX_WORD + CM_TAG;
+}
+
+static struct rtcp_sender *find_sender(struct wd_srtp *s, uint32_t ssrc) {
+    struct rtcp_sender *place = NULL;
+    for (size_t i = 0; i < RTCP_SENDERS; i++) {
+        if (s->senders[i].used && s->senders[i].ssrc == ssrc) return &s->senders[i];
+        if (!s->senders[i].used && !place) place = &s->senders[i];
+    }
+    return place;
+}
+
+static void remember_rtcp(struct rtcp_sender *sender, uint32_t ssrc, uint32_t index) {
+    if (!sender->used) *sender = (struct rtcp_sender){.used = true, .ssrc = ssrc, .highest = index};
+    if (index >= sender->highest + RTCP_WINDOW) {
+        memset(sender->window, 0, sizeof sender->window);
+        sender->highest = index;
+    }
+    while (sender->highest < index) {
+        sender->highest++;
+        sender->window[sender->highest % RTCP_WINDOW / 64] &= ~(UINT64_C(1) << (sender->highest % 64));
+    }
+    sender->window[index % RTCP_WINDOW / 64] |= UINT64_C(1) << (index % 64);
+}
+
+int wd_srtcp_unprotect(struct wd_srtp *s, uint8_t *packet, size_t *length) {
+    size_t overhead = INDEX_WORD + wd_srtp_tag(s);
+    if (*length < 8 + overhead) return WD_SRTP_SHORT;
+    size_t clear = *length - overhead;
+    uint32_t ssrc = wd_get32(packet + 4);
+    uint8_t word[INDEX_WORD];
+    memcpy(word, packet + clear + (s->gcm ? GCM_TAG : 0), sizeof word);
+    uint32_t index = wd_get32(word) & 0x7fffffff;
+    struct rtcp_sender *sender = find_sender(s, ssrc);
+    if (!sender) return WD_SRTP_FULL;
+    if (sender->used && index <= sender->highest) {
+        if (sender->highest - index >= RTCP_WINDOW) return WD_SRTP_TOO_OLD;
+        if (sender->window[index % RTCP_WINDOW / 64] >> (index % 64) & 1) return WD_SRTP_REPLAY;
+    }
+    bool encrypted = word[0] & 0x80;
+    if (s->gcm) {
+        uint8_t iv[12];
+        if (!encrypted) return WD_SRTP_AUTH; /* nobody we talk to sends clear RTCP */
+        gcm_iv(iv, s->rtcp_salt, ssrc, index);
+        if (!gcm_open(s->rtcp, iv, (struct associated){packet, 8}, (struct associated){word, sizeof word}, packet + 8, clear - 8, packet + clear)) return WD_SRTP_AUTH;
+    } else {
+        uint8_t expected[CM_TAG];
+        authenticate(s, &s->rtcp_auth, packet, clear + INDEX_WORD, NULL, 0, expected);
+        if (CRYPTO_memcmp(expected, packet + clear + INDEX_WORD, CM_TAG)) return WD_SRTP_AUTH;
+        if (encrypted) cm_crypt(s->rtcp, s->rtcp_salt, ssrc, index, packet + 8, packet + 8, clear - 8);
+    }
+    remember_rtcp(sender, ssrc, index);
+    *length = clear;
+    return WD_SRTP_OK;
+}

@@ -1,0 +1,219 @@
+#include "stun.h"
+
+#include "bytes.h"
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
+#define HEADER 20
+#define COOKIE 0x2112a442u
+#define FINGERPRINT_XOR 0x5354554eu
+#define MAC 20
+#define MAX_MESSAGE 1500
+#define MAX_USERNAME 513 /* RFC 8489 section 14.3 */
+
+enum attribute {
+    USERNAME = 0x0006,
+    MESSAGE_INTEGRITY = 0x0008,
+    ERROR_CODE = 0x0009,
+    UNKNOWN_ATTRIBUTES = 0x000a,
+    REALM = 0x0014,
+    NONCE = 0x0015,
+    MESSAGE_INTEGRITY_SHA256 = 0x001c,
+    XOR_MAPPED_ADDRESS = 0x0020,
+    PRIORITY = 0x0024,
+    USE_CANDIDATE = 0x0025,
+    FINGERPRINT = 0x8028,
+    ICE_CONTROLLED = 0x8029,
+    ICE_CONTROLLING = 0x802a,
+};
+
+/* CRC-32 of ISO 3309, as RFC 8489 section 14.7 asks. */
+static uint32_t crc32_of(const uint8_t *data, size_t length) {
+    uint32_t crc = ~0u;
+    for (size_t i = 0; i < length; i++) {
+        crc ^= data[i];
+        for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (0xedb88320u & (0u - (crc & 1)));
+    }
+    return ~crc;
+}
+
+static int read_address(const uint8_t *message, const uint8_t *value, size_t length, struct wd_addr *out) {
+    size_t size = length == 8 && value[1] == 1 ? 4 : length == 20 && value[1] == 2 ? 16 : 0;
+    if (!size) return -1;
+    *out = (struct wd_addr){.family = size == 4 ? 4 : 6, .port = wd_get16(value + 2) ^ (COOKIE >> 16)};
+    for (size_t i = 0; i < size; i++) out->ip[i] = value[4 + i] ^ message[4 + i]; /* cookie, then transaction id */
+    return 0;
+}
+
+static int read_attribute(struct wd_stun *out, const uint8_t *data, size_t at, uint16_t type, const uint8_t *value, size_t length) {
+    switch (type) {
+    case USERNAME:
+        if (length > MAX_USERNAME) return -1;
+        out->username = value;
+        out->username_len = length;
+        return 0;
+    case MESSAGE_INTEGRITY:
+        if (length != MAC) return -1;
+        out->integrity_at = at;
+        return 0;
+    case ERROR_CODE:
+        if (length < 4) return -1;
+        out->error_code = (uint16_t)((value[2] & 7) * 100 + value[3]);
+        return 0;
+    case XOR_MAPPED_ADDRESS: return read_address(data, value, length, &out->mapped);
+    case PRIORITY:
+        if (length != 4) return -1;
+        out->priority = wd_get32(value);
+        return 0;
+    case USE_CANDIDATE: out->use_candidate = true; return 0;
+    case ICE_CONTROLLED:
+    case ICE_CONTROLLING:
+        if (length != 8) return -1;
+        *(type == ICE_CONTROLLED ? &out->controlled : &out->controlling) = true;
+        out->tiebreaker = wd_get64(value);
+        return 0;
+    case UNKNOWN_ATTRIBUTES:
+    case REALM:
+    case NONCE:
+    case MESSAGE_INTEGRITY_SHA256: return 0;
+    default:
+        if (type < 0x8000 && out->unknown_count < WD_STUN_MAX_UNKNOWN) out->unknown[out->unknown_count++] = type;
+        return 0;
+    }
+}
+
+/* Marks the attribute as seen; true when it was before. Only types whose second value could mislead are tracked. */
+static bool is_repeated(uint16_t type, uint64_t *seen) {
+    unsigned bit = type < 0x30 ? type : type == ICE_CONTROLLED ? 0x30 : type == ICE_CONTROLLING ? 0x31 : 0x3f;
+    if (bit == 0x3f) return false;
+    bool repeated = *seen >> bit & 1;
+    *seen |= UINT64_C(1) << bit;
+    return repeated;
+}
+
+int wd_stun_parse(const uint8_t *data, size_t length, struct wd_stun *out) {
+    *out = (struct wd_stun){0};
+    if (length < HEADER || length > MAX_MESSAGE || data[0] & 0xc0 || length & 3 || wd_get32(data + 4) != COOKIE || (size_t)wd_get16(data + 2) + HEADER != length) return -1;
+    uint16_t type = wd_get16(data);
+    out->klass = (uint8_t)((type >> 4 & 1) | (type >> 7 & 2));
+    out->method = (uint16_t)((type & 0x000f) | (type >> 1 & 0x0070) | (type >> 2 & 0x0f80));
+    out->transaction = data + 8;
+    uint64_t seen = 0;
+    for (size_t at = HEADER; at < length;) {
+        if (at + 4 > length) return -1;
+        uint16_t attribute = wd_get16(data + at);
+        size_t size = wd_get16(data + at + 2), next = at + 4 + ((size + 3) & ~(size_t)3);
+        const uint8_t *value = data + at + 4;
+        if (next > length) return -1;
+        if (attribute == FINGERPRINT) {
+            if (size != 4 || next != length || (crc32_of(data, at) ^ FINGERPRINT_XOR) != wd_get32(value)) return -1;
+            out->has_fingerprint = true;
+        } else if (!out->integrity_at && !is_repeated(attribute, &seen)) { /* what follows MESSAGE-INTEGRITY is nobody's word */
+            if (read_attribute(out, data, at, attribute, value, size)) return -1;
+        }
+        at = next;
+    }
+    return 0;
+}
+
+/* HMAC-SHA1 over the message before the attribute at `at`, with the length field as if the attribute were last (RFC 8489 section 14.5). */
+static bool integrity(const uint8_t *data, size_t at, const uint8_t *key, size_t key_len, uint8_t out[MAC]) {
+    uint8_t copy[MAX_MESSAGE];
+    unsigned written = MAC;
+    if (at > sizeof copy || key_len > INT32_MAX) return false;
+    memcpy(copy, data, at);
+    wd_put16(copy + 2, (uint16_t)(at + 4 + MAC - HEADER));
+    return HMAC(EVP_sha1(), key, (int)key_len, copy, at, out, &written) != NULL;
+}
+
+bool wd_stun_verify(const uint8_t *data, size_t length, const struct wd_stun *message, const uint8_t *key, size_t key_len) {
+    uint8_t expected[MAC];
+    if (!message->integrity_at || message->integrity_at + 4 + MAC > length) return false;
+    return integrity(data, message->integrity_at, key, key_len, expected) && CRYPTO_memcmp(expected, data + message->integrity_at + 4, MAC) == 0;
+}
+
+/* --- writing -------------------------------------------------------------------------------------------------------- */
+
+struct writer {
+    uint8_t *out;
+    size_t at, capacity;
+    bool full;
+};
+
+static struct writer start(uint8_t *out, size_t capacity, uint16_t type, const uint8_t transaction[12]) {
+    struct writer w = {.out = out, .at = HEADER, .capacity = capacity, .full = capacity < HEADER};
+    if (w.full) return w;
+    wd_put16(out, type);
+    wd_put16(out + 2, 0);
+    wd_put32(out + 4, COOKIE);
+    memcpy(out + 8, transaction, 12);
+    return w;
+}
+
+/* Room for an attribute of `length` bytes with zeroed padding; NULL when it does not fit. */
+static uint8_t *attribute(struct writer *w, uint16_t type, size_t length) {
+    size_t padded = (length + 3) & ~(size_t)3;
+    if (w->full || w->at + 4 + padded > w->capacity) {
+        w->full = true;
+        return NULL;
+    }
+    uint8_t *value = w->out + w->at + 4;
+    wd_put16(w->out + w->at, type);
+    wd_put16(w->out + w->at + 2, (uint16_t)length);
+    memset(value, 0, padded);
+    w->at += 4 + padded;
+    return value;
+}
+
+static size_t finish(struct writer *w, const uint8_t *key, size_t key_len) {
+    size_t before = w->at;
+    uint8_t mac[MAC], *value = attribute(w, MESSAGE_INTEGRITY, MAC);
+    if (!value || !integrity(w->out, before, key, key_len, mac)) return 0;
+    memcpy(value, mac, MAC);
+    before = w->at;
+    if (!(value = attribute(w, FINGERPRINT, 4))) return 0;
+    wd_put16(w->out + 2, (uint16_t)(w->at - HEADER));
+    wd_put32(value, crc32_of(w->out, before) ^ FINGERPRINT_XOR);
+    return w->at;
+}
+
+size_t wd_stun_write_success(uint8_t *out, size_t capacity, const uint8_t transaction[12], const struct wd_addr *mapped, const uint8_t *key, size_t key_len) {
+    struct writer w = start(out, capacity, 0x0101, transaction);
+    size_t size = mapped->family == 4 ? 4 : 16;
+    uint8_t *value = attribute(&w, XOR_MAPPED_ADDRESS, 4 + size);
+    if (!value) return 0;
+    value[1] = mapped->family == 4 ? 1 : 2;
+    wd_put16(value + 2, mapped->port ^ (COOKIE >> 16));
+    for (size_t i = 0; i < size; i++) value[4 + i] = mapped->ip[i] ^ out[4 + i];
+    return finish(&w, key, key_len);
+}
+
+size_t wd_stun_write_error(uint8_t *out, size_t capacity, const uint8_t transaction[12], uint16_t code, const char *reason, const uint16_t *unknown, size_t unknown_count,
+                           const uint8_t *key, size_t key_len) {
+    struct writer w = start(out, capacity, 0x0111, transaction);
+    uint8_t *value = attribute(&w, ERROR_CODE, 4 + strlen(reason));
+    if (!value) return 0;
+    value[2] = (uint8_t)(code / 100);
+    value[3] = (uint8_t)(code % 100);
+    memcpy(value + 4, reason, strlen(reason));
+    if (unknown_count) {
+        if (!(value = attribute(&w, UNKNOWN_ATTRIBUTES, unknown_count * 2))) return 0;
+        for (size_t i = 0; i < unknown_count; i++) wd_put16(value + i * 2, unknown[i]);
+    }
+    return finish(&w, key, key_len);
+}
+
+size_t wd_stun_write_check(uint8_t *out, size_t capacity, const uint8_t transaction[12], const struct wd_stun_check *check, const uint8_t *key, size_t key_len) {
+    struct writer w = start(out, capacity, 0x0001, transaction);
+    uint8_t *value = attribute(&w, USERNAME, check->username_len);
+    if (!value) return 0;
+    memcpy(value, check->username, check->username_len);
+    if (!(value = attribute(&w, PRIORITY, 4))) return 0;
+    wd_put32(value, check->priority);
+    if (!(value = attribute(&w, check->controlling ? ICE_CONTROLLING : ICE_CONTROLLED, 8))) return 0;
+    wd_put64(value, check->tiebreaker);
+    if (check->use_candidate) attribute(&w, USE_CANDIDATE, 0);
+    return finish(&w, key, key_len);
+}
