@@ -86,8 +86,9 @@ int wd_commands_post(struct wd_commands *queue, const struct wd_command *command
     return room ? 0 : -1;
 }
 
+bool wd_commands_waiting(const struct wd_commands *queue) { return atomic_load_explicit(&queue->waiting, memory_order_acquire); }
+
 uint64_t wd_commands_apply(struct wd_commands *queue, struct wd_router *router, int64_t now_ns) {
-    if (!atomic_load_explicit(&queue->waiting, memory_order_acquire)) return 0;
     pthread_mutex_lock(&queue->lock);
     struct buffer full = queue->posted;
     queue->posted = queue->taken;

@@ -45,7 +45,8 @@ struct wd_commands; /* the queue */
 struct wd_commands *wd_commands_new(int bell); /* NULL when out of memory */
 void wd_commands_free(struct wd_commands *queue);
 int wd_commands_post(struct wd_commands *queue, const struct wd_command *command, const void *data); /* any thread; -1 when out of memory */
-/* The consumer's thread: applies everything that waits; returns how many the router refused. Cheap when nothing waits. */
+bool wd_commands_waiting(const struct wd_commands *queue); /* any thread */
+/* The consumer's thread: applies everything that waits; returns how many the router refused. */
 uint64_t wd_commands_apply(struct wd_commands *queue, struct wd_router *router, int64_t now_ns);
 
 /* 0, or -1 when the router refuses. */

@@ -66,12 +66,20 @@ static void send_on_socket(struct wd_egress *egress) {
 
 /* ---- the thread ---- */
 
+static void carry_out_commands(struct wd_worker *worker, int64_t now_ns) {
+    if (!wd_commands_waiting(worker->commands)) return;
+    wd_router_flush(worker->router, now_ns, false); /* tells the core the time: it may have slept for long */
+    uint64_t refused = wd_commands_apply(worker->commands, worker->router, now_ns);
+    if (refused) atomic_fetch_add_explicit(&worker->commands_refused, refused, memory_order_relaxed);
+}
+
 /* True when the socket may hold more. */
 static bool read_socket(struct wd_worker *worker) {
     size_t datagrams = 0, messages = WD_UDP_RECEIVE_BATCH;
     while (messages == WD_UDP_RECEIVE_BATCH && datagrams < WD_ROUND_DATAGRAMS) {
         messages = wd_udp_receive(&worker->udp);
         int64_t now = monotonic_ns();
+        carry_out_commands(worker, now); /* what was commanded before a datagram came holds for that datagram */
         for (size_t i = 0; i < messages; i++) {
             struct wd_udp_arrival arrival;
             wd_udp_arrival(&worker->udp, i, &arrival);
@@ -109,8 +117,7 @@ static int64_t run_core(struct wd_worker *worker) {
     int64_t now = monotonic_ns();
     int64_t flush_ns = wd_router_flush(worker->router, now, false);
     if (worker->egress.count) send_on_socket(&worker->egress); /* media leaves before any other work begins */
-    uint64_t refused = wd_commands_apply(worker->commands, worker->router, now);
-    if (refused) atomic_fetch_add_explicit(&worker->commands_refused, refused, memory_order_relaxed);
+    carry_out_commands(worker, now);
     int64_t tick_ns = wd_router_tick(worker->router, now);
     if (worker->egress.count) send_on_socket(&worker->egress);
     wd_ring_notify(worker->events);

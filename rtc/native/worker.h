@@ -1,7 +1,8 @@
 /* The shell around the forwarding core: a thread that owns one UDP socket and one router, or (by hand) a router that the caller drives in his own time.
  *
- * A round of the thread: sleep until the socket, a command or the router's deadline; read what has come, at most WD_ROUND_DATAGRAMS; flush; send;
- * apply commands; tick; send; ring for the events. Other threads touch only the command queue, the event ring's consumer side and the counters (read only). */
+ * A round of the thread: sleep until the socket, a command or the router's deadline; read what has come, at most WD_ROUND_DATAGRAMS, but carry out
+ * waiting commands first; flush; send; tick; send; ring for the events. Other threads touch only the command queue, the event ring's consumer side and
+ * (reading) the counters. */
 #ifndef WD_WORKER_H
 #define WD_WORKER_H
 
