@@ -172,8 +172,7 @@ class Calls:
     def drain(self, now: float) -> None:
         """Nobody in any more, everybody out with a bye."""
         self.draining = True
-        for room in list(self._node.rooms):
-            room.close("draining", now)
+        self._node.close("draining", now)
 
     def sweep(self, now: float) -> None:
         """Whatever has run out: resume windows and tokens. Wants to be called about twice a second."""

@@ -38,8 +38,10 @@ class Fault:
 class ErrorCode(Enum):
     """Every code that an ``error`` can carry."""
 
-    BAD_JSON = Fault("bad_json", None, "The frame is not JSON, is nested too deeply, or is not a text frame.")
-    BAD_MESSAGE = Fault("bad_message", None, "A field is missing, unknown, of the wrong type or out of its limits.")
+    BAD_JSON = Fault("bad_json", None, "The frame is not JSON, or is nested too deeply.")
+    BAD_MESSAGE = Fault(
+        "bad_message", None, "Not a text frame, or a field is missing, unknown, of the wrong type or out of its limits."
+    )
     UNKNOWN_TYPE = Fault("unknown_type", None, "No client message has this type.")
     TOO_LARGE = Fault("too_large", CloseCode.TOO_LARGE, "The frame is larger than 256 KiB.")
     BAD_TOKEN = Fault("bad_token", CloseCode.TOKEN, "The token is not one of ours, or was altered.")

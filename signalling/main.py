@@ -89,12 +89,13 @@ async def serve(settings: Settings) -> None:
             candidates=[[(address, worker.port) for address in addresses.advertised] for worker in workers],
         )
         node.observe_stage = metrics.observe_stage
+        node.observe_estimate = metrics.observe_estimate
         calls = Calls(node, tokens, metrics, max_rooms=settings.max_rooms)
         metrics.watch(
             lambda: [worker.counters() for worker in workers],
             lambda: {
                 "rooms": len(node.rooms),
-                "participants": sum(len(room.participants) for room in node.rooms),
+                "participants": node.participants,
                 "workers": len(workers),
             },
         )

@@ -242,8 +242,12 @@ def _refusal(text: str | bytes, why: str) -> SignallingError:
     """The error for well-formed JSON that is no client message; ``why`` may quote the peer, so it is cut."""
     why = why[:_MAX_REASON]
     try:
-        envelope = _envelope_decoder.decode(text)
+        msgspec.json.decode(text, type=msgspec.Raw)  # the first decoder stopped at the first thing it did not like
     except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return SignallingError(ErrorCode.BAD_JSON)
+    try:
+        envelope = _envelope_decoder.decode(text)
+    except msgspec.ValidationError:
         return SignallingError(ErrorCode.BAD_MESSAGE, why)
     if envelope.type is not None and envelope.type not in CLIENT_TYPES:
         return SignallingError(ErrorCode.UNKNOWN_TYPE, re=envelope.id)

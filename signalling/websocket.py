@@ -178,7 +178,7 @@ class Signalling:
                 if conversation.joined:
                     self._no_longer_waiting(conversation)
             elif message.type is WSMsgType.BINARY:
-                conversation.refuse(SignallingError(ErrorCode.BAD_JSON, "Only text frames are read."), now)
+                conversation.refuse(SignallingError(ErrorCode.BAD_MESSAGE, "Only text frames are read."), now)
             else:
                 return
 
