@@ -1,0 +1,306 @@
+"""The HTTP API and the pages, on a fake node."""
+
+import base64
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from backplane.web import Readiness
+from signalling import http
+from signalling.server import build
+from tests.signalling.fakes import World
+
+Client = TestClient[Any, Any]
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Path:
+    root = tmp_path / "web"
+    for folder in ("src", "styles", "vendor/lit", "node_modules/x"):
+        (root / folder).mkdir(parents=True)
+    (root / "index.html").write_text("<!doctype html><title>home</title>")
+    (root / "call.html").write_text("<!doctype html><title>call</title>")
+    (root / "src" / "app.js").write_text("export const answer = 42;\n" * 100)
+    (root / "src" / ".secret.js").write_text("no")
+    (root / "src" / "app.py").write_text("no")
+    (root / "node_modules" / "x" / "x.js").write_text("no")
+    (root / "vendor" / "lit" / "font.woff2").write_bytes(b"font")
+    (tmp_path / "outside.js").write_text("no")
+    (root / "src" / "link.js").symlink_to(tmp_path / "outside.js")
+    return root
+
+
+@pytest.fixture
+async def client(world: World, web: Path) -> AsyncIterator[Client]:
+    app = build(world.calls, world.metrics, Readiness(lambda: {"takes_calls": not world.calls.draining}), web)
+    async with TestClient(TestServer(app)) as client:
+        yield client
+
+
+async def make_room(client: Client, **body: Any) -> dict[str, Any]:
+    answer = await client.post("/v1/rooms", json=body)
+    assert answer.status == 201
+    made: dict[str, Any] = await answer.json()
+    return made
+
+
+async def make_token(client: Client, room: str, name: str = "Bilal", bearer: str | None = None) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+    answer = await client.post(f"/v1/rooms/{room}/tokens", json={"name": name}, headers=headers)
+    assert answer.status == 201
+    made: dict[str, Any] = await answer.json()
+    return made
+
+
+async def test_a_room_has_a_name_nobody_guesses_and_a_link_to_it(client: Client) -> None:
+    made = await make_room(client)
+    assert re.fullmatch(r"[a-z2-7]{22}", made["room"])
+    assert made["link"].endswith(f"/call/{made['room']}")
+    assert made["link"].startswith("http://127.0.0.1:")
+    assert (await client.get(f"/call/{made['room']}")).status == 200
+
+
+async def test_a_room_is_made_without_a_body_too(client: Client) -> None:
+    assert (await client.post("/v1/rooms")).status == 201
+
+
+async def test_who_has_the_link_becomes_a_guest_and_the_maker_a_host(client: Client, world: World) -> None:
+    made = await make_room(client, name="Dr Amina")
+    guest = await make_token(client, made["room"])
+    host = await make_token(client, made["room"], "Dr Amina", made["host_token"])
+    assert guest["participant"]["role"] == "guest"
+    assert "moderate" not in guest["participant"]["rights"]
+    assert host["participant"]["role"] == "host"
+    assert "moderate" in host["participant"]["rights"]
+    claims = world.tokens.verify(made["host_token"], world.wall)
+    assert (claims.role, claims.name, claims.room) == ("host", "Dr Amina", made["room"])
+    assert guest["participant"]["identity"] != host["participant"]["identity"]
+    assert guest["expires_at"] == world.tokens.verify(guest["token"], world.wall).exp
+
+
+async def test_a_guest_token_makes_no_hosts(client: Client) -> None:
+    made = await make_room(client)
+    guest = await make_token(client, made["room"])
+    assert (await make_token(client, made["room"], "X", guest["token"]))["participant"]["role"] == "guest"
+
+
+async def test_the_host_of_one_room_is_nobody_in_another(client: Client) -> None:
+    one, two = await make_room(client), await make_room(client)
+    headers = {"Authorization": f"Bearer {one['host_token']}"}
+    answer = await client.post(f"/v1/rooms/{two['room']}/tokens", json={"name": "X"}, headers=headers)
+    assert (answer.status, (await answer.json())["code"]) == (403, "forbidden")
+
+
+async def test_names_are_cleaned_and_never_empty(client: Client) -> None:
+    room = (await make_room(client))["room"]
+    assert (await make_token(client, room, " \u202e Bilal\u0000 "))["participant"]["name"] == "Bilal"
+    assert (await make_token(client, room, "\u200b"))["participant"]["name"] == "Guest"
+    assert len((await make_token(client, room, "x" * 500))["participant"]["name"]) == 64
+
+
+async def test_a_mistyped_room_is_not_found(client: Client) -> None:
+    answer = await client.post(f"/v1/rooms/{'a' * 22}/tokens", json={"name": "X"})
+    assert (answer.status, answer.content_type) == (404, "application/problem+json")
+    problem = await answer.json()
+    assert (problem["code"], problem["status"]) == ("unknown_room", 404)
+
+
+@pytest.mark.parametrize(
+    "body, kind, status, code",
+    [
+        ("{", "application/json", 400, "bad_json"),
+        ("[" * 10_000, "application/json", 422, "bad_request"),
+        ("[]", "application/json", 422, "bad_request"),
+        ("{}", "application/json", 422, "bad_request"),
+        ('{"name":7}', "application/json", 422, "bad_request"),
+        ('{"name":"x","role":"host"}', "application/json", 422, "bad_request"),
+        ('{"name":"' + "x" * 501 + '"}', "application/json", 422, "bad_request"),
+        ('{"name":"x"}', "text/plain", 415, "unsupported_media_type"),
+        ("x" * 20_000, "application/json", 413, "request_entity_too_large"),
+    ],
+)
+async def test_a_faulty_body_is_a_problem_with_a_code(
+    client: Client, body: str, kind: str, status: int, code: str
+) -> None:
+    room = (await make_room(client))["room"]
+    answer = await client.post(f"/v1/rooms/{room}/tokens", data=body, headers={"Content-Type": kind})
+    assert (answer.status, (await answer.json())["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(
+    "header, code", [("Bearer x", "bad_token"), ("Basic x", "token_required"), ("x", "token_required")]
+)
+async def test_a_bad_bearer_is_refused(client: Client, header: str, code: str) -> None:
+    room = (await make_room(client))["room"]
+    headers = {"Authorization": header}
+    answer = await client.post(f"/v1/rooms/{room}/tokens", json={"name": "X"}, headers=headers)
+    assert (answer.status, (await answer.json())["code"]) == (401, code)
+
+
+async def test_tokens_of_other_algorithms_are_refused(client: Client, world: World) -> None:
+    made = await make_room(client)
+    payload = made["host_token"].split(".")[1]
+    header = base64.urlsafe_b64encode(json.dumps({"alg": "none", "typ": "JWT"}).encode()).decode().rstrip("=")
+    for token in (f"{header}.{payload}.", f"{header}.{payload}", "a.b.c", "...", ""):
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = await client.post(f"/v1/rooms/{made['room']}/tokens", json={"name": "X"}, headers=headers)
+        assert answer.status == 401
+
+
+async def revoke(client: Client, bearer: str | None, **body: Any) -> tuple[int, dict[str, Any]]:
+    headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+    answer = await client.post("/v1/tokens/revoke", json=body, headers=headers)
+    return answer.status, await answer.json()
+
+
+async def test_a_host_revokes_a_token_by_its_id(client: Client, world: World) -> None:
+    made = await make_room(client)
+    guest = await make_token(client, made["room"])
+    inside = world.client()
+    inside.say("join", token=guest["token"], offer="v=0", tracks=[])
+    assert await revoke(client, made["host_token"], jti=guest["jti"]) == (200, {"put_out": 1, "host_token": None})
+    assert inside.link.last["reason"] == "revoked"
+    assert (await revoke(client, guest["token"], token=guest["token"]))[0] == 401
+
+
+async def test_everybody_may_revoke_their_own_token_only(client: Client) -> None:
+    made = await make_room(client)
+    one, two = await make_token(client, made["room"]), await make_token(client, made["room"])
+    assert (await revoke(client, one["token"], token=two["token"]))[1]["code"] == "forbidden"
+    assert (await revoke(client, one["token"], jti=two["jti"]))[1]["code"] == "forbidden"
+    assert (await revoke(client, one["token"], room=made["room"]))[1]["code"] == "forbidden"
+    assert (await revoke(client, one["token"], token=one["token"]))[0] == 200
+
+
+async def test_a_host_revokes_the_room_and_gets_a_new_token(client: Client, world: World) -> None:
+    made = await make_room(client, name="Dr Amina")
+    guest = await make_token(client, made["room"])
+    status, answer = await revoke(client, made["host_token"], room=made["room"])
+    assert (status, answer["put_out"]) == (200, 0)
+    for old in (made["host_token"], guest["token"]):
+        assert (await revoke(client, old, room=made["room"]))[1]["code"] == "token_revoked"
+    again = await make_token(client, made["room"], "Dr Amina", answer["host_token"])
+    assert again["participant"]["role"] == "host"
+
+
+async def test_a_host_has_no_say_over_other_rooms(client: Client) -> None:
+    one, two = await make_room(client), await make_room(client)
+    guest = await make_token(client, two["room"])
+    assert (await revoke(client, one["host_token"], room=two["room"]))[0] == 403
+    assert (await revoke(client, one["host_token"], token=guest["token"]))[0] == 403
+
+
+async def test_a_revocation_names_one_thing_and_its_asker(client: Client) -> None:
+    made = await make_room(client)
+    assert (await revoke(client, None, room=made["room"]))[1]["code"] == "token_required"
+    assert (await revoke(client, made["host_token"]))[0] == 422
+    assert (await revoke(client, made["host_token"], room=made["room"], jti="x"))[0] == 422
+
+
+async def test_a_revocation_that_cannot_be_kept_is_refused(
+    client: Client, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await make_room(client)
+    monkeypatch.setattr("backplane.tokens.MAX_REVOCATIONS", 0)
+    status, problem = await revoke(client, made["host_token"], room=made["room"])
+    assert (status, problem["code"]) == (503, "not_kept")
+
+
+async def test_one_address_cannot_flood_the_api(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses = [(await client.post("/v1/rooms")).status for _ in range(int(http.REQUESTS_BURST) + 200)]
+    assert 429 in statuses
+    assert statuses[0] == 201
+    assert (await client.get("/healthz")).status == 200
+
+
+async def test_health_readiness_and_metrics(client: Client, world: World) -> None:
+    assert (await (await client.get("/healthz")).json()) == {"status": "ok"}
+    ready = await client.get("/readyz")
+    assert (ready.status, await ready.json()) == (200, {"status": "ready", "checks": {"takes_calls": True}})
+    world.joined("Amina", room="a-room-name")
+    text = await (await client.get("/metrics")).text()
+    assert 'wadud_joins_total{outcome="ok"} 1.0' in text
+    assert "Amina" not in text
+    assert "a-room-name" not in text
+    world.calls.drain(world.now)
+    assert (await client.get("/readyz")).status == 503
+    assert (await client.post("/v1/rooms")).status == 503
+    assert (await client.get("/healthz")).status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/call/abc", "/healthz", "/nothing", "/static/src/app.js"])
+async def test_every_answer_carries_the_security_headers(client: Client, path: str) -> None:
+    headers = (await client.get(path)).headers
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert re.search(r"connect-src 'self' ws://127.0.0.1:\d+ wss://127.0.0.1:\d+;", policy)
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert "camera=(self)" in headers["Permissions-Policy"]
+    assert "aiohttp" not in headers["Server"]
+
+
+async def test_a_strange_host_header_does_not_reach_the_policy(client: Client) -> None:
+    headers = (await client.get("/", headers={"Host": "x; script-src *"})).headers
+    assert "script-src *" not in headers["Content-Security-Policy"]
+
+
+async def test_pages_and_their_files_are_served(client: Client) -> None:
+    home = await client.get("/")
+    assert (home.content_type, await home.text()) == ("text/html", "<!doctype html><title>home</title>")
+    assert "call" in await (await client.get("/call/k4xq2m7zt5bwc3rdhn6yfa")).text()
+    code = await client.get("/static/src/app.js")
+    assert code.content_type == "text/javascript"
+    assert code.headers["Content-Encoding"] == "gzip"
+    assert "answer = 42" in await code.text()
+    font = await client.get("/static/vendor/lit/font.woff2")
+    assert (font.content_type, font.headers["Cache-Control"]) == ("font/woff2", "public, max-age=86400")
+
+
+async def test_an_unchanged_file_is_not_sent_again_and_a_changed_one_is(client: Client, web: Path) -> None:
+    first = await client.get("/static/src/app.js")
+    assert first.headers["Cache-Control"] == "no-cache"
+    etag = {"If-None-Match": first.headers["ETag"]}
+    again = await client.get("/static/src/app.js", headers=etag)
+    assert (again.status, await again.read()) == (304, b"")
+    (web / "src" / "app.js").write_text("export const answer = 43;")
+    changed = await client.get("/static/src/app.js", headers=etag)
+    assert (changed.status, await changed.text()) == (200, "export const answer = 43;")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/src/nothing.js",
+        "/static/src/.secret.js",
+        "/static/src/app.py",
+        "/static/src/link.js",
+        "/static/src",
+        "/static/src/",
+        "/static/node_modules/x/x.js",
+        "/static/index.html",
+        "/static/src/%2e%2e/%2e%2e/outside.js",
+        "/static/src/..%2f..%2foutside.js",
+        "/static/src/%00",
+        "/static//etc/passwd",
+        "/static/" + "src/" * 20 + "app.js",
+        "/call/a%20b",
+        "/call/" + "a" * 200,
+        "/nothing",
+    ],
+)
+async def test_nothing_else_has_an_address(client: Client, path: str) -> None:
+    answer = await client.get(path)
+    assert (answer.status, (await answer.json())["code"]) == (404, "not_found")
+
+
+async def test_other_methods_are_named(client: Client) -> None:
+    answer = await client.put("/v1/rooms")
+    assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+    assert (await answer.json())["code"] == "method_not_allowed"

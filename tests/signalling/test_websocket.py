@@ -1,0 +1,218 @@
+"""The socket shell with real sockets: frames, closes, limits, resuming. The node behind it is a fake."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import WSMsgType
+from aiohttp.test_utils import TestClient, TestServer
+
+from backplane.web import Readiness
+from signalling import websocket
+from signalling.messages import SUBPROTOCOL
+from signalling.server import build
+from tests.signalling.fakes import World
+
+Client = TestClient[Any, Any]
+
+
+@pytest.fixture
+async def client(world: World, tmp_path: Path) -> AsyncIterator[Client]:
+    world.calls._clock = asyncio.get_running_loop().time
+    app = build(world.calls, world.metrics, Readiness(lambda: {"takes_calls": not world.calls.draining}), tmp_path)
+    async with TestClient(TestServer(app)) as client:
+        yield client
+
+
+async def open_socket(client: Client) -> aiohttp.ClientWebSocketResponse:
+    return await client.ws_connect("/v1/signal", protocols=[SUBPROTOCOL])
+
+
+async def say(ws: aiohttp.ClientWebSocketResponse, type: str, **fields: Any) -> dict[str, Any]:
+    await ws.send_str(json.dumps({"type": type, "id": 1, **fields}))
+    answer: dict[str, Any] = await ws.receive_json(timeout=5)
+    return answer
+
+
+async def join(client: Client, world: World, name: str) -> tuple[aiohttp.ClientWebSocketResponse, dict[str, Any]]:
+    ws = await open_socket(client)
+    answer = await say(ws, "join", token=world.token(name), offer="v=0", tracks=[])
+    assert answer["type"] == "joined"
+    return ws, answer
+
+
+async def close_code(ws: aiohttp.ClientWebSocketResponse) -> int | None:
+    """Read until the server closes."""
+    while (message := await ws.receive(timeout=5)).type is WSMsgType.TEXT:
+        pass
+    assert message.type in (WSMsgType.CLOSE, WSMsgType.CLOSED, WSMsgType.CLOSING)
+    return ws.close_code
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another task of the server does in its own time."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - the server offers no event for it
+            await asyncio.sleep(0.01)
+
+
+async def test_two_people_meet_and_one_leaves(client: Client, world: World) -> None:
+    first, _ = await join(client, world, "Amina")
+    second, answer = await join(client, world, "Bilal")
+    assert (await first.receive_json(timeout=5))["type"] == "participant_joined"
+    assert (await say(second, "leave"))["type"] == "done"
+    assert await close_code(second) == 1000
+    left = await first.receive_json(timeout=5)
+    assert (left["participant"], left["reason"]) == (answer["participant"], "left")
+
+
+async def test_the_subprotocol_is_agreed_and_frames_are_not_compressed(client: Client) -> None:
+    ws = await client.ws_connect("/v1/signal", protocols=["other", SUBPROTOCOL], compress=15)
+    assert ws.protocol == SUBPROTOCOL
+    assert not ws.compress
+
+
+async def test_a_socket_without_the_subprotocol_is_refused(client: Client) -> None:
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+        await client.ws_connect("/v1/signal", protocols=["wadud.v9"])
+    assert refusal.value.status == 400
+
+
+async def test_a_plain_request_is_told_to_upgrade(client: Client) -> None:
+    answer = await client.get("/v1/signal")
+    assert answer.status == 426
+    assert (await answer.json())["code"] == "upgrade_required"
+
+
+async def test_a_cut_socket_is_resumed_by_another(client: Client, world: World) -> None:
+    first, _ = await join(client, world, "Amina")
+    second, answer = await join(client, world, "Bilal")
+    assert (await first.receive_json(timeout=5))["type"] == "participant_joined"
+    transport = second._response.connection.transport  # type: ignore[union-attr]
+    transport.abort()
+    updated = await first.receive_json(timeout=2)
+    assert updated["participant"]["connection"] == "reconnecting"
+    again = await open_socket(client)
+    resumed = await say(again, "resume", session=answer["session"], secret=answer["secret"], seen=0)
+    assert (resumed["type"], resumed["generation"]) == ("resumed", 2)
+    assert (await first.receive_json(timeout=5))["participant"]["connection"] == "connected"
+
+
+async def test_a_second_socket_replaces_the_first(client: Client, world: World) -> None:
+    first, answer = await join(client, world, "Amina")
+    second = await open_socket(client)
+    await say(second, "resume", session=answer["session"], secret=answer["secret"], seen=0)
+    assert (await first.receive_json(timeout=5))["reason"] == "replaced"
+    assert await close_code(first) == 4409
+    await asyncio.sleep(0)
+    assert (await say(second, "mute", mid="0", muted=True))["type"] == "done"
+
+
+async def test_a_frame_too_large_is_named_and_closes_only_its_socket(client: Client, world: World) -> None:
+    other, _ = await join(client, world, "Amina")
+    ws, answer = await join(client, world, "Bilal")
+    await ws.send_str("x" * (256 * 1024 + 1))
+    error = await ws.receive_json(timeout=5)
+    assert (error["code"], error["fatal"]) == ("too_large", True)
+    assert await close_code(ws) == 1009
+    again = await open_socket(client)
+    assert (await say(again, "resume", session=answer["session"], secret=answer["secret"], seen=0))["type"] == "resumed"
+    assert (await other.receive_json(timeout=5))["type"] == "participant_joined"
+
+
+async def test_a_frame_that_claims_to_be_huge_is_refused_before_it_is_read(client: Client, world: World) -> None:
+    ws = await open_socket(client)
+    transport = ws._response.connection.transport  # type: ignore[union-attr]
+    transport.write(bytes([0x81, 0xFF]) + (2**40).to_bytes(8, "big") + b"mask" + b"x" * 100)
+    assert (await ws.receive_json(timeout=5))["code"] == "too_large"
+    assert await close_code(ws) == 1009
+
+
+async def test_binary_frames_are_refused(client: Client, world: World) -> None:
+    ws, _ = await join(client, world, "Amina")
+    await ws.send_bytes(b'{"type":"ping","id":1}')
+    assert (await ws.receive_json(timeout=5))["code"] == "bad_message"
+    assert (await say(ws, "ping"))["type"] == "pong"
+
+
+async def test_text_that_is_no_utf8_is_bad_json(client: Client, world: World) -> None:
+    ws, _ = await join(client, world, "Amina")
+    await ws.send_frame(b'"\xff\xfe"', WSMsgType.TEXT)
+    assert (await ws.receive_json(timeout=5))["code"] in ("bad_json", "bad_message")
+    assert (await say(ws, "ping"))["type"] == "pong"
+
+
+async def test_a_fatal_error_closes_with_its_code(client: Client) -> None:
+    ws = await open_socket(client)
+    answer = await say(ws, "join", token="nonsense", offer="v=0", tracks=[])
+    assert (answer["code"], answer["fatal"]) == ("bad_token", True)
+    assert await close_code(ws) == 4401
+
+
+async def test_a_flood_costs_its_sender_the_socket_and_nobody_else_anything(client: Client, world: World) -> None:
+    other, _ = await join(client, world, "Amina")
+    ws, _ = await join(client, world, "Bilal")
+    for _ in range(400):
+        await ws.send_str('{"type":"ping","id":1}')
+    assert await close_code(ws) == 4429
+    assert (await other.receive_json(timeout=5))["type"] == "participant_joined"
+    assert (await say(other, "ping"))["type"] in ("pong", "participant_updated")
+
+
+async def test_a_peer_that_does_not_read_is_cut_off(
+    client: Client, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket, "MAX_QUEUE_FRAMES", 50)
+    ws, answer = await join(client, world, "Amina")
+    transport = ws._response.connection.transport  # type: ignore[union-attr]
+    transport.pause_reading()
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    room = world.node.all_rooms["room"]
+    for _ in range(200):
+        name = "n" * 100_000
+        entry = {"id": "p9", "name": name, "role": "guest", "connection": "connected", "tracks": []}
+        world.node.notify(answer["participant"], {"type": "participant_updated", "participant": entry})
+        await asyncio.sleep(0)
+    await until(lambda: bool(room.people[answer["participant"]]["lost"]))
+    transport.abort()
+    again = await open_socket(client)
+    assert (await say(again, "resume", session=answer["session"], secret=answer["secret"], seen=0))["type"] == "resumed"
+
+
+async def test_waiting_sockets_of_one_address_are_bounded(
+    client: Client, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket, "MAX_WAITING_PER_ADDRESS", 3)
+    joined = [await join(client, world, name) for name in "abcd"]
+    assert len(joined) == 4, "those that have joined do not count"
+    waiting = [await open_socket(client) for _ in range(3)]
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+        await open_socket(client)
+    assert refusal.value.status == 429
+    await waiting[0].close()
+    await open_socket(client)
+
+
+async def test_draining_says_goodbye_on_every_socket(client: Client, world: World) -> None:
+    ws, _ = await join(client, world, "Amina")
+    waiting = await open_socket(client)
+    closing = asyncio.create_task(client.server.close())
+    assert (await ws.receive_json(timeout=5))["reason"] == "draining"
+    assert await asyncio.gather(close_code(ws), close_code(waiting)) == [4410, 1001]
+    await closing
+
+
+async def test_sockets_leave_nothing_behind(client: Client, world: World) -> None:
+    for _ in range(20):
+        sockets = [await open_socket(client) for _ in range(5)]
+        for ws in sockets:
+            await ws.close()
+    ws, _ = await join(client, world, "Amina")
+    await say(ws, "leave")
+    assert await close_code(ws) == 1000
+    await until(lambda: b"wadud_signalling_sockets 0.0" in world.metrics.exposition())
