@@ -49,10 +49,18 @@ _ACCEPTED_EXTENSIONS: Final = {
     ("video", LineRole.SLOT): (URI_MID, URI_ABS_SEND_TIME, URI_ORIENTATION, URI_PLAYOUT_DELAY),
 }
 
+# Chromium offers again only what the last answer took. So a line that rests takes all that it may need when it goes on.
+for _kind in ("audio", "video"):
+    _ACCEPTED_EXTENSIONS[_kind, LineRole.INACTIVE] = tuple(
+        dict.fromkeys(_ACCEPTED_EXTENSIONS[_kind, LineRole.PUBLISHING] + _ACCEPTED_EXTENSIONS[_kind, LineRole.SLOT])
+    )
+
 _ACCEPTED_FEEDBACK: Final = {
     ("audio", LineRole.PUBLISHING): ("transport-cc",),
     ("video", LineRole.PUBLISHING): ("transport-cc", "ccm fir", "nack", "nack pli"),
     ("video", LineRole.SLOT): ("goog-remb", "ccm fir", "nack", "nack pli"),
+    ("audio", LineRole.INACTIVE): ("transport-cc",),
+    ("video", LineRole.INACTIVE): ("transport-cc", "goog-remb", "ccm fir", "nack", "nack pli"),
 }
 
 
@@ -221,16 +229,18 @@ def _same_leg(before: Line, media: Media, codecs: "list[Codec]", extensions: "Ex
 
 
 def _extensions(media: Media, role: LineRole, policy: Policy) -> "tuple[tuple[Extmap, ...], Extensions]":
-    accepted = _ACCEPTED_EXTENSIONS.get((media.kind, role), (URI_MID,))
+    accepted = _ACCEPTED_EXTENSIONS[media.kind, role]
     taken: dict[str, Extmap] = {}
     for extmap in media.extensions:
         if extmap.uri not in accepted or extmap.uri in taken or not 1 <= extmap.id <= MAX_EXTENSION_ID:
             continue
         if extmap.uri == URI_ORIENTATION and not policy.orientation:
             continue
-        wanted = extmap.direction.sends if role is LineRole.PUBLISHING else extmap.direction.receives
-        if wanted:
-            taken[extmap.uri] = extmap
+        if role is LineRole.PUBLISHING and not extmap.direction.sends:
+            continue
+        if role is LineRole.SLOT and not extmap.direction.receives:
+            continue
+        taken[extmap.uri] = extmap
     ids = {uri: extmap.id for uri, extmap in taken.items()}
     extensions: Extensions = {}
     if URI_MID in ids:
