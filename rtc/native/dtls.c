@@ -396,11 +396,12 @@ static int open_ssl(Dtls *self, State *state, int mtu) {
 
 static PyObject *dtls_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"identity", "server", "fingerprints", "mtu", "initial_timeout", NULL};
-    PyObject *identity, *fingerprints;
-    int server, mtu = 1200;
+    PyObject *identity, *fingerprints = NULL;
+    int server = -1, mtu = 1200;
     double initial_timeout = 0.2;
     State *state = state_of(type);
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!$pO|id:Dtls", names, state->identity, &identity, &server, &fingerprints, &mtu, &initial_timeout)) return NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|$pOid:Dtls", names, state->identity, &identity, &server, &fingerprints, &mtu, &initial_timeout)) return NULL;
+    if (server < 0 || !fingerprints) return PyErr_Format(PyExc_TypeError, "server and fingerprints are required");
     if (mtu < 256 || mtu > MAX_DATAGRAM || !(initial_timeout > 0)) return PyErr_Format(PyExc_ValueError, "mtu must be 256..%d, initial_timeout positive", MAX_DATAGRAM);
     Dtls *self = (Dtls *)type->tp_alloc(type, 0);
     if (!self) return NULL;
