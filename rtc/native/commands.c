@@ -115,7 +115,8 @@ int wd_command_apply(const struct wd_command *command, const void *data, struct 
         if (command->type == WD_COMMAND_RESTART_ICE) return wd_router_restart_ice(router, command->id, ufrag, password);
         return wd_router_add_transport(router, command->id, ufrag, password, now_ns);
     }
-    case WD_COMMAND_SET_KEYS: return wd_router_set_keys(router, command->id, keys->profile, keys->send_key, keys->send_salt, keys->receive_key, keys->receive_salt);
+    case WD_COMMAND_SET_KEYS:
+        return wd_router_set_keys(router, command->id, keys->profile, keys->send_key, keys->send_salt, keys->receive_key, keys->receive_salt);
     case WD_COMMAND_SEND_DTLS: return wd_router_send_dtls(router, command->id, data, command->length);
     case WD_COMMAND_REMOVE_TRANSPORT: return wd_router_remove_transport(router, command->id);
     case WD_COMMAND_ADD_TRACK: return wd_router_add_track(router, &command->new_track);

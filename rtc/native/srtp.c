@@ -52,6 +52,12 @@ static bool derive(const uint8_t *master_key, const uint8_t *master_salt, size_t
     return ok;
 }
 
+bool wd_srtp_derive(uint16_t profile, const uint8_t *key, const uint8_t *salt, struct wd_srtp_session_keys *out) {
+    size_t n = profile == WD_SRTP_AEAD_AES_128_GCM ? GCM_SALT : CM_SALT;
+    return derive(key, salt, n, RTP_KEY, out->rtp_key, WD_SRTP_KEY) && derive(key, salt, n, RTP_AUTH, out->rtp_auth, HMAC_KEY) && derive(key, salt, n, RTP_SALT, out->rtp_salt, n) &&
+           derive(key, salt, n, RTCP_KEY, out->rtcp_key, WD_SRTP_KEY) && derive(key, salt, n, RTCP_AUTH, out->rtcp_auth, HMAC_KEY) && derive(key, salt, n, RTCP_SALT, out->rtcp_salt, n);
+}
+
 static EVP_MD_CTX *absorb(const uint8_t key[HMAC_KEY], uint8_t pad) {
     uint8_t block[SHA1_BLOCK];
     for (size_t i = 0; i < SHA1_BLOCK; i++) block[i] = (i < HMAC_KEY ? key[i] : 0) ^ pad;

@@ -29,7 +29,8 @@ static PyObject *worker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     const char *address = "127.0.0.1";
     int port = 0, threaded = 1, cpu = -1, max_transports = 4096;
     uint64_t seed = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$sipiiO&:Worker", names, &address, &port, &threaded, &cpu, &max_transports, wd_convert_seed, &seed)) return NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$sipiiO&:Worker", names, &address, &port, &threaded, &cpu, &max_transports, wd_convert_seed, &seed))
+        return NULL;
     struct wd_addr parsed;
     const char *wrong = NULL;
     if (!wd_addr_parse(address, 0, &parsed)) wrong = "address must be an IP address";
@@ -77,7 +78,9 @@ static PyObject *worker_close(Worker *self, PyObject *Py_UNUSED(none)) {
 
 static PyObject *worker_port(Worker *self, void *Py_UNUSED(closure)) { return open_worker(self) ? PyLong_FromLong(wd_worker_port(self->worker)) : NULL; }
 
-static PyObject *worker_thread_id(Worker *self, void *Py_UNUSED(closure)) { return open_worker(self) ? PyLong_FromLong(wd_worker_thread_id(self->worker)) : NULL; }
+static PyObject *worker_thread_id(Worker *self, void *Py_UNUSED(closure)) {
+    return open_worker(self) ? PyLong_FromLong(wd_worker_thread_id(self->worker)) : NULL;
+}
 
 static PyObject *worker_fileno(Worker *self, PyObject *Py_UNUSED(none)) {
     return open_worker(self) ? PyLong_FromLong(wd_ring_fd(wd_worker_events(self->worker))) : NULL;
@@ -172,8 +175,8 @@ static PyObject *worker_set_keys(Worker *self, PyObject *args, PyObject *kwargs)
     struct wd_command command = {.type = WD_COMMAND_SET_KEYS};
     uint32_t profile;
     PyObject *send_key, *send_salt, *receive_key, *receive_salt;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&O&SSSS:set_keys", names, wd_convert_id, &command.id, wd_convert_optional_id, &profile, &send_key, &send_salt,
-                                     &receive_key, &receive_salt))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&O&SSSS:set_keys", names, wd_convert_id, &command.id, wd_convert_optional_id, &profile, &send_key,
+                                     &send_salt, &receive_key, &receive_salt))
         return NULL;
     if (profile > UINT16_MAX) return PyErr_Format(PyExc_ValueError, "unknown SRTP profile %u", profile);
     PyObject *result = wd_keys((uint16_t)profile, send_key, send_salt, receive_key, receive_salt, &command.keys) ? post(self, &command, NULL) : NULL;
@@ -251,8 +254,8 @@ static bool media_line(PyObject *args, PyObject *kwargs, char *name, const char 
 /* The two configurations have the same fields. */
 #define FILL(config, line) \
     do { \
-        *(config) = (__typeof__(*(config))){.id = (line).id, .transport = (line).transport, .kind = (line).media.kind, .ssrc = (line).ssrc, .rtx_ssrc = (line).rtx_ssrc, \
-                                            .codec_count = (line).media.codec_count, .extensions = (line).media.extensions}; \
+        *(config) = (__typeof__(*(config))){.id = (line).id, .transport = (line).transport, .kind = (line).media.kind, .ssrc = (line).ssrc, \
+                                            .rtx_ssrc = (line).rtx_ssrc, .codec_count = (line).media.codec_count, .extensions = (line).media.extensions}; \
         memcpy((config)->mid, (line).media.mid, sizeof (config)->mid); \
         memcpy((config)->codecs, (line).media.codecs, sizeof (config)->codecs); \
     } while (0)
@@ -335,8 +338,8 @@ static PyObject *worker_take_datagrams(Worker *self, PyObject *Py_UNUSED(none)) 
 #define NONE(name) {#name, (PyCFunction)worker_##name, METH_NOARGS, NULL}
 static PyMethodDef methods[] = {
     NONE(fileno), NONE(take_events), NONE(counters), NONE(close), KEYWORDS(add_transport), KEYWORDS(restart_ice), KEYWORDS(set_keys), KEYWORDS(send_dtls),
-    KEYWORDS(remove_transport), KEYWORDS(add_track), KEYWORDS(remove_track), KEYWORDS(add_leg), KEYWORDS(remove_leg), KEYWORDS(set_source), KEYWORDS(request_keyframe),
-    KEYWORDS(receive), KEYWORDS(advance), NONE(take_datagrams), {0},
+    KEYWORDS(remove_transport), KEYWORDS(add_track), KEYWORDS(remove_track), KEYWORDS(add_leg), KEYWORDS(remove_leg), KEYWORDS(set_source),
+    KEYWORDS(request_keyframe), KEYWORDS(receive), KEYWORDS(advance), NONE(take_datagrams), {0},
 };
 
 static PyGetSetDef properties[] = {
@@ -372,7 +375,8 @@ static int add_constants(PyObject *module) {
 
 static int fill_module(PyObject *module) {
     if (add_constants(module) < 0) return -1;
-    PyObject *codecs = Py_BuildValue("{s:i,s:i,s:i,s:i,s:i}", "opus", WD_CODEC_OPUS, "vp8", WD_CODEC_VP8, "h264", WD_CODEC_H264, "vp9", WD_CODEC_VP9, "av1", WD_CODEC_AV1);
+    PyObject *codecs = Py_BuildValue("{s:i,s:i,s:i,s:i,s:i}", "opus", WD_CODEC_OPUS, "vp8", WD_CODEC_VP8, "h264", WD_CODEC_H264, "vp9", WD_CODEC_VP9,
+                                     "av1", WD_CODEC_AV1);
     int failed = !codecs || PyModule_AddObjectRef(module, "CODECS", codecs) < 0;
     Py_XDECREF(codecs);
     if (failed) return -1;
@@ -384,6 +388,7 @@ static int fill_module(PyObject *module) {
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, fill_module}, {0, NULL}};
 
-static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "rtc._worker", .m_doc = "Media workers; see _worker.pyi.", .m_size = 0, .m_slots = module_slots};
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, .m_name = "rtc._worker", .m_doc = "Media workers; see _worker.pyi.", .m_size = 0, .m_slots = module_slots};
 
 PyMODINIT_FUNC PyInit__worker(void) { return PyModuleDef_Init(&definition); }

@@ -1,0 +1,547 @@
+/* The C wire formats for Python: rtc._wire, documented in rtc/_wire.pyi. What tests, the bare client and tools need; the packet path never comes here. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <arpa/inet.h>
+#include <stdbool.h>
+
+#include "bytes.h"
+#include "payload.h"
+#include "rtcp.h"
+#include "rtp.h"
+#include "srtp.h"
+#include "stun.h"
+
+#define MAX_PACKET 2048
+#define MAX_STREAMS 64
+
+typedef struct { PyTypeObject *srtp; } State;
+
+static PyObject *malformed(const char *what) { return PyErr_Format(PyExc_ValueError, "%s", what); }
+
+/* --- SRTP ----------------------------------------------------------------------------------------------------------- */
+
+struct named_stream {
+    uint32_t ssrc;
+    bool used;
+    struct wd_srtp_stream received;
+    uint64_t sent; /* newest index protected */
+    bool sending;
+};
+
+typedef struct {
+    PyObject_HEAD
+    struct wd_srtp *srtp;
+    struct named_stream streams[MAX_STREAMS];
+} Srtp;
+
+static int check_keys(unsigned profile, Py_ssize_t key, Py_ssize_t salt) {
+    if ((profile == WD_SRTP_AEAD_AES_128_GCM && key == 16 && salt == 12) || (profile == WD_SRTP_AES128_CM_SHA1_80 && key == 16 && salt == 14)) return 0;
+    malformed("profile 7 needs a key of 16 and a salt of 12 bytes, profile 1 16 and 14");
+    return -1;
+}
+
+static PyObject *srtp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"profile", "key", "salt", NULL};
+    unsigned profile;
+    const uint8_t *key, *salt;
+    Py_ssize_t key_length, salt_length;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Iy#y#:Srtp", names, &profile, &key, &key_length, &salt, &salt_length) || check_keys(profile, key_length, salt_length) < 0) return NULL;
+    Srtp *self = (Srtp *)type->tp_alloc(type, 0);
+    if (!self) return NULL;
+    if (!(self->srtp = wd_srtp_new((uint16_t)profile, key, salt))) {
+        Py_DECREF(self);
+        return PyErr_NoMemory();
+    }
+    return (PyObject *)self;
+}
+
+static void srtp_dealloc(Srtp *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    wd_srtp_free(self->srtp);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static struct named_stream *stream_of(Srtp *self, uint32_t ssrc) {
+    for (size_t i = 0; i < MAX_STREAMS; i++) {
+        struct named_stream *s = &self->streams[i];
+        if (s->used && s->ssrc == ssrc) return s;
+        if (!s->used) {
+            s->used = true;
+            s->ssrc = ssrc;
+            return s;
+        }
+    }
+    PyErr_Format(PyExc_ValueError, "more than %d SSRCs", MAX_STREAMS);
+    return NULL;
+}
+
+/* Copies a packet into a scratch with room to grow; NULL with ValueError when too long. */
+static uint8_t *copy_packet(const char *data, Py_ssize_t length, uint8_t scratch[MAX_PACKET]) {
+    if (length > MAX_PACKET - WD_SRTP_MAX_OVERHEAD) return malformed("packet too long"), NULL;
+    return memcpy(scratch, data, (size_t)length);
+}
+
+static PyObject *srtp_protect(Srtp *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"packet", "rollover", NULL};
+    const char *data;
+    Py_ssize_t length;
+    long long rollover = -1;
+    uint8_t packet[MAX_PACKET], payload[MAX_PACKET];
+    struct wd_rtp rtp;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y#|L:protect", names, &data, &length, &rollover) || !copy_packet(data, length, packet)) return NULL;
+    if (wd_rtp_parse(packet, (size_t)length, &rtp)) return malformed("not an RTP packet");
+    struct named_stream *stream = stream_of(self, rtp.ssrc);
+    if (!stream) return NULL;
+    uint64_t index;
+    if (rollover >= 0) {
+        index = (uint64_t)(rollover & 0xffffffff) << 16 | rtp.sequence;
+    } else {
+        int16_t distance = (int16_t)(uint16_t)(rtp.sequence - (uint16_t)stream->sent);
+        index = stream->sending && !(distance < 0 && stream->sent < (uint64_t)-(int64_t)distance) ? stream->sent + (uint64_t)(int64_t)distance : rtp.sequence;
+    }
+    if (!stream->sending || index > stream->sent) stream->sent = index;
+    stream->sending = true;
+    size_t body = (size_t)length - rtp.header_length;
+    memcpy(payload, packet + rtp.header_length, body);
+    size_t written = wd_srtp_protect(self->srtp, index, packet, rtp.header_length, payload, body);
+    return PyBytes_FromStringAndSize((const char *)packet, (Py_ssize_t)written);
+}
+
+static PyObject *refuse(int result) {
+    return malformed(result == WD_SRTP_SHORT ? "short" : result == WD_SRTP_AUTH ? "auth" : result == WD_SRTP_REPLAY ? "replay" : result == WD_SRTP_TOO_OLD ? "too old" : "full");
+}
+
+static PyObject *srtp_unprotect(Srtp *self, PyObject *args) {
+    const char *data;
+    Py_ssize_t given;
+    uint8_t packet[MAX_PACKET];
+    struct wd_rtp rtp;
+    uint64_t index;
+    if (!PyArg_ParseTuple(args, "y#:unprotect", &data, &given) || !copy_packet(data, given, packet)) return NULL;
+    size_t length = (size_t)given;
+    if (wd_rtp_parse(packet, length, &rtp)) return malformed("not an RTP packet");
+    struct named_stream *stream = stream_of(self, rtp.ssrc);
+    if (!stream) return NULL;
+    int result = wd_srtp_unprotect(self->srtp, &stream->received, packet, &length, rtp.header_length, &index);
+    return result == WD_SRTP_OK ? PyBytes_FromStringAndSize((const char *)packet, (Py_ssize_t)length) : refuse(result);
+}
+
+static PyObject *srtp_protect_rtcp(Srtp *self, PyObject *args) {
+    const char *data;
+    Py_ssize_t length;
+    uint8_t packet[MAX_PACKET];
+    if (!PyArg_ParseTuple(args, "y#:protect_rtcp", &data, &length) || !copy_packet(data, length, packet)) return NULL;
+    if (length < 8) return malformed("not an RTCP packet");
+    size_t written = wd_srtcp_protect(self->srtp, packet, (size_t)length);
+    return PyBytes_FromStringAndSize((const char *)packet, (Py_ssize_t)written);
+}
+
+static PyObject *srtp_unprotect_rtcp(Srtp *self, PyObject *args) {
+    const char *data;
+    Py_ssize_t given;
+    uint8_t packet[MAX_PACKET];
+    if (!PyArg_ParseTuple(args, "y#:unprotect_rtcp", &data, &given) || !copy_packet(data, given, packet)) return NULL;
+    size_t length = (size_t)given;
+    int result = wd_srtcp_unprotect(self->srtp, packet, &length);
+    return result == WD_SRTP_OK ? PyBytes_FromStringAndSize((const char *)packet, (Py_ssize_t)length) : refuse(result);
+}
+
+/* --- STUN ----------------------------------------------------------------------------------------------------------- */
+
+static PyObject *address_tuple(const struct wd_addr *address) {
+    char host[INET6_ADDRSTRLEN];
+    if (!address->family) Py_RETURN_NONE;
+    inet_ntop(address->family == 4 ? AF_INET : AF_INET6, address->ip, host, sizeof host);
+    return Py_BuildValue("(si)", host, address->port);
+}
+
+static int read_address(PyObject *tuple, struct wd_addr *out) {
+    const char *host;
+    int port;
+    *out = (struct wd_addr){0};
+    if (!PyArg_ParseTuple(tuple, "si", &host, &port)) return -1;
+    out->family = inet_pton(AF_INET, host, out->ip) == 1 ? 4 : inet_pton(AF_INET6, host, out->ip) == 1 ? 6 : 0;
+    out->port = (uint16_t)port;
+    if (out->family && port >= 0 && port <= 65535) return 0;
+    malformed("not a transport address");
+    return -1;
+}
+
+static PyObject *optional_bytes(const uint8_t *data, size_t length) { return data ? PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)length) : Py_NewRef(Py_None); }
+
+static PyObject *stun_parse(PyObject *module, PyObject *args) {
+    (void)module;
+    const uint8_t *data;
+    Py_ssize_t length;
+    struct wd_stun m;
+    static const char *const classes[] = {"request", "indication", "success", "error"};
+    if (!PyArg_ParseTuple(args, "y#:stun_parse", &data, &length)) return NULL;
+    if (wd_stun_parse(data, (size_t)length, &m)) return malformed("not a well-formed STUN message");
+    PyObject *unknown = PyList_New((Py_ssize_t)m.unknown_count);
+    for (size_t i = 0; unknown && i < m.unknown_count; i++) PyList_SET_ITEM(unknown, (Py_ssize_t)i, PyLong_FromLong(m.unknown[i]));
+    return Py_BuildValue("{s:i,s:s,s:N,s:N,s:N,s:N,s:N,s:N,s:N,s:K,s:k,s:i,s:N,s:N}", "method", m.method, "class", classes[m.klass], "transaction",
+                         PyBytes_FromStringAndSize((const char *)m.transaction, 12), "username", optional_bytes(m.username, m.username_len), "integrity",
+                         PyBool_FromLong(m.integrity_at != 0), "fingerprint", PyBool_FromLong(m.has_fingerprint), "use_candidate", PyBool_FromLong(m.use_candidate), "controlling",
+                         PyBool_FromLong(m.controlling), "controlled", PyBool_FromLong(m.controlled), "tiebreaker", (unsigned long long)m.tiebreaker, "priority",
+                         (unsigned long)m.priority, "error_code", m.error_code, "mapped", address_tuple(&m.mapped), "unknown", unknown);
+}
+
+static PyObject *stun_verify(PyObject *module, PyObject *args) {
+    (void)module;
+    const uint8_t *data, *key;
+    Py_ssize_t length, key_length;
+    struct wd_stun m;
+    if (!PyArg_ParseTuple(args, "y#y#:stun_verify", &data, &length, &key, &key_length)) return NULL;
+    if (wd_stun_parse(data, (size_t)length, &m)) return malformed("not a well-formed STUN message");
+    return PyBool_FromLong(wd_stun_verify(data, (size_t)length, &m, key, (size_t)key_length));
+}
+
+static PyObject *written(const uint8_t *data, size_t length) { return length ? PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)length) : malformed("does not fit"); }
+
+static PyObject *stun_success(PyObject *module, PyObject *args) {
+    (void)module;
+    const uint8_t *transaction, *key;
+    Py_ssize_t transaction_length, key_length;
+    PyObject *mapped;
+    struct wd_addr address;
+    uint8_t out[MAX_PACKET];
+    if (!PyArg_ParseTuple(args, "y#O!y#:stun_success", &transaction, &transaction_length, &PyTuple_Type, &mapped, &key, &key_length) || read_address(mapped, &address) < 0) return NULL;
+    if (transaction_length != 12) return malformed("a transaction id has 12 bytes");
+    return written(out, wd_stun_write_success(out, sizeof out, transaction, &address, key, (size_t)key_length));
+}
+
+static PyObject *stun_error(PyObject *module, PyObject *args) {
+    (void)module;
+    const uint8_t *transaction, *key;
+    Py_ssize_t transaction_length, key_length;
+    int code;
+    const char *reason;
+    PyObject *list;
+    uint16_t unknown[WD_STUN_MAX_UNKNOWN];
+    uint8_t out[MAX_PACKET];
+    if (!PyArg_ParseTuple(args, "y#isO!y#:stun_error", &transaction, &transaction_length, &code, &reason, &PyList_Type, &list, &key, &key_length)) return NULL;
+    if (transaction_length != 12 || code < 300 || code > 699 || PyList_GET_SIZE(list) > WD_STUN_MAX_UNKNOWN || strlen(reason) > 128) return malformed("transaction, code, reason or list");
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) unknown[i] = (uint16_t)PyLong_AsLong(PyList_GET_ITEM(list, i));
+    if (PyErr_Occurred()) return NULL;
+    return written(out, wd_stun_write_error(out, sizeof out, transaction, (uint16_t)code, reason, unknown, (size_t)PyList_GET_SIZE(list), key, (size_t)key_length));
+}
+
+static PyObject *stun_check(PyObject *module, PyObject *args, PyObject *kwargs) {
+    (void)module;
+    static char *names[] = {"transaction", "username", "password", "priority", "controlling", "tiebreaker", "use_candidate", NULL};
+    const uint8_t *transaction, *username, *key;
+    Py_ssize_t transaction_length, username_length, key_length;
+    unsigned priority = 0;
+    int controlling = 1, use_candidate = 0;
+    unsigned long long tiebreaker = 0;
+    uint8_t out[MAX_PACKET];
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y#y#y#|$IpKp:stun_check", names, &transaction, &transaction_length, &username, &username_length, &key, &key_length, &priority,
+                                     &controlling, &tiebreaker, &use_candidate))
+        return NULL;
+    if (transaction_length != 12 || username_length > 512) return malformed("a transaction id has 12 bytes, a username at most 512");
+    struct wd_stun_check check = {username, (size_t)username_length, priority, controlling, tiebreaker, use_candidate};
+    return written(out, wd_stun_write_check(out, sizeof out, transaction, &check, key, (size_t)key_length));
+}
+
+/* --- RTP and RTCP --------------------------------------------------------------------------------------------------- */
+
+static PyObject *rtp_parse(PyObject *module, PyObject *args) {
+    (void)module;
+    const uint8_t *packet;
+    Py_ssize_t length;
+    struct wd_rtp rtp;
+    if (!PyArg_ParseTuple(args, "y#:rtp_parse", &packet, &length)) return NULL;
+    int payload = wd_rtp_parse(packet, (size_t)length, &rtp) ? -1 : wd_rtp_payload_length(packet, (size_t)length, &rtp);
+    if (payload < 0) return malformed("not a well-formed RTP packet");
+    PyObject *extensions = PyDict_New();
+    for (unsigned i = 0; extensions && i < rtp.extension_count; i++) {
+        const struct wd_rtp_extension *e = &rtp.extensions[i];
+        PyObject *id = PyLong_FromLong(e->id), *value = PyBytes_FromStringAndSize((const char *)packet + e->at, e->length);
+        bool ok = id && value && PyDict_SetDefault(extensions, id, value);
+        Py_XDECREF(id);
+        Py_XDECREF(value);
+        if (!ok) Py_CLEAR(extensions);
+    }
+    if (!extensions) return NULL;
+    return Py_BuildValue("{s:k,s:k,s:i,s:i,s:N,s:N,s:i,s:N,s:N}", "ssrc", (unsigned long)rtp.ssrc, "timestamp", (unsigned long)rtp.timestamp, "sequence", rtp.sequence, "payload_type",
+                         rtp.payload_type, "marker", PyBool_FromLong(rtp.marker), "padding", PyBool_FromLong(rtp.padding), "header_length", rtp.header_length, "extensions", extensions,
+                         "payload", PyBytes_FromStringAndSize((const char *)packet + rtp.header_length, payload));
+}
+
+static PyObject *report_dict(const struct wd_report *r) {
+    return Py_BuildValue("{s:k,s:i,s:i,s:k,s:k,s:k,s:k}", "ssrc", (unsigned long)r->ssrc, "fraction_lost", r->fraction_lost, "lost", r->lost, "highest", (unsigned long)r->highest, "jitter",
+                         (unsigned long)r->jitter, "lsr", (unsigned long)r->lsr, "dlsr", (unsigned long)r->dlsr);
+}
+
+static PyObject *sequence_list(const uint16_t *values, size_t count) {
+    PyObject *list = PyList_New((Py_ssize_t)count);
+    for (size_t i = 0; list && i < count; i++) PyList_SET_ITEM(list, (Py_ssize_t)i, PyLong_FromLong(values[i]));
+    return list;
+}
+
+/* Steals the value. */
+static int set(PyObject *dict, const char *key, PyObject *value) {
+    if (!value) return -1;
+    int result = PyDict_SetItemString(dict, key, value);
+    Py_DECREF(value);
+    return result;
+}
+
+static int describe_reports(PyObject *dict, const struct wd_rtcp_block *block) {
+    struct wd_report reports[31];
+    uint32_t reporter = 0;
+    size_t count = wd_rtcp_read_reports(block, &reporter, reports);
+    PyObject *list = PyList_New((Py_ssize_t)count);
+    for (size_t i = 0; list && i < count; i++) PyList_SET_ITEM(list, (Py_ssize_t)i, report_dict(&reports[i]));
+    return set(dict, "sender", PyLong_FromUnsignedLong(reporter)) || set(dict, "reports", list) ? -1 : 0;
+}
+
+static int describe_feedback(PyObject *dict, const struct wd_rtcp_block *block) {
+    uint32_t media, ssrcs[32];
+    uint16_t lost[512];
+    uint8_t sequences[32];
+    uint64_t bitrate;
+    struct wd_twcc_summary twcc;
+    if (block->length < 12) return 0;
+    if (set(dict, "sender", PyLong_FromUnsignedLong(wd_get32(block->data + 4))) || set(dict, "media", PyLong_FromUnsignedLong(wd_get32(block->data + 8)))) return -1;
+    if (block->type == WD_RTCP_RTPFB && block->count == WD_RTPFB_NACK) return set(dict, "lost", sequence_list(lost, wd_rtcp_read_nack(block, &media, lost, 512)));
+    if (!wd_rtcp_read_twcc(block, &twcc))
+        return set(dict, "twcc", Py_BuildValue("{s:i,s:i,s:i,s:i}", "base", twcc.base, "count", twcc.count, "received", twcc.received, "feedback", twcc.feedback));
+    if (!wd_rtcp_read_remb(block, &bitrate)) return set(dict, "bitrate", PyLong_FromUnsignedLongLong(bitrate));
+    if (block->type == WD_RTCP_PSFB && block->count == WD_PSFB_FIR) {
+        size_t count = wd_rtcp_read_fir(block, ssrcs, sequences, 32);
+        PyObject *list = PyList_New((Py_ssize_t)count);
+        for (size_t i = 0; list && i < count; i++) PyList_SET_ITEM(list, (Py_ssize_t)i, Py_BuildValue("(ki)", (unsigned long)ssrcs[i], sequences[i]));
+        return set(dict, "fir", list);
+    }
+    return 0;
+}
+
+static PyObject *describe(const struct wd_rtcp_block *block) {
+    PyObject *dict = Py_BuildValue("{s:i,s:i,s:N}", "type", block->type, "count", block->count, "data", PyBytes_FromStringAndSize((const char *)block->data, (Py_ssize_t)block->length));
+    struct wd_sender_info info;
+    int result = dict ? 0 : -1;
+    if (!result && !wd_rtcp_read_sender(block, &info))
+        result = set(dict, "ntp", PyLong_FromUnsignedLongLong(info.ntp)) || set(dict, "rtp", PyLong_FromUnsignedLong(info.rtp)) ||
+                 set(dict, "packets", PyLong_FromUnsignedLong(info.packets)) || set(dict, "octets", PyLong_FromUnsignedLong(info.octets));
+    if (!result && (block->type == WD_RTCP_SR || block->type == WD_RTCP_RR)) result = describe_reports(dict, block);
+    if (!result && (block->type == WD_RTCP_RTPFB || block->type == WD_RTCP_PSFB)) result = describe_feedback(dict, block);
+    if (result) Py_CLEAR(dict);
+    return dict;
+}
+
+static PyObject *rtcp_parse(PyObject *module, PyObject *args) {
+    (void)module;
+    const uint8_t *data;
+    Py_ssize_t given;
+    struct wd_rtcp_block block;
+    if (!PyArg_ParseTuple(args, "y#:rtcp_parse", &data, &given)) return NULL;
+    size_t length = (size_t)given;
+    PyObject *list = PyList_New(0);
+    while (list && wd_rtcp_next(&data, &length, &block)) {
+        PyObject *dict = describe(&block);
+        if (!dict || PyList_Append(list, dict) < 0) Py_CLEAR(list);
+        Py_XDECREF(dict);
+    }
+    if (list && length) {
+        Py_DECREF(list);
+        return malformed("a malformed RTCP block");
+    }
+    return list;
+}
+
+static PyObject *rtcp_pli(PyObject *module, PyObject *args) {
+    (void)module;
+    unsigned sender, media;
+    uint8_t out[MAX_PACKET];
+    if (!PyArg_ParseTuple(args, "II:rtcp_pli", &sender, &media)) return NULL;
+    return written(out, wd_rtcp_write_pli(out, sizeof out, sender, media));
+}
+
+/* Numbers of a list into `out`; -1 with an exception when there are too many or one is no number. */
+static Py_ssize_t numbers(PyObject *list, uint32_t *out, Py_ssize_t capacity) {
+    Py_ssize_t count = PyList_GET_SIZE(list);
+    if (count > capacity) return malformed("the list is too long"), -1;
+    for (Py_ssize_t i = 0; i < count; i++) out[i] = (uint32_t)PyLong_AsUnsignedLongMask(PyList_GET_ITEM(list, i));
+    return PyErr_Occurred() ? -1 : count;
+}
+
+static PyObject *rtcp_nack(PyObject *module, PyObject *args) {
+    (void)module;
+    unsigned sender, media;
+    PyObject *list;
+    uint32_t wide[256];
+    uint16_t lost[256];
+    uint8_t out[MAX_PACKET];
+    if (!PyArg_ParseTuple(args, "IIO!:rtcp_nack", &sender, &media, &PyList_Type, &list)) return NULL;
+    Py_ssize_t count = numbers(list, wide, 256);
+    if (count < 0) return NULL;
+    for (Py_ssize_t i = 0; i < count; i++) lost[i] = (uint16_t)wide[i];
+    return written(out, wd_rtcp_write_nack(out, sizeof out, sender, media, lost, (size_t)count));
+}
+
+static PyObject *rtcp_remb(PyObject *module, PyObject *args) {
+    (void)module;
+    unsigned sender;
+    unsigned long long bitrate;
+    PyObject *list;
+    uint32_t ssrcs[255];
+    uint8_t out[MAX_PACKET];
+    if (!PyArg_ParseTuple(args, "IKO!:rtcp_remb", &sender, &bitrate, &PyList_Type, &list)) return NULL;
+    Py_ssize_t count = numbers(list, ssrcs, 255);
+    return count < 0 ? NULL : written(out, wd_rtcp_write_remb(out, sizeof out, sender, bitrate, ssrcs, (size_t)count));
+}
+
+static PyObject *rtcp_sr(PyObject *module, PyObject *args) {
+    (void)module;
+    unsigned ssrc, rtp, packets, octets;
+    unsigned long long ntp;
+    uint8_t out[MAX_PACKET];
+    if (!PyArg_ParseTuple(args, "IKIII:rtcp_sr", &ssrc, &ntp, &rtp, &packets, &octets)) return NULL;
+    struct wd_sender_info info = {ssrc, ntp, rtp, packets, octets};
+    return written(out, wd_rtcp_write_sr(out, sizeof out, &info, NULL, 0));
+}
+
+static int read_report(PyObject *dict, struct wd_report *out) {
+    static const char *const keys[] = {"ssrc", "fraction_lost", "lost", "highest", "jitter", "lsr", "dlsr"};
+    long long values[7];
+    for (int i = 0; i < 7; i++) {
+        PyObject *value = PyDict_GetItemString(dict, keys[i]);
+        values[i] = value ? PyLong_AsLongLong(value) : 0;
+    }
+    *out = (struct wd_report){(uint32_t)values[0], (uint8_t)values[1], (int32_t)values[2], (uint32_t)values[3], (uint32_t)values[4], (uint32_t)values[5], (uint32_t)values[6]};
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static PyObject *rtcp_rr(PyObject *module, PyObject *args) {
+    (void)module;
+    unsigned reporter;
+    PyObject *list;
+    struct wd_report reports[31];
+    uint8_t out[MAX_PACKET];
+    if (!PyArg_ParseTuple(args, "IO!:rtcp_rr", &reporter, &PyList_Type, &list)) return NULL;
+    if (PyList_GET_SIZE(list) > 31) return malformed("at most 31 reports");
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
+        if (!PyDict_Check(PyList_GET_ITEM(list, i))) return malformed("a report is a dict");
+        if (read_report(PyList_GET_ITEM(list, i), &reports[i]) < 0) return NULL;
+    }
+    return written(out, wd_rtcp_write_rr(out, sizeof out, reporter, reports, (size_t)PyList_GET_SIZE(list)));
+}
+
+static PyObject *twcc_feedback(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *arrivals;
+    unsigned sender, media;
+    struct wd_twcc twcc = {0};
+    uint8_t out[MAX_PACKET];
+    if (!PyArg_ParseTuple(args, "O!II:twcc_feedback", &PyList_Type, &arrivals, &sender, &media)) return NULL;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(arrivals); i++) {
+        int sequence;
+        long long at_us;
+        if (!PyArg_ParseTuple(PyList_GET_ITEM(arrivals, i), "iL", &sequence, &at_us)) return NULL;
+        wd_twcc_arrived(&twcc, (uint16_t)sequence, at_us);
+    }
+    PyObject *list = PyList_New(0);
+    for (size_t n; list && (n = wd_twcc_write(&twcc, out, 1200, sender, media));) {
+        PyObject *block = written(out, n);
+        if (!block || PyList_Append(list, block) < 0) Py_CLEAR(list);
+        Py_XDECREF(block);
+    }
+    return list;
+}
+
+/* --- payloads and keys ---------------------------------------------------------------------------------------------- */
+
+static PyObject *payload_parse(PyObject *module, PyObject *args) {
+    (void)module;
+    int codec;
+    const uint8_t *payload;
+    Py_ssize_t length;
+    struct wd_payload p;
+    if (!PyArg_ParseTuple(args, "iy#:payload_parse", &codec, &payload, &length)) return NULL;
+    if (wd_payload_parse((uint8_t)codec, payload, (size_t)length, &p)) return malformed("a malformed payload");
+    return Py_BuildValue("{s:N,s:i,s:i,s:i,s:i,s:i,s:i}", "keyframe", PyBool_FromLong(p.keyframe), "picture_id_bits", p.picture_id_bits, "picture_id_at", p.picture_id_at, "picture_id",
+                         p.picture_id, "tl0_at", p.tl0_at, "tl0", p.tl0, "tid", p.tid);
+}
+
+static PyObject *vp8_patch(PyObject *module, PyObject *args) {
+    (void)module;
+    const uint8_t *payload;
+    Py_ssize_t length;
+    int picture_id, tl0;
+    struct wd_payload p;
+    if (!PyArg_ParseTuple(args, "y#ii:vp8_patch", &payload, &length, &picture_id, &tl0)) return NULL;
+    if (wd_payload_parse(WD_CODEC_VP8, payload, (size_t)length, &p)) return malformed("a malformed VP8 payload");
+    PyObject *result = PyBytes_FromStringAndSize((const char *)payload, length);
+    if (result) wd_vp8_patch((uint8_t *)PyBytes_AS_STRING(result), &p, (uint16_t)picture_id, (uint8_t)tl0);
+    return result;
+}
+
+static PyObject *derive_keys(PyObject *module, PyObject *args) {
+    (void)module;
+    unsigned profile;
+    const uint8_t *key, *salt;
+    Py_ssize_t key_length, salt_length;
+    if (!PyArg_ParseTuple(args, "Iy#y#:derive_keys", &profile, &key, &key_length, &salt, &salt_length) || check_keys(profile, key_length, salt_length) < 0) return NULL;
+    struct wd_srtp_session_keys k;
+    if (!wd_srtp_derive((uint16_t)profile, key, salt, &k)) return PyErr_NoMemory();
+    const char *s = (const char *)k.rtp_salt, *c = (const char *)k.rtcp_salt;
+    return Py_BuildValue("{s:y#,s:y#,s:y#,s:y#,s:y#,s:y#}", "rtp_key", k.rtp_key, (Py_ssize_t)16, "rtp_auth", k.rtp_auth, (Py_ssize_t)20, "rtp_salt", s, salt_length, "rtcp_key", k.rtcp_key,
+                         (Py_ssize_t)16, "rtcp_auth", k.rtcp_auth, (Py_ssize_t)20, "rtcp_salt", c, salt_length);
+}
+
+/* --- the module ----------------------------------------------------------------------------------------------------- */
+
+static PyMethodDef srtp_methods[] = {
+    {"protect", (PyCFunction)(void (*)(void))srtp_protect, METH_VARARGS | METH_KEYWORDS, "Encrypt one RTP packet."},
+    {"unprotect", (PyCFunction)srtp_unprotect, METH_VARARGS, "Decrypt one SRTP packet."},
+    {"protect_rtcp", (PyCFunction)srtp_protect_rtcp, METH_VARARGS, "Encrypt one RTCP packet."},
+    {"unprotect_rtcp", (PyCFunction)srtp_unprotect_rtcp, METH_VARARGS, "Decrypt one SRTCP packet."},
+    {0},
+};
+static PyType_Slot srtp_slots[] = {
+    {Py_tp_doc, "One direction of an SRTP session."}, {Py_tp_new, srtp_new}, {Py_tp_dealloc, srtp_dealloc}, {Py_tp_methods, srtp_methods}, {0, NULL},
+};
+static PyType_Spec srtp_spec = {"rtc._wire.Srtp", sizeof(Srtp), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE, srtp_slots};
+
+static PyMethodDef functions[] = {
+    {"derive_keys", derive_keys, METH_VARARGS, "Session keys by RFC 3711 section 4.3."},
+    {"stun_parse", stun_parse, METH_VARARGS, "One STUN message as a dict."},
+    {"stun_verify", stun_verify, METH_VARARGS, "Is MESSAGE-INTEGRITY right?"},
+    {"stun_success", stun_success, METH_VARARGS, "A Binding success response."},
+    {"stun_error", stun_error, METH_VARARGS, "A Binding error response."},
+    {"stun_check", (PyCFunction)(void (*)(void))stun_check, METH_VARARGS | METH_KEYWORDS, "An ICE connectivity check."},
+    {"rtp_parse", rtp_parse, METH_VARARGS, "One clear RTP packet as a dict."},
+    {"rtcp_parse", rtcp_parse, METH_VARARGS, "The blocks of one clear RTCP packet."},
+    {"rtcp_pli", rtcp_pli, METH_VARARGS, "Picture loss indication."},
+    {"rtcp_nack", rtcp_nack, METH_VARARGS, "Generic NACK; sequence numbers ascending."},
+    {"rtcp_remb", rtcp_remb, METH_VARARGS, "Receiver estimated maximum bitrate."},
+    {"rtcp_sr", rtcp_sr, METH_VARARGS, "Sender report without report blocks."},
+    {"rtcp_rr", rtcp_rr, METH_VARARGS, "Receiver report."},
+    {"twcc_feedback", twcc_feedback, METH_VARARGS, "Transport-wide feedback blocks for arrivals."},
+    {"payload_parse", payload_parse, METH_VARARGS, "What forwarding reads of a payload."},
+    {"vp8_patch", vp8_patch, METH_VARARGS, "A VP8 payload with other PictureID and TL0PICIDX."},
+    {0},
+};
+
+static int module_exec(PyObject *module) {
+    State *state = PyModule_GetState(module);
+    state->srtp = (PyTypeObject *)PyType_FromModuleAndSpec(module, &srtp_spec, NULL);
+    return state->srtp ? PyModule_AddType(module, state->srtp) : -1;
+}
+
+static int module_traverse(PyObject *module, visitproc visit, void *arg) {
+    Py_VISIT(((State *)PyModule_GetState(module))->srtp);
+    return 0;
+}
+
+static void module_free(void *module) { Py_CLEAR(((State *)PyModule_GetState(module))->srtp); }
+
+static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_exec}, {0, NULL}};
+static PyModuleDef module_definition = {
+    PyModuleDef_HEAD_INIT, .m_name = "rtc._wire", .m_doc = "The C wire formats for Python.", .m_size = sizeof(State), .m_methods = functions, .m_slots = module_slots, .m_traverse = module_traverse,
+    .m_free = module_free};
+
+PyMODINIT_FUNC PyInit__wire(void) { return PyModuleDef_Init(&module_definition); }
