@@ -1,7 +1,7 @@
 """One media worker: the forwarding core (rtc/native/router.h) in a thread of its own, or driven by hand in fake time."""
 
 from collections.abc import Sequence
-from typing import Final, TypedDict, final
+from typing import Any, Final, TypedDict, final
 
 AUDIO: Final = 1
 VIDEO: Final = 2
@@ -60,7 +60,7 @@ class Worker:
     def thread_id(self) -> int:
         """Kernel thread id of the worker thread (its CPU time: /proc/self/task/<id>/stat); 0 when not threaded."""
     def fileno(self) -> int: ...
-    def take_events(self) -> list[tuple]:
+    def take_events(self) -> list[tuple[Any, ...]]:
         """All waiting events, oldest first; never blocks."""
     def counters(self) -> dict[str, int]:
         """Every counter of router.h WD_COUNTERS, commands_refused, and drop_socket_full (by the kernel, because the worker read too late)."""

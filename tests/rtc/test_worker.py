@@ -301,7 +301,7 @@ def test_a_leg_needs_an_ssrc_and_a_line_all_its_keywords(worker: Worker) -> None
     with pytest.raises(TypeError):
         worker.add_leg(1, 1, kind=VIDEO)  # type: ignore[call-arg]
     with pytest.raises(TypeError):
-        worker.add_track(1, 1, VIDEO, "v", [VP8], {})  # type: ignore[misc]
+        worker.add_track(1, 1, VIDEO, "v", [VP8], {})  # type: ignore[call-arg]
 
 
 def test_a_closed_worker_does_nothing_more(worker: Worker) -> None:
