@@ -41,11 +41,11 @@ export function oncePerFrame(render) {
   };
 }
 
-/** @param {string} name @returns up to two letters to stand for a person */
+/** @param {string} name @returns up to two letters to stand for a person, none for an empty name */
 export function initials(name) {
   const words = name.trim().split(/\s+/).filter((word) => !/^(dr|mr|ms|mrs|prof|ڈاکٹر)\.?$/i.test(word));
   const letters = (words.length > 1 ? [words[0], words[words.length - 1]] : words).map((word) => [...word][0] ?? '');
-  return letters.join(/[\u0600-\u06ff]/.test(name) ? '\u200c' : '').toUpperCase() || '?';
+  return letters.join(/[\u0600-\u06ff]/.test(name) ? '\u200c' : '').toUpperCase();
 }
 
 /**

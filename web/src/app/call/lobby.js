@@ -43,7 +43,7 @@ function preview({ check, name }) {
     <div class="preview" data-video=${camera ? 'on' : 'off'}>
       <video class=${mirrored ? 'mirrored' : ''} data-testid="preview-video" aria-label=${t('lobby.preview')}
         autoplay playsinline .muted=${true} .srcObject=${streamOfTrack(camera)}></video>
-      ${camera ? nothing : html`<div class="preview-empty"><span class="avatar large" aria-hidden="true">${initials(name)}</span><p>${empty}</p></div>`}
+      ${camera ? nothing : html`<div class="preview-empty"><span class="avatar large" aria-hidden="true">${initials(name) || icon('person')}</span><p>${empty}</p></div>`}
       <div class="preview-controls">
         ${captureButton('microphone', check.wanted.microphone && !check.problems.microphone, () => check.toggle('microphone'))}
         ${captureButton('camera', check.wanted.camera && !check.problems.camera, () => check.toggle('camera'))}
@@ -76,8 +76,8 @@ export function showLevel(root, level) {
 /** @param {CallPage} page */
 function joinForm(page) {
   const busy = page.phase === 'joining';
-  const deaf = !page.check.tracks.microphone;
-  const label = busy ? t('lobby.joining') : t(deaf && !page.check.asking ? 'lobby.join_listening' : 'lobby.join');
+  const silent = !page.check.tracks.microphone && !page.check.asking;
+  const label = busy ? t('lobby.joining') : t(silent ? 'lobby.join_listening' : 'lobby.join');
   return html`
     <form class="join-form" novalidate @submit=${(/** @type {Event} */ event) => {
       event.preventDefault();
@@ -92,9 +92,10 @@ function joinForm(page) {
       <button class="button primary large" data-testid="join-button" type="submit" ?disabled=${busy}>
         ${busy ? html`<span class="spinner"></span>` : nothing}<span>${label}</span>
       </button>
-      <button class="button quiet" data-testid="join-audio-only" type="button" ?disabled=${busy} @click=${() => page.join(true)}>
-        ${icon('mic')}<span>${t('lobby.join_audio_only')}</span>
-      </button>
+      ${silent ? nothing : html`
+        <button class="button quiet" data-testid="join-audio-only" type="button" ?disabled=${busy} @click=${() => page.join(true)}>
+          ${icon('mic')}<span>${t('lobby.join_audio_only')}</span>
+        </button>`}
       <p class="fine">${icon('lock')}<span>${t('lobby.private')}</span></p>
     </form>`;
 }

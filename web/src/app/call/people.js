@@ -38,7 +38,7 @@ function person(page, participant) {
     : t(`tile.${participant.connection}`);
   return html`
     <li class="person" data-participant=${participant.id}>
-      <span class="avatar small" aria-hidden="true">${initials(name)}</span>
+      <span class="avatar small" aria-hidden="true">${initials(name) || icon('person')}</span>
       <div class="person-text"><strong>${name}</strong><span>${state}</span></div>
       <span class="person-marks">
         ${score === undefined ? nothing : html`<span role="img" aria-label=${qualityText(score)} title=${qualityText(score)}>${bars(levelOf(score))}</span>`}

@@ -75,14 +75,14 @@ function tileView(page, { participant, track, source }) {
   return html`
     <div class="tile" role="group" aria-label=${label} data-testid="tile" data-participant=${id} data-source=${source} data-self=${String(self)}
       data-video=${showsVideo ? 'on' : 'off'} data-speaking=${String(speaking)} data-connection=${state}>
-      <span class="avatar" aria-hidden="true">${initials(page.nameOf(participant))}</span>
+      <span class="avatar" aria-hidden="true">${initials(page.nameOf(participant)) || icon('person')}</span>
       <video class=${mirrored ? 'mirrored' : ''} data-testid="tile-video" aria-label=${t('tile.video', { name })} autoplay playsinline
         .muted=${true} .srcObject=${showsVideo ? stream : null}
         @loadeddata=${markPlaying} @emptied=${markPlaying} @resize=${markShape}></video>
       ${state === 'connected' ? nothing : html`<div class="tile-state"><span class="spinner"></span><span>${t(`tile.${state}`)}</span></div>`}
       <div class="tile-foot">
         ${silent ? html`<span class="tile-mark" role="img" aria-label=${t('tile.muted')}>${icon('micOff')}</span>` : nothing}
-        <span class="tile-name">${label}</span>
+        <span class="tile-name">${self ? t('person.self') : label}</span>
         ${score !== undefined && score < WEAK_SCORE ? html`<span class="tile-mark" role="img" aria-label=${qualityText(score)}>${bars(levelOf(score))}</span>` : nothing}
       </div>
     </div>`;
