@@ -1,0 +1,321 @@
+"""A bare WebRTC peer without I/O: offers, checks, shakes hands, sends and receives media, without a browser.
+
+It is the client of tests in fake time, of the join benchmark and of load tests. Full ICE in the controlling role
+towards one ICE-lite server (RFC 8445), DTLS client, SRTP, generic NACK with RTX both ways. Datagrams, SDP and `now`
+(seconds) come in; datagrams go out.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from rtc._dtls import Dtls, Identity
+from rtc._wire import Srtp, rtcp_nack, rtcp_parse, rtcp_pli, rtcp_rr, stun_check, stun_parse, stun_verify
+from rtc.peer_streams import ReceivedPacket, ReceiveStream, SendStream
+from rtc.sdp import parse
+from rtc.sdp_types import Media
+
+Address = tuple[str, int]
+
+CHECK_INTERVAL = 0.05  # seconds between checks until one is answered; doubles up to
+CHECK_CAP = 0.5
+CONSENT_INTERVAL = 2.5  # seconds, RFC 7675 section 5.1 asks for 5 with jitter
+PRIORITY = 0x6E7F00FF
+OPUS, VP8, VP8_RTX, H264, H264_RTX = 111, 96, 97, 102, 103
+EXTENSION_URIS = {
+    1: "urn:ietf:params:rtp-hdrext:ssrc-audio-level",
+    2: "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
+    3: "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
+    4: "urn:ietf:params:rtp-hdrext:sdes:mid",
+}
+AUDIO_LEVEL, ABS_SEND_TIME, TRANSPORT_CC, MID = 1, 2, 3, 4
+
+
+@dataclass(frozen=True, slots=True)
+class PeerOptions:
+    """What to offer. `codec`: "VP8" or "H264"."""
+
+    audio: bool = True
+    video: bool = True
+    codec: str = "VP8"
+    audio_slots: int = 3
+    video_slots: int = 2
+
+
+class Peer:
+    """One participant. Use: `offer` to the server, its answer to `accept`, then datagrams both ways."""
+
+    def __init__(self, identity: Identity, random: Random, options: PeerOptions = PeerOptions()) -> None:
+        self._identity, self._random, self.options = identity, random, options
+        self.ufrag, self.password = self._text(8), self._text(24)
+        self._remote_ufrag = ""
+        self._remote_password = ""
+        self.remote: Address | None = None
+        self._tiebreaker = random.getrandbits(64)
+        self._outstanding: dict[bytes, float] = {}
+        self._check_at: float | None = None
+        self._check_interval = CHECK_INTERVAL
+        self.nominated_at: float | None = None
+        self.connected_at: float | None = None
+        self._dtls: Dtls | None = None
+        self._send_srtp: Srtp | None = None
+        self._receive_srtp: Srtp | None = None
+        self._out: deque[bytes] = deque()
+        self._cc_sequence = 0
+        self._session = random.getrandbits(60)
+        self._version = 0
+        self.senders: dict[str, SendStream] = {}
+        self.slots: dict[int, ReceiveStream] = {}
+        self._by_ssrc: dict[int, ReceiveStream] = {}
+        self.rtcp: deque[dict[str, object]] = deque(maxlen=4096)
+        self.keyframes_wanted = 0
+        self.drop_sent: Callable[[bytes], bool] = lambda _: False
+        self.on_packet: Callable[[ReceivedPacket], None] = lambda _: None
+        self.reports_at: float | None = None
+        if options.audio:
+            self.senders["audio"] = SendStream(random.getrandbits(32), OPUS)
+        if options.video:
+            payload, rtx = (VP8, VP8_RTX) if options.codec == "VP8" else (H264, H264_RTX)
+            self.senders["video"] = SendStream(random.getrandbits(32), payload, random.getrandbits(32), rtx)
+
+    def _text(self, length: int) -> str:
+        return "".join(self._random.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=length))
+
+    # --- session description ---------------------------------------------------------------------------------------
+
+    @property
+    def mids(self) -> dict[str, str]:
+        """mid of each sending line by kind."""
+        return {kind: str(index) for index, kind in enumerate(self.senders)}
+
+    def offer(self, *, restart: bool = False) -> str:
+        """The SDP offer. With `restart` new ICE credentials are drawn (RFC 8445 section 9)."""
+        if restart:
+            self.ufrag, self.password = self._text(8), self._text(24)
+        self._version += 1
+        fingerprint = ":".join(f"{byte:02X}" for byte in self._identity.fingerprint)
+        kinds = [(kind, "sendonly") for kind in self.senders]
+        kinds += [("audio", "recvonly")] * self.options.audio_slots + [("video", "recvonly")] * self.options.video_slots
+        lines = ["v=0", f"o=- {self._session} {self._version} IN IP4 127.0.0.1", "s=-", "t=0 0"]
+        lines += ["a=group:BUNDLE " + " ".join(str(i) for i in range(len(kinds))), "a=extmap-allow-mixed"]
+        for mid, (kind, direction) in enumerate(kinds):
+            lines += self._media_lines(kind, direction, mid, fingerprint)
+        return "\r\n".join(lines) + "\r\n"
+
+    def _media_lines(self, kind: str, direction: str, mid: int, fingerprint: str) -> list[str]:
+        video = {"VP8": (VP8, VP8_RTX), "H264": (H264, H264_RTX)}
+        chosen = [self.options.codec] if direction == "sendonly" else list(video)
+        formats = [OPUS] if kind == "audio" else [number for name in chosen for number in video[name]]
+        lines = [f"m={kind} 9 UDP/TLS/RTP/SAVPF {' '.join(map(str, formats))}", "c=IN IP4 0.0.0.0"]
+        lines += [f"a=ice-ufrag:{self.ufrag}", f"a=ice-pwd:{self.password}", f"a=fingerprint:sha-256 {fingerprint}"]
+        lines += ["a=setup:actpass", f"a=mid:{mid}", f"a={direction}", "a=rtcp-mux", "a=rtcp-rsize"]
+        for number, uri in EXTENSION_URIS.items():
+            if number != AUDIO_LEVEL or kind == "audio":
+                lines.append(f"a=extmap:{number} {uri}")
+        if kind == "audio":
+            lines += [
+                f"a=rtpmap:{OPUS} opus/48000/2",
+                f"a=fmtp:{OPUS} minptime=10;useinbandfec=1",
+                f"a=rtcp-fb:{OPUS} transport-cc",
+            ]
+        else:
+            for name in chosen:
+                lines += self._codec_lines(name, *video[name])
+        if direction == "sendonly":
+            sender = self.senders[kind]
+            if sender.rtx_ssrc:
+                lines.append(f"a=ssrc-group:FID {sender.ssrc} {sender.rtx_ssrc}")
+            lines += [f"a=ssrc:{ssrc} cname:peer" for ssrc in (sender.ssrc, sender.rtx_ssrc) if ssrc]
+        return lines
+
+    @staticmethod
+    def _codec_lines(name: str, payload: int, rtx: int) -> list[str]:
+        lines = [f"a=rtpmap:{payload} {name}/90000"]
+        if name == "H264":
+            lines.append(f"a=fmtp:{payload} level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f")
+        for feedback in ("goog-remb", "transport-cc", "ccm fir", "nack", "nack pli"):
+            lines.append(f"a=rtcp-fb:{payload} {feedback}")
+        return [*lines, f"a=rtpmap:{rtx} rtx/90000", f"a=fmtp:{rtx} apt={payload}"]
+
+    def accept(self, answer: str, now: float) -> None:
+        """Take the server's answer and start checks (and, the first time, the handshake). SdpError when it is none."""
+        media = [m for m in parse(answer).media if not m.rejected]
+        first = media[0]
+        restarted = first.ufrag != self._remote_ufrag
+        self._remote_ufrag, self._remote_password = first.ufrag, first.password
+        candidate = first.candidates[0].split()
+        self.remote = (candidate[4], int(candidate[5]))
+        for sender, line in zip(self.senders.items(), media, strict=False):
+            self._negotiate_sender(sender[1], line)
+        for line in media[len(self.senders) :]:
+            self._add_slot(line)
+        if restarted:
+            self.nominated_at = None
+            self._check_at, self._check_interval = now, CHECK_INTERVAL
+        if self._dtls is None:
+            fingerprints = [(f.algorithm, f.digest) for f in first.fingerprints]
+            self._dtls = Dtls(self._identity, server=False, fingerprints=fingerprints)
+
+    @staticmethod
+    def _negotiate_sender(sender: SendStream, line: Media) -> None:
+        agreed = {extension.id for extension in line.extensions}
+        sender.extensions = {MID: line.mid.encode()} if MID in agreed else {}
+        sender.extensions |= {number: b"\0" for number in (AUDIO_LEVEL,) if number in agreed}
+        if TRANSPORT_CC in agreed:
+            sender.extensions[TRANSPORT_CC] = b"\0\0"
+
+    def _add_slot(self, line: Media) -> None:
+        groups = [ssrcs for name, ssrcs in line.ssrc_groups if name == "FID"]
+        ssrc, rtx = groups[0] if groups else ((*line.ssrcs, 0)[0], 0)
+        if ssrc and ssrc not in self.slots:
+            stream = ReceiveStream(ssrc, rtx, lambda packet: self.on_packet(packet))
+            self.slots[ssrc] = self._by_ssrc[ssrc] = stream
+            if rtx:
+                self._by_ssrc[rtx] = stream
+
+    # --- media -----------------------------------------------------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        return self._send_srtp is not None
+
+    @property
+    def failure(self) -> str | None:
+        return self._dtls.failure if self._dtls else None
+
+    def send(
+        self, kind: str, payload: bytes, timestamp: int, *, marker: bool = False, level: int | None = None
+    ) -> None:
+        """Send one packet of our "audio" or "video" (clear payload; `level` in -dBov with the voice bit in 0x80)."""
+        extensions: dict[int, bytes] = {}
+        sender = self.senders[kind]
+        if TRANSPORT_CC in sender.extensions:
+            extensions[TRANSPORT_CC] = self._next_cc()
+        if level is not None and AUDIO_LEVEL in sender.extensions:
+            extensions[AUDIO_LEVEL] = bytes([level])
+        self._protect(sender.packet(payload, timestamp, marker=marker, extensions=extensions))
+
+    def send_rtcp(self, packet: bytes) -> None:
+        if self._send_srtp:
+            self._out.append(self._send_srtp.protect_rtcp(packet))
+
+    def _next_cc(self) -> bytes:
+        self._cc_sequence = (self._cc_sequence + 1) & 0xFFFF
+        return self._cc_sequence.to_bytes(2, "big")
+
+    def _protect(self, packet: bytes) -> None:
+        if self._send_srtp and not self.drop_sent(packet):
+            self._out.append(self._send_srtp.protect(packet))
+
+    def ask_keyframe(self, ssrc: int) -> None:
+        self.send_rtcp(rtcp_rr(1, []) + rtcp_pli(1, ssrc))
+
+    # --- datagrams and time ------------------------------------------------------------------------------------------
+
+    def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
+        if self._dtls and self.nominated_at is not None:
+            self._out.extend(self._dtls.datagrams_to_send())
+        if self.remote is None:
+            return []
+        result = [(data, self.remote) for data in self._out]
+        self._out.clear()
+        return result
+
+    def receive(self, data: bytes, address: Address, now: float) -> None:
+        """Take one datagram; what is not for us is ignored, as a browser ignores it."""
+        if not data or address != self.remote:
+            return
+        if data[0] < 4:
+            self._receive_stun(data, now)
+        elif 20 <= data[0] < 64 and self._dtls:
+            self._dtls.receive(data, now)
+            self._check_keys(now)
+        elif self._receive_srtp and len(data) > 12:
+            try:
+                if 192 <= data[1] <= 223:
+                    self._receive_rtcp(self._receive_srtp.unprotect_rtcp(data))
+                else:
+                    self._receive_rtp(self._receive_srtp.unprotect(data), now)
+            except ValueError:
+                return  # a duplicate or forged packet
+
+    def _receive_stun(self, data: bytes, now: float) -> None:
+        message = stun_parse(data)
+        if message["class"] != "success" or message["transaction"] not in self._outstanding:
+            return
+        if not stun_verify(data, self._remote_password.encode()):
+            return
+        self._outstanding.clear()
+        self._check_at, self._check_interval = now + CONSENT_INTERVAL, CHECK_INTERVAL
+        if self.nominated_at is None:
+            self.nominated_at = now
+            if self._dtls and self._dtls.state == "new":
+                self._dtls.start(now)
+
+    def _check_keys(self, now: float) -> None:
+        keys = self._dtls.keys if self._dtls else None
+        if keys and self._send_srtp is None:
+            self._send_srtp = Srtp(keys.profile, keys.local_key, keys.local_salt)
+            self._receive_srtp = Srtp(keys.profile, keys.remote_key, keys.remote_salt)
+            self.connected_at = now
+            self.reports_at = now + 1
+
+    def _receive_rtp(self, packet: bytes, now: float) -> None:
+        stream = self._by_ssrc.get(int.from_bytes(packet[8:12], "big"))
+        if stream:
+            stream.packet(packet, now)
+
+    def _receive_rtcp(self, packet: bytes) -> None:
+        for block in rtcp_parse(packet):
+            self.rtcp.append(block)
+            if block["type"] == 206 and block["count"] in (1, 4):
+                self.keyframes_wanted += 1
+            if block["type"] == 205 and block["count"] == 1:
+                for sender in self.senders.values():
+                    if sender.ssrc == block["media"]:
+                        self._repeat(sender, block["lost"])
+
+    def _repeat(self, sender: SendStream, lost: list[int]) -> None:
+        for number in lost:
+            packet = sender.repeat(number)
+            if packet:
+                self._protect(packet)
+
+    def timer(self) -> float | None:
+        """When `handle_timer` wants to be called next."""
+        times = [self._check_at, self.reports_at, self._dtls.timer() if self._dtls else None]
+        times += [stream.next_due() for stream in self.slots.values()]
+        return min((time for time in times if time is not None), default=None)
+
+    def handle_timer(self, now: float) -> None:
+        if self._check_at is not None and self._check_at <= now and self.remote:
+            self._send_check(now)
+        if self._dtls:
+            self._dtls.handle_timer(now)
+        for stream in self.slots.values():
+            lost = stream.due(now)
+            if lost and stream.rtx_ssrc:
+                self.send_rtcp(rtcp_rr(1, []) + rtcp_nack(1, stream.ssrc, lost))
+        if self.reports_at is not None and self.reports_at <= now:
+            self.reports_at = now + 1
+            reports = [{"ssrc": s.ssrc, "highest": s.highest & 0xFFFFFFFF} for s in self.slots.values() if s.received]
+            self.send_rtcp(rtcp_rr(1, reports[:31]))
+
+    def _send_check(self, now: float) -> None:
+        transaction = self._random.randbytes(12)
+        self._outstanding[transaction] = now
+        self._check_interval = min(self._check_interval * 2, CHECK_CAP)
+        self._check_at = now + self._check_interval
+        username = f"{self._remote_ufrag}:{self.ufrag}".encode()
+        self._out.append(
+            stun_check(
+                transaction,
+                username,
+                self._remote_password.encode(),
+                priority=PRIORITY,
+                controlling=True,
+                tiebreaker=self._tiebreaker,
+                use_candidate=True,
+            )
+        )
