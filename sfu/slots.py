@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 AUDIO_HOLD_S = 1.0  # a silent speaker keeps the slot this long
 VIDEO_HOLD_S = 3.0
+ACTIVE_S = 0.3  # speech this recent is going on
 OVERTAKE_MARGIN = 0.15  # how much louder a speaker must be to take the slot of one who still speaks ...
 OVERTAKE_AFTER_S = 1.0  # ... and has held it this long
 
@@ -25,7 +26,11 @@ class Candidate:
     muted: bool = False
     speaking: bool = False
     level: float = 0.0  # 0..1
-    spoke_at: float = float("-inf")
+    spoke_at: float = float("-inf")  # when speech was last heard
+
+    def active(self, now: float) -> bool:
+        """Speaking, and not just fading out."""
+        return self.speaking and now - self.spoke_at < ACTIVE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ def assign_audio(holders: Sequence[Holder | None], candidates: Sequence[Candidat
         wanted = sorted(candidates, key=lambda c: c.joined)
     else:
         wanted = _fill([by_track[track] for track in held], candidates, len(holders))
-        waiting = sorted((c for c in candidates if c.speaking and c not in wanted), key=lambda c: -c.level)
+        waiting = sorted((c for c in candidates if c.active(now) and c not in wanted), key=lambda c: -c.level)
         for challenger in waiting:
             victim = _audio_victim(challenger, wanted, held, now)
             if victim is not None:
@@ -53,13 +58,13 @@ def assign_audio(holders: Sequence[Holder | None], candidates: Sequence[Candidat
 def _audio_victim(
     challenger: Candidate, wanted: Sequence[Candidate], held: dict[str, float], now: float
 ) -> Candidate | None:
-    silent = [c for c in wanted if not c.speaking and now - c.spoke_at >= AUDIO_HOLD_S]
+    silent = [c for c in wanted if now - c.spoke_at >= AUDIO_HOLD_S]
     if silent:
         return _least(silent)
     quieter = [
         c
         for c in wanted
-        if c.speaking
+        if c.active(now)
         and c.level + OVERTAKE_MARGIN < challenger.level
         and now - held.get(c.track, now) >= OVERTAKE_AFTER_S
     ]
@@ -91,8 +96,8 @@ def assign_video(
     waiting = sorted((c for c in others if not c.muted and c not in wanted), key=lambda c: (-c.level, c.joined))
     for challenger in waiting:
         idle = [c for c in wanted if c.muted]
-        if not idle and challenger.speaking:
-            idle = [c for c in wanted if not c.speaking and now - c.spoke_at >= VIDEO_HOLD_S]
+        if not idle and challenger.active(now):
+            idle = [c for c in wanted if now - c.spoke_at >= VIDEO_HOLD_S]
         if idle:
             wanted[wanted.index(_least(idle))] = challenger
     return _place(holders, [*first, *wanted], now)

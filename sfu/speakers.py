@@ -71,7 +71,9 @@ class Speakers:
         state.value = _follow(state.value, heard, now - max(state.at, now - EVENT_S))
         state.target, state.at, state.heard_at = heard, now, now
         was_speaking = state.speaking
-        self._judge(state, now)
+        self._judge(state)
+        if state.speaking and heard >= SILENT_BELOW:
+            state.spoke_at = now
         return state.speaking and not was_speaking
 
     def advance(self, now: float) -> bool:
@@ -80,7 +82,7 @@ class Speakers:
         for state in self._voices.values():
             was_speaking = state.speaking
             self._advance(state, now)
-            self._judge(state, now)
+            self._judge(state)
             changed = changed or state.speaking != was_speaking
         return changed
 
@@ -94,13 +96,11 @@ class Speakers:
         state.value = _follow(state.value, 0.0, now - state.at)
         state.at = now
 
-    def _judge(self, state: _Voice, now: float) -> None:
+    def _judge(self, state: _Voice) -> None:
         if state.value >= SPEAKING_FROM:
             state.speaking = True
         elif state.value < SILENT_BELOW:
             state.speaking = False
-        if state.speaking:
-            state.spoke_at = now
 
     def level(self, track: str) -> float:
         """0..1, as of the last `advance` or `observe`."""
@@ -112,7 +112,7 @@ class Speakers:
         return state is not None and state.speaking
 
     def spoke_at(self, track: str) -> float:
-        """When it last spoke; -inf for never."""
+        """When its speech was last heard, before any fading; -inf for never."""
         state = self._voices.get(track)
         return state.spoke_at if state is not None else -math.inf
 

@@ -1,0 +1,99 @@
+"""Rooms on workers, and events that go astray."""
+
+import logging
+
+import pytest
+
+from rtc import ice
+from rtc.sdp import parse
+from sfu.media import Event, counter
+from tests.sfu.fakes import House
+
+
+def test_rooms_go_to_the_least_loaded_worker() -> None:
+    house = House(workers=2)
+    house.join("ann", room="first")
+    house.join("bob", room="first")
+    house.join("cid", room="second")
+    house.join("dan", room="third")
+    assert [len(worker.transports) for worker in house.workers] == [2, 2]
+
+
+def test_empty_rooms_are_spread_too() -> None:
+    house = House(workers=2)
+    rooms = [house.room(f"room{index}") for index in range(4)]
+    assert [room.seat.index for room in rooms] == [0, 1, 0, 1]
+
+
+def test_room_stays_on_its_worker() -> None:
+    house = House(workers=2)
+    for index in range(5):
+        house.join(f"guest{index}")
+    assert [len(worker.transports) for worker in house.workers] == [5, 0]
+
+
+def test_answer_names_the_workers_port_and_ufrag() -> None:
+    house = House(workers=2)
+    house.join("ann", room="first")
+    reply = parse(house.join("bob", room="second").answer_sdp)
+    assert reply.media[0].port == 5001
+    assert ice.worker_of(reply.media[0].ufrag) == 1
+
+
+def test_events_of_two_workers_with_equal_ids_do_not_mix() -> None:
+    house = House(workers=2)
+    house.join("ann", room="first")
+    house.join("bob", room="second")
+    house.event(Event.DTLS, 1, b"finished", worker=1)
+    assert house.workers[0].keys == {}
+    assert list(house.workers[1].keys) == [1]
+
+
+def test_fault_in_one_event_does_not_cost_the_next(caplog: pytest.LogCaptureFixture) -> None:
+    house = House()
+    house.join("ann")
+
+    def broken(datagram: bytes, now: float) -> None:
+        raise RuntimeError("broken")
+
+    house.join("bob")
+    house.associations[0].receive = broken  # type: ignore[method-assign]
+    events = [(Event.DTLS, house.transport(0), b"x"), (Event.DTLS, house.transport(1), b"finished")]
+    with caplog.at_level(logging.ERROR):
+        house.node.handle_events(0, events, house.now)
+    assert list(house.worker.keys) == [house.transport(1)]
+    assert len(caplog.records) == 1
+
+
+def test_malformed_events_are_ignored() -> None:
+    house = House()
+    house.join("ann")
+    house.node.handle_events(0, [(99, 1), (Event.DTLS, None, b""), (Event.STATS, 1, "x"), (Event.LEVEL, 1)], house.now)
+    assert house.node.participants == 1
+
+
+def test_closing_puts_everybody_out() -> None:
+    house = House(workers=2)
+    house.join("ann", room="first")
+    house.join("bob", room="second")
+    house.node.close("draining", house.now)
+    assert house.node.rooms == []
+    assert all(not worker.transports for worker in house.workers)
+
+
+def test_thousand_joins_leave_nothing_behind() -> None:
+    house = House()
+    for index in range(1000):
+        joined = house.join("guest", room=f"room{index % 7}")
+        house.connect(index)
+        house.room(f"room{index % 7}").leave(joined.participant_id, "left", house.now)
+    seat = house.node._seats[0]
+    assert (seat.transports, seat.tracks, seat.handshakes, seat.rooms) == ({}, {}, {}, 0)
+    worker = house.worker
+    assert (worker.transports, worker.tracks, worker.legs, worker.sources) == ({}, {}, {}, {})
+    assert house.node.rooms == []
+
+
+def test_ids_are_positive_32_bit_and_start_over() -> None:
+    following = counter()
+    assert [following(), following()] == [1, 2]

@@ -1,0 +1,189 @@
+"""Rooms and what the worker tells them: speakers, slots, quality, stages of a join."""
+
+import pytest
+
+from sfu.media import Event
+from sfu.protocol import DeclaredTrack, Source
+from tests.sfu.fakes import AUDIO_OFFER, House
+
+MICROPHONE = (DeclaredTrack("0", Source.MICROPHONE),)
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def group(house: House, count: int) -> list[str]:
+    """Ids of people who only talk, with three audio slots each."""
+    ids = [house.join(f"guest{i}", offer=AUDIO_OFFER, tracks=MICROPHONE).participant_id for i in range(count)]
+    house.clear()
+    return ids
+
+
+def heard_by(house: House, id: str) -> set[str]:
+    return {str(slot["participant"]) for slot in house.room().slots_for(id) if slot["participant"]}
+
+
+def talk(house: House, indexes: list[int], seconds: float, level: int = 25) -> None:
+    for _ in range(round(seconds / 0.1)):
+        for index in indexes:
+            house.speak(index, level)
+        house.pass_time(0.1)
+
+
+def test_three_audio_slots_follow_the_speakers(house: House) -> None:
+    ids = group(house, 8)
+    assert heard_by(house, ids[0]) == {ids[1], ids[2], ids[3]}
+    talk(house, [6], 0.2)
+    assert ids[6] in heard_by(house, ids[0])
+    talk(house, [5], 0.2)
+    assert {ids[5], ids[6]} <= heard_by(house, ids[0])
+
+
+def test_speaker_is_heard_without_waiting_for_a_tick(house: House) -> None:
+    ids = group(house, 8)
+    house.speak(7, 20)
+    house.now += 0.1
+    house.speak(7, 20)
+    assert ids[7] in heard_by(house, ids[0])
+
+
+def test_slots_do_not_move_while_the_same_people_speak(house: House) -> None:
+    group(house, 8)
+    talk(house, [1, 2, 6], 3)
+    house.clear()
+    before = len(house.worker.named("set_source"))
+    talk(house, [1, 2, 6], 5)
+    assert len(house.worker.named("set_source")) == before
+
+
+def test_recent_speaker_is_not_cut_off_by_a_fourth(house: House) -> None:
+    ids = group(house, 8)
+    talk(house, [4, 5, 6], 2)
+    assert heard_by(house, ids[0]) == {ids[4], ids[5], ids[6]}
+    talk(house, [4, 5, 7], 0.8)
+    assert heard_by(house, ids[0]) == {ids[4], ids[5], ids[6]}
+    talk(house, [4, 5, 7], 2)
+    assert heard_by(house, ids[0]) == {ids[4], ids[5], ids[7]}
+
+
+def test_two_people_cost_no_assignment_work_while_they_talk(house: House) -> None:
+    group(house, 2)
+    before = len(house.worker.commands)
+    talk(house, [0, 1], 5)
+    assert len(house.worker.commands) == before
+
+
+def test_speakers_are_told_loudest_first_every_300_ms(house: House) -> None:
+    ids = group(house, 3)
+    for _ in range(30):
+        house.speak(0, 40)
+        house.speak(2, 15)
+        house.pass_time(0.1)
+    mails = house.mail(ids[1], "speakers")
+    assert [entry["participant"] for entry in mails[-1]["speakers"]] == [ids[2], ids[0]]
+    assert all(0 <= entry["level"] <= 1 for entry in mails[-1]["speakers"])
+    assert len(mails) <= 11
+    house.pass_time(3)
+    assert house.mail(ids[1], "speakers")[-1]["speakers"] == []
+
+
+def test_muted_speaker_disappears_from_the_speakers(house: House) -> None:
+    ids = group(house, 2)
+    talk(house, [0], 1)
+    house.room().mute(ids[0], "0", True, house.now)
+    talk(house, [0], 0.5)
+    assert house.mail(ids[1], "speakers")[-1]["speakers"] == []
+
+
+def test_latecomer_is_told_who_speaks(house: House) -> None:
+    ids = group(house, 2)
+    talk(house, [0], 2)
+    late = house.join("late", offer=AUDIO_OFFER, tracks=MICROPHONE)
+    talk(house, [0], 0.4)
+    assert house.mail(late.participant_id, "speakers")[0]["speakers"][0]["participant"] == ids[0]
+
+
+def stats(house: House, index: int, rtt_us: int = 50_000, loss: int = 0, estimate: int = 0) -> None:
+    house.event(Event.STATS, house.transport(index), rtt_us, 64_000, 64_000, loss, 0, estimate, 3_000)
+
+
+def test_quality_is_told_every_two_seconds_when_it_changed(house: House) -> None:
+    ids = group(house, 2)
+    house.pass_time(2)
+    house.clear()
+    for _ in range(6):
+        stats(house, 0)
+        house.pass_time(1)
+    (told,) = house.mail(ids[1], "quality")
+    assert told["participants"] == [{"participant": ids[0], "score": 5, "rtt_ms": 50, "loss_percent": 0}]
+    stats(house, 0, loss=500)
+    house.pass_time(2)
+    assert house.mail(ids[1], "quality")[-1]["participants"] == [
+        {"participant": ids[0], "score": 1, "rtt_ms": 50, "loss_percent": 5}
+    ]
+
+
+def test_estimates_go_to_the_metrics(house: House) -> None:
+    group(house, 1)
+    stats(house, 0, estimate=0)
+    stats(house, 0, estimate=800_000)
+    assert house.estimates == [800_000.0]
+
+
+def test_stages_of_a_join_are_reported_once_each(house: House) -> None:
+    group(house, 2)
+    house.stages.clear()
+    house.now += 0.010
+    house.event(Event.SELECTED, house.transport(0), "203.0.113.5", 40000)
+    house.now += 0.010
+    house.event(Event.DTLS, house.transport(0), b"finished")
+    house.now += 0.010
+    house.event(Event.TRACK_STARTED, house.track_of(0, "0"))
+    house.event(Event.SELECTED, house.transport(0), "203.0.113.5", 40001)
+    house.event(Event.TRACK_STARTED, house.track_of(0, "0"))
+    assert [(stage, round(seconds, 3)) for stage, seconds in house.stages] == [
+        ("ice", 0.01),
+        ("dtls", 0.02),
+        ("first_in", 0.03),
+    ]
+    house.stages.clear()
+    house.now += 0.005
+    house.connect(1)
+    assert ("first_out", 0.035) in [(stage, round(seconds, 3)) for stage, seconds in house.stages]
+
+
+def test_answer_is_a_stage(house: House) -> None:
+    house.join("ann")
+    assert [stage for stage, _ in house.stages] == ["answer"]
+
+
+def test_video_slots_prefer_who_speaks() -> None:
+    house = House()
+    ids = [house.join(f"guest{i}").participant_id for i in range(10)]
+    shown = {slot["participant"] for slot in house.room().slots_for(ids[0]) if slot["kind"] == "video"}
+    assert ids[9] not in shown
+    house.pass_time(5)
+    for _ in range(5):
+        house.speak(9)
+        house.pass_time(0.1)
+    shown = {slot["participant"] for slot in house.room().slots_for(ids[0]) if slot["kind"] == "video"}
+    assert ids[9] in shown
+    assert len(shown) == 8
+
+
+def test_events_of_the_departed_are_ignored(house: House) -> None:
+    ids = group(house, 2)
+    transport, track = house.transport(0), house.track_of(0, "0")
+    house.room().leave(ids[0], "left", house.now)
+    for kind, id, rest in (
+        (Event.DTLS, transport, (b"x",)),
+        (Event.SELECTED, transport, ("203.0.113.5", 1)),
+        (Event.QUIET, transport, ()),
+        (Event.STATS, transport, (1, 2, 3, 4, 5, 6, 7)),
+        (Event.LEVEL, track, (20, True)),
+        (Event.TRACK_STARTED, track, ()),
+    ):
+        house.event(kind, id, *rest)
+    assert house.node.participants == 1
