@@ -35,7 +35,7 @@ from signalling.calls import Calls
 from signalling.server import build
 
 _HTTP_SHUTDOWN_S: Final = 0.5
-_log = logs.Log(__name__)
+_log = logs.Log("signalling.main")  # its own name even when it is run as __main__
 
 
 class StartError(Exception):
