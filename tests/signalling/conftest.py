@@ -1,3 +1,5 @@
+"""A signalling world for each test, with its own revocations."""
+
 from pathlib import Path
 
 import pytest
