@@ -23,6 +23,25 @@ class CssVariables extends Directive {
 /** `<div ${cssVariables({ columns: 3 })}>` sets `--columns`. */
 export const cssVariables = directive(CssVariables);
 
+class Shows extends Directive {
+  /** @param {MediaStream | null} _stream */
+  render(_stream) {
+    return nothing;
+  }
+
+  /**
+   * @param {any} part
+   * @param {[MediaStream | null]} values
+   */
+  update(part, [stream]) {
+    if (part.element.srcObject !== stream) part.element.srcObject = stream;
+    return this.render(stream);
+  }
+}
+
+/** `<video ${shows(stream)}>`: a property binding would set the same stream at every drawing, which restarts the video. */
+export const shows = directive(Shows);
+
 /**
  * Runs `render` once per frame at the most, however often it is asked.
  * @param {() => void} render

@@ -3,7 +3,7 @@
 /** @import { CallPage } from './page.js' */
 
 import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
-import { cssVariables, initials } from '../dom.js';
+import { cssVariables, initials, shows } from '../dom.js';
 import { siteHeader } from '../frame.js';
 import { t } from '../i18n.js';
 import { icon } from '../icons.js';
@@ -42,7 +42,7 @@ function preview({ check, name }) {
   return html`
     <div class="preview" data-video=${camera ? 'on' : 'off'}>
       <video class=${mirrored ? 'mirrored' : ''} data-testid="preview-video" aria-label=${t('lobby.preview')}
-        autoplay playsinline .muted=${true} .srcObject=${streamOfTrack(camera)}></video>
+        autoplay playsinline .muted=${true} ${shows(streamOfTrack(camera))}></video>
       ${camera ? nothing : html`<div class="preview-empty"><span class="avatar large" aria-hidden="true">${initials(name) || icon('person')}</span><p>${empty}</p></div>`}
       <div class="preview-controls">
         ${captureButton('microphone', check.wanted.microphone && !check.problems.microphone, () => check.toggle('microphone'))}

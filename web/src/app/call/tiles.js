@@ -5,7 +5,7 @@
 
 import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
 import { repeat } from '../../../vendor/lit-html/directives/repeat.js';
-import { cssVariables, initials } from '../dom.js';
+import { cssVariables, initials, shows } from '../dom.js';
 import { linkField, shareButton } from '../frame.js';
 import { t } from '../i18n.js';
 import { bars, icon } from '../icons.js';
@@ -77,7 +77,7 @@ function tileView(page, { participant, track, source }) {
       data-video=${showsVideo ? 'on' : 'off'} data-speaking=${String(speaking)} data-connection=${state}>
       <span class="avatar" aria-hidden="true">${initials(page.nameOf(participant)) || icon('person')}</span>
       <video class=${mirrored ? 'mirrored' : ''} data-testid="tile-video" aria-label=${t('tile.video', { name })} autoplay playsinline
-        .muted=${true} .srcObject=${showsVideo ? stream : null}
+        .muted=${true} ${shows(showsVideo ? stream : null)}
         @loadeddata=${markPlaying} @emptied=${markPlaying} @resize=${markShape}></video>
       ${state === 'connected' ? nothing : html`<div class="tile-state"><span class="spinner"></span><span>${t(`tile.${state}`)}</span></div>`}
       <div class="tile-foot">
