@@ -1,8 +1,12 @@
 """Where media sockets listen, and which addresses browsers are told.
 
-On loopback (the default) both are the address itself. On a wildcard address the socket takes every interface, and the
+On one address of the machine both are that address. On a wildcard address the socket takes every interface, and the
 candidates are ``--public-ip`` when given, else the machine's own addresses: private ones reach only browsers in the
 same network, so the operator is told. Wrong candidates behind NAT are the commonest complaint about such servers.
+
+Loopback (the default) says where HTTP listens: for a try-out, or behind a reverse proxy. Media then listen everywhere
+all the same, because Firefox never pairs a loopback candidate with its own addresses, and no proxy carries UDP; the
+socket answers nobody whose check it has not verified.
 """
 
 import fcntl
@@ -43,10 +47,13 @@ def interface_addresses() -> list[str]:
 def media_addresses(host: str, public_ip: str | None, interfaces: Sequence[str]) -> MediaAddresses:
     """Apply the policy to the operator's words and the machine's addresses. ValueError when ``host`` is no address."""
     parsed = ipaddress.ip_address(host)
+    bind = ("0.0.0.0" if parsed.version == 4 else "::") if parsed.is_loopback else host
     if public_ip is not None:
-        return MediaAddresses(host, (public_ip,))
+        return MediaAddresses(bind, (public_ip,))
+    if parsed.is_loopback:
+        return MediaAddresses(bind, (host, *interfaces[: _MAX_CANDIDATES - 1]))
     if not parsed.is_unspecified:
-        return MediaAddresses(host, (host,))
+        return MediaAddresses(bind, (host,))
     own = sorted(interfaces, key=lambda text: ipaddress.ip_address(text).is_private)[:_MAX_CANDIDATES]
     warnings: tuple[str, ...] = ()
     if not own:
@@ -57,4 +64,4 @@ def media_addresses(host: str, public_ip: str | None, interfaces: Sequence[str])
             f"Only private addresses are known ({', '.join(own)}): browsers outside this network will not reach the "
             "media port. Give the address that they can reach with --public-ip.",
         )
-    return MediaAddresses(host, tuple(own), warnings)
+    return MediaAddresses(bind, tuple(own), warnings)

@@ -80,6 +80,7 @@ class Nat(asyncio.DatagramProtocol):
 
     async def __aenter__(self) -> Self:
         self.inner, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, local_addr=self._listen)
+        self.port = int(self.inner.get_extra_info("sockname")[1])
         return self
 
     async def __aexit__(self, *_: object) -> None:
