@@ -21,7 +21,7 @@ def write_answer(
     version: int,
     extmap_allow_mixed: bool,
 ) -> str:
-    """`bundle`: mids of the accepted lines, the tagged one first, which alone carries the candidates."""
+    """`bundle`: mids of the accepted lines, the tagged one first."""
     lines = [
         "v=0",
         f"o=- {local.session_id} {version} IN IP4 0.0.0.0",
@@ -37,7 +37,7 @@ def write_answer(
         if item.line.role is LineRole.REJECTED:
             lines.extend(_rejected(item))
         else:
-            lines.extend(_accepted(item, local, credentials, tagged=item.line.mid == bundle[0]))
+            lines.extend(_accepted(item, local, credentials))
     return "\r\n".join(lines) + "\r\n"
 
 
@@ -50,7 +50,7 @@ def _rejected(item: AnsweredMedia) -> Iterator[str]:
     yield "a=inactive"
 
 
-def _accepted(item: AnsweredMedia, local: LocalSide, credentials: IceCredentials, *, tagged: bool) -> Iterator[str]:
+def _accepted(item: AnsweredMedia, local: LocalSide, credentials: IceCredentials) -> Iterator[str]:
     offered, line = item.offered, item.line
     numbers: list[int] = []
     for usable in item.payloads:
@@ -62,9 +62,10 @@ def _accepted(item: AnsweredMedia, local: LocalSide, credentials: IceCredentials
         port, address = local.candidates[0].port, local.candidates[0].address
     yield f"m={offered.kind} {port} {offered.protocol} {' '.join(map(str, numbers))}"
     yield f"c=IN {'IP6' if ':' in address else 'IP4'} {address}"
-    if tagged:
-        yield from (f"a=candidate:{candidate}" for candidate in local.candidates)
-        yield "a=end-of-candidates"
+    # RFC 9143 section 9.3 wants them on the tagged line alone; aiortc takes those of the last line of a transport, and
+    # browsers take equal ones from everywhere
+    yield from (f"a=candidate:{candidate}" for candidate in local.candidates)
+    yield "a=end-of-candidates"
     yield f"a=ice-ufrag:{credentials.ufrag}"
     yield f"a=ice-pwd:{credentials.password}"
     yield f"a=fingerprint:sha-256 {local.fingerprint.hex(':').upper()}"

@@ -5,10 +5,11 @@ import random
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from rtc._dtls import SrtpKeys
 from rtc.sdp_answer import Policy
 from sfu.media import Event, WorkerEvent
 from sfu.node import Node
-from sfu.protocol import DeclaredTrack, Joined, Message, Right, Source
+from sfu.protocol import DeclaredTrack, Joined, Right, Source
 from sfu.room import Room
 from tests.rtc.offers import load
 
@@ -120,12 +121,7 @@ class FakeWorker:
         return events
 
 
-class FakeKeys(NamedTuple):
-    profile: int = 7
-    local_key: bytes = b"L" * 16
-    local_salt: bytes = b"l" * 12
-    remote_key: bytes = b"R" * 16
-    remote_salt: bytes = b"r" * 12
+KEYS = SrtpKeys((7, b"L" * 16, b"l" * 12, b"R" * 16, b"r" * 12))  # type: ignore[arg-type, call-arg]
 
 
 class FakeAssociation:
@@ -160,8 +156,8 @@ class FakeAssociation:
         self._timer = now + 0.4
 
     @property
-    def keys(self) -> FakeKeys | None:
-        return FakeKeys() if self.state == "connected" else None
+    def keys(self) -> SrtpKeys | None:
+        return KEYS if self.state == "connected" else None
 
     def close(self) -> None:
         self.closed = True
@@ -180,7 +176,7 @@ class House:
         self.now = 100.0
         self.workers = [FakeWorker() for _ in range(workers)]
         self.associations: list[FakeAssociation] = []
-        self.inbox: dict[str, list[Message]] = {}
+        self.inbox: dict[str, list[dict[str, Any]]] = {}
         self.stages: list[tuple[str, float]] = []
         self.estimates: list[float] = []
         self.node = Node(
@@ -191,7 +187,7 @@ class House:
             associate=self._associate,
             policy=policy,
         )
-        self.node.notify = lambda id, message: self.inbox.setdefault(id, []).append(message)
+        self.node.notify = lambda id, message: self.inbox.setdefault(id, []).append(dict(message))
         self.node.observe_stage = lambda stage, seconds: self.stages.append((stage, seconds))
         self.node.observe_estimate = self.estimates.append
 
@@ -248,7 +244,7 @@ class House:
         """One level event, in -dBov."""
         self.event(Event.LEVEL, self.track_of(index, mid), level, voice)
 
-    def mail(self, id: str, kind: str) -> list[Message]:
+    def mail(self, id: str, kind: str) -> list[dict[str, Any]]:
         """All messages of a type that a participant got, oldest first."""
         return [message for message in self.inbox.get(id, []) if message["type"] == kind]
 

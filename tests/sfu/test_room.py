@@ -1,6 +1,7 @@
 """Rooms: joining, leaving, rights, what others are told."""
 
 import re
+from typing import Any
 
 import pytest
 
@@ -163,8 +164,9 @@ def test_without_the_right_to_subscribe_nothing_is_received(house: House) -> Non
 def test_undeclared_sending_lines_are_microphone_and_camera(house: House) -> None:
     ann = house.join("ann", tracks=())
     bob = house.join("bob")
-    assert [track["source"] for track in bob.participants[0]["tracks"]] == ["microphone", "camera"]
-    assert bob.participants[0]["id"] == ann.participant_id
+    person: dict[str, Any] = dict(bob.participants[0])
+    assert [track["source"] for track in person["tracks"]] == ["microphone", "camera"]
+    assert person["id"] == ann.participant_id
 
 
 def test_mute_is_told_at_once(house: House) -> None:

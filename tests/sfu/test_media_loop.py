@@ -1,0 +1,149 @@
+"""The real parts together: node, worker thread, OpenSSL, event loop, and two aiortc clients in a call."""
+
+import asyncio
+import collections
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import AudioStreamTrack, MediaStreamError, VideoStreamTrack
+
+from backplane.certificates import self_signed
+from rtc import _worker
+from rtc._dtls import Dtls, Identity
+from rtc._worker import Worker
+from rtc.sdp_codecs import CODEC_NUMBERS, MAX_WORKER_CODECS
+from sfu.connection import Association
+from sfu.media import Event, Kind, MediaWorker
+from sfu.media_loop import MediaLoop
+from sfu.node import Node
+from sfu.protocol import DeclaredTrack, Message, Right, Source
+from tests.sfu.fakes import FakeWorker
+
+WAIT_S = 15.0
+
+
+def test_numbers_are_those_of_the_worker() -> None:
+    assert {event.name: event.value for event in Event} == {
+        name.removeprefix("EVENT_"): value for name, value in vars(_worker).items() if name.startswith("EVENT_")
+    }
+    assert (Kind.AUDIO, Kind.VIDEO) == (_worker.AUDIO, _worker.VIDEO)
+    assert dict(CODEC_NUMBERS) == dict(_worker.CODECS)
+
+
+def test_real_and_fake_parts_have_the_same_shape() -> None:
+    worker: MediaWorker = Worker(threaded=False)
+    fake: MediaWorker = FakeWorker()
+    names = [name for name in dir(MediaWorker) if not name.startswith("_")]
+    assert all(callable(getattr(worker, name)) and callable(getattr(fake, name)) for name in names)
+    association: Association = Dtls(
+        Identity(*self_signed(time.time())), server=True, fingerprints=[("sha-256", bytes(32))]
+    )
+    assert association.state == "new"
+
+
+def test_worker_takes_as_many_codecs_as_answers_list() -> None:
+    worker = Worker(threaded=False)
+    codec: _worker.Codec = {
+        "codec": 2,
+        "variant": 0,
+        "payload_type": 96,
+        "rtx_payload_type": 97,
+        "nack": True,
+        "pli": True,
+        "clock_rate": 90_000,
+    }
+    worker.add_transport(1, "abcdefgh", "p" * 24)
+    codecs = [codec.copy() for _ in range(MAX_WORKER_CODECS)]
+    worker.add_leg(1, 1, kind=2, mid="0", codecs=codecs, extensions={}, ssrc=7)
+    with pytest.raises((ValueError, OverflowError)):
+        worker.add_leg(2, 1, kind=2, mid="1", codecs=[*codecs, codec], extensions={}, ssrc=8)
+
+
+def own_address() -> str:
+    """An address of this machine that aiortc, which leaves out loopback, can reach."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("no network interface besides loopback")
+        return str(probe.getsockname()[0])
+
+
+class Client:
+    """One aiortc peer in a room, counting decoded frames."""
+
+    def __init__(self) -> None:
+        # aiortc's default policy ties video slots to a transport that the answer has bundled away
+        self.peer = RTCPeerConnection(RTCConfiguration(bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
+        self.frames: collections.Counter[str] = collections.Counter()
+        self.id = ""
+        self._tasks: list[asyncio.Task[None]] = []
+        self.peer.on("track", lambda track: self._tasks.append(asyncio.create_task(self._count(track))))
+
+    async def _count(self, track: Any) -> None:
+        while True:
+            try:
+                await track.recv()
+            except MediaStreamError:
+                return
+            self.frames[track.kind] += 1
+
+    async def join(self, node: Node, name: str) -> None:
+        self.peer.addTransceiver(AudioStreamTrack(), direction="sendonly")
+        self.peer.addTransceiver(VideoStreamTrack(), direction="sendonly")
+        for kind in ("audio", "audio", "video", "video"):
+            self.peer.addTransceiver(kind, direction="recvonly")
+        await self.peer.setLocalDescription(await self.peer.createOffer())
+        tracks = [DeclaredTrack("0", Source.MICROPHONE), DeclaredTrack("1", Source.CAMERA)]
+        sdp = self.peer.localDescription.sdp
+        joined = node.room("room").join(name, name, "guest", frozenset(Right), sdp, tracks, time.monotonic())
+        self.id = joined.participant_id
+        await self.peer.setRemoteDescription(RTCSessionDescription(joined.answer_sdp, "answer"))
+
+    async def close(self) -> None:
+        await self.peer.close()
+        await asyncio.gather(*self._tasks)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not condition():  # noqa: ASYNC110 - frames come from a foreign library's thread
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[Node]:
+    address = own_address()
+    worker = Worker(address=address)
+    node = Node(workers=[worker], identity=Identity(*self_signed(time.time())), candidates=[[(address, worker.port)]])
+    loop = MediaLoop(node)
+    loop.start()
+    yield node
+    node.close("draining", time.monotonic())
+    loop.stop()
+    loop.stop()
+    worker.close()
+
+
+async def test_two_aiortc_clients_see_and_hear_each_other(node: Node) -> None:
+    mail: dict[str, list[Message]] = collections.defaultdict(list)
+    stages: collections.Counter[str] = collections.Counter()
+    node.notify = lambda id, message: mail[id].append(message)
+    node.observe_stage = lambda stage, _: stages.update([stage])
+    ann, bob = Client(), Client()
+    try:
+        await ann.join(node, "ann")
+        await bob.join(node, "bob")
+        await until(lambda: all(c.frames["audio"] > 20 and c.frames["video"] > 10 for c in (ann, bob)))
+        await until(lambda: all(stages[stage] == 2 for stage in ("ice", "dtls", "first_in", "first_out")))
+        await until(lambda: any(message["type"] == "quality" for message in mail[ann.id]))
+        node.room("room").leave(bob.id, "left", time.monotonic())
+        await until(lambda: bob.peer.connectionState in ("closed", "failed"))
+    finally:
+        await ann.close()
+        await bob.close()
+    assert mail[ann.id][-1]["type"] in ("slots", "quality")
