@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CODEC_NUMBERS: Final = {"opus": 1, "vp8": 2, "h264": 3, "vp9": 4, "av1": 5}  # enum wd_codec
 CLOCK_RATES: Final = {"opus": 48_000, "vp8": 90_000, "h264": 90_000, "vp9": 90_000, "av1": 90_000}
 AUDIO_CODECS: Final = frozenset({"opus"})
-DEFAULT_PREFERENCE: Final = ("opus", "vp8", "h264", "vp9", "av1")
+DEFAULT_PREFERENCE: Final[tuple[str, ...]] = ()  # the offerer's own order (RFC 3264 section 6.1)
 
 MAX_WORKER_CODECS = 16  # WD_MAX_CODECS
 RTCP_CONFLICT = range(64, 96)  # RFC 5761 section 4: never RTP beside multiplexed RTCP
@@ -120,8 +120,8 @@ def _small(text: str | None, largest: int) -> int | None:
 def usable(kind: str, payloads: Sequence[PayloadType], preference: Sequence[str] = DEFAULT_PREFERENCE) -> list[Usable]:
     """What an m-line of that kind offers and we forward, in the order in which the answer should list it.
 
-    Codecs stand in the order of `preference` (those not named come last); inside one, the variant that most can decode
-    comes first. Of two payload types with the same codec and variant the first wins. At most MAX_WORKER_CODECS are
+    Codecs stand in the order of `preference`, those not named after them in the offer's order; inside one, the variant
+    that most can decode comes first. Of two payload types with the same codec and variant the first wins. At most MAX_WORKER_CODECS are
     returned.
     """
     rtx: dict[int, PayloadType] = {}
@@ -144,8 +144,9 @@ def usable(kind: str, payloads: Sequence[PayloadType], preference: Sequence[str]
             if companion is not None and companion.clock_rate != payload.clock_rate:
                 companion = None
             found.setdefault((name, variant), Usable(payload, companion, variant))
-    rank = {name: index for index, name in enumerate(preference)}
-    ordered = sorted(found.values(), key=lambda item: (rank.get(item.payload.name, len(rank)), *_inner_rank(item)))
+    names = dict.fromkeys((*preference, *(name for name, _ in found)))
+    rank = {name: index for index, name in enumerate(names)}
+    ordered = sorted(found.values(), key=lambda item: (rank[item.payload.name], *_inner_rank(item)))
     return ordered[:MAX_WORKER_CODECS]
 
 

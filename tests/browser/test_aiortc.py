@@ -13,6 +13,8 @@ import pytest
 from aiortc import (
     AudioStreamTrack,
     MediaStreamTrack,
+    RTCBundlePolicy,
+    RTCConfiguration,
     RTCPeerConnection,
     RTCRtpSender,
     RTCSessionDescription,
@@ -89,7 +91,8 @@ class Receiver:
 async def test_chromium_and_aiortc_hear_and_see_each_other(server: str, chromium: Browser, codec: str) -> None:
     room = (await new_room(server))["room"]
     token = await new_token(server, room, "Robot")
-    peer, receiver = RTCPeerConnection(), Receiver()
+    peer = RTCPeerConnection(RTCConfiguration(bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
+    receiver = Receiver()
     peer.on("track", receiver.on_track)
     peer.addTransceiver(Tone(), direction="sendonly")
     camera = peer.addTransceiver(Colours(), direction="sendonly")
