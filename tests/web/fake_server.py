@@ -1,7 +1,7 @@
 """A server for page tests: the real files under the real content policy, and a signalling script instead of a room.
 
-It answers an offer so that a browser accepts it, but no media ever flow: what the page shows is steered by the pushes of
-the test. Calls between real servers and real browsers stand in tests/browser.
+It answers an offer so that a browser accepts it, but no media ever flow: what the page shows is steered by the pushes
+of the test. Calls between real servers and real browsers stand in tests/browser.
 """
 
 import json
@@ -12,10 +12,10 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from backplane.web import content_security_policy
+from backplane.web import secure
+from signalling.pages import Pages
 
 WEB = Path(__file__).resolve().parents[2] / "web"
-SERVED = ("src", "styles", "assets", "locales", "vendor")
 ROOM = "test-room-0123456789abcdef"
 FINGERPRINT = ":".join(["A1"] * 32)
 NOT_COPIED = re.compile(
@@ -35,7 +35,12 @@ def answer_to(offer: str) -> str:
         slot = "a=recvonly" in rest
         lines += [re.sub(r"^(m=\w+) \d+", r"\1 9", first), "c=IN IP4 127.0.0.1"]
         lines += [line for line in rest if line.startswith("a=") and not NOT_COPIED.match(line)]
-        lines += ["a=ice-ufrag:fake", "a=ice-pwd:" + "f" * 24, f"a=fingerprint:sha-256 {FINGERPRINT}", "a=setup:passive"]
+        lines += [
+            "a=ice-ufrag:fake",
+            "a=ice-pwd:" + "f" * 24,
+            f"a=fingerprint:sha-256 {FINGERPRINT}",
+            "a=setup:passive",
+        ]
         lines += ["a=candidate:1 1 udp 2130706431 127.0.0.1 9 typ host", "a=end-of-candidates"]
         lines += [f"a=msid:slot-{mid[1]} slot-{mid[1]}", "a=sendonly"] if slot else ["a=recvonly"]
     return "\r\n".join(lines) + "\r\n"
@@ -45,7 +50,12 @@ def person(identity: str, name: str, **changes: Any) -> dict[str, Any]:
     """A participant as the protocol describes one, with microphone and camera."""
     muted = {"microphone": False, "camera": False, **changes.pop("muted", {})}
     tracks = [
-        {"id": f"{identity}-{source}", "source": source, "kind": "audio" if source == "microphone" else "video", "muted": value}
+        {
+            "id": f"{identity}-{source}",
+            "source": source,
+            "kind": "audio" if source == "microphone" else "video",
+            "muted": value,
+        }
         for source, value in muted.items()
     ]
     return {"id": identity, "name": name, "role": "guest", "connection": "connected", "tracks": tracks, **changes}
@@ -64,11 +74,8 @@ class FakeServer:
         self._socket: web.WebSocketResponse | None = None
         self._seq = 0
         self.app = web.Application()
-        self.app.on_response_prepare.append(self._secure)
-        self.app.router.add_get("/", self._page("index.html"))
-        self.app.router.add_get("/call/{room}", self._page("call.html"))
-        for folder in SERVED:
-            self.app.router.add_static(f"/static/{folder}", WEB / folder)
+        self.app.on_response_prepare.append(secure)
+        Pages(WEB).add_routes(self.app)
         self.app.router.add_post("/v1/rooms", self._make_room)
         self.app.router.add_post("/v1/rooms/{room}/tokens", self._make_token)
         self.app.router.add_get("/v1/signal", self._signal)
@@ -86,17 +93,6 @@ class FakeServer:
 
     def of_type(self, kind: str) -> list[dict[str, Any]]:
         return [message for message in self.requests if message["type"] == kind]
-
-    @staticmethod
-    async def _secure(request: web.Request, response: web.StreamResponse) -> None:
-        response.headers["Content-Security-Policy"] = content_security_policy(request.host)
-
-    @staticmethod
-    def _page(name: str) -> Any:
-        async def serve(_: web.Request) -> web.FileResponse:
-            return web.FileResponse(WEB / name)
-
-        return serve
 
     async def _make_room(self, request: web.Request) -> web.Response:
         link = f"{request.scheme}://{request.host}/call/{ROOM}"

@@ -26,7 +26,7 @@ const control = ({ testid, shape, label, short, shortcut, look, press, expanded,
   <button class="control" type="button" data-testid=${testid} data-look=${look} aria-label=${label} ?disabled=${disabled ?? false}
     title=${shortcut ? `${label} (${shortcut.toUpperCase()})` : label} aria-keyshortcuts=${shortcut ?? nothing}
     aria-expanded=${expanded === undefined ? nothing : String(expanded)} @click=${press}>
-    <span class="control-face">${icon(shape)}${count ? html`<b class="count">${number(count)}</b>` : nothing}</span>
+    <span class="control-face">${icon(shape)}${count ? html`<b class="count" data-count=${number(count)}></b>` : nothing}</span>
     ${short ? html`<span class="control-name" aria-hidden="true">${short}</span>` : nothing}
   </button>`;
 

@@ -53,7 +53,7 @@ export function stage(page) {
     <div class="stage" data-mode=${mode} data-scrolls=${String(mode === 'grid' && grid.scrolls)} data-testid="stage">
       ${mode === 'alone' ? waiting(page) : nothing}
       ${screen ? tileView(page, screen) : nothing}
-      <ul class="tiles" aria-label=${t('stage.label')} ${cssVariables({ 'tile-width': `${grid.width}px`, 'tile-height': `${grid.height}px`, 'gap': `${GAP_PX}px` })}>
+      <ul class="tiles" tabindex=${screen || (mode === 'grid' && grid.scrolls) ? 0 : nothing} aria-label=${t('stage.label')} ${cssVariables({ 'tile-width': `${grid.width}px`, 'tile-height': `${grid.height}px`, 'gap': `${GAP_PX}px` })}>
         ${repeat(all, ({ participant, source }) => `${participant.id}/${source}`, (tile) => html`<li>${tileView(page, tile)}</li>`)}
       </ul>
     </div>`;

@@ -1,0 +1,118 @@
+"""A scripted server and a Chromium page for the tests of the pages."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiohttp import web
+from playwright.async_api import BrowserContext, ConsoleMessage, Page, async_playwright
+
+from tests.web.fake_server import ROOM, FakeServer
+
+PHONE = {"width": 360, "height": 740}
+DESK = {"width": 1280, "height": 800}
+
+PREVIEW_ON = "document.querySelector('.preview')?.dataset.video === 'on'"
+
+CHROMIUM_ARGUMENTS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+]
+
+
+@dataclass
+class Visitor:
+    """One browser window with everything that its console complained about."""
+
+    page: Page
+    server: FakeServer
+    address: str
+    complaints: list[str] = field(default_factory=list)
+
+    async def open_home(self, language: str = "en") -> None:
+        await self.page.goto(f"{self.address}/?lang={language}")
+        await self.see("start-call")
+
+    async def open_check(self, language: str = "en", room: str = ROOM) -> None:
+        await self.page.goto(f"{self.address}/call/{room}?lang={language}")
+        await self.see("name-input")
+
+    async def open_call(self, language: str = "en", name: str = "Zainab Raza") -> None:
+        await self.open_check(language)
+        await self.until(PREVIEW_ON)
+        await self.of("name-input").fill(name)
+        await self.of("join-button").click()
+        await self.see("leave")
+
+    async def until(self, expression: str, timeout_s: float = 15) -> None:
+        """Polls by evaluation: waiting inside the page would need eval, which the content policy forbids."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                if await self.page.evaluate(expression):
+                    return
+                await asyncio.sleep(0.02)
+
+    def of(self, testid: str) -> Any:
+        return self.page.get_by_test_id(testid)
+
+    async def see(self, testid: str) -> None:
+        await self.of(testid).first.wait_for(state="visible")
+
+
+Visit = Callable[..., Awaitable[Visitor]]
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[tuple[FakeServer, str]]:
+    server = FakeServer()
+    runner = web.AppRunner(server.app, shutdown_timeout=1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    yield server, f"http://127.0.0.1:{port}"
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def visit(fake: tuple[FakeServer, str]) -> AsyncIterator[Visit]:
+    """Opens windows: ``visit(viewport=..., permissions=[...])``. A breach of the content policy or an error fails."""
+    server, address = fake
+    visitors: list[Visitor] = []
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM_ARGUMENTS)
+
+        async def open_window(before: str = "", **options: Any) -> Visitor:
+            context: BrowserContext = await browser.new_context(
+                **{"viewport": DESK, "permissions": ["camera", "microphone"], **options}
+            )
+            context.set_default_timeout(15_000)
+            page = await context.new_page()
+            if before:
+                await page.add_init_script(before)
+            visitor = Visitor(page, server, address)
+            visitors.append(visitor)
+
+            def heard(message: ConsoleMessage) -> None:
+                # A socket that the test itself refuses is also reported by the browser.
+                if message.type == "error" and "WebSocket" not in message.text:
+                    visitor.complaints.append(message.text)
+
+            page.on("console", heard)
+            page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
+            return visitor
+
+        yield open_window
+        complaints = [complaint for visitor in visitors for complaint in visitor.complaints]
+        await browser.close()
+    assert complaints == []

@@ -1,0 +1,323 @@
+"""The pages in a real browser: accessible, reachable by keyboard, right in every state that a patient may meet."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.web.conftest import DESK, PHONE, PREVIEW_ON, Visit, Visitor
+from tests.web.fake_server import person
+
+pytestmark = pytest.mark.browser
+
+AXE = Path(__file__).resolve().parents[2] / "web/node_modules/axe-core/axe.min.js"
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+REFUSES = """(() => {
+  navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('no', '%s'); };
+  navigator.permissions.query = async () => ({ state: '%s', addEventListener() {}, removeEventListener() {} });
+})()"""
+
+
+async def violations(visitor: Visitor) -> list[str]:
+    """Serious and critical findings of axe-core, each with the elements concerned."""
+    await visitor.page.evaluate(AXE.read_text())
+    found = await visitor.page.evaluate("(tags) => axe.run(document, { runOnly: tags })", RULES)
+    return [
+        f"{finding['id']} ({finding['impact']}): {[node['html'][:160] for node in finding['nodes']]}"
+        for finding in found["violations"]
+        if finding["impact"] in ("serious", "critical")
+    ]
+
+
+async def overflows(visitor: Visitor) -> bool:
+    wide: bool = await visitor.page.evaluate("document.documentElement.scrollWidth > innerWidth")
+    return wide
+
+
+async def with_guests(visitor: Visitor, language: str) -> None:
+    """A full call: somebody speaks, is muted, reconnects, shares; the panel is open."""
+    visitor.server.participants = [person(f"p{index}", f"Guest {index}", muted={"camera": True}) for index in range(5)]
+    await visitor.open_call(language)
+    await visitor.server.push("speakers", speakers=[{"participant": "p0", "level": 0.6}])
+    weak = {"participant": "p1", "score": 1.8, "rtt_ms": 900, "loss_percent": 12}
+    await visitor.server.push("quality", participants=[weak])
+    lost = person("p2", "Guest 2", connection="reconnecting", muted={"microphone": True})
+    await visitor.server.push("participant_updated", participant=lost)
+    shares = person("p3", "Guest 3", muted={"screen": False})
+    await visitor.server.push("participant_updated", participant=shares)
+    await visitor.of("people-toggle").click()
+    await visitor.see("people-panel")
+
+
+@pytest.mark.parametrize("language", ["en", "ur"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
+async def test_every_screen_is_accessible_and_fits(
+    visit: Visit, language: str, theme: str, viewport: dict[str, int]
+) -> None:
+    visitor = await visit(viewport=viewport, color_scheme=theme, reduced_motion="reduce")
+    findings: dict[str, list[str]] = {}
+
+    async def judge(screen: str) -> None:
+        assert not await overflows(visitor), screen
+        findings[screen] = await violations(visitor)
+
+    await visitor.open_home(language)
+    await judge("home")
+    await visitor.of("start-call").click()
+    await visitor.see("room-link")
+    await judge("home, call ready")
+    await visitor.open_check(language)
+    await judge("device check")
+    await with_guests(visitor, language)
+    await judge("call")
+    await visitor.page.keyboard.press("Escape")
+    await visitor.of("settings").click()
+    await judge("settings")
+    await visitor.page.keyboard.press("Escape")
+    await visitor.of("leave").click()
+    await visitor.see("ended")
+    await judge("after the call")
+    assert {screen: found for screen, found in findings.items() if found} == {}
+    direction = await visitor.page.evaluate("[document.documentElement.lang, document.documentElement.dir]")
+    assert direction == [language, "rtl" if language == "ur" else "ltr"]
+
+
+@pytest.mark.parametrize(
+    ("error", "permission", "state"),
+    [
+        ("NotAllowedError", "denied", "denied"),
+        ("NotAllowedError", "prompt", "dismissed"),
+        ("NotFoundError", "granted", "not_found"),
+        ("NotReadableError", "granted", "in_use"),
+        ("TypeError", "granted", "unknown"),
+    ],
+)
+async def test_each_device_failure_has_its_own_help_and_joining_stays_possible(
+    visit: Visit, error: str, permission: str, state: str
+) -> None:
+    visitor = await visit(before=REFUSES % (error, permission))
+    await visitor.open_check()
+    help_card = visitor.page.locator(f'[data-testid="permission-help"][data-state="{state}"]')
+    await help_card.wait_for()
+    assert await help_card.locator("h2").inner_text()
+    assert await violations(visitor) == []
+    await visitor.of("name-input").fill("Zainab")
+    await visitor.of("join-button").click()
+    await visitor.see("leave")
+    [join] = visitor.server.of_type("join")
+    assert [(track["source"], track["muted"]) for track in join["tracks"]] == [("microphone", True), ("camera", True)]
+
+
+async def test_an_open_question_of_the_browser_is_explained(visit: Visit) -> None:
+    visitor = await visit(before="navigator.mediaDevices.getUserMedia = () => new Promise(() => {});")
+    await visitor.open_check()
+    assert await visitor.of("permission-help").get_attribute("data-state") == "prompt"
+
+
+async def test_a_page_without_https_says_so(visit: Visit) -> None:
+    insecure = """
+      Object.defineProperty(navigator, 'mediaDevices', { value: undefined });
+      Object.defineProperty(window, 'isSecureContext', { value: false });
+    """
+    visitor = await visit(before=insecure)
+    await visitor.open_check()
+    assert await visitor.of("permission-help").get_attribute("data-state") == "insecure"
+
+
+async def test_a_whole_call_by_keyboard_alone(visit: Visit) -> None:
+    visitor = await visit()
+    page = visitor.page
+
+    async def tab_to(testid: str) -> None:
+        for _ in range(25):
+            await page.keyboard.press("Tab")
+            focused = await page.evaluate(
+                "[document.activeElement?.dataset.testid, getComputedStyle(document.activeElement).outlineStyle]"
+            )
+            if focused[0] == testid:
+                assert focused[1] != "none", f"{testid} shows no focus"
+                return
+        pytest.fail(f"{testid} cannot be reached")
+
+    await visitor.open_home()
+    await tab_to("start-call")
+    await page.keyboard.press("Enter")
+    await visitor.see("room-link")
+    await tab_to("enter-call")
+    await page.keyboard.press("Enter")
+    await visitor.see("preview-video")
+    await visitor.until(PREVIEW_ON)
+    await tab_to("name-input")
+    await page.keyboard.type("Zainab")
+    await page.keyboard.press("Enter")
+    await visitor.see("leave")
+    await page.keyboard.press("m")
+    await visitor.until("wadud.publications.get('microphone').muted")
+    assert await page.locator("#polite").inner_text() != ""
+    await page.keyboard.press("v")
+    await visitor.until("wadud.publications.get('camera').track === null")
+    await tab_to("people-toggle")
+    await page.keyboard.press("Enter")
+    assert await page.evaluate("document.activeElement.id") == "people-title"
+    await page.keyboard.press("Escape")
+    assert await page.evaluate("document.activeElement.dataset.testid") == "people-toggle"
+    await tab_to("settings")
+    await page.keyboard.press("Enter")
+    await visitor.see("settings-dialog")
+    await page.keyboard.press("Escape")
+    await tab_to("leave")
+    await page.keyboard.press("Enter")
+    await visitor.see("ended")
+    assert await page.evaluate("document.activeElement.id") == "ended-title"
+    assert len(visitor.server.of_type("leave")) == 1
+
+
+async def test_shortcuts_rest_while_typing_and_can_be_switched_off(visit: Visit) -> None:
+    visitor = await visit()
+    await visitor.open_check()
+    await visitor.of("name-input").press_sequentially("mv")
+    assert await visitor.of("toggle-mic").get_attribute("data-look") == "on"
+    await visitor.open_call()
+    await visitor.of("settings").click()
+    await visitor.of("shortcuts-switch").uncheck()
+    await visitor.of("settings-close").click()
+    await visitor.page.keyboard.press("m")
+    await visitor.page.keyboard.press("p")
+    assert await visitor.of("people-panel").count() == 0
+    assert visitor.server.of_type("mute") == []
+
+
+async def test_a_name_is_asked_for(visit: Visit) -> None:
+    visitor = await visit()
+    await visitor.open_check()
+    await visitor.of("join-button").click()
+    assert await visitor.of("name-input").get_attribute("aria-invalid") == "true"
+    assert await visitor.page.evaluate("document.activeElement.dataset.testid") == "name-input"
+    assert visitor.server.of_type("join") == []
+
+
+async def test_audio_only_leaves_the_camera_off(visit: Visit) -> None:
+    visitor = await visit()
+    await visitor.open_check()
+    await visitor.until(PREVIEW_ON)
+    await visitor.page.evaluate("window.preview = document.querySelector('video').srcObject.getVideoTracks()[0]; 0")
+    await visitor.of("name-input").fill("Zainab")
+    await visitor.of("join-audio-only").click()
+    await visitor.see("leave")
+    [join] = visitor.server.of_type("join")
+    assert [track["muted"] for track in join["tracks"]] == [False, True]
+    assert await visitor.page.evaluate("window.preview.readyState") == "ended"
+
+
+async def test_a_wrong_link_and_a_full_room_are_explained(visit: Visit) -> None:
+    visitor = await visit()
+    await visitor.open_check(room="no-such-room-0000")
+    await visitor.of("name-input").fill("Zainab")
+    await visitor.of("join-button").click()
+    await visitor.see("join-problem")
+    wrong_link = await visitor.of("join-problem").inner_text()
+    visitor.server.refusal = {"code": "room_full"}
+    await visitor.open_check()
+    await visitor.of("name-input").fill("Zainab")
+    await visitor.of("join-button").click()
+    await visitor.see("join-problem")
+    assert await visitor.of("join-problem").inner_text() != wrong_link
+    assert all("404" in text or "join failed" in text for text in visitor.complaints)
+    visitor.complaints.clear()
+
+
+async def test_a_lost_socket_shows_the_banner_until_it_is_back(visit: Visit) -> None:
+    visitor = await visit()
+    visitor.server.participants = [person("p0", "Bilal")]
+    await visitor.open_call()
+    await visitor.server.cut()
+    await visitor.see("banner-reconnecting")
+    assert "Reconnecting" in await visitor.page.locator("#assertive").inner_text()
+    visitor.server.accepting = True
+    await visitor.of("banner-reconnecting").wait_for(state="detached")
+    assert visitor.server.of_type("resume")
+    assert await visitor.page.evaluate("wadud.self.id") == "me"
+
+
+async def test_drawing_the_page_never_restarts_a_video(visit: Visit) -> None:
+    visitor = await visit()
+    visitor.server.participants = [person("p0", "Bilal", muted={"camera": True})]
+    await visitor.open_call()
+    own = visitor.page.locator('[data-self="true"] video[data-playing]')
+    await own.wait_for()
+    await own.evaluate(
+        "(video) => { window.restarts = 0; video.addEventListener('emptied', () => { restarts += 1; }); }"
+    )
+    for level in (0.1, 0.5, 0.9):
+        await visitor.server.push("speakers", speakers=[{"participant": "p0", "level": level}])
+        await visitor.page.locator('[data-participant="p0"][data-speaking="true"]').first.wait_for()
+        await visitor.server.push("speakers", speakers=[])
+        await visitor.page.locator('[data-participant="p0"][data-speaking="false"]').first.wait_for()
+    assert await visitor.page.evaluate("restarts") == 0
+
+
+async def test_people_come_speak_vanish_and_go(visit: Visit) -> None:
+    visitor = await visit()
+    await visitor.open_call()
+    tile = visitor.page.locator('[data-testid="tile"][data-participant="p0"]')
+    await visitor.server.push("participant_joined", participant=person("p0", "Bilal Ahmed", muted={"camera": True}))
+    await tile.wait_for()
+    assert "Bilal Ahmed joined" in await visitor.page.locator("#polite").inner_text()
+    updated = person("p0", "Bilal Ahmed", connection="reconnecting", muted={"camera": True})
+    await visitor.server.push("participant_updated", participant=updated)
+    await visitor.page.locator('[data-participant="p0"][data-connection="reconnecting"]').first.wait_for()
+    await visitor.server.push("participant_left", participant="p0", reason="left")
+    await tile.wait_for(state="detached")
+    await visitor.see("room-link")
+
+
+@pytest.mark.parametrize(("rights", "removes"), [(["moderate"], True), (["publish"], False)], ids=["host", "guest"])
+async def test_only_hosts_can_remove_and_are_asked_twice(visit: Visit, rights: list[str], removes: bool) -> None:
+    visitor = await visit()
+    visitor.server.rights = rights
+    visitor.server.participants = [person("p0", "Bilal")]
+    await visitor.open_call()
+    await visitor.of("people-toggle").click()
+    assert await visitor.of("remove").count() == (1 if removes else 0)
+    if removes:
+        await visitor.of("remove").click()
+        assert visitor.server.of_type("remove") == []
+        await visitor.of("remove-confirm").click()
+        await visitor.until("!document.querySelector('[data-testid=remove-confirm]')")
+        assert [message["participant"] for message in visitor.server.of_type("remove")] == ["p0"]
+
+
+@pytest.mark.parametrize("reason", ["removed", "replaced", "room_closed", "token_expired", "revoked"])
+async def test_every_end_says_why(visit: Visit, reason: str) -> None:
+    visitor = await visit()
+    await visitor.open_call()
+    await visitor.server.push("bye", reason=reason)
+    await visitor.see("ended")
+    texts = json.loads((AXE.parents[2] / "locales/en.json").read_text())
+    assert await visitor.page.locator("#ended-title").inner_text() == texts[f"ended.{reason}"]
+    assert await visitor.page.evaluate("navigator.mediaDevices && wadud.state") == "ended"
+
+
+async def test_the_language_can_be_switched_at_any_moment_and_is_remembered(visit: Visit) -> None:
+    visitor = await visit()
+    await visitor.open_home()
+    await visitor.of("language-select").select_option("ur")
+    await visitor.until("document.documentElement.dir === 'rtl'")
+    assert await visitor.page.title() != "Wadud: video consultations"
+    await visitor.page.goto(f"{visitor.address}/")
+    await visitor.see("start-call")
+    assert await visitor.page.evaluate("document.documentElement.lang") == "ur"
+
+
+async def test_twenty_five_people_fit_a_phone(visit: Visit) -> None:
+    visitor = await visit(viewport=PHONE)
+    visitor.server.participants = [person(f"p{index}", f"Guest {index}", muted={"camera": True}) for index in range(24)]
+    await visitor.open_call()
+    assert await visitor.of("tile").count() == 25
+    assert not await overflows(visitor)
+    narrowest = await visitor.page.evaluate(
+        "Math.min(...[...document.querySelectorAll('[data-testid=tile]')].map((tile) => tile.offsetWidth))"
+    )
+    assert narrowest >= 100

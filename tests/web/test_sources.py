@@ -1,0 +1,99 @@
+"""What can be said about web/ without a browser: types, the library in fake time, texts, preload lists, lock file."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+WEB = Path(__file__).resolve().parents[2] / "web"
+TESTS = Path(__file__).resolve().parent
+IMPORT = re.compile(r"""(?:^|;|\})\s*(?:import|export)\b[^'"();]*?["'](\.[^"']+)["']""", re.MULTILINE)
+HOLE = re.compile(r"\{\w+\}")
+
+
+def run(*command: str, cwd: Path = WEB) -> None:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def locale(tag: str) -> dict[str, str]:
+    texts: dict[str, str] = json.loads((WEB / "locales" / f"{tag}.json").read_text())
+    return texts
+
+
+def modules_from(entry: Path) -> set[Path]:
+    """The module and everything that it imports, directly or not."""
+    found: set[Path] = set()
+    waiting = [entry.resolve()]
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found.add(path)
+        waiting += [(path.parent / name).resolve() for name in IMPORT.findall(path.read_text())]
+    return found
+
+
+def test_types_hold_and_the_public_declarations_fit_the_code() -> None:
+    run("npm", "exec", "--", "tsc", "--project", "tsconfig.json")
+
+
+@pytest.mark.parametrize("file", sorted(path.name for path in TESTS.glob("*.test.js")))
+def test_library_and_geometry_in_fake_time(file: str) -> None:
+    run("node", "--test", str(TESTS / file))
+
+
+def test_the_library_needs_no_page() -> None:
+    library = WEB / "src/client"
+    modules = modules_from(library / "index.js")
+    assert [path for path in modules if not path.is_relative_to(library)] == []
+    assert [path for path in modules if re.search(r"\b(document|window)\.", path.read_text())] == []
+
+
+@pytest.mark.parametrize("tag", sorted(path.stem for path in (WEB / "locales").glob("*.json")))
+def test_every_language_has_every_text_with_its_holes(tag: str) -> None:
+    english, other = locale("en"), locale(tag)
+    assert set(other) == set(english)
+    assert {key: sorted(HOLE.findall(text)) for key, text in other.items()} == {
+        key: sorted(HOLE.findall(text)) for key, text in english.items()
+    }
+
+
+@pytest.mark.parametrize("tag", ["en", "ur"])
+def test_the_name_of_a_control_holds_its_visible_text(tag: str) -> None:
+    """WCAG 2.5.3: who speaks to the browser says what stands on the button."""
+    texts = locale(tag)
+    short = {key.removesuffix("_short"): text for key, text in texts.items() if key.endswith("_short")}
+    assert len(short) > 6
+    names = {key: texts.get(key, texts.get(f"{key}_other", "")) for key in short}
+    assert [key for key in short if short[key].casefold() not in names[key].casefold()] == []
+
+
+def test_every_text_that_the_code_names_exists() -> None:
+    english = locale("en")
+    sources = [path.read_text() for path in (WEB / "src/app").rglob("*.js")]
+    named = {key for source in sources for key in re.findall(r"""\bt\((?:[^'()]*\? )?'([a-z]+\.[a-z_]+)'""", source)}
+    assert len(named) > 60
+    assert [key for key in sorted(named) if key not in english and f"{key}_other" not in english] == []
+
+
+@pytest.mark.parametrize("page", ["index.html", "call.html"])
+def test_pages_preload_exactly_the_modules_that_they_import(page: str) -> None:
+    text = (WEB / page).read_text()
+    entry = re.search(r'<script type="module" src="/static/([^"]+)"', text)
+    assert entry is not None
+    preloaded = set(re.findall(r'rel="modulepreload" href="/static/([^"]+)"', text))
+    assert preloaded == {str(path.relative_to(WEB)) for path in modules_from(WEB / entry[1])}
+
+
+@pytest.mark.parametrize("page", ["index.html", "call.html"])
+def test_pages_hold_nothing_inline_and_load_nothing_foreign(page: str) -> None:
+    text = (WEB / page).read_text()
+    assert re.findall(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", text) == []
+    assert re.findall(r"""(?:src|href)=["'](?!/static/)[^"']*["']""", text) == []
+
+
+def test_the_lock_file_names_no_registry() -> None:
+    assert '"resolved"' not in (WEB / "package-lock.json").read_text()
