@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rtc.ice import IceCredentials, is_restart
-from rtc.sdp_codecs import DEFAULT_PREFERENCE, usable, with_fallbacks, worker_codecs
+from rtc.sdp_codecs import DEFAULT_PREFERENCE, share, usable, with_fallbacks, worker_codecs
 from rtc.sdp_lines import AnsweredMedia, Line, LineRole, LocalSide
 from rtc.sdp_types import Extmap, Fingerprint, Media, NoCodecError, SdpError, SessionDescription
 from rtc.sdp_write import write_answer
@@ -215,7 +215,7 @@ def _answer_media(
         ssrc = kept.ssrc if kept else ssrcs.new()
         if any(codec["rtx_payload_type"] for codec in codecs):
             rtx_ssrc = kept.rtx_ssrc if kept else ssrcs.new()
-    line = Line(media.mid, media.kind, role, tuple(codecs), extensions, ssrc, rtx_ssrc)
+    line = Line(media.mid, media.kind, role, share(codecs), extensions, ssrc, rtx_ssrc)
     return AnsweredMedia(media, line, payloads, feedback, extmaps)
 
 

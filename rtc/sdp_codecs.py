@@ -10,6 +10,7 @@ carries a second entry with that variant and the number of its own payload type.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from rtc.sdp_types import PayloadType
@@ -121,8 +122,8 @@ def usable(kind: str, payloads: Sequence[PayloadType], preference: Sequence[str]
     """What an m-line of that kind offers and we forward, in the order in which the answer should list it.
 
     Codecs stand in the order of `preference`, those not named after them in the offer's order; inside one, the variant
-    that most can decode comes first. Of two payload types with the same codec and variant the first wins. At most MAX_WORKER_CODECS are
-    returned.
+    that most can decode comes first. Of two payload types with the same codec and variant the first wins. At most
+    MAX_WORKER_CODECS are returned.
     """
     rtx: dict[int, PayloadType] = {}
     for payload in payloads:
@@ -175,6 +176,41 @@ def worker_codecs(items: Sequence[Usable], *, nack: bool, pli: bool) -> "list[Co
         }
         for item in items
     ]
+
+
+@lru_cache(maxsize=1024)
+def _shared(entries: tuple[tuple[int, int, int, int, bool, bool, int], ...]) -> "tuple[Codec, ...]":
+    return tuple(
+        {
+            "codec": codec,
+            "variant": variant,
+            "payload_type": payload_type,
+            "rtx_payload_type": rtx_payload_type,
+            "nack": nack,
+            "pli": pli,
+            "clock_rate": clock_rate,
+        }
+        for codec, variant, payload_type, rtx_payload_type, nack, pli, clock_rate in entries
+    )
+
+
+def share(codecs: "Sequence[Codec]") -> "tuple[Codec, ...]":
+    """An equal tuple, the same object for equal arguments: the lines of one browser differ in nothing, and there are
+    many."""
+    return _shared(
+        tuple(
+            (
+                entry["codec"],
+                entry["variant"],
+                entry["payload_type"],
+                entry["rtx_payload_type"],
+                entry["nack"],
+                entry["pli"],
+                entry["clock_rate"],
+            )
+            for entry in codecs
+        )
+    )
 
 
 def with_fallbacks(codecs: "Sequence[Codec]") -> "list[Codec]":

@@ -7,6 +7,7 @@ association, which is no longer needed once the client has proved by media that 
 """
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from rtc.ice import Entropy, make_credentials
@@ -80,7 +81,8 @@ class Connection:
             self._dtls = self._associate([(item.algorithm, item.digest) for item in negotiated.fingerprints])
         elif negotiated.restarted:
             self._seat.plane.restart_ice(self.transport, negotiated.local.ufrag, negotiated.local.password)
-        self.negotiated = negotiated
+        # the text is long and has been handed out
+        self.negotiated = replace(negotiated, answer="")
 
     def dtls_received(self, datagram: bytes, now: float) -> bool:
         """A datagram of the handshake. True when it made the transport connected."""

@@ -83,12 +83,27 @@ def test_two_browsers_agree_on_the_variant_of_what_both_name() -> None:
     assert safari[both] == 98
 
 
+def test_offerers_order_stands_without_a_preference() -> None:
+    chromium = parse(load("chromium_publisher_and_slots.sdp")).media[1]
+    safari = parse(load("safari_publisher_and_slots.sdp")).media[1]
+    assert list(dict.fromkeys(item.payload.name for item in usable("video", chromium.payload_types))) == [
+        "vp8",
+        "h264",
+        "av1",
+        "vp9",
+    ]
+    assert list(dict.fromkeys(item.payload.name for item in usable("video", safari.payload_types))) == [
+        "h264",
+        "vp8",
+        "vp9",
+    ]
+
+
 def test_preference_decides_the_order_and_constrained_baseline_leads_h264() -> None:
-    media = parse(load("chromium_publisher_and_slots.sdp")).media[1]
-    default = [item.payload.name for item in usable("video", media.payload_types)]
-    assert default[0] == "vp8"
-    assert default.index("h264") < default.index("vp9") < default.index("av1")
-    forced = usable("video", media.payload_types, ("h264", "vp8"))
+    chromium = parse(load("chromium_publisher_and_slots.sdp")).media[1]
+    safari = parse(load("safari_publisher_and_slots.sdp")).media[1]
+    assert usable("video", safari.payload_types, ("vp8",))[0].payload.number == 106
+    forced = usable("video", chromium.payload_types, ("h264", "vp8"))
     assert [item.payload.number for item in forced][:3] == [108, 102, 116]
 
 
