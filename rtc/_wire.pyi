@@ -1,6 +1,6 @@
 """The C wire formats for Python: what tests, the bare client and tools need. Malformed input raises ValueError."""
 
-from typing import Any, final
+from typing import Any, Self, final
 
 @final
 class Srtp:
@@ -12,7 +12,11 @@ class Srtp:
     def unprotect(self, packet: bytes) -> bytes:
         """ValueError with the reason: "short", "auth", "replay", "too old"."""
     def protect_rtcp(self, packet: bytes) -> bytes: ...
-    def unprotect_rtcp(self, packet: bytes) -> bytes: ...
+    def unprotect_rtcp(self, packet: bytes) -> bytes:
+        """ValueError like `unprotect`, and "full" past 32 sender SSRCs."""
+    @classmethod
+    def from_session_keys(cls, profile: int, keys: dict[str, bytes]) -> Self:
+        """From session keys, named as `derive_keys` names them, instead of master keys (for vectors)."""
 
 def derive_keys(profile: int, key: bytes, salt: bytes) -> dict[str, bytes]:
     """Session keys by RFC 3711 section 4.3: rtp_key, rtp_auth, rtp_salt, rtcp_key, rtcp_auth, rtcp_salt (for vectors)."""

@@ -67,39 +67,38 @@ static EVP_MD_CTX *absorb(const uint8_t key[HMAC_KEY], uint8_t pad) {
     return NULL;
 }
 
-static bool prepare_authentication(struct authentication *out, const uint8_t *master_key, const uint8_t *master_salt, enum label label) {
-    uint8_t key[HMAC_KEY];
-    bool ok = derive(master_key, master_salt, CM_SALT, label, key, sizeof key) && (out->inner = absorb(key, 0x36)) && (out->outer = absorb(key, 0x5c));
-    OPENSSL_cleanse(key, sizeof key);
-    return ok;
-}
+static bool prepare_authentication(struct authentication *out, const uint8_t key[HMAC_KEY]) { return (out->inner = absorb(key, 0x36)) && (out->outer = absorb(key, 0x5c)); }
 
-static EVP_CIPHER_CTX *prepare_cipher(bool gcm, const uint8_t *master_key, const uint8_t *master_salt, enum label label) {
-    uint8_t key[WD_SRTP_KEY];
+static EVP_CIPHER_CTX *prepare_cipher(bool gcm, const uint8_t key[WD_SRTP_KEY]) {
     EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
     EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, gcm ? "AES-128-GCM" : "AES-128-CTR", NULL); /* fetched once: a fetch per packet would double its price */
-    bool ok = c && cipher && derive(master_key, master_salt, gcm ? GCM_SALT : CM_SALT, label, key, sizeof key) && EVP_CipherInit_ex2(c, cipher, key, NULL, 1, NULL);
-    OPENSSL_cleanse(key, sizeof key);
+    bool ok = c && cipher && EVP_CipherInit_ex2(c, cipher, key, NULL, 1, NULL);
     EVP_CIPHER_free(cipher);
     if (ok) return c;
     EVP_CIPHER_CTX_free(c);
     return NULL;
 }
 
-struct wd_srtp *wd_srtp_new(uint16_t profile, const uint8_t *master_key, const uint8_t *master_salt) {
+struct wd_srtp *wd_srtp_new_session(uint16_t profile, const struct wd_srtp_session_keys *keys) {
     if (profile != WD_SRTP_AES128_CM_SHA1_80 && profile != WD_SRTP_AEAD_AES_128_GCM) return NULL;
     struct wd_srtp *s = calloc(1, sizeof *s);
     if (!s) return NULL;
     s->gcm = profile == WD_SRTP_AEAD_AES_128_GCM;
-    size_t salt = s->gcm ? GCM_SALT : CM_SALT;
-    bool ok = (s->rtp = prepare_cipher(s->gcm, master_key, master_salt, RTP_KEY)) && (s->rtcp = prepare_cipher(s->gcm, master_key, master_salt, RTCP_KEY)) &&
-              derive(master_key, master_salt, salt, RTP_SALT, s->rtp_salt, salt) && derive(master_key, master_salt, salt, RTCP_SALT, s->rtcp_salt, salt);
-    if (ok && !s->gcm)
-        ok = prepare_authentication(&s->rtp_auth, master_key, master_salt, RTP_AUTH) && prepare_authentication(&s->rtcp_auth, master_key, master_salt, RTCP_AUTH) &&
-             (s->scratch = EVP_MD_CTX_new());
+    memcpy(s->rtp_salt, keys->rtp_salt, s->gcm ? GCM_SALT : CM_SALT);
+    memcpy(s->rtcp_salt, keys->rtcp_salt, s->gcm ? GCM_SALT : CM_SALT);
+    bool ok = (s->rtp = prepare_cipher(s->gcm, keys->rtp_key)) && (s->rtcp = prepare_cipher(s->gcm, keys->rtcp_key));
+    if (ok && !s->gcm) ok = prepare_authentication(&s->rtp_auth, keys->rtp_auth) && prepare_authentication(&s->rtcp_auth, keys->rtcp_auth) && (s->scratch = EVP_MD_CTX_new());
     if (ok) return s;
     wd_srtp_free(s);
     return NULL;
+}
+
+struct wd_srtp *wd_srtp_new(uint16_t profile, const uint8_t *master_key, const uint8_t *master_salt) {
+    if (profile != WD_SRTP_AES128_CM_SHA1_80 && profile != WD_SRTP_AEAD_AES_128_GCM) return NULL;
+    struct wd_srtp_session_keys keys;
+    struct wd_srtp *s = wd_srtp_derive(profile, master_key, master_salt, &keys) ? wd_srtp_new_session(profile, &keys) : NULL;
+    OPENSSL_cleanse(&keys, sizeof keys);
+    return s;
 }
 
 void wd_srtp_free(struct wd_srtp *s) {

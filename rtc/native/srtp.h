@@ -28,12 +28,14 @@ struct wd_srtp_stream {
     bool started;
 };
 
-/* Session keys of RFC 3711 section 4.3.1, for test vectors. */
+/* Session keys of RFC 3711 section 4.3.1. GCM uses the first 12 bytes of a salt and no authentication keys. */
 struct wd_srtp_session_keys { uint8_t rtp_key[WD_SRTP_KEY], rtp_auth[20], rtp_salt[WD_SRTP_MAX_SALT], rtcp_key[WD_SRTP_KEY], rtcp_auth[20], rtcp_salt[WD_SRTP_MAX_SALT]; };
 bool wd_srtp_derive(uint16_t profile, const uint8_t *master_key, const uint8_t *master_salt, struct wd_srtp_session_keys *out);
 
 /* NULL when the profile is unknown or out of memory. */
 struct wd_srtp *wd_srtp_new(uint16_t profile, const uint8_t *master_key, const uint8_t *master_salt);
+/* The same from session keys: vectors of RFC 7714 begin there. */
+struct wd_srtp *wd_srtp_new_session(uint16_t profile, const struct wd_srtp_session_keys *keys);
 void wd_srtp_free(struct wd_srtp *srtp);
 /* Authentication tag bytes added to an RTP packet: 10 or 16. */
 size_t wd_srtp_tag(const struct wd_srtp *srtp);

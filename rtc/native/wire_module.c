@@ -56,6 +56,30 @@ static PyObject *srtp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     return (PyObject *)self;
 }
 
+/* One value of the dict; -1 with ValueError when absent or of another length. */
+static int session_value(PyObject *keys, const char *name, uint8_t *out, Py_ssize_t length) {
+    PyObject *value = PyDict_GetItemString(keys, name);
+    if (!value || !PyBytes_Check(value) || PyBytes_GET_SIZE(value) != length) return PyErr_Format(PyExc_ValueError, "%s must be %zd bytes", name, length), -1;
+    memcpy(out, PyBytes_AS_STRING(value), (size_t)length);
+    return 0;
+}
+
+static PyObject *srtp_from_session_keys(PyTypeObject *type, PyObject *args) {
+    unsigned profile;
+    PyObject *dict;
+    struct wd_srtp_session_keys k;
+    if (!PyArg_ParseTuple(args, "IO!:from_session_keys", &profile, &PyDict_Type, &dict)) return NULL;
+    Py_ssize_t salt = profile == WD_SRTP_AEAD_AES_128_GCM ? 12 : 14;
+    if (session_value(dict, "rtp_key", k.rtp_key, 16) || session_value(dict, "rtp_auth", k.rtp_auth, 20) || session_value(dict, "rtp_salt", k.rtp_salt, salt) ||
+        session_value(dict, "rtcp_key", k.rtcp_key, 16) || session_value(dict, "rtcp_auth", k.rtcp_auth, 20) || session_value(dict, "rtcp_salt", k.rtcp_salt, salt))
+        return NULL;
+    Srtp *self = (Srtp *)type->tp_alloc(type, 0);
+    if (!self) return NULL;
+    if ((self->srtp = wd_srtp_new_session((uint16_t)profile, &k))) return (PyObject *)self;
+    Py_DECREF(self);
+    return malformed("an unknown profile");
+}
+
 static void srtp_dealloc(Srtp *self) {
     PyTypeObject *type = Py_TYPE(self);
     wd_srtp_free(self->srtp);
@@ -499,6 +523,7 @@ static PyMethodDef srtp_methods[] = {
     {"unprotect", (PyCFunction)srtp_unprotect, METH_VARARGS, "Decrypt one SRTP packet."},
     {"protect_rtcp", (PyCFunction)srtp_protect_rtcp, METH_VARARGS, "Encrypt one RTCP packet."},
     {"unprotect_rtcp", (PyCFunction)srtp_unprotect_rtcp, METH_VARARGS, "Decrypt one SRTCP packet."},
+    {"from_session_keys", (PyCFunction)(void (*)(void))srtp_from_session_keys, METH_VARARGS | METH_CLASS, "A session from the keys that derive_keys returns."},
     {0},
 };
 static PyType_Slot srtp_slots[] = {
