@@ -8,6 +8,7 @@ room = node.room("x7...")              # made when missing
 
 import logging
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -52,9 +53,11 @@ class Node:
         candidates: Sequence[Sequence[tuple[str, int]]],
         policy: Policy | None = None,
         entropy: Entropy = secrets.token_bytes,
+        clock: Callable[[], float] = time.monotonic,
         associate: Associate | None = None,
     ) -> None:
-        """`candidates`: per worker the (IP address, UDP port) pairs that clients are told. `policy`: of new rooms.
+        """`candidates`: per worker the (IP address, UDP port) pairs that clients are told. `policy`: of new rooms. `clock`
+        measures the making of answers; everything else goes by ``now``.
         ValueError when a candidate is not an address and a port, or the lengths differ."""
         self.notify: Callable[[str, Message], None] = _ignore_message
         self.observe_stage: Callable[[str, float], None] = _ignore_stage
@@ -73,6 +76,7 @@ class Node:
             associate=associate or dtls_server(identity),
             fingerprint=identity.fingerprint,
             entropy=entropy,
+            clock=clock,
             notify=lambda participant_id, message: self.notify(participant_id, message),
             observe_stage=lambda stage, seconds: self.observe_stage(stage, seconds),
             observe_estimate=lambda bps: self.observe_estimate(bps),
@@ -125,9 +129,9 @@ class Node:
     def handle_timers(self, now: float) -> None:
         for seat in self._seats:
             for transport, connection in list(seat.handshakes.items()):
-                time = connection.timer()
+                at = connection.timer()
                 room = seat.transports.get(transport)
-                if time is not None and time <= now and room is not None:
+                if at is not None and at <= now and room is not None:
                     room.handle_timer(transport, now)
 
     def tick(self, now: float) -> None:

@@ -33,6 +33,7 @@ class Surroundings:
     associate: Associate
     fingerprint: bytes  # SHA-256 of our certificate
     entropy: Entropy
+    clock: Callable[[], float]  # only to measure how long an answer takes to make
     notify: Notify
     observe_stage: Callable[[str, float], None]
     observe_estimate: Callable[[float], None]
@@ -84,6 +85,7 @@ class Room:
         `policy` stands in for the room's in this answer. RoomError: room_full, bad_sdp, no_codec, forbidden (publishing
         without the right), unknown_mid (a declared track has no sending m-line), bad_message.
         """
+        started = self._around.clock()
         try:
             replaced = [person for person in self._people.values() if person.identity == identity]
             if len(self._people) - len(replaced) >= MAX_PARTICIPANTS:
@@ -102,7 +104,7 @@ class Room:
         person.announced = person.message()
         self._tell({"type": "participant_joined", "participant": person.announced}, but=person.id)
         self._reseat(now, quiet=person.id)
-        self._reached(person, "answer", now)
+        self._reached(person, "answer", now + self._around.clock() - started)
         self._quality_told = []
         self._speakers_told = []
         return Joined(person.id, negotiated.answer, self.participants_for(person.id), person.slot_messages())

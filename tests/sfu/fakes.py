@@ -2,7 +2,7 @@
 them."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from rtc._dtls import SrtpKeys
@@ -174,6 +174,7 @@ class House:
 
     def __init__(self, workers: int = 1, seed: int = 1, policy: Policy | None = None) -> None:
         self.now = 100.0
+        self.clock: Callable[[], float] = lambda: 0.0
         self.workers = [FakeWorker() for _ in range(workers)]
         self.associations: list[FakeAssociation] = []
         self.inbox: dict[str, list[dict[str, Any]]] = {}
@@ -185,6 +186,7 @@ class House:
             candidates=[[("192.0.2.9", 5000 + index)] for index in range(workers)],
             entropy=random.Random(seed).randbytes,
             associate=self._associate,
+            clock=lambda: self.clock(),
             policy=policy,
         )
         self.node.notify = lambda id, message: self.inbox.setdefault(id, []).append(dict(message))

@@ -154,9 +154,11 @@ def test_stages_of_a_join_are_reported_once_each(house: House) -> None:
     assert ("first_out", 0.035) in [(stage, round(seconds, 3)) for stage, seconds in house.stages]
 
 
-def test_answer_is_a_stage(house: House) -> None:
+def test_answer_is_a_stage_and_its_making_is_measured(house: House) -> None:
+    times = iter([7.0, 7.004])
+    house.clock = lambda: next(times)
     house.join("ann")
-    assert [stage for stage, _ in house.stages] == ["answer"]
+    assert [(stage, round(seconds, 3)) for stage, seconds in house.stages] == [("answer", 0.004)]
 
 
 def test_video_slots_prefer_who_speaks() -> None:
