@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -69,15 +70,38 @@ def test_imports_go_down_only(root: Path, committed: list[Path]) -> None:
     assert upward == []
 
 
-def test_the_server_imports_only_what_its_lock_holds(root: Path, committed: list[Path]) -> None:
-    only_for_tests = {"aiortc", "aioice", "av", "pytest", "hypothesis", "playwright", "numpy", "websockets"}
-    strangers = [
+def required(path: Path) -> set[str]:
+    """Names in a requirements file, and in those that it includes, as package indexes normalize them."""
+    names: set[str] = set()
+    for line in path.read_text().splitlines():
+        if line.startswith("-r "):
+            names |= required(path.parent / line.removeprefix("-r ").strip())
+        elif line and not line.startswith("#"):
+            names.add(normalized(line))
+    return names
+
+
+def normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
+@pytest.mark.parametrize(
+    ("requirements", "folders"),
+    [("requirements.in", set(MAY_IMPORT)), ("requirements-dev.in", {"tests", "benchmarks"})],
+)
+def test_every_import_of_a_strange_package_is_required_by_name(
+    requirements: str, folders: set[str], root: Path, committed: list[Path]
+) -> None:
+    allowed = required(root / requirements)
+    distributions = packages_distributions()
+    undeclared = [
         f"{path.relative_to(root)} imports {name}"
         for path in committed
-        if path.suffix == ".py" and path.relative_to(root).parts[0] in MAY_IMPORT
-        for name in sorted(imported_packages(path.read_text()) & only_for_tests)
+        if path.suffix == ".py" and path.relative_to(root).parts[0] in folders
+        for name in sorted(imported_packages(path.read_text()))
+        if name in distributions and not allowed & {normalized(each) for each in distributions[name]}
     ]
-    assert strangers == []
+    assert undeclared == []
 
 
 def test_no_source_file_is_longer_than_a_reader_holds(root: Path, committed: list[Path]) -> None:
