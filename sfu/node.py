@@ -56,9 +56,9 @@ class Node:
         clock: Callable[[], float] = time.monotonic,
         associate: Associate | None = None,
     ) -> None:
-        """`candidates`: per worker the (IP address, UDP port) pairs that clients are told. `policy`: of new rooms. `clock`
-        measures the making of answers; everything else goes by ``now``.
-        ValueError when a candidate is not an address and a port, or the lengths differ."""
+        """`candidates`: per worker the (IP address, UDP port) pairs that clients are told. `policy`: of new rooms.
+        `clock` measures the making of answers; everything else goes by ``now``. ValueError when a candidate is not an
+        address and a port, or the lengths differ."""
         self.notify: Callable[[str, Message], None] = _ignore_message
         self.observe_stage: Callable[[str, float], None] = _ignore_stage
         """Called with (stage, seconds since the join's offer) once per join and stage: answer, ice, dtls, first_in,
