@@ -5,8 +5,9 @@ becomes a 500 that tells the peer nothing and the log where. Pages may load scri
 may use camera, microphone and screen, and never send their address (it opens the room) to anybody else.
 """
 
+import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Final, TypeVar
 
@@ -18,6 +19,8 @@ from backplane.logs import Log
 from backplane.metrics import CONTENT_TYPE, Metrics
 
 MAX_BODY_BYTES: Final = 16 * 1024
+BODY_TIMEOUT_S: Final = 10.0
+REQUEST_TIMEOUT_S: Final = 15.0
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH"})
 _HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?")
 _log = Log(__name__)
@@ -78,7 +81,11 @@ async def read_json(request: web.Request, model: type[T]) -> T:
     """The request's body as ``model``. Problem 400, 413, 415 or 422."""
     if request.content_type != "application/json":
         raise Problem(415, "unsupported_media_type", "Send the body as application/json.")
-    body = await request.read()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            body = await request.read()
+    except TimeoutError:
+        raise Problem(408, "request_timeout", "The body did not arrive in time.", {"Connection": "close"}) from None
     try:
         return msgspec.json.decode(body, type=model)
     except msgspec.ValidationError as error:
@@ -107,6 +114,7 @@ def _http_problem(error: web.HTTPException) -> Problem:
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turns every exception into a problem and counts every answer."""
+    request.app[IMPATIENCE].served(request)
     try:
         response = await handler(request)
     except Problem as problem:
@@ -135,6 +143,27 @@ async def secure(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.setdefault("Server", "Wadud")
 
 
+class Impatience:
+    """Cuts connections that never come to the point (slow loris); aiohttp waits for a first request without end."""
+
+    def __init__(self) -> None:
+        self._served: set[object] = set()
+        self._since: dict[web.RequestHandler, float] = {}
+
+    def served(self, request: web.Request) -> None:
+        """A whole request head has arrived on its connection."""
+        self._served.add(request.protocol)
+
+    def sweep(self, connections: Iterable[web.RequestHandler], now: float) -> None:
+        """Wants to be called about once a second with all open connections; forgets those that are gone."""
+        open_now = set(connections)
+        self._served &= open_now
+        self._since = {connection: self._since.get(connection, now) for connection in open_now - self._served}
+        for connection, since in self._since.items():
+            if now - since >= REQUEST_TIMEOUT_S and connection.transport is not None:
+                connection.transport.abort()
+
+
 class Readiness:
     """Named checks that must all hold before this process is given work."""
 
@@ -143,6 +172,7 @@ class Readiness:
 
 
 METRICS: Final = web.AppKey("metrics", Metrics)
+IMPATIENCE: Final = web.AppKey("impatience", Impatience)
 READINESS: Final = web.AppKey("readiness", Readiness)
 
 
@@ -167,6 +197,7 @@ def application(metrics: Metrics, readiness: Readiness) -> web.Application:
     middlewares: list[Middleware] = [problems]
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     app[METRICS] = metrics
+    app[IMPATIENCE] = Impatience()
     app[READINESS] = readiness
     app.on_response_prepare.append(secure)
     app.router.add_get("/healthz", _healthz)

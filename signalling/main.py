@@ -9,6 +9,7 @@ import contextlib
 import errno
 import ipaddress
 import os
+import resource
 import signal
 import socket
 import sys
@@ -26,7 +27,7 @@ from backplane.certificates import self_signed
 from backplane.metrics import Metrics
 from backplane.settings import Settings, default_workers
 from backplane.tokens import TokenAuthority
-from backplane.web import Readiness
+from backplane.web import IMPATIENCE, Readiness
 from rtc._dtls import Identity
 from rtc._worker import Worker
 from sfu.media_loop import MediaLoop
@@ -61,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve until told to stop; returns the exit status."""
     settings = settings_from(sys.argv[1:] if argv is None else argv)
     logs.configure(settings.log_level)
+    _raise_file_limit()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))
@@ -106,6 +108,7 @@ async def serve(settings: Settings) -> None:
         app = build(calls, metrics, readiness, settings.web)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=_HTTP_SHUTDOWN_S, handle_signals=False)
         await runner.setup()
+        impatient = asyncio.create_task(_cut_idle_connections(app, runner))
         try:
             url = await _listen(runner, settings)
             _log.info("started", workers=len(workers), media_port=workers[0].port)
@@ -113,7 +116,20 @@ async def serve(settings: Settings) -> None:
             await stop.wait()
             _log.info("stopping", sessions=len(calls), rooms=len(node.rooms))
         finally:
+            impatient.cancel()
             await runner.cleanup()
+
+
+async def _cut_idle_connections(app: web.Application, runner: web.AppRunner) -> None:
+    while runner.server is not None:
+        await asyncio.sleep(1)
+        app[IMPATIENCE].sweep(runner.server.connections, time.monotonic())
+
+
+def _raise_file_limit() -> None:
+    """A socket is a file; 1024 of them, the usual soft limit, are fewer than one clinic may open."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _open_tokens(settings: Settings) -> TokenAuthority:

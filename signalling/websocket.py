@@ -12,6 +12,7 @@ from typing import Final
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from backplane.logs import Log
 from backplane.metrics import Metrics
 from backplane.ratelimit import KeyedBuckets, address_key
 from backplane.web import Problem
@@ -29,6 +30,7 @@ MAX_SOCKETS: Final = 10_000
 MAX_WAITING_PER_ADDRESS: Final = 500
 OPENINGS_PER_S: Final = 300.0
 OPENINGS_BURST: Final = 600.0
+_log = Log(__name__)
 
 
 class _Socket(web.WebSocketResponse):
@@ -146,10 +148,15 @@ class Signalling:
         """Let time pass for sessions and for conversations that have not begun. Runs until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_S)
-            now = time.monotonic()
-            self._calls.sweep(now)
-            for conversation in list(self._waiting):
-                conversation.sweep(now)
+            try:
+                self.sweep_once(time.monotonic())
+            except Exception:
+                _log.error("sweep failed")
+
+    def sweep_once(self, now: float) -> None:
+        self._calls.sweep(now)
+        for conversation in list(self._waiting):
+            conversation.sweep(now)
 
     async def close(self, timeout_s: float) -> None:
         """Send what is queued and close every socket; those that are slower than ``timeout_s`` are left behind."""
