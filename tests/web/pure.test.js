@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bestGrid } from '../../web/src/app/call/layout.js';
+import { Preference } from '../../web/src/app/call/preference.js';
 import { readStats, scoreOf } from '../../web/src/client/quality.js';
 
 test('tiles fill a wide stage side by side and a tall one on top of each other', () => {
@@ -44,4 +45,15 @@ test('statistics are differences between two samples', () => {
   assert.equal(stats.loss_percent, 10);
   assert.equal(Math.round(stats.rtt_ms), 50);
   assert.equal(stats.path, 'udp');
+});
+
+test('who spoke last is seen first, and the order is told only when it changes who is seen', () => {
+  const people = ['a', 'b', 'c', 'd'].map((id) => ({ id }));
+  const preference = new Preference();
+  assert.equal(preference.order(people, 4), null);
+  assert.deepEqual(preference.order(people, 2), ['a', 'b', 'c', 'd']);
+  preference.hear([{ participant: 'd', level: 0.5 }, { participant: 'c', level: 0.01 }]);
+  assert.deepEqual(preference.order(people, 2), ['d', 'a', 'b', 'c']);
+  preference.hear([{ participant: 'a', level: 0.5 }]);
+  assert.equal(preference.order(people, 2), null);
 });

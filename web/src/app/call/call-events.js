@@ -5,6 +5,7 @@
 
 import { DeviceError, watchDevices } from '../../client/index.js';
 import { t } from '../i18n.js';
+import { Preference } from './preference.js';
 
 const CLOCK_MS = 1000;
 
@@ -16,6 +17,11 @@ const CLOCK_MS = 1000;
 export function listen(page, call) {
   const { announcer } = page;
   const clock = setInterval(() => page.draw(), CLOCK_MS);
+  const preference = new Preference();
+  const ask = () => {
+    const order = preference.order(call.participants, page.videosAtOnce);
+    if (order) call.prefer(order).catch((error) => console.info('preference not told', error));  // the next change tells it again
+  };
   const visible = () => page.keepAwake();
   document.addEventListener('visibilitychange', visible);
   const stops = [
@@ -23,6 +29,7 @@ export function listen(page, call) {
     () => document.removeEventListener('visibilitychange', visible),
     watchDevices(() => page.refreshDevices()),
     call.on('participantjoined', ({ participant }) => {
+      ask();
       if (page.phase === 'call') announcer.say(t('say.joined', { name: page.nameOf(participant) }));
       page.draw();
     }),
@@ -38,7 +45,11 @@ export function listen(page, call) {
       page.sound.play(call.audioStreams);
       page.draw();
     }),
-    call.on('speakers', () => page.draw()),
+    call.on('speakers', ({ speakers }) => {
+      preference.hear(speakers);
+      ask();
+      page.draw();
+    }),
     call.on('quality', () => page.draw()),
     call.on('localchange', () => page.draw()),
     call.on('stats', ({ stats }) => { page.stats = stats; }),

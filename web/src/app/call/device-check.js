@@ -105,13 +105,11 @@ export class DeviceCheck {
     this.#meter.resume();
   }
 
-  /** Ends the check and hands its tracks over. */
+  /** Ends the check and leaves its tracks to the call. */
   handOver() {
-    const tracks = this.tracks;
     this.tracks = { microphone: null, camera: null };
     this.#meter.watch(null);
     for (const stop of this.#stops.splice(0)) stop();
-    return tracks;
   }
 
   /** @param {Capture} source @param {MediaStreamTrack} track */

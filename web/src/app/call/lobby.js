@@ -18,7 +18,7 @@ const METER_BARS = 14;
 export const lobby = (page) => html`
   ${siteHeader(() => page.draw())}
   <main class="lobby" @pointerdown=${() => page.check.wake()} @keydown=${() => page.check.wake()}>
-    <section class="lobby-preview" aria-label=${t('lobby.preview')}>
+    <section class="lobby-preview" ?inert=${page.phase === 'joining'} aria-label=${t('lobby.preview')}>
       ${preview(page)}
       ${meter(page)}
       ${permissionHelp(page.check)}
@@ -28,14 +28,15 @@ export const lobby = (page) => html`
       <p class="lead">${t('lobby.lead')}</p>
       ${joinForm(page)}
     </section>
-    <section class="lobby-devices card" aria-labelledby="devices-title">
+    <section class="lobby-devices card" ?inert=${page.phase === 'joining'} aria-labelledby="devices-title">
       <h2 id="devices-title">${t('lobby.devices')}</h2>
       ${pickers(page)}
     </section>
   </main>`;
 
 /** @param {CallPage} page */
-function preview({ check, name }) {
+function preview(page) {
+  const { check, name } = page;
   const { camera } = check.tracks;
   const mirrored = camera?.getSettings().facingMode !== 'environment';
   const empty = check.asking ? t('lobby.opening') : t(check.problems.camera ? 'lobby.no_camera' : 'lobby.camera_off');
@@ -45,8 +46,8 @@ function preview({ check, name }) {
         autoplay playsinline .muted=${true} ${shows(streamOfTrack(camera))}></video>
       ${camera ? nothing : html`<div class="preview-empty"><span class="avatar large" aria-hidden="true">${initials(name) || icon('person')}</span><p>${empty}</p></div>`}
       <div class="preview-controls">
-        ${captureButton('microphone', check.wanted.microphone && !check.problems.microphone, () => check.toggle('microphone'))}
-        ${captureButton('camera', check.wanted.camera && !check.problems.camera, () => check.toggle('camera'))}
+        ${captureButton('microphone', check.wanted.microphone && !check.problems.microphone, () => page.toggle('microphone'))}
+        ${captureButton('camera', check.wanted.camera && !check.problems.camera, () => page.toggle('camera'))}
       </div>
     </div>`;
 }

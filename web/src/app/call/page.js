@@ -90,6 +90,8 @@ export class CallPage {
   get canShareScreen() {
     return navigator.mediaDevices?.getDisplayMedia !== undefined && (this.call?.rights.includes('share_screen') ?? false);
   }
+  /** A phone shows fewer videos, and its network carries fewer. */
+  get videosAtOnce() { return Math.min(screen.width, screen.height) < 600 ? 8 : 26; }
   get seconds() { return (Date.now() - this.#startedAt_ms) / 1000; }
 
   /** What the server says about us, else our own measurement. */
@@ -140,15 +142,16 @@ export class CallPage {
     this.phase = 'joining';
     this.joinProblem = '';
     this.draw();
-    if (audioOnly) this.check.wanted.camera = false;
+    if (audioOnly && this.check.wanted.camera) this.check.toggle('camera');
     const { microphone, camera } = this.check.tracks;
     const name = this.name.trim();
     const call = new WadudCall({
       url: `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/v1/signal`,
       token: () => fetchToken(this.roomName, name),
       name,
-      tracks: { microphone, camera: audioOnly ? null : camera },
+      tracks: { microphone, camera },
       videoCodec: /** @type {any} */ (new URLSearchParams(location.search).get('codec')?.toUpperCase()),
+      maxVideoSlots: this.videosAtOnce,
       client: 'wadud-web page',
     });
     this.call = call;
@@ -165,8 +168,7 @@ export class CallPage {
       this.draw();
       return;
     }
-    const left = this.check.handOver();
-    if (audioOnly) left.camera?.stop();
+    this.check.handOver();
     this.#enter();
   }
 
@@ -192,7 +194,7 @@ export class CallPage {
       await this.check.toggle(source);
       return;
     }
-    const call = this.call;
+    const call = this.phase === 'call' ? this.call : null;
     if (!call || this.#pendingMute.has(source)) return;
     const muted = !this.isMuted(source);
     this.#pendingMute.set(source, muted);

@@ -54,7 +54,7 @@ export function stage(page) {
       ${mode === 'alone' ? waiting(page) : nothing}
       ${screen ? tileView(page, screen) : nothing}
       <ul class="tiles" tabindex=${screen || (mode === 'grid' && grid.scrolls) ? 0 : nothing} aria-label=${t('stage.label')} ${cssVariables({ 'tile-width': `${grid.width}px`, 'tile-height': `${grid.height}px`, 'gap': `${GAP_PX}px` })}>
-        ${repeat(all, ({ participant, source }) => `${participant.id}/${source}`, (tile) => html`<li>${tileView(page, tile)}</li>`)}
+        ${repeat(all, ({ participant, source }) => `${participant.id}/${source}`, (tile) => html`<li data-self=${String(tile.participant.self)}>${tileView(page, tile)}</li>`)}
       </ul>
     </div>`;
 }
