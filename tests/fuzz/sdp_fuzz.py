@@ -1,5 +1,5 @@
-"""Fuzzes offers: `python tests/fuzz/sdp_fuzz.py --minutes 60` for a long run, `fuzz_one` for the bounded run under
-pytest.
+"""Fuzzes offers: `python tests/fuzz/sdp_fuzz.py --minutes 60` for a long run, `--coverage` to let atheris guide it,
+`fuzz_one` for the bounded run under pytest.
 
 What must hold for any text: `parse` raises nothing but SdpError; an offer that is answered gives an answer that parses,
 keeps every m-line in its place and fits what the worker takes; the same holds when the offer comes as a renegotiation.
@@ -8,6 +8,7 @@ characters. A failing text is written to a file and named.
 """
 
 import argparse
+import importlib
 import random
 import sys
 import tempfile
@@ -15,6 +16,12 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+if __name__ == "__main__" and "--coverage" in sys.argv:
+    import atheris  # type: ignore[import-untyped, import-not-found, unused-ignore]
+
+    with atheris.instrument_imports(include=["rtc"]):
+        importlib.import_module("rtc.sdp_answer")
 
 from rtc import sdp
 from rtc.ice import host_candidates, make_credentials
@@ -159,14 +166,40 @@ def fuzz_one(corpus: list[str], rng: random.Random) -> bool:
     return negotiated is not None
 
 
+def run_by_coverage(minutes: float, seed: int) -> None:
+    """The same checks with libFuzzer choosing what to keep; needs the package atheris. Does not return."""
+    corpus = seeds()
+
+    def test_one(data: bytes) -> None:
+        _respond(data.decode(errors="replace"), None, random.Random(0))
+
+    def custom_mutator(data: bytes, max_size: int, chance: int) -> bytes:
+        return mutate(data.decode(errors="replace"), corpus, random.Random(chance)).encode(errors="replace")[:max_size]
+
+    folder = Path(tempfile.mkdtemp(prefix="wadud-fuzz-"))
+    for index, text in enumerate(corpus):
+        (folder / f"{index}.sdp").write_bytes(text.encode())
+    arguments = [
+        f"-max_total_time={int(60 * minutes)}",
+        f"-seed={seed}",
+        "-max_len=65536",
+        f"-artifact_prefix={folder}/",
+    ]
+    atheris.Setup([sys.argv[0], *arguments, str(folder)], test_one, custom_mutator=custom_mutator)
+    atheris.Fuzz()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument(
         "--seed", type=int, default=None, help="repeat a run; a random one is taken and printed without"
     )
+    parser.add_argument("--coverage", action="store_true", help="guided by coverage, with the package atheris")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().getrandbits(32)
+    if options.coverage:
+        run_by_coverage(options.minutes, seed)
     rng, corpus = random.Random(seed), seeds()
     end, runs, answered = time.monotonic() + 60 * options.minutes, 0, 0
     print(f"seed {seed}, {len(corpus)} offers to start from")
