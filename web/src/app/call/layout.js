@@ -13,12 +13,12 @@ const MIN_TILE_PX = 132;
  * @returns {Grid}
  */
 export function bestGrid(count, width, height, gap) {
-  // Faces need neither the full width of a monitor nor the full height of a phone: bounds between 4:5 and 16:9.
+  // Faces need neither the full width of a monitor nor the full height of a phone: bounds between 7:10 and 16:9.
   const fit = (/** @type {number} */ columns) => {
     const rows = Math.ceil(count / columns);
     const cellWidth = (width - gap * (columns - 1)) / columns;
     const cellHeight = (height - gap * (rows - 1)) / rows;
-    const ratio = Math.min(16 / 9, Math.max(4 / 5, cellWidth / cellHeight));
+    const ratio = Math.min(16 / 9, Math.max(0.7, cellWidth / cellHeight));
     const tileWidth = Math.floor(Math.min(cellWidth, cellHeight * ratio));
     return { columns, width: tileWidth, height: Math.floor(tileWidth / ratio), scrolls: false };
   };
