@@ -17,10 +17,10 @@ static int parse_one_byte(const uint8_t *packet, size_t at, size_t end, struct w
             at++;
             continue;
         }
-        if (id == 15) return 0; /* reserved: processing stops here */
+        if (!id || id == 15) return 0; /* padding with a length, or reserved: what follows is nobody's word (RFC 8285 section 4.2) */
         size_t length = (packet[at] & 15) + 1u;
         if (at + 1 + length > end) return -1;
-        if (id) keep(out, id, length, at + 1); /* id 0 with a length is padding that a sloppy sender wrote */
+        keep(out, id, length, at + 1);
         at += 1 + length;
     }
     return 0;

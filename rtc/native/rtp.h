@@ -27,7 +27,7 @@ struct wd_rtp {
 };
 
 /* Works on the clear header of an SRTP packet as well. Returns 0, -1 when malformed (version, CSRC or extension bounds). Id 15 in the
- * one-byte form ends the list; id 0 is padding; elements past WD_RTP_MAX_EXTENSIONS are ignored. */
+ * one-byte form ends the list, and so does id 0 with a length; a zero byte is padding; elements past WD_RTP_MAX_EXTENSIONS are ignored. */
 int wd_rtp_parse(const uint8_t *packet, size_t length, struct wd_rtp *out);
 
 /* Payload length without RTP padding, for a decrypted packet. Returns -1 when the padding count is impossible; 0 for padding-only packets. */
