@@ -99,11 +99,16 @@ static size_t write_chunks(const struct block *block, uint8_t *out) {
 }
 
 size_t wd_twcc_write(struct wd_twcc *twcc, uint8_t *out, size_t capacity, uint32_t sender, uint32_t media) {
-    while (twcc->first != twcc->next && !*arrival(twcc, twcc->first)) twcc->first++; /* what is missing before the first arrival cannot be dated */
-    if (!twcc->started || twcc->first == twcc->next || capacity < HEADER + 8) return 0;
-    int64_t reference = *arrival(twcc, twcc->first) / REFERENCE_US;
+    uint16_t earliest = twcc->first; /* received; what is missing before it is reported too: the last feedback ended there */
+    while (earliest != twcc->next && !*arrival(twcc, earliest)) earliest++;
+    if (!twcc->started || earliest == twcc->next || capacity < HEADER + 8) return 0;
+    int64_t reference = *arrival(twcc, earliest) / REFERENCE_US;
     struct block block;
     collect(twcc, reference * REFERENCE_US, capacity - HEADER, &block);
+    if (!block.count) { /* the gap alone fills a block */
+        twcc->first = earliest;
+        collect(twcc, reference * REFERENCE_US, capacity - HEADER, &block);
+    }
     if (!block.count) return 0;
     wd_put32(out + 4, sender);
     wd_put32(out + 8, media);
