@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -36,6 +37,7 @@ struct wd_worker {
     pid_t process; /* the one that has the thread */
     pid_t thread_id;
     sem_t started;
+    size_t round_datagrams; /* read in the newest round */
     _Atomic bool stop;
 
     /* by hand */
@@ -97,7 +99,18 @@ static bool read_socket(struct wd_worker *worker) {
             } while (at < arrival.length);
         }
     }
+    worker->round_datagrams = datagrams;
     return messages == WD_UDP_RECEIVE_BATCH;
+}
+
+/* While datagrams come in ones and twos, every wake-up costs more than the work it wakes for. Then the thread sleeps blindly for WD_NAP_NS and takes what has
+ * gathered: a burst becomes one round, one wake-up, one GSO message. A round that finds nothing goes back to waiting for the socket. */
+static bool nap(struct wd_worker *worker, int64_t wake_ns) {
+    int64_t left = wake_ns == INT64_MAX ? WD_NAP_NS : wake_ns - monotonic_ns();
+    if (left > WD_NAP_NS) left = WD_NAP_NS;
+    if (left > 0) clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = left}, NULL);
+    worker->round_datagrams = 0;
+    return true;
 }
 
 /* Sleeps until `wake_ns`, a command or a datagram; true when there are datagrams. */
@@ -128,11 +141,13 @@ static void *run(void *argument) {
     struct wd_worker *worker = argument;
     worker->thread_id = gettid();
     pthread_setname_np(pthread_self(), THREAD_NAME);
+    prctl(PR_SET_TIMERSLACK, 1000ul); /* ns; the default of 50 us is as long as a good part of a nap */
     sem_post(&worker->started);
     bool more = false;
     int64_t wake_ns = 0;
     for (bool stop = false; !stop;) {
-        bool readable = more || sleep_until(worker, wake_ns);
+        bool light = worker->round_datagrams && worker->round_datagrams < WD_NAP_BELOW;
+        bool readable = more || (light ? nap(worker, wake_ns) : sleep_until(worker, wake_ns));
         stop = atomic_load_explicit(&worker->stop, memory_order_acquire); /* commands posted before it are still carried out in this round */
         more = readable && read_socket(worker);
         wake_ns = run_core(worker);
