@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from rtc._dtls import Dtls, Identity
+from rtc._dtls import Dtls, Identity, SrtpKeys
 from rtc._wire import Srtp, rtcp_nack, rtcp_parse, rtcp_pli, rtcp_rr, stun_check, stun_parse, stun_verify
 from rtc.peer_streams import ReceivedPacket, ReceiveStream, SendStream
 from rtc.sdp import parse
@@ -181,6 +181,11 @@ class Peer:
         return self._send_srtp is not None
 
     @property
+    def srtp_keys(self) -> SrtpKeys | None:
+        """The association's keys, for a load generator that carries the media on in C."""
+        return self._dtls.keys if self._dtls else None
+
+    @property
     def failure(self) -> str | None:
         return self._dtls.failure if self._dtls else None
 
@@ -302,20 +307,25 @@ class Peer:
             reports = [{"ssrc": s.ssrc, "highest": s.highest & 0xFFFFFFFF} for s in self.slots.values() if s.received]
             self.send_rtcp(rtcp_rr(1, reports[:31]))
 
+    def consent_check(self) -> bytes:
+        """One more check, for whoever keeps the consent alive in our place (RFC 7675)."""
+        return self._check(self._random.randbytes(12), f"{self._remote_ufrag}:{self.ufrag}".encode())
+
+    def _check(self, transaction: bytes, username: bytes) -> bytes:
+        return stun_check(
+            transaction,
+            username,
+            self._remote_password.encode(),
+            priority=PRIORITY,
+            controlling=True,
+            tiebreaker=self._tiebreaker,
+            use_candidate=True,
+        )
+
     def _send_check(self, now: float) -> None:
         transaction = self._random.randbytes(12)
         self._outstanding[transaction] = now
         self._check_interval = min(self._check_interval * 2, CHECK_CAP)
         self._check_at = now + self._check_interval
         username = f"{self._remote_ufrag}:{self.ufrag}".encode()
-        self._out.append(
-            stun_check(
-                transaction,
-                username,
-                self._remote_password.encode(),
-                priority=PRIORITY,
-                controlling=True,
-                tiebreaker=self._tiebreaker,
-                use_candidate=True,
-            )
-        )
+        self._out.append(self._check(transaction, username))
