@@ -116,6 +116,36 @@ async def test_an_open_question_of_the_browser_is_explained(visit: Visit) -> Non
     assert await visitor.of("permission-help").get_attribute("data-state") == "prompt"
 
 
+SLOW_ANSWER = """
+  const real = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  const asked = new Promise((resolve) => { window.allow = resolve; });
+  navigator.mediaDevices.getUserMedia = async (wish) => { await asked; return real(wish); };
+"""
+
+
+async def test_who_joins_before_answering_the_browser_is_seen_as_soon_as_it_is_answered(visit: Visit) -> None:
+    visitor = await visit(before=SLOW_ANSWER)
+    await visitor.open_check()
+    await visitor.of("name-input").fill("Zainab")
+    await visitor.of("join-button").click()
+    await visitor.see("leave")
+    [join] = visitor.server.of_type("join")
+    assert [track["muted"] for track in join["tracks"]] == [True, True]
+    await visitor.page.evaluate("allow()")
+    await visitor.until("wadud.publications.get('camera').track?.readyState === 'live'")
+    await visitor.until("!wadud.publications.get('camera').muted && !wadud.publications.get('microphone').muted")
+
+
+async def test_a_quick_join_waits_for_devices_that_are_just_opening(visit: Visit) -> None:
+    visitor = await visit(before=SLOW_ANSWER + "setTimeout(() => allow(), 700);")
+    await visitor.open_check()
+    await visitor.of("name-input").fill("Zainab")
+    await visitor.of("join-button").click()
+    await visitor.see("leave")
+    [join] = visitor.server.of_type("join")
+    assert [track["muted"] for track in join["tracks"]] == [False, False]
+
+
 async def test_a_page_without_https_says_so(visit: Visit) -> None:
     insecure = """
       Object.defineProperty(navigator, 'mediaDevices', { value: undefined });

@@ -41,6 +41,12 @@ export class DeviceCheck {
     });
   }
 
+  /** @type {Promise<void>} settles when the browser has answered */
+  answered = Promise.resolve();
+  /** @type {(source: Capture, track: MediaStreamTrack) => void} told when a device opens after the check was handed over */
+  onLate = (_, track) => track.stop();
+  #handedOver = false;
+
   /** @type {(level: number) => void} told at every picture frame, so it should not draw the page */
   onLevel = () => {};
 
@@ -53,6 +59,11 @@ export class DeviceCheck {
   /** Opens what is wanted and missing. */
   async open() {
     if (this.asking) return;
+    this.answered = this.#open();
+    await this.answered;
+  }
+
+  async #open() {
     const missing = CAPTURES.filter((source) => this.wanted[source] && !this.tracks[source]);
     this.asking = true;
     this.changed();
@@ -60,7 +71,11 @@ export class DeviceCheck {
     for (const source of missing) {
       delete this.problems[source];
       if (problems[source]) this.problems[source] = problems[source];
-      if (opened[source]) this.#take(source, opened[source]);
+      const track = opened[source];
+      if (!track) continue;
+      if (this.#handedOver) this.onLate(source, track);
+      else if (this.wanted[source]) this.#take(source, track);
+      else track.stop();  // thought better of it meanwhile
     }
     this.asking = false;
     await this.#refreshList();
@@ -107,6 +122,7 @@ export class DeviceCheck {
 
   /** Ends the check and leaves its tracks to the call. */
   handOver() {
+    this.#handedOver = true;
     this.tracks = { microphone: null, camera: null };
     this.#meter.watch(null);
     for (const stop of this.#stops.splice(0)) stop();

@@ -20,6 +20,8 @@ import { Sound } from './sound.js';
 /** @typedef {'microphone' | 'camera'} Capture */
 
 const NAME = 'wadud.name';
+/** How long a join waits for the answer to the browser's question about devices; they can follow later. */
+const PATIENCE_MS = 3000;
 
 export class CallPage {
   /** @type {'check' | 'joining' | 'call' | 'ended'} */
@@ -143,6 +145,8 @@ export class CallPage {
     this.joinProblem = '';
     this.draw();
     if (audioOnly && this.check.wanted.camera) this.check.toggle('camera');
+    const patience = new Promise((resolve) => setTimeout(resolve, PATIENCE_MS));
+    await Promise.race([this.check.answered, patience]);
     const { microphone, camera } = this.check.tracks;
     const name = this.name.trim();
     const call = new WadudCall({
@@ -168,8 +172,20 @@ export class CallPage {
       this.draw();
       return;
     }
+    this.check.onLate = (source, track) => this.#startLate(source, track);
     this.check.handOver();
     this.#enter();
+  }
+
+  /** The browser's question was answered only after the person had joined. @param {Capture} source @param {MediaStreamTrack} track */
+  async #startLate(source, track) {
+    try {
+      await (source === 'camera' ? this.call?.setCamera(track) : this.call?.setMicrophone(track));
+      await this.call?.setMuted(source, false);
+    } catch (error) {
+      track.stop();
+      this.report(error);
+    }
   }
 
   #enter() {
