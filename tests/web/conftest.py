@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from parties import CHROMIUM_ARGUMENTS as CALL_ARGUMENTS
 from playwright.async_api import BrowserContext, ConsoleMessage, Page, async_playwright
 
 from tests.web.fake_server import ROOM, FakeServer
@@ -16,18 +17,8 @@ DESK = {"width": 1280, "height": 800}
 
 PREVIEW_ON = "document.querySelector('.preview')?.dataset.video === 'on'"
 
-CHROMIUM_ARGUMENTS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-]
+# The pages must live with the browser's own policy on sound.
+CHROMIUM_ARGUMENTS = [argument for argument in CALL_ARGUMENTS if not argument.startswith("--autoplay")]
 
 
 @dataclass
