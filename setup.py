@@ -26,7 +26,7 @@ def extension(name: str, sources: list[str], libraries: list[str]) -> Extension:
 
 
 EXTENSIONS = [
-    extension("_wire", ["wire_module.c", *WIRE], ["crypto"]),
+    extension("_wire", ["wire_module.c", "wire_srtp.c", *WIRE], ["crypto"]),
     extension("_dtls", ["dtls.c"], ["ssl", "crypto"]),
     extension(
         "_worker",

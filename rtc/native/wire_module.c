@@ -1,6 +1,5 @@
 /* The C wire formats for Python: rtc._wire, documented in rtc/_wire.pyi. What tests, the bare client and tools need; the packet path never comes here. */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "wire_module.h"
 
 #include <arpa/inet.h>
 #include <stdbool.h>
@@ -9,168 +8,13 @@
 #include "payload.h"
 #include "rtcp.h"
 #include "rtp.h"
-#include "srtp.h"
 #include "stun.h"
 
 #define MAX_PACKET 2048
-#define MAX_STREAMS 64
 
 typedef struct { PyTypeObject *srtp; } State;
 
-static PyObject *malformed(const char *what) { return PyErr_Format(PyExc_ValueError, "%s", what); }
-
-/* --- SRTP ----------------------------------------------------------------------------------------------------------- */
-
-struct named_stream {
-    uint32_t ssrc;
-    bool used;
-    struct wd_srtp_stream received;
-    uint64_t sent; /* newest index protected */
-    bool sending;
-};
-
-typedef struct {
-    PyObject_HEAD
-    struct wd_srtp *srtp;
-    struct named_stream streams[MAX_STREAMS];
-} Srtp;
-
-static int check_keys(unsigned profile, Py_ssize_t key, Py_ssize_t salt) {
-    if ((profile == WD_SRTP_AEAD_AES_128_GCM && key == 16 && salt == 12) || (profile == WD_SRTP_AES128_CM_SHA1_80 && key == 16 && salt == 14)) return 0;
-    malformed("profile 7 needs a key of 16 and a salt of 12 bytes, profile 1 16 and 14");
-    return -1;
-}
-
-static PyObject *srtp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"profile", "key", "salt", NULL};
-    unsigned profile;
-    const uint8_t *key, *salt;
-    Py_ssize_t key_length, salt_length;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Iy#y#:Srtp", names, &profile, &key, &key_length, &salt, &salt_length) || check_keys(profile, key_length, salt_length) < 0) return NULL;
-    Srtp *self = (Srtp *)type->tp_alloc(type, 0);
-    if (!self) return NULL;
-    if (!(self->srtp = wd_srtp_new((uint16_t)profile, key, salt))) {
-        Py_DECREF(self);
-        return PyErr_NoMemory();
-    }
-    return (PyObject *)self;
-}
-
-/* One value of the dict; -1 with ValueError when absent or of another length. */
-static int session_value(PyObject *keys, const char *name, uint8_t *out, Py_ssize_t length) {
-    PyObject *value = PyDict_GetItemString(keys, name);
-    if (!value || !PyBytes_Check(value) || PyBytes_GET_SIZE(value) != length) return PyErr_Format(PyExc_ValueError, "%s must be %zd bytes", name, length), -1;
-    memcpy(out, PyBytes_AS_STRING(value), (size_t)length);
-    return 0;
-}
-
-static PyObject *srtp_from_session_keys(PyTypeObject *type, PyObject *args) {
-    unsigned profile;
-    PyObject *dict;
-    struct wd_srtp_session_keys k;
-    if (!PyArg_ParseTuple(args, "IO!:from_session_keys", &profile, &PyDict_Type, &dict)) return NULL;
-    Py_ssize_t salt = profile == WD_SRTP_AEAD_AES_128_GCM ? 12 : 14;
-    if (session_value(dict, "rtp_key", k.rtp_key, 16) || session_value(dict, "rtp_auth", k.rtp_auth, 20) || session_value(dict, "rtp_salt", k.rtp_salt, salt) ||
-        session_value(dict, "rtcp_key", k.rtcp_key, 16) || session_value(dict, "rtcp_auth", k.rtcp_auth, 20) || session_value(dict, "rtcp_salt", k.rtcp_salt, salt))
-        return NULL;
-    Srtp *self = (Srtp *)type->tp_alloc(type, 0);
-    if (!self) return NULL;
-    if ((self->srtp = wd_srtp_new_session((uint16_t)profile, &k))) return (PyObject *)self;
-    Py_DECREF(self);
-    return malformed("an unknown profile");
-}
-
-static void srtp_dealloc(Srtp *self) {
-    PyTypeObject *type = Py_TYPE(self);
-    wd_srtp_free(self->srtp);
-    type->tp_free(self);
-    Py_DECREF(type);
-}
-
-static struct named_stream *stream_of(Srtp *self, uint32_t ssrc) {
-    for (size_t i = 0; i < MAX_STREAMS; i++) {
-        struct named_stream *s = &self->streams[i];
-        if (s->used && s->ssrc == ssrc) return s;
-        if (!s->used) {
-            s->used = true;
-            s->ssrc = ssrc;
-            return s;
-        }
-    }
-    PyErr_Format(PyExc_ValueError, "more than %d SSRCs", MAX_STREAMS);
-    return NULL;
-}
-
-/* Copies a packet into a scratch with room to grow; NULL with ValueError when too long. */
-static uint8_t *copy_packet(const char *data, Py_ssize_t length, uint8_t scratch[MAX_PACKET]) {
-    if (length > MAX_PACKET - WD_SRTP_MAX_OVERHEAD) return malformed("packet too long"), NULL;
-    return memcpy(scratch, data, (size_t)length);
-}
-
-static PyObject *srtp_protect(Srtp *self, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"packet", "rollover", NULL};
-    const char *data;
-    Py_ssize_t length;
-    long long rollover = -1;
-    uint8_t packet[MAX_PACKET], payload[MAX_PACKET];
-    struct wd_rtp rtp;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y#|L:protect", names, &data, &length, &rollover) || !copy_packet(data, length, packet)) return NULL;
-    if (wd_rtp_parse(packet, (size_t)length, &rtp)) return malformed("not an RTP packet");
-    struct named_stream *stream = stream_of(self, rtp.ssrc);
-    if (!stream) return NULL;
-    uint64_t index;
-    if (rollover >= 0) {
-        index = (uint64_t)(rollover & 0xffffffff) << 16 | rtp.sequence;
-    } else {
-        int16_t distance = (int16_t)(uint16_t)(rtp.sequence - (uint16_t)stream->sent);
-        index = stream->sending && !(distance < 0 && stream->sent < (uint64_t)-(int64_t)distance) ? stream->sent + (uint64_t)(int64_t)distance : rtp.sequence;
-    }
-    if (!stream->sending || index > stream->sent) stream->sent = index;
-    stream->sending = true;
-    size_t body = (size_t)length - rtp.header_length;
-    memcpy(payload, packet + rtp.header_length, body);
-    size_t written = wd_srtp_protect(self->srtp, index, packet, rtp.header_length, payload, body);
-    return PyBytes_FromStringAndSize((const char *)packet, (Py_ssize_t)written);
-}
-
-static PyObject *refuse(int result) {
-    return malformed(result == WD_SRTP_SHORT ? "short" : result == WD_SRTP_AUTH ? "auth" : result == WD_SRTP_REPLAY ? "replay" : result == WD_SRTP_TOO_OLD ? "too old" : "full");
-}
-
-static PyObject *srtp_unprotect(Srtp *self, PyObject *args) {
-    const char *data;
-    Py_ssize_t given;
-    uint8_t packet[MAX_PACKET];
-    struct wd_rtp rtp;
-    uint64_t index;
-    if (!PyArg_ParseTuple(args, "y#:unprotect", &data, &given) || !copy_packet(data, given, packet)) return NULL;
-    size_t length = (size_t)given;
-    if (wd_rtp_parse(packet, length, &rtp)) return malformed("not an RTP packet");
-    struct named_stream *stream = stream_of(self, rtp.ssrc);
-    if (!stream) return NULL;
-    int result = wd_srtp_unprotect(self->srtp, &stream->received, packet, &length, rtp.header_length, &index);
-    return result == WD_SRTP_OK ? PyBytes_FromStringAndSize((const char *)packet, (Py_ssize_t)length) : refuse(result);
-}
-
-static PyObject *srtp_protect_rtcp(Srtp *self, PyObject *args) {
-    const char *data;
-    Py_ssize_t length;
-    uint8_t packet[MAX_PACKET];
-    if (!PyArg_ParseTuple(args, "y#:protect_rtcp", &data, &length) || !copy_packet(data, length, packet)) return NULL;
-    if (length < 8) return malformed("not an RTCP packet");
-    size_t written = wd_srtcp_protect(self->srtp, packet, (size_t)length);
-    return PyBytes_FromStringAndSize((const char *)packet, (Py_ssize_t)written);
-}
-
-static PyObject *srtp_unprotect_rtcp(Srtp *self, PyObject *args) {
-    const char *data;
-    Py_ssize_t given;
-    uint8_t packet[MAX_PACKET];
-    if (!PyArg_ParseTuple(args, "y#:unprotect_rtcp", &data, &given) || !copy_packet(data, given, packet)) return NULL;
-    size_t length = (size_t)given;
-    int result = wd_srtcp_unprotect(self->srtp, packet, &length);
-    return result == WD_SRTP_OK ? PyBytes_FromStringAndSize((const char *)packet, (Py_ssize_t)length) : refuse(result);
-}
+PyObject *wire_malformed(const char *what) { return PyErr_Format(PyExc_ValueError, "%s", what); }
 
 /* --- STUN ----------------------------------------------------------------------------------------------------------- */
 
@@ -189,7 +33,7 @@ static int read_address(PyObject *tuple, struct wd_addr *out) {
     out->family = inet_pton(AF_INET, host, out->ip) == 1 ? 4 : inet_pton(AF_INET6, host, out->ip) == 1 ? 6 : 0;
     out->port = (uint16_t)port;
     if (out->family && port >= 0 && port <= 65535) return 0;
-    malformed("not a transport address");
+    wire_malformed("not a transport address");
     return -1;
 }
 
@@ -202,7 +46,7 @@ static PyObject *stun_parse(PyObject *module, PyObject *args) {
     struct wd_stun m;
     static const char *const classes[] = {"request", "indication", "success", "error"};
     if (!PyArg_ParseTuple(args, "y#:stun_parse", &data, &length)) return NULL;
-    if (wd_stun_parse(data, (size_t)length, &m)) return malformed("not a well-formed STUN message");
+    if (wd_stun_parse(data, (size_t)length, &m)) return wire_malformed("not a well-formed STUN message");
     PyObject *unknown = PyList_New((Py_ssize_t)m.unknown_count);
     for (size_t i = 0; unknown && i < m.unknown_count; i++) PyList_SET_ITEM(unknown, (Py_ssize_t)i, PyLong_FromLong(m.unknown[i]));
     return Py_BuildValue("{s:i,s:s,s:N,s:N,s:N,s:N,s:N,s:N,s:N,s:K,s:k,s:i,s:N,s:N}", "method", m.method, "class", classes[m.klass], "transaction",
@@ -218,11 +62,11 @@ static PyObject *stun_verify(PyObject *module, PyObject *args) {
     Py_ssize_t length, key_length;
     struct wd_stun m;
     if (!PyArg_ParseTuple(args, "y#y#:stun_verify", &data, &length, &key, &key_length)) return NULL;
-    if (wd_stun_parse(data, (size_t)length, &m)) return malformed("not a well-formed STUN message");
+    if (wd_stun_parse(data, (size_t)length, &m)) return wire_malformed("not a well-formed STUN message");
     return PyBool_FromLong(wd_stun_verify(data, (size_t)length, &m, key, (size_t)key_length));
 }
 
-static PyObject *written(const uint8_t *data, size_t length) { return length ? PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)length) : malformed("does not fit"); }
+static PyObject *written(const uint8_t *data, size_t length) { return length ? PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)length) : wire_malformed("does not fit"); }
 
 static PyObject *stun_success(PyObject *module, PyObject *args) {
     (void)module;
@@ -232,7 +76,7 @@ static PyObject *stun_success(PyObject *module, PyObject *args) {
     struct wd_addr address;
     uint8_t out[MAX_PACKET];
     if (!PyArg_ParseTuple(args, "y#O!y#:stun_success", &transaction, &transaction_length, &PyTuple_Type, &mapped, &key, &key_length) || read_address(mapped, &address) < 0) return NULL;
-    if (transaction_length != 12) return malformed("a transaction id has 12 bytes");
+    if (transaction_length != 12) return wire_malformed("a transaction id has 12 bytes");
     return written(out, wd_stun_write_success(out, sizeof out, transaction, &address, key, (size_t)key_length));
 }
 
@@ -246,7 +90,7 @@ static PyObject *stun_error(PyObject *module, PyObject *args) {
     uint16_t unknown[WD_STUN_MAX_UNKNOWN];
     uint8_t out[MAX_PACKET];
     if (!PyArg_ParseTuple(args, "y#isO!y#:stun_error", &transaction, &transaction_length, &code, &reason, &PyList_Type, &list, &key, &key_length)) return NULL;
-    if (transaction_length != 12 || code < 300 || code > 699 || PyList_GET_SIZE(list) > WD_STUN_MAX_UNKNOWN || strlen(reason) > 128) return malformed("transaction, code, reason or list");
+    if (transaction_length != 12 || code < 300 || code > 699 || PyList_GET_SIZE(list) > WD_STUN_MAX_UNKNOWN || strlen(reason) > 128) return wire_malformed("transaction, code, reason or list");
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) unknown[i] = (uint16_t)PyLong_AsLong(PyList_GET_ITEM(list, i));
     if (PyErr_Occurred()) return NULL;
     return written(out, wd_stun_write_error(out, sizeof out, transaction, (uint16_t)code, reason, unknown, (size_t)PyList_GET_SIZE(list), key, (size_t)key_length));
@@ -264,7 +108,7 @@ static PyObject *stun_check(PyObject *module, PyObject *args, PyObject *kwargs) 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y#y#y#|$IpKp:stun_check", names, &transaction, &transaction_length, &username, &username_length, &key, &key_length, &priority,
                                      &controlling, &tiebreaker, &use_candidate))
         return NULL;
-    if (transaction_length != 12 || username_length > 512) return malformed("a transaction id has 12 bytes, a username at most 512");
+    if (transaction_length != 12 || username_length > 512) return wire_malformed("a transaction id has 12 bytes, a username at most 512");
     struct wd_stun_check check = {username, (size_t)username_length, priority, controlling, tiebreaker, use_candidate};
     return written(out, wd_stun_write_check(out, sizeof out, transaction, &check, key, (size_t)key_length));
 }
@@ -278,7 +122,7 @@ static PyObject *rtp_parse(PyObject *module, PyObject *args) {
     struct wd_rtp rtp;
     if (!PyArg_ParseTuple(args, "y#:rtp_parse", &packet, &length)) return NULL;
     int payload = wd_rtp_parse(packet, (size_t)length, &rtp) ? -1 : wd_rtp_payload_length(packet, (size_t)length, &rtp);
-    if (payload < 0) return malformed("not a well-formed RTP packet");
+    if (payload < 0) return wire_malformed("not a well-formed RTP packet");
     PyObject *extensions = PyDict_New();
     for (unsigned i = 0; extensions && i < rtp.extension_count; i++) {
         const struct wd_rtp_extension *e = &rtp.extensions[i];
@@ -371,7 +215,7 @@ static PyObject *rtcp_parse(PyObject *module, PyObject *args) {
     }
     if (list && length) {
         Py_DECREF(list);
-        return malformed("a malformed RTCP block");
+        return wire_malformed("a malformed RTCP block");
     }
     return list;
 }
@@ -387,7 +231,7 @@ static PyObject *rtcp_pli(PyObject *module, PyObject *args) {
 /* Numbers of a list into `out`; -1 with an exception when there are too many or one is no number. */
 static Py_ssize_t numbers(PyObject *list, uint32_t *out, Py_ssize_t capacity) {
     Py_ssize_t count = PyList_GET_SIZE(list);
-    if (count > capacity) return malformed("the list is too long"), -1;
+    if (count > capacity) return wire_malformed("the list is too long"), -1;
     for (Py_ssize_t i = 0; i < count; i++) out[i] = (uint32_t)PyLong_AsUnsignedLongMask(PyList_GET_ITEM(list, i));
     return PyErr_Occurred() ? -1 : count;
 }
@@ -446,9 +290,9 @@ static PyObject *rtcp_rr(PyObject *module, PyObject *args) {
     struct wd_report reports[31];
     uint8_t out[MAX_PACKET];
     if (!PyArg_ParseTuple(args, "IO!:rtcp_rr", &reporter, &PyList_Type, &list)) return NULL;
-    if (PyList_GET_SIZE(list) > 31) return malformed("at most 31 reports");
+    if (PyList_GET_SIZE(list) > 31) return wire_malformed("at most 31 reports");
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
-        if (!PyDict_Check(PyList_GET_ITEM(list, i))) return malformed("a report is a dict");
+        if (!PyDict_Check(PyList_GET_ITEM(list, i))) return wire_malformed("a report is a dict");
         if (read_report(PyList_GET_ITEM(list, i), &reports[i]) < 0) return NULL;
     }
     return written(out, wd_rtcp_write_rr(out, sizeof out, reporter, reports, (size_t)PyList_GET_SIZE(list)));
@@ -476,7 +320,7 @@ static PyObject *twcc_feedback(PyObject *module, PyObject *args) {
     return list;
 }
 
-/* --- payloads and keys ---------------------------------------------------------------------------------------------- */
+/* --- payloads ------------------------------------------------------------------------------------------------------- */
 
 static PyObject *payload_parse(PyObject *module, PyObject *args) {
     (void)module;
@@ -485,7 +329,7 @@ static PyObject *payload_parse(PyObject *module, PyObject *args) {
     Py_ssize_t length;
     struct wd_payload p;
     if (!PyArg_ParseTuple(args, "iy#:payload_parse", &codec, &payload, &length)) return NULL;
-    if (wd_payload_parse((uint8_t)codec, payload, (size_t)length, &p)) return malformed("a malformed payload");
+    if (wd_payload_parse((uint8_t)codec, payload, (size_t)length, &p)) return wire_malformed("a malformed payload");
     return Py_BuildValue("{s:N,s:i,s:i,s:i,s:i,s:i,s:i}", "keyframe", PyBool_FromLong(p.keyframe), "picture_id_bits", p.picture_id_bits, "picture_id_at", p.picture_id_at, "picture_id",
                          p.picture_id, "tl0_at", p.tl0_at, "tl0", p.tl0, "tid", p.tid);
 }
@@ -497,42 +341,16 @@ static PyObject *vp8_patch(PyObject *module, PyObject *args) {
     int picture_id, tl0;
     struct wd_payload p;
     if (!PyArg_ParseTuple(args, "y#ii:vp8_patch", &payload, &length, &picture_id, &tl0)) return NULL;
-    if (wd_payload_parse(WD_CODEC_VP8, payload, (size_t)length, &p)) return malformed("a malformed VP8 payload");
+    if (wd_payload_parse(WD_CODEC_VP8, payload, (size_t)length, &p)) return wire_malformed("a malformed VP8 payload");
     PyObject *result = PyBytes_FromStringAndSize((const char *)payload, length);
     if (result) wd_vp8_patch((uint8_t *)PyBytes_AS_STRING(result), &p, (uint16_t)picture_id, (uint8_t)tl0);
     return result;
 }
 
-static PyObject *derive_keys(PyObject *module, PyObject *args) {
-    (void)module;
-    unsigned profile;
-    const uint8_t *key, *salt;
-    Py_ssize_t key_length, salt_length;
-    if (!PyArg_ParseTuple(args, "Iy#y#:derive_keys", &profile, &key, &key_length, &salt, &salt_length) || check_keys(profile, key_length, salt_length) < 0) return NULL;
-    struct wd_srtp_session_keys k;
-    if (!wd_srtp_derive((uint16_t)profile, key, salt, &k)) return PyErr_NoMemory();
-    const char *s = (const char *)k.rtp_salt, *c = (const char *)k.rtcp_salt;
-    return Py_BuildValue("{s:y#,s:y#,s:y#,s:y#,s:y#,s:y#}", "rtp_key", k.rtp_key, (Py_ssize_t)16, "rtp_auth", k.rtp_auth, (Py_ssize_t)20, "rtp_salt", s, salt_length, "rtcp_key", k.rtcp_key,
-                         (Py_ssize_t)16, "rtcp_auth", k.rtcp_auth, (Py_ssize_t)20, "rtcp_salt", c, salt_length);
-}
-
 /* --- the module ----------------------------------------------------------------------------------------------------- */
 
-static PyMethodDef srtp_methods[] = {
-    {"protect", (PyCFunction)(void (*)(void))srtp_protect, METH_VARARGS | METH_KEYWORDS, "Encrypt one RTP packet."},
-    {"unprotect", (PyCFunction)srtp_unprotect, METH_VARARGS, "Decrypt one SRTP packet."},
-    {"protect_rtcp", (PyCFunction)srtp_protect_rtcp, METH_VARARGS, "Encrypt one RTCP packet."},
-    {"unprotect_rtcp", (PyCFunction)srtp_unprotect_rtcp, METH_VARARGS, "Decrypt one SRTCP packet."},
-    {"from_session_keys", (PyCFunction)(void (*)(void))srtp_from_session_keys, METH_VARARGS | METH_CLASS, "A session from the keys that derive_keys returns."},
-    {0},
-};
-static PyType_Slot srtp_slots[] = {
-    {Py_tp_doc, "One direction of an SRTP session."}, {Py_tp_new, srtp_new}, {Py_tp_dealloc, srtp_dealloc}, {Py_tp_methods, srtp_methods}, {0, NULL},
-};
-static PyType_Spec srtp_spec = {"rtc._wire.Srtp", sizeof(Srtp), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE, srtp_slots};
-
 static PyMethodDef functions[] = {
-    {"derive_keys", derive_keys, METH_VARARGS, "Session keys by RFC 3711 section 4.3."},
+    {"derive_keys", wire_derive_keys, METH_VARARGS, "Session keys by RFC 3711 section 4.3."},
     {"stun_parse", stun_parse, METH_VARARGS, "One STUN message as a dict."},
     {"stun_verify", stun_verify, METH_VARARGS, "Is MESSAGE-INTEGRITY right?"},
     {"stun_success", stun_success, METH_VARARGS, "A Binding success response."},
@@ -553,7 +371,7 @@ static PyMethodDef functions[] = {
 
 static int module_exec(PyObject *module) {
     State *state = PyModule_GetState(module);
-    state->srtp = (PyTypeObject *)PyType_FromModuleAndSpec(module, &srtp_spec, NULL);
+    state->srtp = (PyTypeObject *)PyType_FromModuleAndSpec(module, &wire_srtp_spec, NULL);
     return state->srtp ? PyModule_AddType(module, state->srtp) : -1;
 }
 
