@@ -317,10 +317,14 @@ static void send_sender_reports(struct wd_router *router, struct transport *t) {
 static void emit_levels(struct wd_router *router, struct transport *t) {
     for (struct track *track = t->tracks; track; track = track->next) {
         if (track->config.kind != WD_AUDIO) continue;
-        if (track->level != 127 || track->level_sent != 127) {
+        int change = track->level - track->level_sent;
+        bool renew = track->level != 127 && router->now_ns - track->level_sent_ns >= WD_LEVEL_RENEWAL_NS;
+        if (renew || change >= WD_LEVEL_STEP || change <= -WD_LEVEL_STEP || track->voice != track->voice_sent || (change && track->level == 127)) {
             struct wd_event event = {.type = WD_EVENT_LEVEL, .id = track->config.id, .value = track->level, .flag = track->voice};
             router->config.emit(router->config.owner, &event);
             track->level_sent = track->level;
+            track->voice_sent = track->voice;
+            track->level_sent_ns = router->now_ns;
         }
         track->level = 127;
         track->voice = false;

@@ -40,6 +40,8 @@
 #define WD_TWCC_INTERVAL_NS (100 * WD_MS)
 #define WD_REPORT_INTERVAL_NS WD_SECOND
 #define WD_LEVEL_INTERVAL_NS (100 * WD_MS)
+#define WD_LEVEL_RENEWAL_NS (195 * WD_MS) /* a steady level is said again so often */
+#define WD_LEVEL_STEP 4 /* dB; smaller changes are not worth an event */
 
 struct tuple {
     struct wd_addr remote, local;
@@ -104,7 +106,8 @@ struct track {
     bool has_sender;
 
     uint8_t level, level_sent; /* loudest since the last event; 127 = silence */
-    bool voice;
+    bool voice, voice_sent;
+    int64_t level_sent_ns;
     bool has_orientation;
     uint8_t orientation; /* newest: repeated on keyframes for those who join late */
     int64_t latched_ns;

@@ -16,7 +16,8 @@ uint64_t wd_ufrag_key(const char *ufrag, size_t length) {
 }
 
 static bool same_address(const struct wd_addr *a, const struct wd_addr *b) {
-    return a->port == b->port && a->family == b->family && !memcmp(a->ip, b->ip, a->family == 4 ? 4 : 16);
+    if (a->port != b->port || a->family != b->family) return false;
+    return a->family == 4 ? wd_get32(a->ip) == wd_get32(b->ip) : !memcmp(a->ip, b->ip, 16);
 }
 
 struct tuple *wd_find_tuple(const struct wd_router *router, const struct wd_addr *from) {
