@@ -30,7 +30,7 @@ class Dtls:
     """
 
     def __init__(self, identity: Identity, *, server: bool, fingerprints: Sequence[tuple[str, bytes]], mtu: int = 1200, initial_timeout: float = 0.2) -> None:
-        """``fingerprints``: (hash name as in SDP, digest) pairs; the peer's certificate must match one of a known, strong hash. A client starts by `start`."""
+        """``fingerprints``: (hash name as in SDP, digest) pairs; the peer's certificate must match one of a known, strong hash. ``mtu``: 280..4096 bytes. A client starts by `start`."""
     def start(self, now: float) -> None:
         """Client only: send the ClientHello."""
     def receive(self, datagram: bytes, now: float) -> None:

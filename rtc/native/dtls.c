@@ -1,9 +1,10 @@
 /* DTLS-SRTP (RFC 5764) without I/O, over OpenSSL: the Python module rtc._dtls, documented in rtc/_dtls.pyi.
  *
  * OpenSSL reads and writes through a BIO of ours that keeps datagrams apart both ways, which its memory BIO does not, so a flight leaves in datagrams of at most
- * the MTU. OpenSSL's own retransmission timer reads the wall clock; it is set so far ahead that it never fires. Instead the datagrams of our last flight
- * are kept and sent again, byte by byte, on the caller's clock: a peer that lost them takes them, one that has them drops them as replays (RFC 6347 section
- * 4.1.2.6). A server that has finished answers any further handshake record with its last flight: the peer shows that it has not got it (section 4.2.4).
+ * the MTU. OpenSSL's own retransmission timer reads the wall clock. So each flight is made to time out at once a few times: OpenSSL writes it again under fresh
+ * record numbers, as RFC 6347 section 4.2.4 wants (a peer takes a record that came too early for it, such as ChangeCipherSpec, for a replay when it comes again).
+ * These repetitions are kept and sent on the caller's clock; then the timer is set so far ahead that it never fires. A server that has finished answers any
+ * further handshake record with its last flight: the peer shows that it has not got it.
  *
  * The peer's certificate counts only by its fingerprint (RFC 8122), checked while the handshake runs: keys do not exist for anybody else. */
 #define PY_SSIZE_T_CLEAN
@@ -17,6 +18,7 @@
 #include <structmember.h>
 
 #define MAX_DATAGRAM 4096
+#define MIN_MTU 280 /* OpenSSL takes no less than 256, and see AEAD_RECORD */
 #define MAX_QUEUE 64 /* datagrams waiting to be taken */
 #define MAX_FINGERPRINTS 8
 #define MAX_DIGEST 64
@@ -24,6 +26,9 @@
 #define GIVE_UP_SECONDS 30.0
 #define ANSWER_INTERVAL 0.05 /* between two repetitions of the last flight */
 #define NEVER_US 3600000000u
+#define AT_ONCE_US 1u
+#define REPETITIONS 6 /* under fresh record numbers; OpenSSL gives up after twelve. Later ones repeat these in turn */
+#define AEAD_RECORD 24 /* explicit nonce and tag, which OpenSSL 3.0 forgets when it fills a datagram with an encrypted record */
 #define EXPORT_LABEL "EXTRACTOR-dtls_srtp"
 #define KEY 16
 
@@ -56,7 +61,9 @@ typedef struct {
     char failure[160];
     const unsigned char *incoming; /* the datagram being read, during receive */
     size_t incoming_length;
-    Queue out, flight;
+    Queue out, flight, repetitions;
+    size_t mtu, repetition_ends[REPETITIONS], repetition_count, repetition_next;
+    bool repeating; /* what OpenSSL writes now is a repetition */
     double timeout, timer, started_at, answered_at;
     bool timer_set;
     size_t fingerprint_count;
@@ -82,8 +89,8 @@ static void put(Queue *q, const unsigned char *data, size_t length) {
     q->items[q->count++].length = (uint16_t)length;
 }
 
-static void put_all(Queue *to, const Queue *from) {
-    for (size_t i = 0; i < from->count; i++) put(to, from->items[i].data, from->items[i].length);
+static void put_range(Queue *to, const Queue *from, size_t begin, size_t end) {
+    for (size_t i = begin; i < end; i++) put(to, from->items[i].data, from->items[i].length);
 }
 
 /* --- the datagram BIO ----------------------------------------------------------------------------------------------- */
@@ -101,10 +108,27 @@ static int bio_read(BIO *bio, char *data, int size) {
     return (int)length;
 }
 
+/* OpenSSL repeats each message in a datagram of its own; records that fit travel together, or a flight would be lost more often than at first. */
+static void put_repetition(Dtls *self, const unsigned char *data, size_t length) {
+    Queue *q = &self->repetitions;
+    size_t begin = self->repetition_count ? self->repetition_ends[self->repetition_count - 1] : 0, last = q->count - 1;
+    unsigned char *longer = q->count > begin && q->items[last].length + length <= self->mtu ? realloc(q->items[last].data, q->items[last].length + length) : NULL;
+    if (!longer) {
+        put(q, data, length);
+        return;
+    }
+    memcpy(longer + q->items[last].length, data, length);
+    q->items[last].data = longer;
+    q->items[last].length = (uint16_t)(q->items[last].length + length);
+}
+
 static int bio_write(BIO *bio, const char *data, int size) {
     Dtls *self = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
-    if (size > 0) put(&self->out, (const unsigned char *)data, (size_t)size);
+    if (size > 0 && self->repeating)
+        put_repetition(self, (const unsigned char *)data, (size_t)size);
+    else if (size > 0)
+        put(&self->out, (const unsigned char *)data, (size_t)size);
     return size;
 }
 
@@ -120,10 +144,23 @@ static int bio_create(BIO *bio) {
     return 1;
 }
 
-static unsigned timer_never(SSL *ssl, unsigned timer_us) {
-    (void)ssl;
-    (void)timer_us;
-    return NEVER_US;
+static void end_repetition(Dtls *self) {
+    if (self->repeating) self->repetition_ends[self->repetition_count++] = self->repetitions.count;
+    self->repeating = false;
+}
+
+/* OpenSSL asks for the time that a flight may take: 0 at its beginning, the last one before each repetition. */
+static unsigned choose_timeout(SSL *ssl, unsigned timer_us) {
+    Dtls *self = SSL_get_app_data(ssl);
+    end_repetition(self);
+    if (!timer_us) {
+        clear(&self->repetitions);
+        self->repetition_count = self->repetition_next = 0;
+        return AT_ONCE_US;
+    }
+    if (self->repetition_count == REPETITIONS) return NEVER_US;
+    self->repeating = true;
+    return self->repetition_count + 1 < REPETITIONS ? AT_ONCE_US : NEVER_US;
 }
 
 /* --- identity ------------------------------------------------------------------------------------------------------- */
@@ -247,6 +284,7 @@ static void fail(Dtls *self, const char *why) {
     self->timer_set = false;
     snprintf(self->failure, sizeof self->failure, "%s", why);
     clear(&self->flight);
+    clear(&self->repetitions);
 }
 
 static void fail_openssl(Dtls *self) {
@@ -293,16 +331,27 @@ static void arm(Dtls *self, double now) {
     self->timer_set = true;
 }
 
+static void repeat_flight(Dtls *self) {
+    if (!self->repetition_count) {
+        put_range(&self->out, &self->flight, 0, self->flight.count);
+        return;
+    }
+    size_t k = self->repetition_next++ % self->repetition_count;
+    put_range(&self->out, &self->repetitions, k ? self->repetition_ends[k - 1] : 0, self->repetition_ends[k]);
+}
+
 /* Drives OpenSSL as far as it goes; what it writes becomes our flight. */
 static int advance(Dtls *self, double now) {
     size_t before = self->out.count;
     int result = SSL_do_handshake(self->ssl);
+    end_repetition(self);
     if (self->out.count > before) {
         clear(&self->flight);
         for (size_t i = before; i < self->out.count; i++) put(&self->flight, self->out.items[i].data, self->out.items[i].length);
         arm(self, now);
     }
     if (result == 1) {
+        clear(&self->repetitions);
         self->phase = CONNECTED;
         self->timer_set = false;
         if (!self->verified) fail(self, "the peer showed no certificate");
@@ -331,7 +380,7 @@ static void receive_connected(Dtls *self, const unsigned char *data, size_t leng
     unsigned char sink[256];
     if (self->server && has_handshake(data, length)) {
         if (now - self->answered_at >= ANSWER_INTERVAL) {
-            put_all(&self->out, &self->flight);
+            put_range(&self->out, &self->flight, 0, self->flight.count);
             self->answered_at = now;
         }
         return;
@@ -385,8 +434,9 @@ static int open_ssl(Dtls *self, State *state, int mtu) {
     BIO_set_data(bio, self);
     SSL_set_bio(self->ssl, bio, bio);
     SSL_set_app_data(self->ssl, self);
-    SSL_set_mtu(self->ssl, mtu);
-    DTLS_set_timer_cb(self->ssl, timer_never);
+    self->mtu = (size_t)mtu;
+    SSL_set_mtu(self->ssl, mtu - AEAD_RECORD);
+    DTLS_set_timer_cb(self->ssl, choose_timeout);
     if (self->server)
         SSL_set_accept_state(self->ssl);
     else
@@ -402,7 +452,8 @@ static PyObject *dtls_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     State *state = state_of(type);
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|$pOid:Dtls", names, state->identity, &identity, &server, &fingerprints, &mtu, &initial_timeout)) return NULL;
     if (server < 0 || !fingerprints) return PyErr_Format(PyExc_TypeError, "server and fingerprints are required");
-    if (mtu < 256 || mtu > MAX_DATAGRAM || !(initial_timeout > 0)) return PyErr_Format(PyExc_ValueError, "mtu must be 256..%d, initial_timeout positive", MAX_DATAGRAM);
+    if (mtu < MIN_MTU || mtu > MAX_DATAGRAM || !(initial_timeout > 0))
+        return PyErr_Format(PyExc_ValueError, "mtu must be %d..%d, initial_timeout positive", MIN_MTU, MAX_DATAGRAM);
     Dtls *self = (Dtls *)type->tp_alloc(type, 0);
     if (!self) return NULL;
     self->identity = Py_NewRef(identity);
@@ -420,6 +471,7 @@ static void release(Dtls *self) {
     SSL_free(self->ssl);
     self->ssl = NULL;
     clear(&self->flight);
+    clear(&self->repetitions);
     self->timer_set = false;
     ERR_clear_error();
 }
@@ -498,7 +550,7 @@ static PyObject *dtls_handle_timer(Dtls *self, PyObject *number) {
         fail(self, "no answer within 30 s");
         Py_RETURN_NONE;
     }
-    put_all(&self->out, &self->flight);
+    repeat_flight(self);
     self->timeout = self->timeout * 2 < TIMEOUT_CAP ? self->timeout * 2 : TIMEOUT_CAP;
     arm(self, now);
     Py_RETURN_NONE;
