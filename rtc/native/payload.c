@@ -72,6 +72,33 @@ static int parse_vp9(const uint8_t *p, size_t length, struct wd_payload *out) {
     return 0;
 }
 
+/* leb128() of the AV1 specification section 4.10.5, of at most four octets: no packet is longer. -1 = cut or longer. */
+static long read_leb128(const uint8_t *p, size_t length, size_t *at) {
+    long value = 0;
+    for (unsigned i = 0; i < 4 && *at < length; i++) {
+        uint8_t octet = p[(*at)++];
+        value |= (long)(octet & 0x7f) << (7 * i);
+        if (!(octet & 0x80)) return value;
+    }
+    return -1;
+}
+
+/* AV1 RTP specification section 4.4: N says it; an encoder that forgets N still begins with a sequence header OBU. */
+static int parse_av1(const uint8_t *p, size_t length, struct wd_payload *out) {
+    bool continued = p[0] & 0x80; /* Z: the first element is the rest of an OBU */
+    unsigned elements = p[0] >> 4 & 3; /* W: that many, the last without a size; 0 = each with a size */
+    out->keyframe = p[0] & 0x08;
+    size_t at = 1;
+    for (unsigned i = 1; at < length; i++) {
+        long size = i == elements ? (long)(length - at) : read_leb128(p, length, &at);
+        if (size < 0 || (size_t)size > length - at) return -1;
+        if (size && !(i == 1 && continued) && (p[at] >> 3 & 15) == 1) out->keyframe = true;
+        at += (size_t)size;
+        if (i == elements) break;
+    }
+    return 0;
+}
+
 int wd_payload_parse(uint8_t codec, const uint8_t *payload, size_t length, struct wd_payload *out) {
     *out = (struct wd_payload){0};
     if (!length) return -1;
@@ -79,7 +106,7 @@ int wd_payload_parse(uint8_t codec, const uint8_t *payload, size_t length, struc
     case WD_CODEC_VP8: return parse_vp8(payload, length, out);
     case WD_CODEC_H264: return parse_h264(payload, length, out);
     case WD_CODEC_VP9: return parse_vp9(payload, length, out);
-    case WD_CODEC_AV1: out->keyframe = payload[0] & 0x08; return 0; /* N: first packet of a coded video sequence, AV1 RTP section 4.4 */
+    case WD_CODEC_AV1: return parse_av1(payload, length, out);
     default: out->keyframe = true; return 0;
     }
 }

@@ -172,12 +172,37 @@ def test_vp9_keyframe(payload: bytes, expected: bool) -> None:
 # --- AV1 and Opus ---
 
 
+SEQUENCE_HEADER, FRAME, PADDING_OBU = b"\x08abcd", b"\x30frame", b"\x78"
+
+
+def sized(*obus: bytes) -> bytes:
+    """Each OBU element with its size; sizes over 127 take two octets."""
+    return b"".join((bytes([len(o)]) if len(o) < 128 else bytes([len(o) & 127 | 128, len(o) >> 7])) + o for o in obus)
+
+
 @pytest.mark.parametrize(
-    "aggregation_header, expected",
-    [(0x08, True), (0x18, True), (0x28, True), (0x00, False), (0x10, False), (0x50, False), (0x90, False)],
+    "payload, expected",
+    [
+        pytest.param(b"\x18" + FRAME, True, id="N=1 in the one element of W=1"),
+        pytest.param(b"\x08" + sized(FRAME), True, id="N=1, sizes on all"),
+        pytest.param(b"\x10" + FRAME, False, id="a frame of W=1"),
+        pytest.param(b"\x50" + FRAME, False, id="a frame that goes on in the next packet"),
+        pytest.param(b"\x10" + SEQUENCE_HEADER, True, id="sequence header alone"),
+        pytest.param(b"\x20" + sized(SEQUENCE_HEADER) + FRAME, True, id="sequence header first of W=2"),
+        pytest.param(
+            b"\x30" + sized(PADDING_OBU * 200, FRAME) + SEQUENCE_HEADER, True, id="sequence header last of W=3"
+        ),
+        pytest.param(b"\x00" + sized(FRAME, SEQUENCE_HEADER), True, id="sequence header with W=0"),
+        pytest.param(b"\x90" + SEQUENCE_HEADER, False, id="rest of a fragment that looks like a sequence header"),
+        pytest.param(
+            b"\xa0" + sized(b"rest") + SEQUENCE_HEADER, True, id="sequence header after the rest of a fragment"
+        ),
+        pytest.param(b"\x20" + sized(b"", FRAME)[:1] + FRAME, False, id="empty element"),
+        pytest.param(b"\x00", False, id="aggregation header alone"),
+    ],
 )
-def test_av1_new_sequence_bit(aggregation_header: int, expected: bool) -> None:
-    assert keyframe(AV1, bytes([aggregation_header]) + b"\x0a\x0b") is expected
+def test_av1_keyframe(payload: bytes, expected: bool) -> None:
+    assert keyframe(AV1, payload) is expected
 
 
 def test_opus_can_be_joined_anywhere() -> None:
@@ -214,6 +239,9 @@ def test_vp8_descriptor_without_a_frame_is_refused() -> None:
         pytest.param(H264, b"\x78\xff\xff\x67", id="STAP-A unit of 65535 bytes"),
         pytest.param(H264, b"\x78\x00\x00\x67", id="STAP-A unit of no bytes"),
         pytest.param(H264, b"\x7c", id="FU-A without its header"),
+        pytest.param(AV1, b"\x00\x05abcd", id="AV1 element past the end"),
+        pytest.param(AV1, b"\x20\x80", id="AV1 size cut"),
+        pytest.param(AV1, b"\x00\xff\xff\xff\xff\x01a", id="AV1 size of five octets"),
         pytest.param(VP9, bytes([I]), id="VP9 without picture id"),
         pytest.param(VP9, bytes([L]), id="VP9 without layer indices"),
         pytest.param(VP9, bytes([I | L, 0x85]), id="VP9 picture id cut"),
