@@ -1,0 +1,155 @@
+"""Builds and runs the libFuzzer targets of the packet path under AddressSanitizer and UndefinedBehaviorSanitizer.
+
+    python tests/fuzz/run.py --minutes 60              every target in turn, 60 minutes in all
+    python tests/fuzz/run.py --minutes 60 router srtp  only these
+    build/fuzz/router FILE                             once more the input of a failure
+
+A target is a C file with the invariants in its head comment; it sees the sources as they are, without Python. What
+it finds interesting is kept in build/fuzz/corpus and starts the next run. An input that breaks an invariant or that
+a sanitizer complains of is written to build/fuzz/failures, named, and the exit status is 1. Needs clang.
+"""
+
+import argparse
+import concurrent.futures
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+NATIVE, HERE, BUILD = ROOT / "rtc" / "native", ROOT / "tests" / "fuzz", ROOT / "build" / "fuzz"
+WIRE = ["srtp.c", "stun.c", "rtp.c", "rtcp.c", "twcc.c", "payload.c"]
+TARGETS = {
+    "stun": ["stun.c"],
+    "rtp": ["rtp.c"],
+    "rtcp": ["rtcp.c", "twcc.c"],
+    "twcc": ["rtcp.c", "twcc.c"],
+    "payload": ["payload.c"],
+    "srtp": ["srtp.c", "rtp.c"],
+    "router": ["router.c", "transport.c", "ingress.c", "fanout.c", "feedback.c", *WIRE],
+}
+"""Name -> the sources that `<name>_fuzz.c` is linked with."""
+COMPILE = ["clang", "-std=gnu17", "-O1", "-g", "-Wall", "-Wextra", "-fno-strict-aliasing", "-fno-sanitize-recover=all"]
+SANITIZERS = "address,undefined"
+MAX_INPUT = {"stun": 1500, "rtp": 1500, "rtcp": 1500, "twcc": 2000, "payload": 1500, "srtp": 4000, "router": 12_000}
+LONGEST_INPUT_S = 10
+SEEDS = {
+    "rtcp": ["80c8000611111111000000000000000100000002000000030000000480cd0003111111112222222200051234"],
+    "rtp": [
+        "0090e012340000567800009abcbede0002104121424300000070617930",
+        "03b1e000010000000000000009000000001000000101014100",
+    ],
+    "payload": [
+        "0207012390f0800511bf1002009d012a",
+        "03000000780002674200026865",
+        "0400000088050a",
+        "050000002803084101300a",
+    ],
+    "stun": [
+        "00000100582112a442b7e7a701bc34d686fa87dfae802200105354554e207465737420636c69656e74002400046e0001ff80290008"
+        "932ff9b151263b36000600096576746a3a68367659202020000800149aeaa70cbfd8cb56781ef2b5b2d3f249c1b571a280280004e57a3bcf"
+    ],
+}
+"""Hexadecimal first inputs: one of each kind saves the fuzzer from guessing."""
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
+
+
+def _digest(parts: list[bytes]) -> str:
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:20]
+
+
+def _object(source: Path, headers: bytes) -> Path:
+    """The compiled source, from the cache when neither it nor a header changed."""
+    out = BUILD / "objects" / f"{source.stem}-{_digest([source.read_bytes(), headers, repr(COMPILE).encode()])}.o"
+    if not out.exists():
+        part = out.with_suffix(".part")
+        _run(
+            [*COMPILE, f"-fsanitize=fuzzer-no-link,{SANITIZERS}", "-c", str(source.relative_to(ROOT)), "-o", str(part)]
+        )
+        part.rename(out)
+    return out
+
+
+def build(names: list[str]) -> dict[str, Path]:
+    """The executables of the targets. RuntimeError with the compiler's words when one does not build."""
+    (BUILD / "objects").mkdir(parents=True, exist_ok=True)
+    headers = b"".join(path.read_bytes() for path in [*sorted(NATIVE.glob("*.h")), *sorted(HERE.glob("*.h"))])
+    sources = {HERE / f"{name}_fuzz.c" for name in names} | {NATIVE / file for name in names for file in TARGETS[name]}
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        objects = dict(zip(sources, pool.map(lambda source: _object(source, headers), sources)))
+
+        def link(name: str) -> Path:
+            parts = [objects[HERE / f"{name}_fuzz.c"], *(objects[NATIVE / file] for file in TARGETS[name])]
+            out = BUILD / name
+            stamp = BUILD / f"{name}.stamp"
+            wanted = _digest([str(part).encode() for part in parts])
+            if not out.exists() or not stamp.exists() or stamp.read_text() != wanted:
+                _run(["clang", f"-fsanitize=fuzzer,{SANITIZERS}", *map(str, parts), "-lcrypto", "-o", str(out)])
+                stamp.write_text(wanted)
+            return out
+
+        return dict(zip(names, pool.map(link, names)))
+
+
+def run(name: str, executable: Path, seconds: float, seed: int, *, corpus: Path | None = None) -> str | None:
+    """Runs one target; None when it found nothing, else what it said, with the failing input's path.
+
+    Without ``corpus`` the run starts from the seeds alone and leaves nothing behind, so the same seed does the same.
+    """
+    failures, seeds = BUILD / "failures", BUILD / "seeds" / name
+    for folder in (failures, seeds, *([corpus] if corpus else [])):
+        folder.mkdir(parents=True, exist_ok=True)
+    for number, text in enumerate(SEEDS.get(name, [])):
+        (seeds / str(number)).write_bytes(bytes.fromhex(text))
+    options = [
+        f"-max_total_time={max(1, round(seconds))}",
+        f"-seed={seed}",
+        f"-max_len={MAX_INPUT[name]}",
+        f"-timeout={LONGEST_INPUT_S}",
+        f"-artifact_prefix={failures}/{name}-",
+        "-rss_limit_mb=1024",
+        "-verbosity=1",
+    ]
+    folders = [str(folder) for folder in (corpus, seeds) if folder]
+    if not corpus:
+        options.append("-reload=0")
+        scratch = BUILD / "scratch" / name  # the first folder is where libFuzzer writes
+        scratch.mkdir(parents=True, exist_ok=True)
+        for path in scratch.iterdir():
+            path.unlink()
+        folders.insert(0, str(scratch))
+    done = subprocess.run(
+        [str(executable), *options, *folders], cwd=ROOT, capture_output=True, text=True, errors="replace"
+    )
+    if done.returncode == 0:
+        return None
+    return "\n".join(done.stderr.splitlines()[-60:])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=1.0, help="for all targets together")
+    parser.add_argument("--seed", type=int, default=0, help="0 takes another one each time")
+    parser.add_argument("targets", nargs="*", metavar="target", help=f"of {', '.join(TARGETS)}; all without")
+    options = parser.parse_args()
+    names = options.targets or list(TARGETS)
+    if unknown := set(names) - set(TARGETS):
+        parser.error(f"no such target: {', '.join(sorted(unknown))}")
+    found = 0
+    for name, executable in build(names).items():
+        print(f"{name}: {options.minutes / len(names):.1f} minutes", flush=True)
+        said = run(name, executable, options.minutes * 60 / len(names), options.seed, corpus=BUILD / "corpus" / name)
+        if said:
+            found += 1
+            print(said, file=sys.stderr)
+    print(f"{found} of {len(names)} targets found something" if found else "nothing found")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
