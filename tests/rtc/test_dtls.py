@@ -550,7 +550,7 @@ def test_memory_of_half_open_associations_comes_back() -> None:
     for _ in range(4):
         open_half(300)
     gc.collect()
-    assert resident_bytes() - before < 3 << 20
+    assert resident_bytes() - before < 8 << 20, "1200 leaked ones would be more than 24 MiB"
 
 
 # --- a foreign implementation ---
