@@ -1,0 +1,1 @@
+"""Every figure that we quote, as a script that prints it. See README.md."""

@@ -6,6 +6,7 @@
 #include "rtc/native/rtcp.h"
 #include "rtc/native/rtp.h"
 #include "rtc/native/srtp.h"
+#include "rtc/native/stun.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -73,7 +74,7 @@ struct gen {
     struct due *heap;
     size_t heap_count;
     int epoll;
-    bool sending;
+    uint32_t sending; /* groups, as bits */
     uint64_t random;
     struct gen_totals *totals;
     uint8_t *in_data;
@@ -215,6 +216,8 @@ static void send_rtcp(struct gen *g, struct participant *p, uint8_t *packet, siz
     if (length) send_one(g, p, packet, wd_srtcp_protect(p->send, packet, length));
 }
 
+static bool is_sending(const struct gen *g, const struct participant *p) { return g->sending >> p->config.group & 1; }
+
 static void send_reports(struct gen *g, struct participant *p) {
     uint8_t packet[1300];
     struct wd_report reports[MAX_STREAMS];
@@ -229,7 +232,7 @@ static void send_reports(struct gen *g, struct participant *p) {
         count++;
     }
     const struct sender *senders[2] = {&p->audio, &p->video};
-    bool sending = g->sending && (p->audio.ssrc || p->video.ssrc);
+    bool sending = is_sending(g, p);
     for (unsigned i = 0; sending && i < 2; i++) {
         const struct sender *s = senders[i];
         if (!s->ssrc) continue;
@@ -254,7 +257,7 @@ static void perform(struct gen *g, struct due *due, int64_t now) {
     switch (due->event) {
     case AUDIO:
     case VIDEO:
-        if (!g->sending) return;
+        if (!is_sending(g, p)) return;
         g->totals->bursts++;
         g->totals->late_ns += (uint64_t)late;
         if ((uint64_t)late > g->totals->worst_late_ns) g->totals->worst_late_ns = (uint64_t)late;
@@ -361,8 +364,21 @@ static void receive_rtcp(struct gen *g, struct participant *p, uint8_t *packet, 
     }
 }
 
+static void receive_stun(struct gen *g, struct participant *p, const uint8_t *data, size_t length) {
+    struct wd_stun m;
+    uint8_t reply[256];
+    if (wd_stun_parse(data, length, &m) || m.klass != WD_STUN_REQUEST) return;
+    struct sockaddr_in server;
+    socklen_t size = sizeof server;
+    getpeername(p->config.fd, (struct sockaddr *)&server, &size);
+    struct wd_addr mapped = {.family = 4, .port = ntohs(server.sin_port)};
+    memcpy(mapped.ip, &server.sin_addr, 4);
+    send_one(g, p, reply, wd_stun_write_success(reply, sizeof reply, m.transaction, &mapped, (const uint8_t *)p->config.password, strlen(p->config.password)));
+}
+
 static void receive_datagram(struct gen *g, struct participant *p, uint8_t *data, size_t length, int64_t arrived_ns) {
-    if (length < 12 || data[0] < 128 || data[0] > 191) return; /* STUN answers, late DTLS */
+    if (length && data[0] < 4) receive_stun(g, p, data, length);
+    if (length < 12 || data[0] < 128 || data[0] > 191) return; /* STUN, late DTLS */
     if (data[1] >= 192 && data[1] <= 223) receive_rtcp(g, p, data, length);
     else receive_rtp(g, p, data, length, arrived_ns);
 }
@@ -456,7 +472,7 @@ static void plan(struct gen *g, uint32_t participant, enum event event, int64_t 
 
 EXPORT int gen_add(struct gen *g, const struct gen_participant *config) {
     struct participant *p = calloc(1, sizeof *p);
-    if (!p || !grow(g)) {
+    if (!p || config->group >= GEN_GROUPS || !grow(g)) {
         free(p);
         return -1;
     }
@@ -483,7 +499,7 @@ EXPORT int gen_add(struct gen *g, const struct gen_participant *config) {
     return 0;
 }
 
-EXPORT void gen_sending(struct gen *g, int sending) { g->sending = sending != 0; }
+EXPORT void gen_sending(struct gen *g, uint32_t groups) { g->sending = groups; }
 
 EXPORT void gen_kernel_times(struct gen *g, int on) {
     g->options.kernel_times = on != 0;
@@ -508,7 +524,7 @@ static void begin_count(struct gen *g) {
 static void end_count(struct gen *g) {
     struct gen_totals *t = g->totals;
     for (size_t i = 0; i < g->count; i++)
-        for (unsigned k = 0; k < g->people[i]->stream_count; k++) {
+        for (unsigned k = 0; is_sending(g, g->people[i]) && k < g->people[i]->stream_count; k++) {
             struct stream *s = &g->people[i]->streams[k];
             uint64_t expected = s->highest - s->first + 1 - s->expected_before, received = s->received - s->received_before;
             t->streams++;

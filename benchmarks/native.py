@@ -1,0 +1,32 @@
+"""Compiles the C parts of the benchmarks into build/benchmarks, anew when a source is newer."""
+
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NATIVE = ROOT / "benchmarks" / "native"
+WIRE = ROOT / "rtc" / "native"
+OUT = ROOT / "build" / "benchmarks"
+FLAGS = ["-std=gnu17", "-O3", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", f"-I{ROOT}"]
+
+
+def limit_program() -> Path:
+    """The executable of limit.c."""
+    return _compiled(OUT / "limit", [NATIVE / "limit.c", WIRE / "srtp.c"], [])
+
+
+def generator_library() -> Path:
+    """The shared library of loadgen.c."""
+    sources = [NATIVE / "loadgen.c", *(WIRE / name for name in ("srtp.c", "rtcp.c", "rtp.c", "stun.c"))]
+    return _compiled(OUT / "loadgen.so", sources, ["-shared", "-fPIC"])
+
+
+def _compiled(out: Path, sources: list[Path], flags: list[str]) -> Path:
+    headers = [*NATIVE.glob("*.h"), *WIRE.glob("*.h")]
+    newest = max(path.stat().st_mtime for path in [*sources, *headers])
+    if not out.exists() or out.stat().st_mtime < newest:
+        OUT.mkdir(parents=True, exist_ok=True)
+        fresh = out.with_suffix(".new")
+        subprocess.run(["cc", *FLAGS, *flags, "-o", str(fresh), *map(str, sources), "-lcrypto"], check=True)
+        fresh.replace(out)  # never under the feet of one that runs
+    return out

@@ -1,0 +1,83 @@
+"""A server under measurement as the kernel sees it: CPU time of all its threads, memory, and what else its core did."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_KIB = 1024
+
+
+def pinned(cpu: int) -> Callable[[], None]:
+    """What a child does before it starts: stay on that core, and not outlive a Ctrl-C half-way."""
+
+    def prepare() -> None:
+        os.sched_setaffinity(0, {cpu})
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    return prepare
+
+
+def start(command: Sequence[str], cpu: int, log: Path, directory: Path | None = None) -> "subprocess.Popen[bytes]":
+    """A process on one core with pipes for stdin and stdout; stderr goes to the file ``log``."""
+    with log.open("wb") as errors:
+        return subprocess.Popen(
+            list(command),
+            cwd=directory,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            preexec_fn=pinned(cpu),
+        )
+
+
+def stop(process: "subprocess.Popen[bytes]", timeout_s: float = 10) -> None:
+    """SIGTERM, then SIGKILL; idempotent."""
+    if process.poll() is None:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout_s)
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of the process, all threads, those that have ended included."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def resident_kib(pid: int) -> float:
+    """Resident memory of the process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / _KIB
+
+
+@dataclass(frozen=True, slots=True)
+class CoreTimes:
+    """Seconds since boot that a core spent; ``stolen``: wanted, but not given by the hypervisor."""
+
+    busy: float
+    stolen: float
+    soft_interrupts: float
+    """Work of the network stack that the kernel's own thread took over, charged to no process."""
+
+
+def core_times(cpu: int) -> CoreTimes:
+    line = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith(f"cpu{cpu} "))
+    user, nice, system, _idle, _wait, interrupt, soft, stolen = (int(word) / _TICKS for word in line.split()[1:9])
+    thread = _soft_interrupt_thread(cpu)
+    return CoreTimes(user + nice + system + interrupt + soft, stolen, cpu_s(thread) if thread else 0.0)
+
+
+def _soft_interrupt_thread(cpu: int) -> int | None:
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):
+            if path.read_text().strip() == f"ksoftirqd/{cpu}":
+                return int(path.parent.name)
+    return None

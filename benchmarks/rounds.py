@@ -1,0 +1,171 @@
+"""One scenario, measured: the servers and the limit in turns (A B C A B C ...), medians in the end.
+
+All servers of a scenario are up and connected at once; of each only its turn sees media. A turn is a warm-up, a stretch
+that counts packets and CPU time, and a stretch that measures latency by the kernel's arrival times, which cost the
+sender a little and are off before.
+"""
+
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks import process
+from benchmarks.crowd import Scenario, Server, fill
+from benchmarks.endpoint import Endpoint
+from benchmarks.generator import Generator, Totals
+from benchmarks.limit import Limit, measure_limit
+
+SERVER_CPU, LOAD_CPU = 0, 1
+_WARM_UP_S = 1.5
+_LATENCY_SHARE = 0.6  # of the counted stretch
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    rounds: int = 3
+    seconds: float = 4.0
+    gro: bool = False
+    sample: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn of one server."""
+
+    counted: Totals
+    timed: Totals
+    cpu_s: float
+    outside_s: float
+    """Network work for the server that the kernel did in a thread of its own, charged to nobody."""
+    stolen_s: float
+
+    @property
+    def packets_per_cpu_s(self) -> float:
+        return self.counted["received"] / self.cpu_s if self.cpu_s else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The medians of one server in one scenario."""
+
+    scenario: str
+    server: str
+    rooms: int
+    packets_per_cpu_s: float
+    limit_per_cpu_s: float
+    share_of_limit: float
+    """Median of the rounds' own ratios."""
+    load: float
+    """CPU seconds per second."""
+    forwarded_per_s: float
+    loss_percent: float
+    latency_p50_us: float
+    latency_p99_us: float
+    rounds: list[float] = field(default_factory=list)
+    """Packets per CPU second of every round."""
+    remarks: list[str] = field(default_factory=list)
+
+
+async def measure(
+    scenario: Scenario, make_servers: Sequence[Callable[[], Server]], settings: Settings, progress: Callable[[str], None]
+) -> list[Row]:
+    """A row per server. ConnectionError, TimeoutError when somebody cannot join."""
+    servers = [make() for make in make_servers]
+    turns: list[list[Turn]] = [[] for _ in servers]
+    limits: list[Limit] = []
+    people: list[Endpoint] = []
+    generator = Generator(sample=settings.sample, gro=settings.gro)
+    with tempfile.TemporaryDirectory(prefix="wadud-benchmark-") as directory:
+        try:
+            pids = []
+            for group, server in enumerate(servers):
+                pids.append(await server.start(SERVER_CPU, _made(Path(directory) / server.name)))
+                people += await fill(server, scenario, generator, group, progress)
+            for number in range(settings.rounds):
+                where = f"{scenario.name}, round {number + 1} of {settings.rounds}"
+                progress(f"{where}: limit")
+                limits.append(_limit(scenario, settings))
+                for group, server in enumerate(servers):
+                    progress(f"{where}: {server.name}")
+                    turns[group].append(await _turn(generator, group, pids[group], settings))
+        finally:
+            for server in servers:
+                await server.stop()
+            generator.close()
+            for endpoint in people:
+                endpoint.close()
+    return [_row(scenario, server.name, found, limits) for server, found in zip(servers, turns, strict=True)]
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir()
+    return directory
+
+
+def _limit(scenario: Scenario, settings: Settings) -> Limit:
+    seconds = min(settings.seconds, 2.0)
+    return measure_limit(
+        scenario.sources, scenario.receivers, seconds, cpu=SERVER_CPU, sink_cpu=LOAD_CPU, gro=settings.gro
+    )
+
+
+async def _turn(generator: Generator, group: int, pid: int, settings: Settings) -> Turn:
+    generator.sending(group)
+    await generator.run_beside(_WARM_UP_S)
+    core, spent = process.core_times(SERVER_CPU), process.cpu_s(pid)
+    counted = await generator.run_beside(settings.seconds)
+    spent, after = process.cpu_s(pid) - spent, process.core_times(SERVER_CPU)
+    generator.kernel_times(True)
+    timed = await generator.run_beside(max(1.0, settings.seconds * _LATENCY_SHARE))
+    generator.kernel_times(False)
+    generator.sending()
+    return Turn(counted, timed, spent, after.soft_interrupts - core.soft_interrupts, after.stolen - core.stolen)
+
+
+def _row(scenario: Scenario, name: str, turns: Sequence[Turn], limits: Sequence[Limit]) -> Row:
+    def middle(values: Sequence[float]) -> float:
+        return statistics.median(values)
+
+    figures = [turn.packets_per_cpu_s for turn in turns]
+    return Row(
+        scenario.name,
+        name,
+        scenario.rooms,
+        middle(figures),
+        middle([limit.packets_per_cpu_s for limit in limits]),
+        middle([figure / limit.packets_per_cpu_s for figure, limit in zip(figures, limits, strict=True)]),
+        middle([turn.cpu_s / turn.counted.wall_s for turn in turns]),
+        middle([turn.counted["received"] / turn.counted.wall_s for turn in turns]),
+        middle([turn.counted.loss_percent for turn in turns]),
+        middle([turn.timed.latency_us(0.5) for turn in turns]),
+        middle([turn.timed.latency_us(0.99) for turn in turns]),
+        figures,
+        _remarks(turns, limits),
+    )
+
+
+def _remarks(turns: Sequence[Turn], limits: Sequence[Limit]) -> list[str]:
+    """What makes a figure doubtful."""
+    remarks = []
+    late_us = statistics.median(turn.counted["late_ns"] / max(1, turn.counted["bursts"]) / 1000 for turn in turns)
+    if late_us > 1000:
+        remarks.append(f"the generator sent {late_us / 1000:.1f} ms late on average")
+    forged = sum(turn.counted["forged"] + turn.timed["forged"] + turn.counted["rtcp_bad"] for turn in turns)
+    if forged:
+        remarks.append(f"{forged} packets did not authenticate")
+    silent = max(turn.counted["silent_streams"] for turn in turns)
+    if silent:
+        remarks.append(f"{silent} streams carried nothing")
+    if not all(turn.counted["checked"] for turn in turns):
+        remarks.append("nothing was decrypted")
+    stolen = max(turn.stolen_s / turn.counted.wall_s for turn in turns)
+    if stolen > 0.02:
+        remarks.append(f"the hypervisor took {stolen:.0%} of the core")
+    outside = max(turn.outside_s / turn.cpu_s if turn.cpu_s else 0 for turn in turns)
+    if outside > 0.02:
+        remarks.append(f"{outside:.0%} more network work in the kernel's own thread")
+    if min(limit.arrived_percent for limit in limits) < 98:
+        remarks.append("the limit's packets did not all arrive")
+    return remarks
