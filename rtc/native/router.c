@@ -73,6 +73,19 @@ void wd_router_receive(struct wd_router *router, uint8_t *datagram, size_t lengt
     }
 }
 
+void wd_router_expect(const struct wd_router *router, const struct wd_addr *from, bool close) {
+    uint64_t key = wd_address_key(from);
+    const struct wd_table_cell *cell = &router->by_tuple.cells[wd_table_home(&router->by_tuple, key)];
+    if (!close) {
+        __builtin_prefetch(cell);
+        return;
+    }
+    const struct tuple *tuple = cell->key == key ? cell->value : NULL;
+    if (!tuple) return;
+    __builtin_prefetch(tuple);
+    __builtin_prefetch(&tuple->transport);
+}
+
 int64_t wd_router_flush(struct wd_router *router, int64_t now_ns, bool all) {
     router->now_ns = now_ns;
     if (router->pending_count) wd_fanout(router, all);

@@ -109,6 +109,8 @@ struct wd_counters *wd_router_counters(struct wd_router *router); /* plain 64-bi
 
 /* One datagram; may be changed in place. `local` may be NULL. The packet's fan-out is deferred to wd_router_flush. Times are CLOCK_MONOTONIC nanoseconds. */
 void wd_router_receive(struct wd_router *router, uint8_t *datagram, size_t length, const struct wd_addr *from, const struct wd_addr *local, int64_t now_ns);
+/* A datagram from there comes soon (`close`: next but one). Only fetches memory; with hundreds of participants that wait is a good part of a packet's cost. */
+void wd_router_expect(const struct wd_router *router, const struct wd_addr *from, bool close);
 /* Forwards what waits. Audio always; video where the frame is complete (marker) or has waited for `WD_HOLD_NS`, or everything with `all`. Messages stay in egress
  * until it fills or the caller flushes it. Returns when it wants to be called again (INT64_MAX = nothing held). */
 int64_t wd_router_flush(struct wd_router *router, int64_t now_ns, bool all);

@@ -75,6 +75,23 @@ static void carry_out_commands(struct wd_worker *worker, int64_t now_ns) {
     if (refused) atomic_fetch_add_explicit(&worker->commands_refused, refused, memory_order_relaxed);
 }
 
+/* One message, which GRO may have put together of several datagrams; returns how many. */
+static size_t take(struct wd_worker *worker, const struct wd_udp_arrival *arrival, int64_t now_ns) {
+    if (arrival->truncated) {
+        worker->counters->drop_too_large++;
+        return 1;
+    }
+    const struct wd_addr *local = arrival->local.family ? &arrival->local : NULL;
+    size_t step = arrival->segment ? arrival->segment : arrival->length, at = 0, datagrams = 0;
+    do {
+        size_t length = arrival->length - at < step ? arrival->length - at : step;
+        wd_router_receive(worker->router, arrival->data + at, length, &arrival->from, local, now_ns);
+        at += step;
+        datagrams++;
+    } while (at < arrival->length);
+    return datagrams;
+}
+
 /* True when the socket may hold more. */
 static bool read_socket(struct wd_worker *worker) {
     size_t datagrams = 0, messages = WD_UDP_RECEIVE_BATCH;
@@ -82,21 +99,14 @@ static bool read_socket(struct wd_worker *worker) {
         messages = wd_udp_receive(&worker->udp);
         int64_t now = monotonic_ns();
         carry_out_commands(worker, now); /* what was commanded before a datagram came holds for that datagram */
+        struct wd_udp_arrival arrivals[WD_UDP_RECEIVE_BATCH];
         for (size_t i = 0; i < messages; i++) {
-            struct wd_udp_arrival arrival;
-            wd_udp_arrival(&worker->udp, i, &arrival);
-            const struct wd_addr *local = arrival.local.family ? &arrival.local : NULL;
-            size_t step = arrival.segment ? arrival.segment : arrival.length, at = 0;
-            if (arrival.truncated) {
-                worker->counters->drop_too_large++;
-                continue;
-            }
-            do {
-                size_t length = arrival.length - at < step ? arrival.length - at : step;
-                wd_router_receive(worker->router, arrival.data + at, length, &arrival.from, local, now);
-                at += step;
-                datagrams++;
-            } while (at < arrival.length);
+            wd_udp_arrival(&worker->udp, i, &arrivals[i]);
+            wd_router_expect(worker->router, &arrivals[i].from, false);
+        }
+        for (size_t i = 0; i < messages; i++) {
+            if (i + 2 < messages) wd_router_expect(worker->router, &arrivals[i + 2].from, true);
+            datagrams += take(worker, &arrivals[i], now);
         }
     }
     worker->round_datagrams = datagrams;
