@@ -1,5 +1,6 @@
 """SRTP in C against the published vectors, against libsrtp and `cryptography`, and against loss, replay and forgery."""
 
+import hmac
 import random
 from collections.abc import Callable
 
@@ -122,6 +123,22 @@ def test_gcm_vectors_agree_with_a_second_implementation() -> None:
         nonce("0000" + "4d617273" + "0000" + "000005d4"), vectors.GCM_RTCP[8:], vectors.GCM_RTCP[:8] + word
     )
     assert sealed + word == vectors.GCM_SRTCP_17_1[8:]
+
+
+@pytest.mark.parametrize("rollover", [0, 1, 0xFFFF, 0x1_0000, 0xABCD_1234])
+def test_initialisation_vectors_take_in_the_whole_rollover_counter(rollover: int) -> None:
+    """RFC 7714 section 8.1 and RFC 3711 section 4.1.1, computed here."""
+    packet, ssrc, index = rtp(0x9876, payload=b"x" * 40), 0x1234, rollover << 16 | 0x9876
+    keys = derive_keys(GCM, KEY, salt(GCM))
+    vector = (ssrc << 48 | index) ^ int.from_bytes(keys["rtp_salt"], "big")
+    sealed = AESGCM(keys["rtp_key"]).encrypt(vector.to_bytes(12, "big"), packet[12:], packet[:12])
+    assert Srtp(GCM, KEY, salt(GCM)).protect(packet, rollover=rollover)[12:] == sealed
+    keys = derive_keys(CM, KEY, salt(CM))
+    vector = (int.from_bytes(keys["rtp_salt"], "big") << 16) ^ (ssrc << 64) ^ (index << 16)
+    cipher = Cipher(algorithms.AES(keys["rtp_key"]), modes.CTR(vector.to_bytes(16, "big"))).encryptor()
+    protected = Srtp(CM, KEY, salt(CM)).protect(packet, rollover=rollover)
+    assert protected[12:-10] == cipher.update(packet[12:])
+    assert protected[-10:] == hmac.digest(keys["rtp_auth"], protected[:-10] + rollover.to_bytes(4, "big"), "sha1")[:10]
 
 
 # --- forgery ----------------------------------------------------------------------------------------------------------

@@ -250,8 +250,8 @@ def test_block_is_read(data: bytes, received: int) -> None:
         pytest.param(block(100, b"\x20\x05", bytes(5)), id="count larger than the chunks"),
         pytest.param(block(65535, b"\x3f\xff", bytes(8)), id="thousands of deltas in no bytes"),
         pytest.param(block(5, b"\x40\x05", bytes(6)), id="large deltas cut"),
-        pytest.param(block(5, b"\x60\x05", bytes(12)), id="reserved symbol in a run"),
-        pytest.param(block(7, b"\xff\xff", bytes(12)), id="reserved symbol in a vector"),
+        pytest.param(block(5, b"\x60\x05", bytes(40)), id="reserved symbol in a run"),
+        pytest.param(block(7, b"\xff\xff", bytes(40)), id="reserved symbol in a vector"),
         pytest.param(block(5, b"\x20\x00" * 6, bytes(4)), id="run of nothing"),
     ],
 )
