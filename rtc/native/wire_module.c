@@ -1,116 +1,19 @@
 /* The C wire formats for Python: rtc._wire, documented in rtc/_wire.pyi. What tests, the bare client and tools need; the packet path never comes here. */
 #include "wire_module.h"
 
-#include <arpa/inet.h>
 #include <stdbool.h>
 
 #include "bytes.h"
 #include "payload.h"
 #include "rtcp.h"
 #include "rtp.h"
-#include "stun.h"
-
-#define MAX_PACKET 2048
 
 typedef struct { PyTypeObject *srtp; } State;
 
 PyObject *wire_malformed(const char *what) { return PyErr_Format(PyExc_ValueError, "%s", what); }
 
-/* --- STUN ----------------------------------------------------------------------------------------------------------- */
-
-static PyObject *address_tuple(const struct wd_addr *address) {
-    char host[INET6_ADDRSTRLEN];
-    if (!address->family) Py_RETURN_NONE;
-    inet_ntop(address->family == 4 ? AF_INET : AF_INET6, address->ip, host, sizeof host);
-    return Py_BuildValue("(si)", host, address->port);
-}
-
-static int read_address(PyObject *tuple, struct wd_addr *out) {
-    const char *host;
-    int port;
-    *out = (struct wd_addr){0};
-    if (!PyArg_ParseTuple(tuple, "si", &host, &port)) return -1;
-    out->family = inet_pton(AF_INET, host, out->ip) == 1 ? 4 : inet_pton(AF_INET6, host, out->ip) == 1 ? 6 : 0;
-    out->port = (uint16_t)port;
-    if (out->family && port >= 0 && port <= 65535) return 0;
-    wire_malformed("not a transport address");
-    return -1;
-}
-
-static PyObject *optional_bytes(const uint8_t *data, size_t length) { return data ? PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)length) : Py_NewRef(Py_None); }
-
-static PyObject *stun_parse(PyObject *module, PyObject *args) {
-    (void)module;
-    const uint8_t *data;
-    Py_ssize_t length;
-    struct wd_stun m;
-    static const char *const classes[] = {"request", "indication", "success", "error"};
-    if (!PyArg_ParseTuple(args, "y#:stun_parse", &data, &length)) return NULL;
-    if (wd_stun_parse(data, (size_t)length, &m)) return wire_malformed("not a well-formed STUN message");
-    PyObject *unknown = PyList_New((Py_ssize_t)m.unknown_count);
-    for (size_t i = 0; unknown && i < m.unknown_count; i++) PyList_SET_ITEM(unknown, (Py_ssize_t)i, PyLong_FromLong(m.unknown[i]));
-    return Py_BuildValue("{s:i,s:s,s:N,s:N,s:N,s:N,s:N,s:N,s:N,s:K,s:k,s:i,s:N,s:N}", "method", m.method, "class", classes[m.klass], "transaction",
-                         PyBytes_FromStringAndSize((const char *)m.transaction, 12), "username", optional_bytes(m.username, m.username_len), "integrity",
-                         PyBool_FromLong(m.integrity_at != 0), "fingerprint", PyBool_FromLong(m.has_fingerprint), "use_candidate", PyBool_FromLong(m.use_candidate), "controlling",
-                         PyBool_FromLong(m.controlling), "controlled", PyBool_FromLong(m.controlled), "tiebreaker", (unsigned long long)m.tiebreaker, "priority",
-                         (unsigned long)m.priority, "error_code", m.error_code, "mapped", address_tuple(&m.mapped), "unknown", unknown);
-}
-
-static PyObject *stun_verify(PyObject *module, PyObject *args) {
-    (void)module;
-    const uint8_t *data, *key;
-    Py_ssize_t length, key_length;
-    struct wd_stun m;
-    if (!PyArg_ParseTuple(args, "y#y#:stun_verify", &data, &length, &key, &key_length)) return NULL;
-    if (wd_stun_parse(data, (size_t)length, &m)) return wire_malformed("not a well-formed STUN message");
-    return PyBool_FromLong(wd_stun_verify(data, (size_t)length, &m, key, (size_t)key_length));
-}
-
-static PyObject *written(const uint8_t *data, size_t length) { return length ? PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)length) : wire_malformed("does not fit"); }
-
-static PyObject *stun_success(PyObject *module, PyObject *args) {
-    (void)module;
-    const uint8_t *transaction, *key;
-    Py_ssize_t transaction_length, key_length;
-    PyObject *mapped;
-    struct wd_addr address;
-    uint8_t out[MAX_PACKET];
-    if (!PyArg_ParseTuple(args, "y#O!y#:stun_success", &transaction, &transaction_length, &PyTuple_Type, &mapped, &key, &key_length) || read_address(mapped, &address) < 0) return NULL;
-    if (transaction_length != 12) return wire_malformed("a transaction id has 12 bytes");
-    return written(out, wd_stun_write_success(out, sizeof out, transaction, &address, key, (size_t)key_length));
-}
-
-static PyObject *stun_error(PyObject *module, PyObject *args) {
-    (void)module;
-    const uint8_t *transaction, *key;
-    Py_ssize_t transaction_length, key_length;
-    int code;
-    const char *reason;
-    PyObject *list;
-    uint16_t unknown[WD_STUN_MAX_UNKNOWN];
-    uint8_t out[MAX_PACKET];
-    if (!PyArg_ParseTuple(args, "y#isO!y#:stun_error", &transaction, &transaction_length, &code, &reason, &PyList_Type, &list, &key, &key_length)) return NULL;
-    if (transaction_length != 12 || code < 300 || code > 699 || PyList_GET_SIZE(list) > WD_STUN_MAX_UNKNOWN || strlen(reason) > 128) return wire_malformed("transaction, code, reason or list");
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) unknown[i] = (uint16_t)PyLong_AsLong(PyList_GET_ITEM(list, i));
-    if (PyErr_Occurred()) return NULL;
-    return written(out, wd_stun_write_error(out, sizeof out, transaction, (uint16_t)code, reason, unknown, (size_t)PyList_GET_SIZE(list), key, (size_t)key_length));
-}
-
-static PyObject *stun_check(PyObject *module, PyObject *args, PyObject *kwargs) {
-    (void)module;
-    static char *names[] = {"transaction", "username", "password", "priority", "controlling", "tiebreaker", "use_candidate", NULL};
-    const uint8_t *transaction, *username, *key;
-    Py_ssize_t transaction_length, username_length, key_length;
-    unsigned priority = 0;
-    int controlling = 1, use_candidate = 0;
-    unsigned long long tiebreaker = 0;
-    uint8_t out[MAX_PACKET];
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y#y#y#|$IpKp:stun_check", names, &transaction, &transaction_length, &username, &username_length, &key, &key_length, &priority,
-                                     &controlling, &tiebreaker, &use_candidate))
-        return NULL;
-    if (transaction_length != 12 || username_length > 512) return wire_malformed("a transaction id has 12 bytes, a username at most 512");
-    struct wd_stun_check check = {username, (size_t)username_length, priority, controlling, tiebreaker, use_candidate};
-    return written(out, wd_stun_write_check(out, sizeof out, transaction, &check, key, (size_t)key_length));
+PyObject *wire_written(const uint8_t *data, size_t length) {
+    return length ? PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)length) : wire_malformed("does not fit");
 }
 
 /* --- RTP and RTCP --------------------------------------------------------------------------------------------------- */
@@ -223,9 +126,9 @@ static PyObject *rtcp_parse(PyObject *module, PyObject *args) {
 static PyObject *rtcp_pli(PyObject *module, PyObject *args) {
     (void)module;
     unsigned sender, media;
-    uint8_t out[MAX_PACKET];
+    uint8_t out[WIRE_MAX_PACKET];
     if (!PyArg_ParseTuple(args, "II:rtcp_pli", &sender, &media)) return NULL;
-    return written(out, wd_rtcp_write_pli(out, sizeof out, sender, media));
+    return wire_written(out, wd_rtcp_write_pli(out, sizeof out, sender, media));
 }
 
 /* Numbers of a list into `out`; -1 with an exception when there are too many or one is no number. */
@@ -242,12 +145,12 @@ static PyObject *rtcp_nack(PyObject *module, PyObject *args) {
     PyObject *list;
     uint32_t wide[256];
     uint16_t lost[256];
-    uint8_t out[MAX_PACKET];
+    uint8_t out[WIRE_MAX_PACKET];
     if (!PyArg_ParseTuple(args, "IIO!:rtcp_nack", &sender, &media, &PyList_Type, &list)) return NULL;
     Py_ssize_t count = numbers(list, wide, 256);
     if (count < 0) return NULL;
     for (Py_ssize_t i = 0; i < count; i++) lost[i] = (uint16_t)wide[i];
-    return written(out, wd_rtcp_write_nack(out, sizeof out, sender, media, lost, (size_t)count));
+    return wire_written(out, wd_rtcp_write_nack(out, sizeof out, sender, media, lost, (size_t)count));
 }
 
 static PyObject *rtcp_remb(PyObject *module, PyObject *args) {
@@ -256,20 +159,20 @@ static PyObject *rtcp_remb(PyObject *module, PyObject *args) {
     unsigned long long bitrate;
     PyObject *list;
     uint32_t ssrcs[255];
-    uint8_t out[MAX_PACKET];
+    uint8_t out[WIRE_MAX_PACKET];
     if (!PyArg_ParseTuple(args, "IKO!:rtcp_remb", &sender, &bitrate, &PyList_Type, &list)) return NULL;
     Py_ssize_t count = numbers(list, ssrcs, 255);
-    return count < 0 ? NULL : written(out, wd_rtcp_write_remb(out, sizeof out, sender, bitrate, ssrcs, (size_t)count));
+    return count < 0 ? NULL : wire_written(out, wd_rtcp_write_remb(out, sizeof out, sender, bitrate, ssrcs, (size_t)count));
 }
 
 static PyObject *rtcp_sr(PyObject *module, PyObject *args) {
     (void)module;
     unsigned ssrc, rtp, packets, octets;
     unsigned long long ntp;
-    uint8_t out[MAX_PACKET];
+    uint8_t out[WIRE_MAX_PACKET];
     if (!PyArg_ParseTuple(args, "IKIII:rtcp_sr", &ssrc, &ntp, &rtp, &packets, &octets)) return NULL;
     struct wd_sender_info info = {ssrc, ntp, rtp, packets, octets};
-    return written(out, wd_rtcp_write_sr(out, sizeof out, &info, NULL, 0));
+    return wire_written(out, wd_rtcp_write_sr(out, sizeof out, &info, NULL, 0));
 }
 
 static int read_report(PyObject *dict, struct wd_report *out) {
@@ -288,14 +191,14 @@ static PyObject *rtcp_rr(PyObject *module, PyObject *args) {
     unsigned reporter;
     PyObject *list;
     struct wd_report reports[31];
-    uint8_t out[MAX_PACKET];
+    uint8_t out[WIRE_MAX_PACKET];
     if (!PyArg_ParseTuple(args, "IO!:rtcp_rr", &reporter, &PyList_Type, &list)) return NULL;
     if (PyList_GET_SIZE(list) > 31) return wire_malformed("at most 31 reports");
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
         if (!PyDict_Check(PyList_GET_ITEM(list, i))) return wire_malformed("a report is a dict");
         if (read_report(PyList_GET_ITEM(list, i), &reports[i]) < 0) return NULL;
     }
-    return written(out, wd_rtcp_write_rr(out, sizeof out, reporter, reports, (size_t)PyList_GET_SIZE(list)));
+    return wire_written(out, wd_rtcp_write_rr(out, sizeof out, reporter, reports, (size_t)PyList_GET_SIZE(list)));
 }
 
 static PyObject *twcc_feedback(PyObject *module, PyObject *args) {
@@ -303,7 +206,7 @@ static PyObject *twcc_feedback(PyObject *module, PyObject *args) {
     PyObject *arrivals;
     unsigned sender, media;
     struct wd_twcc twcc = {0};
-    uint8_t out[MAX_PACKET];
+    uint8_t out[WIRE_MAX_PACKET];
     if (!PyArg_ParseTuple(args, "O!II:twcc_feedback", &PyList_Type, &arrivals, &sender, &media)) return NULL;
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(arrivals); i++) {
         int sequence;
@@ -313,7 +216,7 @@ static PyObject *twcc_feedback(PyObject *module, PyObject *args) {
     }
     PyObject *list = PyList_New(0);
     for (size_t n; list && (n = wd_twcc_write(&twcc, out, 1200, sender, media));) {
-        PyObject *block = written(out, n);
+        PyObject *block = wire_written(out, n);
         if (!block || PyList_Append(list, block) < 0) Py_CLEAR(list);
         Py_XDECREF(block);
     }
@@ -351,11 +254,11 @@ static PyObject *vp8_patch(PyObject *module, PyObject *args) {
 
 static PyMethodDef functions[] = {
     {"derive_keys", wire_derive_keys, METH_VARARGS, "Session keys by RFC 3711 section 4.3."},
-    {"stun_parse", stun_parse, METH_VARARGS, "One STUN message as a dict."},
-    {"stun_verify", stun_verify, METH_VARARGS, "Is MESSAGE-INTEGRITY right?"},
-    {"stun_success", stun_success, METH_VARARGS, "A Binding success response."},
-    {"stun_error", stun_error, METH_VARARGS, "A Binding error response."},
-    {"stun_check", (PyCFunction)(void (*)(void))stun_check, METH_VARARGS | METH_KEYWORDS, "An ICE connectivity check."},
+    {"stun_parse", wire_stun_parse, METH_VARARGS, "One STUN message as a dict."},
+    {"stun_verify", wire_stun_verify, METH_VARARGS, "Is MESSAGE-INTEGRITY right?"},
+    {"stun_success", wire_stun_success, METH_VARARGS, "A Binding success response."},
+    {"stun_error", wire_stun_error, METH_VARARGS, "A Binding error response."},
+    {"stun_check", (PyCFunction)(void (*)(void))wire_stun_check, METH_VARARGS | METH_KEYWORDS, "An ICE connectivity check."},
     {"rtp_parse", rtp_parse, METH_VARARGS, "One clear RTP packet as a dict."},
     {"rtcp_parse", rtcp_parse, METH_VARARGS, "The blocks of one clear RTCP packet."},
     {"rtcp_pli", rtcp_pli, METH_VARARGS, "Picture loss indication."},
