@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from sfu.node import Node
 
-TICK_S = 0.1
+TICK_S = 0.2
 
 _log = logging.getLogger(__name__)
 

@@ -135,7 +135,7 @@ class Node:
                     room.handle_timer(transport, now)
 
     def tick(self, now: float) -> None:
-        """Wants to be called every 100 ms."""
+        """Wants to be called every 200 ms."""
         for room in list(self._rooms.values()):
             room.tick(now)
 

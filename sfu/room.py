@@ -262,7 +262,7 @@ class Room:
     # --- time -------------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
-        """Speakers, slots and quality; wants to be called every 100 ms (`Node.tick` does)."""
+        """Speakers, slots and quality; wants to be called every 200 ms (`Node.tick` does)."""
         changed = self._speakers.advance(now)
         # while somebody speaks, a louder voice or the end of a hold moves slots without a change in who speaks
         if self._crowded and (changed or self._speakers.loudest()):

@@ -1,8 +1,9 @@
 """Who speaks, and how loud: audio levels (RFC 6464) smoothed over time, not over packets.
 
-A sender that goes into discontinuous transmission sends no packets, so a level that is not renewed within `HOLD_S`
-counts as silence. Between speaking and silent lies a hysteresis. The V bit of the extension is believed from those who
-have ever set it: their loudness without voice (a keyboard, a fan) counts half.
+The worker says a level when it changes, every half second while it stays, and once when silence begins (a sender in
+discontinuous transmission sends no packets). A level that is not renewed within `HOLD_S` counts as silence all the
+same. Between speaking and silent lies a hysteresis. The V bit of the extension is believed from those who have ever set
+it: their loudness without voice (a keyboard, a fan) counts half.
 """
 
 import math
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 FLOOR_DBOV = 70  # -70 dBov and below is 0.0
 TOP_DBOV = 10  # -10 dBov and above is 1.0
 EVENT_S = 0.1  # the span that one level event speaks for
-HOLD_S = 0.25
+HOLD_S = 0.6
 RISE_S = 0.1
 FALL_S = 0.4
 SPEAKING_FROM = 0.25

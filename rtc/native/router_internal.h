@@ -40,7 +40,7 @@
 #define WD_TWCC_INTERVAL_NS (100 * WD_MS)
 #define WD_REPORT_INTERVAL_NS WD_SECOND
 #define WD_LEVEL_INTERVAL_NS (100 * WD_MS)
-#define WD_LEVEL_RENEWAL_NS (195 * WD_MS) /* a steady level is said again so often */
+#define WD_LEVEL_RENEWAL_NS (495 * WD_MS) /* a steady level is said again so often */
 #define WD_LEVEL_STEP 4 /* dB; smaller changes are not worth an event */
 
 struct tuple {
