@@ -8,8 +8,8 @@ ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "benchmarks"
 NATIVE = ROOT / "rtc" / "native"
 SOURCES = {
-    "bare_loop": ["benchmarks/native/bare_loop.c", "rtc/native/srtp.c"],
-    "generator": ["benchmarks/native/generator.c", "rtc/native/srtp.c", "rtc/native/rtp.c"],
+    "bare_loop": ["benchmarks/native/bare_loop.c", "rtc/native/srtp.c", "rtc/native/srtp_ipsec.c"],
+    "generator": ["benchmarks/native/generator.c", "rtc/native/srtp.c", "rtc/native/srtp_ipsec.c", "rtc/native/rtp.c"],
 }
 
 

@@ -12,12 +12,12 @@ FLAGS = ["-std=gnu17", "-O3", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Werr
 
 def limit_program() -> Path:
     """The executable of limit.c."""
-    return _compiled(OUT / "limit", [NATIVE / "limit.c", WIRE / "srtp.c"], [])
+    return _compiled(OUT / "limit", [NATIVE / "limit.c", WIRE / "srtp.c", WIRE / "srtp_ipsec.c"], [])
 
 
 def generator_library() -> Path:
     """The shared library of loadgen.c."""
-    sources = [NATIVE / "loadgen.c", *(WIRE / name for name in ("srtp.c", "rtcp.c", "rtp.c", "stun.c"))]
+    sources = [NATIVE / "loadgen.c", *(WIRE / name for name in ("srtp.c", "srtp_ipsec.c", "rtcp.c", "rtp.c", "stun.c"))]
     return _compiled(OUT / "loadgen.so", sources, ["-shared", "-fPIC"])
 
 

@@ -14,6 +14,9 @@ class Srtp:
     def protect_rtcp(self, packet: bytes) -> bytes: ...
     def unprotect_rtcp(self, packet: bytes) -> bytes:
         """ValueError like `unprotect`, and "full" past 32 sender SSRCs."""
+    @property
+    def backend(self) -> str:
+        """Who encrypts: "ipsec-mb", where the library is installed, for AEAD_AES_128_GCM; else, and always with WADUD_CRYPTO=openssl in the environment, "openssl"."""
     @classmethod
     def from_session_keys(cls, profile: int, keys: dict[str, bytes]) -> Self:
         """From session keys, named as `derive_keys` names them, instead of master keys (for vectors)."""

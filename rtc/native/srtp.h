@@ -1,4 +1,4 @@
-/* SRTP and SRTCP (RFC 3711; AEAD profile RFC 7714) over OpenSSL's libcrypto.
+/* SRTP and SRTCP (RFC 3711; AEAD profile RFC 7714) over OpenSSL's libcrypto, or intel-ipsec-mb where it is at hand (srtp_ipsec.h).
  *
  * One wd_srtp holds the session keys of one direction of one DTLS association: ciphers fetched once, key schedules kept, per packet
  * only the IV changes. Stream state (rollover counter, replay window) lives with the caller, who owns one wd_srtp_stream per SSRC:
@@ -37,6 +37,8 @@ struct wd_srtp *wd_srtp_new(uint16_t profile, const uint8_t *master_key, const u
 /* The same from session keys: vectors of RFC 7714 begin there. */
 struct wd_srtp *wd_srtp_new_session(uint16_t profile, const struct wd_srtp_session_keys *keys);
 void wd_srtp_free(struct wd_srtp *srtp);
+/* "ipsec-mb" or "openssl": who encrypts; decided by wd_srtp_new. */
+const char *wd_srtp_backend(const struct wd_srtp *srtp);
 /* Authentication tag bytes added to an RTP packet: 10 or 16. */
 size_t wd_srtp_tag(const struct wd_srtp *srtp);
 

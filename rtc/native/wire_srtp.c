@@ -150,6 +150,11 @@ static PyObject *srtp_protect_rtcp(Srtp *self, PyObject *args) {
     return PyBytes_FromStringAndSize((const char *)packet, (Py_ssize_t)written);
 }
 
+static PyObject *srtp_backend(Srtp *self, void *closure) {
+    (void)closure;
+    return PyUnicode_FromString(wd_srtp_backend(self->srtp));
+}
+
 static PyObject *srtp_unprotect_rtcp(Srtp *self, PyObject *args) {
     const char *data;
     Py_ssize_t given;
@@ -181,7 +186,8 @@ static PyMethodDef srtp_methods[] = {
     {"from_session_keys", (PyCFunction)(void (*)(void))srtp_from_session_keys, METH_VARARGS | METH_CLASS, "A session from the keys that derive_keys returns."},
     {0},
 };
+static PyGetSetDef srtp_properties[] = {{"backend", (getter)srtp_backend, NULL, "Who encrypts: ipsec-mb or openssl.", NULL}, {0}};
 static PyType_Slot srtp_slots[] = {
-    {Py_tp_doc, "One direction of an SRTP session."}, {Py_tp_new, srtp_new}, {Py_tp_dealloc, srtp_dealloc}, {Py_tp_methods, srtp_methods}, {0, NULL},
+    {Py_tp_doc, "One direction of an SRTP session."}, {Py_tp_new, srtp_new}, {Py_tp_dealloc, srtp_dealloc}, {Py_tp_methods, srtp_methods}, {Py_tp_getset, srtp_properties}, {0, NULL},
 };
 PyType_Spec wire_srtp_spec = {"rtc._wire.Srtp", sizeof(Srtp), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE, srtp_slots};

@@ -18,14 +18,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 NATIVE, HERE, BUILD = ROOT / "rtc" / "native", ROOT / "tests" / "fuzz", ROOT / "build" / "fuzz"
-WIRE = ["srtp.c", "stun.c", "rtp.c", "rtcp.c", "twcc.c", "payload.c"]
+WIRE = ["srtp.c", "srtp_ipsec.c", "stun.c", "rtp.c", "rtcp.c", "twcc.c", "payload.c"]
 TARGETS = {
     "stun": ["stun.c"],
     "rtp": ["rtp.c"],
     "rtcp": ["rtcp.c", "twcc.c"],
     "twcc": ["rtcp.c", "twcc.c"],
     "payload": ["payload.c"],
-    "srtp": ["srtp.c", "rtp.c"],
+    "srtp": ["srtp.c", "srtp_ipsec.c"],
     "router": ["router.c", "transport.c", "ingress.c", "fanout.c", "feedback.c", *WIRE],
 }
 """Name -> the sources that `<name>_fuzz.c` is linked with."""

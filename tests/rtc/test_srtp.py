@@ -23,6 +23,13 @@ RTCP_WINDOW = 128
 RTCP_SENDERS = 32
 
 
+@pytest.fixture(params=["fastest", "openssl"], autouse=True)
+def crypto(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every test runs with intel-ipsec-mb, where it is installed, and with OpenSSL alone."""
+    monkeypatch.setenv("WADUD_CRYPTO", request.param)
+    return str(request.param)
+
+
 def salt(profile: int) -> bytes:
     return bytes(range(100, 112 if profile == GCM else 114))
 
@@ -139,6 +146,32 @@ def test_initialisation_vectors_take_in_the_whole_rollover_counter(rollover: int
     protected = Srtp(CM, KEY, salt(CM)).protect(packet, rollover=rollover)
     assert protected[12:-10] == cipher.update(packet[12:])
     assert protected[-10:] == hmac.digest(keys["rtp_auth"], protected[:-10] + rollover.to_bytes(4, "big"), "sha1")[:10]
+
+
+# --- who encrypts ---
+
+
+def test_openssl_encrypts_when_asked_to_and_always_for_aes_cm(crypto: str) -> None:
+    assert Srtp(CM, KEY, salt(CM)).backend == "openssl"
+    assert Srtp(GCM, KEY, salt(GCM)).backend in ({"openssl"} if crypto == "openssl" else {"openssl", "ipsec-mb"})
+
+
+@PROFILES
+def test_both_libraries_write_the_same_and_open_what_the_other_wrote(
+    profile: int, rng: random.Random, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fastest = pair(profile)
+    monkeypatch.setenv("WADUD_CRYPTO", "openssl")
+    openssl = pair(profile)
+    lengths = [*range(70), 127, 128, 129, 255, 256, 257, 511, 512, 513, 767, 768, 769, 1023, 1024, 1025, 1200, 1900]
+    for sequence, length in enumerate(lengths):
+        packet, control = rtp(sequence, payload=rng.randbytes(length)), rtcp(body=rng.randbytes(20 + length // 4 * 4))
+        protected, sealed = fastest[0].protect(packet), fastest[0].protect_rtcp(control)
+        assert protected == openssl[0].protect(packet)
+        assert sealed == openssl[0].protect_rtcp(control)
+        for receiver in (fastest[1], openssl[1]):
+            assert receiver.unprotect(protected) == packet
+            assert receiver.unprotect_rtcp(sealed) == control
 
 
 # --- forgery ----------------------------------------------------------------------------------------------------------
