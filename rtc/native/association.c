@@ -136,6 +136,7 @@ static void arm(struct wd_association *a, double now) {
 /* Drives OpenSSL as far as it goes; what it writes becomes our flight. */
 static void advance(struct wd_association *a, double now) {
     size_t before = a->flight.out.count;
+    ERR_clear_error(); /* SSL_get_error takes whatever another library left there for ours */
     int result = SSL_do_handshake(a->ssl);
     wd_flight_end_repetition(&a->flight);
     if (a->flight.out.count > before) {
