@@ -36,14 +36,16 @@ static PyObject *rtp_parse(PyObject *module, PyObject *args) {
         if (!ok) Py_CLEAR(extensions);
     }
     if (!extensions) return NULL;
-    return Py_BuildValue("{s:k,s:k,s:i,s:i,s:N,s:N,s:i,s:N,s:N}", "ssrc", (unsigned long)rtp.ssrc, "timestamp", (unsigned long)rtp.timestamp, "sequence", rtp.sequence, "payload_type",
-                         rtp.payload_type, "marker", PyBool_FromLong(rtp.marker), "padding", PyBool_FromLong(rtp.padding), "header_length", rtp.header_length, "extensions", extensions,
+    return Py_BuildValue("{s:k,s:k,s:i,s:i,s:N,s:N,s:i,s:N,s:N}", "ssrc", (unsigned long)rtp.ssrc, "timestamp", (unsigned long)rtp.timestamp,
+                         "sequence", rtp.sequence, "payload_type", rtp.payload_type, "marker", PyBool_FromLong(rtp.marker),
+                         "padding", PyBool_FromLong(rtp.padding), "header_length", rtp.header_length, "extensions", extensions,
                          "payload", PyBytes_FromStringAndSize((const char *)packet + rtp.header_length, payload));
 }
 
 static PyObject *report_dict(const struct wd_report *r) {
-    return Py_BuildValue("{s:k,s:i,s:i,s:k,s:k,s:k,s:k}", "ssrc", (unsigned long)r->ssrc, "fraction_lost", r->fraction_lost, "lost", r->lost, "highest", (unsigned long)r->highest, "jitter",
-                         (unsigned long)r->jitter, "lsr", (unsigned long)r->lsr, "dlsr", (unsigned long)r->dlsr);
+    return Py_BuildValue("{s:k,s:i,s:i,s:k,s:k,s:k,s:k}", "ssrc", (unsigned long)r->ssrc, "fraction_lost", r->fraction_lost, "lost", r->lost,
+                         "highest", (unsigned long)r->highest, "jitter", (unsigned long)r->jitter, "lsr", (unsigned long)r->lsr,
+                         "dlsr", (unsigned long)r->dlsr);
 }
 
 static PyObject *sequence_list(const uint16_t *values, size_t count) {
@@ -76,10 +78,13 @@ static int describe_feedback(PyObject *dict, const struct wd_rtcp_block *block) 
     uint64_t bitrate;
     struct wd_twcc_summary twcc;
     if (block->length < 12) return 0;
-    if (set(dict, "sender", PyLong_FromUnsignedLong(wd_get32(block->data + 4))) || set(dict, "media", PyLong_FromUnsignedLong(wd_get32(block->data + 8)))) return -1;
-    if (block->type == WD_RTCP_RTPFB && block->count == WD_RTPFB_NACK) return set(dict, "lost", sequence_list(lost, wd_rtcp_read_nack(block, &media, lost, 512)));
+    if (set(dict, "sender", PyLong_FromUnsignedLong(wd_get32(block->data + 4)))) return -1;
+    if (set(dict, "media", PyLong_FromUnsignedLong(wd_get32(block->data + 8)))) return -1;
+    if (block->type == WD_RTCP_RTPFB && block->count == WD_RTPFB_NACK)
+        return set(dict, "lost", sequence_list(lost, wd_rtcp_read_nack(block, &media, lost, 512)));
     if (!wd_rtcp_read_twcc(block, &twcc))
-        return set(dict, "twcc", Py_BuildValue("{s:i,s:i,s:i,s:i}", "base", twcc.base, "count", twcc.count, "received", twcc.received, "feedback", twcc.feedback));
+        return set(dict, "twcc", Py_BuildValue("{s:i,s:i,s:i,s:i}", "base", twcc.base, "count", twcc.count, "received", twcc.received,
+                                               "feedback", twcc.feedback));
     if (!wd_rtcp_read_remb(block, &bitrate)) return set(dict, "bitrate", PyLong_FromUnsignedLongLong(bitrate));
     if (block->type == WD_RTCP_PSFB && block->count == WD_PSFB_FIR) {
         size_t count = wd_rtcp_read_fir(block, ssrcs, sequences, 32);
@@ -91,7 +96,8 @@ static int describe_feedback(PyObject *dict, const struct wd_rtcp_block *block) 
 }
 
 static PyObject *describe(const struct wd_rtcp_block *block) {
-    PyObject *dict = Py_BuildValue("{s:i,s:i,s:N}", "type", block->type, "count", block->count, "data", PyBytes_FromStringAndSize((const char *)block->data, (Py_ssize_t)block->length));
+    PyObject *dict = Py_BuildValue("{s:i,s:i,s:N}", "type", block->type, "count", block->count, "data",
+                                   PyBytes_FromStringAndSize((const char *)block->data, (Py_ssize_t)block->length));
     struct wd_sender_info info;
     int result = dict ? 0 : -1;
     if (!result && !wd_rtcp_read_sender(block, &info))
@@ -182,7 +188,8 @@ static int read_report(PyObject *dict, struct wd_report *out) {
         PyObject *value = PyDict_GetItemString(dict, keys[i]);
         values[i] = value ? PyLong_AsLongLong(value) : 0;
     }
-    *out = (struct wd_report){(uint32_t)values[0], (uint8_t)values[1], (int32_t)values[2], (uint32_t)values[3], (uint32_t)values[4], (uint32_t)values[5], (uint32_t)values[6]};
+    *out = (struct wd_report){(uint32_t)values[0], (uint8_t)values[1],  (int32_t)values[2], (uint32_t)values[3],
+                              (uint32_t)values[4], (uint32_t)values[5], (uint32_t)values[6]};
     return PyErr_Occurred() ? -1 : 0;
 }
 
@@ -233,8 +240,8 @@ static PyObject *payload_parse(PyObject *module, PyObject *args) {
     struct wd_payload p;
     if (!PyArg_ParseTuple(args, "iy#:payload_parse", &codec, &payload, &length)) return NULL;
     if (wd_payload_parse((uint8_t)codec, payload, (size_t)length, &p)) return wire_malformed("a malformed payload");
-    return Py_BuildValue("{s:N,s:i,s:i,s:i,s:i,s:i,s:i}", "keyframe", PyBool_FromLong(p.keyframe), "picture_id_bits", p.picture_id_bits, "picture_id_at", p.picture_id_at, "picture_id",
-                         p.picture_id, "tl0_at", p.tl0_at, "tl0", p.tl0, "tid", p.tid);
+    return Py_BuildValue("{s:N,s:i,s:i,s:i,s:i,s:i,s:i}", "keyframe", PyBool_FromLong(p.keyframe), "picture_id_bits", p.picture_id_bits,
+                         "picture_id_at", p.picture_id_at, "picture_id", p.picture_id, "tl0_at", p.tl0_at, "tl0", p.tl0, "tid", p.tid);
 }
 
 static PyObject *vp8_patch(PyObject *module, PyObject *args) {
@@ -287,7 +294,14 @@ static void module_free(void *module) { Py_CLEAR(((State *)PyModule_GetState(mod
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_exec}, {0, NULL}};
 static PyModuleDef module_definition = {
-    PyModuleDef_HEAD_INIT, .m_name = "rtc._wire", .m_doc = "The C wire formats for Python.", .m_size = sizeof(State), .m_methods = functions, .m_slots = module_slots, .m_traverse = module_traverse,
-    .m_free = module_free};
+    PyModuleDef_HEAD_INIT,
+    .m_name = "rtc._wire",
+    .m_doc = "The C wire formats for Python.",
+    .m_size = sizeof(State),
+    .m_methods = functions,
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_free = module_free,
+};
 
 PyMODINIT_FUNC PyInit__wire(void) { return PyModuleDef_Init(&module_definition); }
