@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from rtc._dtls import Dtls, Identity, SrtpKeys
 from rtc._wire import Srtp, rtcp_nack, rtcp_parse, rtcp_pli, rtcp_rr, stun_check, stun_parse, stun_verify
@@ -43,6 +44,21 @@ class PeerOptions:
     video_slots: int = 2
 
 
+@dataclass(slots=True)
+class OfferLine:
+    """One m-line of ours: of a sender (by name), else a slot to receive in."""
+
+    mid: str
+    kind: str
+    sender: str | None = None
+    stopped: bool = False  # port 0: the line may be used for something else (RFC 9429 section 5.2.2)
+    paused: bool = False  # a=inactive
+
+    @property
+    def direction(self) -> str:
+        return "inactive" if self.paused or self.stopped else "sendonly" if self.sender else "recvonly"
+
+
 class Peer:
     """One participant. Use: `offer` to the server, its answer to `accept`, then datagrams both ways."""
 
@@ -68,16 +84,19 @@ class Peer:
         self.senders: dict[str, SendStream] = {}
         self.slots: dict[int, ReceiveStream] = {}
         self._by_ssrc: dict[int, ReceiveStream] = {}
-        self.rtcp: deque[dict[str, object]] = deque(maxlen=4096)
+        self.rtcp: deque[dict[str, Any]] = deque(maxlen=4096)
         self.keyframes_wanted = 0
         self.drop_sent: Callable[[bytes], bool] = lambda _: False
         self.on_packet: Callable[[ReceivedPacket], None] = lambda _: None
+        self.on_rtcp: Callable[[dict[str, Any], float], None] = lambda _block, _now: None
         self.reports_at: float | None = None
+        self.lines: list[OfferLine] = []
         if options.audio:
-            self.senders["audio"] = SendStream(random.getrandbits(32), OPUS)
+            self.add_sender("audio", "audio")
         if options.video:
-            payload, rtx = (VP8, VP8_RTX) if options.codec == "VP8" else (H264, H264_RTX)
-            self.senders["video"] = SendStream(random.getrandbits(32), payload, random.getrandbits(32), rtx)
+            self.add_sender("video", "video")
+        self.add_slots("audio", options.audio_slots)
+        self.add_slots("video", options.video_slots)
 
     def _text(self, length: int) -> str:
         return "".join(self._random.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=length))
@@ -86,8 +105,36 @@ class Peer:
 
     @property
     def mids(self) -> dict[str, str]:
-        """mid of each sending line by kind."""
-        return {kind: str(index) for index, kind in enumerate(self.senders)}
+        """mid of each sending line by the sender's name."""
+        return {line.sender: line.mid for line in self.lines if line.sender and not line.stopped}
+
+    def add_sender(self, name: str, kind: str, *, mid: str = "") -> None:
+        """One more track to send, in a line of its own; it takes the place of a stopped line if there is one."""
+        line = OfferLine(mid or str(len(self.lines)), kind, name)
+        place = next((i for i, old in enumerate(self.lines) if old.stopped), None)
+        if place is None:
+            self.lines.append(line)
+        else:
+            line.mid = mid or f"{self.lines[place].mid}r"
+            self.lines[place] = line
+        self.senders[name] = self._new_sender(kind)
+
+    def _new_sender(self, kind: str) -> SendStream:
+        if kind == "audio":
+            return SendStream(self._random.getrandbits(32), OPUS)
+        payload, rtx = (VP8, VP8_RTX) if self.options.codec == "VP8" else (H264, H264_RTX)
+        return SendStream(self._random.getrandbits(32), payload, self._random.getrandbits(32), rtx, kind="video")
+
+    def add_slots(self, kind: str, count: int) -> None:
+        for _ in range(count):
+            self.lines.append(OfferLine(str(len(self.lines)), kind))
+
+    def line(self, name: str) -> OfferLine:
+        """The line of a sender. KeyError when there is none."""
+        for line in self.lines:
+            if line.sender == name and not line.stopped:
+                return line
+        raise KeyError(name)
 
     def offer(self, *, restart: bool = False) -> str:
         """The SDP offer. With `restart` new ICE credentials are drawn (RFC 8445 section 9)."""
@@ -95,21 +142,22 @@ class Peer:
             self.ufrag, self.password = self._text(8), self._text(24)
         self._version += 1
         fingerprint = ":".join(f"{byte:02X}" for byte in self._identity.fingerprint)
-        kinds = [(kind, "sendonly") for kind in self.senders]
-        kinds += [("audio", "recvonly")] * self.options.audio_slots + [("video", "recvonly")] * self.options.video_slots
+        used = [line.mid for line in self.lines if not line.stopped]
         lines = ["v=0", f"o=- {self._session} {self._version} IN IP4 127.0.0.1", "s=-", "t=0 0"]
-        lines += ["a=group:BUNDLE " + " ".join(str(i) for i in range(len(kinds))), "a=extmap-allow-mixed"]
-        for mid, (kind, direction) in enumerate(kinds):
-            lines += self._media_lines(kind, direction, mid, fingerprint)
+        lines += ["a=group:BUNDLE " + " ".join(used), "a=extmap-allow-mixed"]
+        for line in self.lines:
+            lines += self._media_lines(line, fingerprint)
         return "\r\n".join(lines) + "\r\n"
 
-    def _media_lines(self, kind: str, direction: str, mid: int, fingerprint: str) -> list[str]:
+    def _media_lines(self, line: OfferLine, fingerprint: str) -> list[str]:
+        kind = line.kind
         video = {"VP8": (VP8, VP8_RTX), "H264": (H264, H264_RTX)}
-        chosen = [self.options.codec] if direction == "sendonly" else list(video)
+        chosen = [self.options.codec] if line.sender else list(video)
         formats = [OPUS] if kind == "audio" else [number for name in chosen for number in video[name]]
-        lines = [f"m={kind} 9 UDP/TLS/RTP/SAVPF {' '.join(map(str, formats))}", "c=IN IP4 0.0.0.0"]
+        port = 0 if line.stopped else 9
+        lines = [f"m={kind} {port} UDP/TLS/RTP/SAVPF {' '.join(map(str, formats))}", "c=IN IP4 0.0.0.0"]
         lines += [f"a=ice-ufrag:{self.ufrag}", f"a=ice-pwd:{self.password}", f"a=fingerprint:sha-256 {fingerprint}"]
-        lines += ["a=setup:actpass", f"a=mid:{mid}", f"a={direction}", "a=rtcp-mux", "a=rtcp-rsize"]
+        lines += ["a=setup:actpass", f"a=mid:{line.mid}", f"a={line.direction}", "a=rtcp-mux", "a=rtcp-rsize"]
         for number, uri in EXTENSION_URIS.items():
             if number != AUDIO_LEVEL or kind == "audio":
                 lines.append(f"a=extmap:{number} {uri}")
@@ -122,8 +170,8 @@ class Peer:
         else:
             for name in chosen:
                 lines += self._codec_lines(name, *video[name])
-        if direction == "sendonly":
-            sender = self.senders[kind]
+        if line.direction == "sendonly" and line.sender:
+            sender = self.senders[line.sender]
             if sender.rtx_ssrc:
                 lines.append(f"a=ssrc-group:FID {sender.ssrc} {sender.rtx_ssrc}")
             lines += [f"a=ssrc:{ssrc} cname:peer" for ssrc in (sender.ssrc, sender.rtx_ssrc) if ssrc]
@@ -140,16 +188,19 @@ class Peer:
 
     def accept(self, answer: str, now: float) -> None:
         """Take the server's answer and start checks (and, the first time, the handshake). SdpError when it is none."""
-        media = [m for m in parse(answer).media if not m.rejected]
-        first = media[0]
+        media = parse(answer).media
+        first = next(line for line in media if not line.rejected)
         restarted = first.ufrag != self._remote_ufrag
         self._remote_ufrag, self._remote_password = first.ufrag, first.password
         candidate = first.candidates[0].split()
         self.remote = (candidate[4], int(candidate[5]))
-        for sender, line in zip(self.senders.items(), media, strict=False):
-            self._negotiate_sender(sender[1], line)
-        for line in media[len(self.senders) :]:
-            self._add_slot(line)
+        for ours, theirs in zip(self.lines, media, strict=True):
+            if theirs.rejected:
+                continue
+            if ours.sender:
+                self._negotiate_sender(self.senders[ours.sender], theirs)
+            else:
+                self._add_slot(theirs)
         if restarted:
             self.nominated_at = None
             self._check_at, self._check_interval = now, CHECK_INTERVAL
@@ -161,7 +212,8 @@ class Peer:
     def _negotiate_sender(sender: SendStream, line: Media) -> None:
         agreed = {extension.id for extension in line.extensions}
         sender.extensions = {MID: line.mid.encode()} if MID in agreed else {}
-        sender.extensions |= {number: b"\0" for number in (AUDIO_LEVEL,) if number in agreed}
+        if AUDIO_LEVEL in agreed:
+            sender.extensions[AUDIO_LEVEL] = b"\x7f"  # silence
         if TRANSPORT_CC in agreed:
             sender.extensions[TRANSPORT_CC] = b"\0\0"
 
@@ -169,7 +221,7 @@ class Peer:
         groups = [ssrcs for name, ssrcs in line.ssrc_groups if name == "FID"]
         ssrc, rtx = groups[0] if groups else ((*line.ssrcs, 0)[0], 0)
         if ssrc and ssrc not in self.slots:
-            stream = ReceiveStream(ssrc, rtx, lambda packet: self.on_packet(packet))
+            stream = ReceiveStream(ssrc, rtx, lambda packet: self.on_packet(packet), kind=line.kind)
             self.slots[ssrc] = self._by_ssrc[ssrc] = stream
             if rtx:
                 self._by_ssrc[rtx] = stream
@@ -190,16 +242,27 @@ class Peer:
         return self._dtls.failure if self._dtls else None
 
     def send(
-        self, kind: str, payload: bytes, timestamp: int, *, marker: bool = False, level: int | None = None
+        self,
+        name: str,
+        payload: bytes,
+        timestamp: int,
+        *,
+        marker: bool = False,
+        level: int | None = None,
+        padding: int = 0,
+        now: float | None = None,
     ) -> None:
-        """Send one packet of our "audio" or "video" (clear payload; `level` in -dBov with the voice bit in 0x80)."""
+        """Send one packet of our "audio", "video" or other sender (clear payload; `level` in -dBov with the voice bit
+        in 0x80; octets of `padding`; `now`: when it was captured, without which no sender report is sent)."""
         extensions: dict[int, bytes] = {}
-        sender = self.senders[kind]
+        sender = self.senders[name]
+        if now is not None:
+            sender.clock = (now, timestamp)
         if TRANSPORT_CC in sender.extensions:
             extensions[TRANSPORT_CC] = self._next_cc()
         if level is not None and AUDIO_LEVEL in sender.extensions:
             extensions[AUDIO_LEVEL] = bytes([level])
-        self._protect(sender.packet(payload, timestamp, marker=marker, extensions=extensions))
+        self._protect(sender.packet(payload, timestamp, marker=marker, extensions=extensions, padding=padding))
 
     def send_rtcp(self, packet: bytes) -> None:
         if self._send_srtp:
@@ -239,7 +302,7 @@ class Peer:
         elif self._receive_srtp and len(data) > 12:
             try:
                 if 192 <= data[1] <= 223:
-                    self._receive_rtcp(self._receive_srtp.unprotect_rtcp(data))
+                    self._receive_rtcp(self._receive_srtp.unprotect_rtcp(data), now)
                 else:
                     self._receive_rtp(self._receive_srtp.unprotect(data), now)
             except ValueError:
@@ -271,9 +334,12 @@ class Peer:
         if stream:
             stream.packet(packet, now)
 
-    def _receive_rtcp(self, packet: bytes) -> None:
+    def _receive_rtcp(self, packet: bytes, now: float) -> None:
         for block in rtcp_parse(packet):
             self.rtcp.append(block)
+            self.on_rtcp(block, now)
+            if block["type"] == 200 and block["sender"] in self.slots:
+                self.slots[block["sender"]].sender_report = (now, block["ntp"] >> 16 & 0xFFFFFFFF)
             if block["type"] == 206 and block["count"] in (1, 4):
                 self.keyframes_wanted += 1
             if block["type"] == 205 and block["count"] == 1:
@@ -304,8 +370,19 @@ class Peer:
                 self.send_rtcp(rtcp_rr(1, []) + rtcp_nack(1, stream.ssrc, lost))
         if self.reports_at is not None and self.reports_at <= now:
             self.reports_at = now + 1
-            reports = [{"ssrc": s.ssrc, "highest": s.highest & 0xFFFFFFFF} for s in self.slots.values() if s.received]
-            self.send_rtcp(rtcp_rr(1, reports[:31]))
+            self._send_reports(now)
+
+    def _send_reports(self, now: float) -> None:
+        reports = [stream.report(now) for stream in self.slots.values() if stream.received]
+        self.send_rtcp(rtcp_rr(1, reports[:31]))
+        for sender in self.senders.values():
+            report = sender.report(now)
+            if report:
+                self.send_rtcp(report)
+
+    def check_soon(self, now: float) -> None:
+        """Check the path at once, as a browser does when its network changes."""
+        self._check_at, self._check_interval = now, CHECK_INTERVAL
 
     def consent_check(self) -> bytes:
         """One more check, for whoever keeps the consent alive in our place (RFC 7675)."""
