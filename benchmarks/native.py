@@ -15,6 +15,11 @@ def limit_program() -> Path:
     return _compiled(OUT / "limit", [NATIVE / "limit.c", WIRE / "srtp.c", WIRE / "srtp_ipsec.c"], [])
 
 
+def srtp_program() -> Path:
+    """The executable of srtp_cost.c."""
+    return _compiled(OUT / "srtp_cost", [NATIVE / "srtp_cost.c", WIRE / "srtp.c", WIRE / "srtp_ipsec.c"], [])
+
+
 def generator_library() -> Path:
     """The shared library of loadgen.c."""
     sources = [NATIVE / "loadgen.c", *(WIRE / name for name in ("srtp.c", "srtp_ipsec.c", "rtcp.c", "rtp.c", "stun.c"))]
