@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from benchmarks.generator import Keys, Sender
 from rtc._dtls import Dtls, Identity
-from rtc._wire import stun_check, stun_success
+from rtc._wire import Srtp, stun_check, stun_success
 from rtc.sdp import parse
 from rtc.sdp_types import Media
 
@@ -67,6 +67,7 @@ class Endpoint:
         self._changed = asyncio.Event()
         self._answered = False
         self._began = 0.0
+        self._early_media: tuple[bytes, float] | None = None
         self.ice_s = 0.0
         """From `connect` to the first answered check."""
 
@@ -106,7 +107,9 @@ class Endpoint:
         lines += [f"a=ice-ufrag:{self.ufrag}", f"a=ice-pwd:{self.password}", f"a=fingerprint:sha-256 {fingerprint}"]
         lines += [f"a=setup:{setup}", f"a=mid:{mid}", f"a={direction}", "a=rtcp-mux", "a=rtcp-rsize"]
         lines += [f"a=candidate:1 1 udp {_PRIORITY} {host} {port} typ host"]
-        lines += [f"a=extmap:{id} {uri}" for id, uri in _EXTENSIONS.items() if kind == "audio" or uri != AUDIO_LEVEL_URI]
+        for id, uri in _EXTENSIONS.items():
+            if kind == "audio" or uri != AUDIO_LEVEL_URI:
+                lines.append(f"a=extmap:{id} {uri}")
         if kind == "audio":
             lines += [f"a=rtpmap:{number} opus/48000/2", f"a=fmtp:{number} minptime=10;useinbandfec=1"]
             lines.append(f"a=rtcp-fb:{number} transport-cc")
@@ -163,6 +166,22 @@ class Endpoint:
         finally:
             loop.remove_reader(self.socket.fileno())
 
+    async def first_media(self, timeout_s: float = 20) -> float:
+        """When (time.perf_counter) the first authentic RTP packet came. After `connect`; TimeoutError, ValueError."""
+        assert self.keys is not None
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self.socket.fileno(), self._readable)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._early_media is None:
+                    self._changed.clear()
+                    await self._changed.wait()
+        finally:
+            loop.remove_reader(self.socket.fileno())
+        packet, at = self._early_media
+        Srtp(self.keys.profile, self.keys.receive_key, self.keys.receive_salt).unprotect(packet)
+        return at
+
     async def _step(self) -> None:
         """Send what is due, then wait for a datagram or the next timer."""
         assert self._dtls is not None
@@ -209,6 +228,8 @@ class Endpoint:
                 break
             if datagram[0] < 4:
                 self._receive_stun(datagram)
+            elif 128 <= datagram[0] < 192 and not 192 <= datagram[1] < 224:
+                self._early_media = self._early_media or (datagram, time.perf_counter())
             elif 20 <= datagram[0] < 64 and self._dtls is not None:
                 self._dtls.receive(datagram, time.monotonic())
                 for reply in self._dtls.datagrams_to_send():

@@ -87,8 +87,9 @@ def _cpu_info() -> list[str]:
 
 
 HEADLINE = (
-    f"{'scenario':<24} {'server':<7} {'packets per':>12} {'limit':>9} {'share':>6} {'load':>5} {'forwarded':>10} {'loss':>8}"
-    f" {'added latency, ms':>18}\n{'':<24} {'':<7} {'CPU second':>12} {'':>9} {'':>6} {'':>5} {'per s':>10} {'':>8} {'p50':>9}{'p99':>9}"
+    f"{'scenario':<24} {'server':<7} {'packets per':>12} {'limit':>9} {'share':>6} {'load':>5} {'forwarded':>10}"
+    f" {'loss':>8} {'added latency, ms':>18}\n"
+    f"{'':<24} {'':<7} {'CPU second':>12} {'':>9} {'':>6} {'':>5} {'per s':>10} {'':>8} {'p50':>9}{'p99':>9}"
 )
 
 
@@ -124,7 +125,7 @@ def verdicts(rows: Sequence[Row], memory: Memory | None) -> list[Verdict]:
     loaded = [row for row in rows if row.server == "wadud" and row.load <= HALF + 0.1]
     if loaded:
         worst = max(loaded, key=lambda row: row.latency_p99_us)
-        text = f"p99 {worst.latency_p99_us / 1000:.2f} ms added at up to half load, worst in {worst.scenario} (bar 2 ms)"
+        text = f"{worst.latency_p99_us / 1000:.2f} ms added at p99 up to half load, worst in {worst.scenario} (bar 2)"
         result.append(Verdict(text, worst.latency_p99_us <= LATENCY_BAR_US))
     if memory:
         idle = f"{memory.idle_kib:.0f} KiB per idle participant (bar {IDLE_BAR_KIB})"
@@ -168,13 +169,14 @@ async def run(options: argparse.Namespace) -> tuple[list[Row], Memory | None]:
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--quick", action="store_true", help="one short round of the small scenarios")
-    parser.add_argument("--peer", choices=["janus"], help="measure this server too, with the same load (installs it when root)")
+    parser.add_argument("--peer", choices=["janus"], help="this server too, with the same load (installs it when root)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write the ratios as a picture (SVG)")
-    parser.add_argument("--gro", action="store_true", help="receivers' sockets coalesce: the kernel's share of a packet shrinks")
+    parser.add_argument("--plain-sockets", dest="gro", action="store_false", help="receivers' sockets without UDP_GRO")
     parser.add_argument("--rounds", type=int, default=3, help="of every scenario (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=4.0, help="counted stretch of a round (default: %(default)s)")
-    parser.add_argument("--only", action="append", metavar="NAME", help="this scenario only (repeatable): " + ", ".join(s.name for s in SCENARIOS))
+    names = ", ".join(scenario.name for scenario in SCENARIOS)
+    parser.add_argument("--only", action="append", metavar="NAME", help=f"this scenario only (repeatable): {names}")
     parser.add_argument("--no-memory", action="store_true", help="leave out memory per participant")
     options = parser.parse_args(argv)
     if options.quick:
@@ -194,7 +196,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{describe(options)}\n\n{HEADLINE}", flush=True)
     rows, memory = asyncio.run(run(options))
     if memory:
-        print(f"\nMemory of a server process per participant: {memory.idle_kib:,.0f} KiB connected and idle, {memory.sending_kib:,.0f} KiB sending")
+        idle, sending = f"{memory.idle_kib:,.0f} KiB connected and idle", f"{memory.sending_kib:,.0f} KiB sending"
+        print(f"\nMemory of the server process per participant: {idle}, {sending}")
     found = verdicts(rows, memory)
     print()
     for verdict in found:

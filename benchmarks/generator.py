@@ -1,4 +1,4 @@
-"""The load generator (native/loadgen.c) for Python: participants in, totals out. `Generator.run` blocks without the GIL."""
+"""The load generator (native/loadgen.c) for Python: participants in, totals out."""
 
 import asyncio
 import ctypes
@@ -118,12 +118,13 @@ class Generator:
         self._library.gen_new.restype = ctypes.c_void_p
         self._library.gen_run.argtypes = (ctypes.c_void_p, ctypes.c_double, ctypes.POINTER(_Totals))
         options = _Options(sample=sample, kernel_times=0, spin=spin, gro=gro, seed=seed)
-        self._handle = ctypes.c_void_p(self._library.gen_new(ctypes.byref(options)))
-        if not self._handle:
+        handle: int | None = self._library.gen_new(ctypes.byref(options))
+        if handle is None:
             raise OSError("the load generator could not be made")
+        self._handle = ctypes.c_void_p(handle)
 
     def add(self, fd: int, keys: Keys, sender: Sender, check: bytes, password: str, group: int) -> None:
-        """``check``: a STUN binding request to repeat; ``password``: ours. OSError when the socket cannot be watched."""
+        """``check``: a STUN binding request to repeat; ``password``: ours. OSError when ``fd`` cannot be watched."""
         participant = _Participant(
             fd=fd,
             profile=keys.profile,
@@ -152,6 +153,7 @@ class Generator:
         self._library.gen_kernel_times(self._handle, ctypes.c_int(on))
 
     def run(self, seconds: float) -> Totals:
+        """Blocks, without the GIL."""
         totals = _Totals()
         self._library.gen_run(self._handle, seconds, ctypes.byref(totals))
         counts = {name: int(getattr(totals, name)) for name in _COUNTS}

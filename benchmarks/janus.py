@@ -1,14 +1,14 @@
 """Debian's Janus with its VideoRoom as a server under measurement.
 
 Janus runs as its package ships it: SRTP profile, NACK, transport-wide feedback, audio levels and event loops are its
-defaults. One thing differs from /etc/janus: it is told to be ICE-lite (as we are, which spares it checks of its own). It never uses
-the loopback address, so its media goes over another address of this machine, which the kernel routes over the loopback
-device just the same. Signalling is its WebSocket API; people who publish and receive have two
-PeerConnections there, as Janus wants it.
+defaults. One thing differs from /etc/janus: it is told to be ICE-lite, as we are. It never uses loopback addresses, so
+its media goes over another address of this machine, which the kernel routes over the loopback device just the same.
+Signalling is its WebSocket API; people who publish and receive have two PeerConnections there, as Janus wants it.
 """
 
 import asyncio
 import itertools
+import os
 import secrets
 import shutil
 import socket
@@ -57,13 +57,14 @@ _WEBSOCKETS = """general: {{
 
 
 def ensure_installed() -> str:
-    """The path of the janus program, installed from Debian's package if it is missing. RuntimeError when it cannot be."""
+    """The path of the janus program, installed from Debian's package if need be. RuntimeError when it cannot be."""
     if shutil.which("janus") is None:
         print("installing Debian's janus package ...", flush=True)
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for command in (["apt-get", "-qq", "update"], ["apt-get", "-qq", "install", "-y", "janus"]):
-            done = subprocess.run(command, env={"DEBIAN_FRONTEND": "noninteractive", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
             if done.returncode:
-                raise RuntimeError(f"Janus could not be installed ({' '.join(command)}): {done.stderr.strip()}. As root: apt-get install janus")
+                raise RuntimeError(f"{done.stderr.strip()}\nAs root: apt-get install janus")
     found = shutil.which("janus")
     if found is None:
         raise RuntimeError("Debian's janus package has no janus program")
@@ -72,7 +73,8 @@ def ensure_installed() -> str:
 
 def version() -> str:
     """The package's version."""
-    done = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", "janus"], capture_output=True, text=True, check=False)
+    query = ["dpkg-query", "-W", "-f", "${Version}", "janus"]
+    done = subprocess.run(query, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"
 
 
@@ -116,7 +118,8 @@ class JanusServer:
         (directory / "janus.jcfg").write_text(_JANUS.format(folder=directory, plugins=plugins, transports=transports))
         (directory / "janus.transport.websockets.jcfg").write_text(_WEBSOCKETS.format(port=port))
         (directory / "janus.plugin.videoroom.jcfg").write_text("general: {\n}\n")
-        command = [program, "-F", str(directory), "-C", str(directory / "janus.jcfg"), "-L", str(directory / "janus.log"), "-N"]
+        command = [program, "-N", "-F", str(directory), "-C", str(directory / "janus.jcfg")]
+        command += ["-L", str(directory / "janus.log")]
         self._process = process.start(command, cpu, directory / "janus.errors")
         await self._connect(f"ws://127.0.0.1:{port}/")
         return self._process.pid

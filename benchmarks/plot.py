@@ -25,6 +25,7 @@ def write_plot(rows: Sequence[Row], path: Path) -> None:
         parts.append(f'<text x="{_LEFT + scale + 8}" y="{y + 13}">{figure}</text>')
         y += _BAR + _GAP
     title = "Packets forwarded per CPU second; the grey bar is what a bare C loop reached in the same run"
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{y + 20}" font-family="sans-serif" font-size="12">'
+    size = f'width="{_WIDTH}" height="{y + 20}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">'
     body = f'<rect width="100%" height="100%" fill="#ffffff"/><text x="12" y="22" font-size="14">{title}</text>'
     path.write_text("\n".join([head, body, *parts, "</svg>\n"]))

@@ -29,8 +29,10 @@ class Participant:
     endpoint: Endpoint
     socket: aiohttp.ClientWebSocketResponse
     reader: asyncio.Task[None]
+    began: float
+    """time.perf_counter with the token at hand, before the socket was opened."""
     stages: dict[str, float]
-    """Seconds from the beginning: open, answer, ice, dtls."""
+    """Seconds since then: open, answer, ice, dtls."""
 
 
 class Product:
@@ -104,7 +106,7 @@ class Product:
         await endpoint.connect(endpoint.take_answer(answer["answer"]))
         stages["ice"] = stages["answer"] + endpoint.ice_s
         stages["dtls"] = time.perf_counter() - begin
-        return Participant(endpoint, socket, asyncio.create_task(_read(socket)), stages)
+        return Participant(endpoint, socket, asyncio.create_task(_read(socket)), begin, stages)
 
     async def leave(self, participant: Participant) -> None:
         await participant.socket.send_json({"type": "leave", "id": 2})

@@ -46,7 +46,7 @@ class WadudServer:
     async def _join(self, room: str, identity: Identity, *, publishes: bool, slots: tuple[int, int]) -> Endpoint:
         endpoint = Endpoint(identity, publishes=publishes)
         offer = endpoint.offer(audio_slots=slots[0], video_slots=slots[1])
-        request = {"room": room, "offer": offer, "tracks": _TRACKS if publishes else []}
+        request: dict[str, object] = {"room": room, "offer": offer, "tracks": _TRACKS if publishes else []}
         async with self._turn:
             answer = await self._ask(request)
         if "answer" not in answer:
