@@ -1,4 +1,4 @@
-/* Fuzzes SRTP and SRTCP between a sender and a receiver whose packets the input loses, repeats, reorders and forges.
+/* Fuzzes SRTP and SRTCP between a sender and a receiver whose packets the input loses, repeats, reorders and forges; either may encrypt by either library.
  *
  * Invariants: an authentic new packet inside the window opens to what was sealed; a repetition is a replay, one from before the window too old; what is
  * forged or cut never opens; no refusal changes the stream's state. The model of what was received is a plain list, asked by linear search. */
@@ -164,13 +164,19 @@ static void hear_junk(struct world *w, struct tape *t) {
     free(packet);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+static struct wd_srtp *make(uint16_t profile, bool openssl) {
     static const uint8_t KEY[WD_SRTP_KEY] = {1, 2, 3}, SALT[WD_SRTP_MAX_SALT] = {4, 5, 6};
+    setenv("WADUD_CRYPTO", openssl ? "openssl" : "fastest", 1);
+    return wd_srtp_new(profile, KEY, SALT);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct tape t = {data, size};
     struct world *w = calloc(1, sizeof *w);
-    uint16_t profile = take(&t, 1) & 1 ? WD_SRTP_AES128_CM_SHA1_80 : WD_SRTP_AEAD_AES_128_GCM;
-    w->sender = wd_srtp_new(profile, KEY, SALT);
-    w->receiver = wd_srtp_new(profile, KEY, SALT);
+    uint8_t mode = (uint8_t)take(&t, 1);
+    uint16_t profile = mode & 1 ? WD_SRTP_AES128_CM_SHA1_80 : WD_SRTP_AEAD_AES_128_GCM;
+    w->sender = make(profile, mode & 2);
+    w->receiver = make(profile, mode & 4);
     require(w->sender && w->receiver);
     w->index = take(&t, 2) & 0x7fff;
     for (unsigned step = 0; step < STEPS && t.size; step++) {

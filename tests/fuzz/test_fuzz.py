@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import SEED
 from tests.fuzz.run import HERE, TARGETS, build, run
 
-SECONDS = 2
+SECONDS = 1
 
 pytestmark = pytest.mark.fuzz
 
