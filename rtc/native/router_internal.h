@@ -37,7 +37,7 @@
 #define WD_RESEND_TRIES 4
 #define WD_KEYFRAME_THROTTLE_NS (500 * WD_MS)
 #define WD_CONSENT_NS (30 * WD_SECOND) /* RFC 7675 section 5.1 */
-#define WD_TWCC_INTERVAL_NS (100 * WD_MS)
+#define WD_TWCC_INTERVAL_NS (75 * WD_MS) /* from the first arrival after the last feedback: 75 to 100 ms apart */
 #define WD_REPORT_INTERVAL_NS WD_SECOND
 #define WD_LEVEL_INTERVAL_NS (100 * WD_MS)
 #define WD_LEVEL_RENEWAL_NS (495 * WD_MS) /* a steady level is said again so often */
