@@ -1,4 +1,4 @@
-"""A live server under attack keeps its call, its memory and its log; nobody unverified gets an answer larger than the question."""
+"""A live server under attack keeps its call, its memory and its log; nobody unverified gets as much as an answer."""
 
 from __future__ import annotations
 
