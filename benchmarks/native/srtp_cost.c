@@ -111,8 +111,8 @@ int main(void) {
                 size_t payload = SIZES[s] - HEADER - wd_srtp_tag(directions[0].seal);
                 const char *backend = wd_srtp_backend(directions[0].seal);
                 double seal = seal_ns(KEYS[k], payload), open = open_ns(KEYS[k], payload);
-                printf("%s{\"profile\": \"%s\", \"backend\": \"%s\", \"bytes\": %u, \"keys\": %u, \"protect_ns\": %.0f, \"unprotect_ns\": %.0f}", comma, PROFILES[p].name, backend, SIZES[s],
-                       KEYS[k], seal, open);
+                printf("%s{\"profile\": \"%s\", \"backend\": \"%s\", \"bytes\": %u, \"keys\": %u, ", comma, PROFILES[p].name, backend, SIZES[s], KEYS[k]);
+                printf("\"protect_ns\": %.0f, \"unprotect_ns\": %.0f}", seal, open);
                 comma = ",\n ";
                 stop(KEYS[k]);
             }

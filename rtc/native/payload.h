@@ -11,7 +11,9 @@
 enum wd_codec { WD_CODEC_NONE = 0, WD_CODEC_OPUS = 1, WD_CODEC_VP8 = 2, WD_CODEC_H264 = 3, WD_CODEC_VP9 = 4, WD_CODEC_AV1 = 5 };
 
 struct wd_payload {
-    bool keyframe; /* a decoder can start at this packet: VP8 S=1, PID=0, P=0; H.264 SPS or IDR (also in STAP-A, FU-A start); VP9 P=0,B=1,SID=0; AV1 N=1 or a sequence header */
+    /* A decoder can start at this packet: VP8 S=1, PID=0, P=0; H.264 SPS or IDR (also in STAP-A, FU-A start); VP9 P=0, B=1, SID=0; AV1 N=1 or a
+     * sequence header. */
+    bool keyframe;
     /* VP8 only: */
     uint8_t picture_id_bits; /* 0, 7 or 15 */
     uint8_t picture_id_at; /* offset in the payload, valid when picture_id_bits != 0 */

@@ -47,7 +47,8 @@ int wd_rtcp_read_twcc(const struct wd_rtcp_block *block, struct wd_twcc_summary 
 size_t wd_rtcp_write_sr(uint8_t *out, size_t capacity, const struct wd_sender_info *info, const struct wd_report *reports, size_t count);
 size_t wd_rtcp_write_rr(uint8_t *out, size_t capacity, uint32_t reporter, const struct wd_report *reports, size_t count);
 size_t wd_rtcp_write_cname(uint8_t *out, size_t capacity, uint32_t ssrc, const char *cname);
-size_t wd_rtcp_write_nack(uint8_t *out, size_t capacity, uint32_t sender, uint32_t media, const uint16_t *lost, size_t count); /* `lost` ascending modulo 2^16 */
+/* `lost` ascending modulo 2^16 */
+size_t wd_rtcp_write_nack(uint8_t *out, size_t capacity, uint32_t sender, uint32_t media, const uint16_t *lost, size_t count);
 size_t wd_rtcp_write_pli(uint8_t *out, size_t capacity, uint32_t sender, uint32_t media);
 size_t wd_rtcp_write_remb(uint8_t *out, size_t capacity, uint32_t sender, uint64_t bitrate_bps, const uint32_t *ssrcs, size_t count);
 

@@ -61,8 +61,9 @@ static bool derive(const uint8_t *master_key, const uint8_t *master_salt, size_t
 
 bool wd_srtp_derive(uint16_t profile, const uint8_t *key, const uint8_t *salt, struct wd_srtp_session_keys *out) {
     size_t n = profile == WD_SRTP_AEAD_AES_128_GCM ? GCM_SALT : CM_SALT;
-    return derive(key, salt, n, RTP_KEY, out->rtp_key, WD_SRTP_KEY) && derive(key, salt, n, RTP_AUTH, out->rtp_auth, HMAC_KEY) && derive(key, salt, n, RTP_SALT, out->rtp_salt, n) &&
-           derive(key, salt, n, RTCP_KEY, out->rtcp_key, WD_SRTP_KEY) && derive(key, salt, n, RTCP_AUTH, out->rtcp_auth, HMAC_KEY) && derive(key, salt, n, RTCP_SALT, out->rtcp_salt, n);
+    return derive(key, salt, n, RTP_KEY, out->rtp_key, WD_SRTP_KEY) && derive(key, salt, n, RTP_AUTH, out->rtp_auth, HMAC_KEY) &&
+           derive(key, salt, n, RTP_SALT, out->rtp_salt, n) && derive(key, salt, n, RTCP_KEY, out->rtcp_key, WD_SRTP_KEY) &&
+           derive(key, salt, n, RTCP_AUTH, out->rtcp_auth, HMAC_KEY) && derive(key, salt, n, RTCP_SALT, out->rtcp_salt, n);
 }
 
 static EVP_MD_CTX *absorb(const uint8_t key[HMAC_KEY], uint8_t pad) {
@@ -74,7 +75,9 @@ static EVP_MD_CTX *absorb(const uint8_t key[HMAC_KEY], uint8_t pad) {
     return NULL;
 }
 
-static bool prepare_authentication(struct authentication *out, const uint8_t key[HMAC_KEY]) { return (out->inner = absorb(key, 0x36)) && (out->outer = absorb(key, 0x5c)); }
+static bool prepare_authentication(struct authentication *out, const uint8_t key[HMAC_KEY]) {
+    return (out->inner = absorb(key, 0x36)) && (out->outer = absorb(key, 0x5c));
+}
 
 static bool prepare_cipher(struct cipher *out, bool gcm, const uint8_t key[WD_SRTP_KEY]) {
     if (gcm && (out->ipsec = wd_ipsec_key_new(key))) return true;
@@ -98,7 +101,8 @@ struct wd_srtp *wd_srtp_new_session(uint16_t profile, const struct wd_srtp_sessi
     memcpy(s->rtp_salt, keys->rtp_salt, s->gcm ? GCM_SALT : CM_SALT);
     memcpy(s->rtcp_salt, keys->rtcp_salt, s->gcm ? GCM_SALT : CM_SALT);
     bool ok = prepare_cipher(&s->rtp, s->gcm, keys->rtp_key) && prepare_cipher(&s->rtcp, s->gcm, keys->rtcp_key);
-    if (ok && !s->gcm) ok = prepare_authentication(&s->rtp_auth, keys->rtp_auth) && prepare_authentication(&s->rtcp_auth, keys->rtcp_auth) && (s->scratch = EVP_MD_CTX_new());
+    if (ok && !s->gcm)
+        ok = prepare_authentication(&s->rtp_auth, keys->rtp_auth) && prepare_authentication(&s->rtcp_auth, keys->rtcp_auth) && (s->scratch = EVP_MD_CTX_new());
     if (ok) return s;
     wd_srtp_free(s);
     return NULL;
@@ -155,7 +159,8 @@ static void cm_crypt(EVP_CIPHER_CTX *cipher, const uint8_t *salt, uint32_t ssrc,
     EVP_EncryptUpdate(cipher, out, &written, in, (int)length);
 }
 
-static void authenticate(struct wd_srtp *s, const struct authentication *a, const uint8_t *data, size_t length, const uint8_t *more, size_t more_length, uint8_t tag[CM_TAG]) {
+static void authenticate(struct wd_srtp *s, const struct authentication *a, const uint8_t *data, size_t length, const uint8_t *more, size_t more_length,
+                         uint8_t tag[CM_TAG]) {
     uint8_t digest[EVP_MAX_MD_SIZE];
     unsigned written;
     EVP_MD_CTX_copy_ex(s->scratch, a->inner);
@@ -168,8 +173,8 @@ static void authenticate(struct wd_srtp *s, const struct authentication *a, cons
     memcpy(tag, digest, CM_TAG);
 }
 
-static void gcm_seal(const struct cipher *c, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *out, const uint8_t *in, size_t length,
-                     uint8_t *tag) {
+static void gcm_seal(const struct cipher *c, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *out, const uint8_t *in,
+                     size_t length, uint8_t *tag) {
     int written;
     if (c->ipsec) {
         wd_ipsec_seal(c->ipsec, iv, associated, associated_length, out, in, length, tag);
@@ -183,7 +188,8 @@ static void gcm_seal(const struct cipher *c, const uint8_t iv[12], const uint8_t
     EVP_CIPHER_CTX_get_params(c->evp, get_tag);
 }
 
-static bool gcm_open(const struct cipher *c, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *data, size_t length, uint8_t *tag) {
+static bool gcm_open(const struct cipher *c, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *data, size_t length,
+                     uint8_t *tag) {
     int written;
     uint8_t none[GCM_TAG];
     if (c->ipsec) return wd_ipsec_open(c->ipsec, iv, associated, associated_length, data, length, tag);

@@ -29,7 +29,10 @@ struct wd_srtp_stream {
 };
 
 /* Session keys of RFC 3711 section 4.3.1. GCM uses the first 12 bytes of a salt and no authentication keys. */
-struct wd_srtp_session_keys { uint8_t rtp_key[WD_SRTP_KEY], rtp_auth[20], rtp_salt[WD_SRTP_MAX_SALT], rtcp_key[WD_SRTP_KEY], rtcp_auth[20], rtcp_salt[WD_SRTP_MAX_SALT]; };
+struct wd_srtp_session_keys {
+    uint8_t rtp_key[WD_SRTP_KEY], rtp_auth[20], rtp_salt[WD_SRTP_MAX_SALT];
+    uint8_t rtcp_key[WD_SRTP_KEY], rtcp_auth[20], rtcp_salt[WD_SRTP_MAX_SALT];
+};
 bool wd_srtp_derive(uint16_t profile, const uint8_t *master_key, const uint8_t *master_salt, struct wd_srtp_session_keys *out);
 
 /* NULL when the profile is unknown or out of memory. */

@@ -56,12 +56,14 @@ void wd_ipsec_key_free(struct wd_ipsec_key *key) {
     free(key);
 }
 
-void wd_ipsec_seal(const struct wd_ipsec_key *key, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *out, const uint8_t *in, size_t length, uint8_t *tag) {
+void wd_ipsec_seal(const struct wd_ipsec_key *key, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *out, const uint8_t *in,
+                   size_t length, uint8_t *tag) {
     struct gcm_context_data context;
     IMB_AES128_GCM_ENC(manager, &key->data, &context, out, in, length, iv, associated, associated_length, tag, TAG);
 }
 
-bool wd_ipsec_open(const struct wd_ipsec_key *key, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *data, size_t length, const uint8_t *tag) {
+bool wd_ipsec_open(const struct wd_ipsec_key *key, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *data, size_t length,
+                   const uint8_t *tag) {
     struct gcm_context_data context;
     uint8_t expected[TAG];
     IMB_AES128_GCM_DEC(manager, &key->data, &context, data, data, length, iv, associated, associated_length, expected, TAG);
@@ -74,11 +76,13 @@ struct wd_ipsec_key *wd_ipsec_key_new(const uint8_t key[16]) { return (void)key,
 
 void wd_ipsec_key_free(struct wd_ipsec_key *key) { (void)key; }
 
-void wd_ipsec_seal(const struct wd_ipsec_key *key, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *out, const uint8_t *in, size_t length, uint8_t *tag) {
+void wd_ipsec_seal(const struct wd_ipsec_key *key, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *out, const uint8_t *in,
+                   size_t length, uint8_t *tag) {
     (void)key, (void)iv, (void)associated, (void)associated_length, (void)out, (void)in, (void)length, (void)tag;
 }
 
-bool wd_ipsec_open(const struct wd_ipsec_key *key, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *data, size_t length, const uint8_t *tag) {
+bool wd_ipsec_open(const struct wd_ipsec_key *key, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *data, size_t length,
+                   const uint8_t *tag) {
     return (void)key, (void)iv, (void)associated, (void)associated_length, (void)data, (void)length, (void)tag, false;
 }
 

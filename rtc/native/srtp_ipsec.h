@@ -16,8 +16,10 @@ struct wd_ipsec_key *wd_ipsec_key_new(const uint8_t key[16]);
 void wd_ipsec_key_free(struct wd_ipsec_key *key);
 
 /* `out` may be `in`; the tag has 16 bytes. */
-void wd_ipsec_seal(const struct wd_ipsec_key *key, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *out, const uint8_t *in, size_t length, uint8_t *tag);
+void wd_ipsec_seal(const struct wd_ipsec_key *key, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *out, const uint8_t *in,
+                   size_t length, uint8_t *tag);
 /* In place. False when the tag is wrong; the data is destroyed then. */
-bool wd_ipsec_open(const struct wd_ipsec_key *key, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *data, size_t length, const uint8_t *tag);
+bool wd_ipsec_open(const struct wd_ipsec_key *key, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *data, size_t length,
+                   const uint8_t *tag);
 
 #endif

@@ -39,11 +39,18 @@ static uint32_t crc32_of(const uint8_t *data, size_t length) {
     return ~crc;
 }
 
+static const uint8_t V4_MAPPED[12] = {[10] = 0xff, [11] = 0xff}; /* RFC 4291 section 2.5.5.2 */
+
 static int read_address(const uint8_t *message, const uint8_t *value, size_t length, struct wd_addr *out) {
     size_t size = length == 8 && value[1] == 1 ? 4 : length == 20 && value[1] == 2 ? 16 : 0;
     if (!size) return -1;
     *out = (struct wd_addr){.family = size == 4 ? 4 : 6, .port = wd_get16(value + 2) ^ (COOKIE >> 16)};
     for (size_t i = 0; i < size; i++) out->ip[i] = value[4 + i] ^ message[4 + i]; /* cookie, then transaction id */
+    if (size == 16 && !memcmp(out->ip, V4_MAPPED, sizeof V4_MAPPED)) {
+        memcpy(out->ip, out->ip + 12, 4);
+        memset(out->ip + 4, 0, 12);
+        out->family = 4;
+    }
     return 0;
 }
 
@@ -95,7 +102,8 @@ static bool is_repeated(uint16_t type, uint64_t *seen) {
 
 int wd_stun_parse(const uint8_t *data, size_t length, struct wd_stun *out) {
     *out = (struct wd_stun){0};
-    if (length < HEADER || length > MAX_MESSAGE || data[0] & 0xc0 || length & 3 || wd_get32(data + 4) != COOKIE || (size_t)wd_get16(data + 2) + HEADER != length) return -1;
+    if (length < HEADER || length > MAX_MESSAGE || length & 3 || data[0] & 0xc0) return -1;
+    if (wd_get32(data + 4) != COOKIE || (size_t)wd_get16(data + 2) + HEADER != length) return -1;
     uint16_t type = wd_get16(data);
     out->klass = (uint8_t)((type >> 4 & 1) | (type >> 7 & 2));
     out->method = (uint16_t)((type & 0x000f) | (type >> 1 & 0x0070) | (type >> 2 & 0x0f80));
@@ -190,8 +198,8 @@ size_t wd_stun_write_success(uint8_t *out, size_t capacity, const uint8_t transa
     return finish(&w, key, key_len);
 }
 
-size_t wd_stun_write_error(uint8_t *out, size_t capacity, const uint8_t transaction[12], uint16_t code, const char *reason, const uint16_t *unknown, size_t unknown_count,
-                           const uint8_t *key, size_t key_len) {
+size_t wd_stun_write_error(uint8_t *out, size_t capacity, const uint8_t transaction[12], uint16_t code, const char *reason, const uint16_t *unknown,
+                           size_t unknown_count, const uint8_t *key, size_t key_len) {
     struct writer w = start(out, capacity, 0x0111, transaction);
     uint8_t *value = attribute(&w, ERROR_CODE, 4 + strlen(reason));
     if (!value) return 0;
@@ -205,7 +213,8 @@ size_t wd_stun_write_error(uint8_t *out, size_t capacity, const uint8_t transact
     return finish(&w, key, key_len);
 }
 
-size_t wd_stun_write_check(uint8_t *out, size_t capacity, const uint8_t transaction[12], const struct wd_stun_check *check, const uint8_t *key, size_t key_len) {
+size_t wd_stun_write_check(uint8_t *out, size_t capacity, const uint8_t transaction[12], const struct wd_stun_check *check, const uint8_t *key,
+                           size_t key_len) {
     struct writer w = start(out, capacity, 0x0001, transaction);
     uint8_t *value = attribute(&w, USERNAME, check->username_len);
     if (!value) return 0;

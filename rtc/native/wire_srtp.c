@@ -34,7 +34,8 @@ static PyObject *srtp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     unsigned profile;
     const uint8_t *key, *salt;
     Py_ssize_t key_length, salt_length;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Iy#y#:Srtp", names, &profile, &key, &key_length, &salt, &salt_length) || check_keys(profile, key_length, salt_length) < 0) return NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Iy#y#:Srtp", names, &profile, &key, &key_length, &salt, &salt_length)) return NULL;
+    if (check_keys(profile, key_length, salt_length) < 0) return NULL;
     Srtp *self = (Srtp *)type->tp_alloc(type, 0);
     if (!self) return NULL;
     if (!(self->srtp = wd_srtp_new((uint16_t)profile, key, salt))) {
@@ -59,7 +60,8 @@ static PyObject *srtp_from_session_keys(PyTypeObject *type, PyObject *args) {
     if (!PyArg_ParseTuple(args, "IO!:from_session_keys", &profile, &PyDict_Type, &dict)) return NULL;
     Py_ssize_t salt = profile == WD_SRTP_AEAD_AES_128_GCM ? 12 : 14;
     if (session_value(dict, "rtp_key", k.rtp_key, 16) || session_value(dict, "rtp_auth", k.rtp_auth, 20) || session_value(dict, "rtp_salt", k.rtp_salt, salt) ||
-        session_value(dict, "rtcp_key", k.rtcp_key, 16) || session_value(dict, "rtcp_auth", k.rtcp_auth, 20) || session_value(dict, "rtcp_salt", k.rtcp_salt, salt))
+        session_value(dict, "rtcp_key", k.rtcp_key, 16) || session_value(dict, "rtcp_auth", k.rtcp_auth, 20) ||
+        session_value(dict, "rtcp_salt", k.rtcp_salt, salt))
         return NULL;
     Srtp *self = (Srtp *)type->tp_alloc(type, 0);
     if (!self) return NULL;
@@ -122,7 +124,13 @@ static PyObject *srtp_protect(Srtp *self, PyObject *args, PyObject *kwargs) {
 }
 
 static PyObject *refuse(int result) {
-    return wire_malformed(result == WD_SRTP_SHORT ? "short" : result == WD_SRTP_AUTH ? "auth" : result == WD_SRTP_REPLAY ? "replay" : result == WD_SRTP_TOO_OLD ? "too old" : "full");
+    switch (result) {
+    case WD_SRTP_SHORT: return wire_malformed("short");
+    case WD_SRTP_AUTH: return wire_malformed("auth");
+    case WD_SRTP_REPLAY: return wire_malformed("replay");
+    case WD_SRTP_TOO_OLD: return wire_malformed("too old");
+    default: return wire_malformed("full");
+    }
 }
 
 static PyObject *srtp_unprotect(Srtp *self, PyObject *args) {
@@ -170,12 +178,13 @@ PyObject *wire_derive_keys(PyObject *module, PyObject *args) {
     unsigned profile;
     const uint8_t *key, *salt;
     Py_ssize_t key_length, salt_length;
-    if (!PyArg_ParseTuple(args, "Iy#y#:derive_keys", &profile, &key, &key_length, &salt, &salt_length) || check_keys(profile, key_length, salt_length) < 0) return NULL;
+    if (!PyArg_ParseTuple(args, "Iy#y#:derive_keys", &profile, &key, &key_length, &salt, &salt_length)) return NULL;
+    if (check_keys(profile, key_length, salt_length) < 0) return NULL;
     struct wd_srtp_session_keys k;
     if (!wd_srtp_derive((uint16_t)profile, key, salt, &k)) return PyErr_NoMemory();
-    const char *s = (const char *)k.rtp_salt, *c = (const char *)k.rtcp_salt;
-    return Py_BuildValue("{s:y#,s:y#,s:y#,s:y#,s:y#,s:y#}", "rtp_key", k.rtp_key, (Py_ssize_t)16, "rtp_auth", k.rtp_auth, (Py_ssize_t)20, "rtp_salt", s, salt_length, "rtcp_key", k.rtcp_key,
-                         (Py_ssize_t)16, "rtcp_auth", k.rtcp_auth, (Py_ssize_t)20, "rtcp_salt", c, salt_length);
+    Py_ssize_t key_size = sizeof k.rtp_key, auth_size = sizeof k.rtp_auth;
+    return Py_BuildValue("{s:y#,s:y#,s:y#,s:y#,s:y#,s:y#}", "rtp_key", k.rtp_key, key_size, "rtp_auth", k.rtp_auth, auth_size, "rtp_salt", k.rtp_salt,
+                         salt_length, "rtcp_key", k.rtcp_key, key_size, "rtcp_auth", k.rtcp_auth, auth_size, "rtcp_salt", k.rtcp_salt, salt_length);
 }
 
 static PyMethodDef srtp_methods[] = {
@@ -183,11 +192,12 @@ static PyMethodDef srtp_methods[] = {
     {"unprotect", (PyCFunction)srtp_unprotect, METH_VARARGS, "Decrypt one SRTP packet."},
     {"protect_rtcp", (PyCFunction)srtp_protect_rtcp, METH_VARARGS, "Encrypt one RTCP packet."},
     {"unprotect_rtcp", (PyCFunction)srtp_unprotect_rtcp, METH_VARARGS, "Decrypt one SRTCP packet."},
-    {"from_session_keys", (PyCFunction)(void (*)(void))srtp_from_session_keys, METH_VARARGS | METH_CLASS, "A session from the keys that derive_keys returns."},
+    {"from_session_keys", (PyCFunction)(void (*)(void))srtp_from_session_keys, METH_VARARGS | METH_CLASS, "A session from what derive_keys returns."},
     {0},
 };
 static PyGetSetDef srtp_properties[] = {{"backend", (getter)srtp_backend, NULL, "Who encrypts: ipsec-mb or openssl.", NULL}, {0}};
 static PyType_Slot srtp_slots[] = {
-    {Py_tp_doc, "One direction of an SRTP session."}, {Py_tp_new, srtp_new}, {Py_tp_dealloc, srtp_dealloc}, {Py_tp_methods, srtp_methods}, {Py_tp_getset, srtp_properties}, {0, NULL},
+    {Py_tp_doc, "One direction of an SRTP session."}, {Py_tp_new, srtp_new}, {Py_tp_dealloc, srtp_dealloc},
+    {Py_tp_methods, srtp_methods}, {Py_tp_getset, srtp_properties}, {0, NULL},
 };
 PyType_Spec wire_srtp_spec = {"rtc._wire.Srtp", sizeof(Srtp), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE, srtp_slots};

@@ -14,6 +14,8 @@ from aiortc.rtp import (
     pack_remb_fci,
     unpack_remb_fci,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rtc._wire import rtcp_nack, rtcp_parse, rtcp_pli, rtcp_remb, rtcp_rr, rtcp_sr
 
@@ -162,6 +164,12 @@ def test_every_bit_of_a_nack_mask_names_its_packet() -> None:
     for bit in range(16):
         body = ssrcs(US, THEM) + (65530).to_bytes(2, "big") + (1 << bit).to_bytes(2, "big")
         assert rtcp_parse(block(RTPFB, 1, body))[0]["lost"] == [65530, (65531 + bit) % 65536]
+
+
+@given(st.integers(0, 65535), st.sets(st.integers(0, 2000), min_size=1, max_size=256))
+def test_any_nack_is_read_back_in_order(first: int, distances: set[int]) -> None:
+    lost = [(first + distance) % 65536 for distance in sorted(distances)]
+    assert rtcp_parse(rtcp_nack(US, THEM, lost))[0]["lost"] == lost
 
 
 def test_nack_of_nothing_is_not_written() -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from hypothesis import given
+from hypothesis import strategies as st
 from pylibsrtp import Error, Policy, Session
 
 from rtc._wire import Srtp, derive_keys
@@ -338,6 +340,22 @@ def test_streams_of_one_session_keep_their_counters_apart(profile: int) -> None:
         for ssrc in (1, 2):
             sequence = index if ssrc == 1 else index - 65_000
             assert receiver.unprotect(sender.protect(rtp(sequence, ssrc=ssrc))) == rtp(sequence, ssrc=ssrc)
+
+
+@given(
+    st.sampled_from([CM, GCM]),
+    st.integers(0, 32767),
+    st.lists(st.tuples(st.integers(1, 32767), st.binary(max_size=1200)), max_size=8),
+)
+def test_any_stream_with_losses_shorter_than_half_a_rollover_is_opened(
+    profile: int, start: int, steps: list[tuple[int, bytes]]
+) -> None:
+    sender, receiver = pair(profile)
+    index = start
+    for step, payload in [(0, b""), *steps]:
+        index += step
+        packet = rtp(index, payload=payload)
+        assert receiver.unprotect(sender.protect(packet, rollover=index >> 16)) == packet
 
 
 @PROFILES

@@ -2,12 +2,15 @@
 
 import hashlib
 import hmac
+import ipaddress
 import struct
 import zlib
 from typing import Any
 
 import pytest
 from aioice import stun as oracle
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rtc._wire import stun_check, stun_error, stun_parse, stun_success, stun_verify
 from tests.rtc.checks import answer
@@ -167,6 +170,10 @@ def test_aioice_reads_the_address_that_we_write(address: tuple[str, int]) -> Non
     assert stun_parse(data)["mapped"] == address
 
 
+def test_ipv4_address_mapped_to_ipv6_is_the_ipv4_address() -> None:
+    assert stun_parse(stun_success(TRANSACTION, ("::ffff:192.0.2.1", 7), PASSWORD))["mapped"] == ("192.0.2.1", 7)
+
+
 def test_ipv6_address_is_masked_with_the_transaction() -> None:
     """RFC 8489 section 14.2: the cookie masks only the first four bytes."""
     zero = stun_success(TRANSACTION, ("::", 0), PASSWORD)
@@ -189,6 +196,16 @@ def test_answers_are_never_larger_than_the_smallest_check_of_a_browser() -> None
     assert len(stun_success(TRANSACTION, ("2001:db8::1", 1), PASSWORD)) <= len(smallest)
     assert len(stun_success(TRANSACTION, ("192.0.2.1", 1), PASSWORD)) <= len(smallest)
     assert len(stun_error(TRANSACTION, 487, "", [], PASSWORD)) <= len(smallest)
+
+
+@given(st.binary(min_size=12, max_size=12), st.ip_addresses().map(str), st.integers(0, 65535), st.binary(max_size=70))
+def test_any_address_is_read_back_under_any_password(transaction: bytes, host: str, port: int, key: bytes) -> None:
+    data = stun_success(transaction, (host, port), key)
+    parsed = stun_parse(data)
+    assert (parsed["transaction"], parsed["fingerprint"]) == (transaction, True)
+    address = ipaddress.ip_address(host)
+    assert parsed["mapped"] == (str(getattr(address, "ipv4_mapped", None) or address), port)
+    assert stun_verify(data, key)
 
 
 # --- integrity and fingerprint ---
