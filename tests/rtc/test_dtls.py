@@ -1,138 +1,30 @@
 """DTLS-SRTP handshakes in fake time through an emulated network: any loss, order and forgery, and a foreign client."""
 
-import datetime
 import gc
-import hashlib
-import heapq
-import itertools
 import random
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 
 from rtc._dtls import Dtls, DtlsError, Identity
-
-CM, GCM = 1, 7
-ONE_WAY_S = 0.02
-GIVE_UP_S = 30.0
-LABEL = b"EXTRACTOR-dtls_srtp"
-
-
-@dataclass(frozen=True)
-class Party:
-    certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
-
-    def identity(self, profiles: Iterable[int] = (GCM, CM)) -> Identity:
-        pem = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        return Identity(self.certificate.public_bytes(Encoding.PEM), pem, profiles=tuple(profiles))
-
-    def digest(self, name: str = "sha256") -> bytes:
-        return hashlib.new(name, self.certificate.public_bytes(Encoding.DER)).digest()
-
-    def fingerprints(self) -> list[tuple[str, bytes]]:
-        return [("sha-256", self.digest())]
-
-
-def party() -> Party:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=9))
-    return Party(builder.sign(key, hashes.SHA256()), key)
-
-
-ALICE, BOB, EVE = party(), party(), party()  # Alice is always the client, Bob the server
-
-Fate = Callable[[int, bytes], list[float]]
-"""Of the n-th datagram sent by anybody: after how many seconds it arrives; empty = lost, two = duplicated."""
-
-
-def delivered(number: int, datagram: bytes) -> list[float]:
-    return [ONE_WAY_S]
-
-
-@dataclass
-class World:
-    """A client and a server, the datagrams between them, and the time."""
-
-    client: Dtls
-    server: Dtls
-    fate: Fate = delivered
-    now: float = 100.0
-    sent: list[tuple[bool, bytes]] = field(default_factory=list)  # (by the client?, datagram)
-    _under_way: list[tuple[float, int, Dtls, bytes]] = field(default_factory=list)
-    _order: Iterable[int] = field(default_factory=itertools.count)
-
-    def collect(self) -> None:
-        for side, other in ((self.client, self.server), (self.server, self.client)):
-            for datagram in side.datagrams_to_send():
-                self.sent.append((side is self.client, datagram))
-                for delay in self.fate(len(self.sent) - 1, datagram):
-                    heapq.heappush(self._under_way, (self.now + delay, next(iter(self._order)), other, datagram))
-
-    def step(self) -> bool:
-        """The next arrival or timer; False when nothing will ever happen again."""
-        self.collect()
-        timers = [timer for side in (self.client, self.server) if (timer := side.timer()) is not None]
-        due = [*timers, *(self._under_way[0][:1] if self._under_way else ())]
-        if not due:
-            return False
-        self.now = max(self.now, min(due))
-        while self._under_way and self._under_way[0][0] <= self.now:
-            _, _, side, datagram = heapq.heappop(self._under_way)
-            side.receive(datagram, self.now)
-        for side in (self.client, self.server):
-            side.handle_timer(self.now)
-        return True
-
-    def run(self, seconds: float = 40.0) -> float:
-        """Until both are connected, or nothing moves, or the time is over; returns the seconds that it took."""
-        began = self.now
-        if self.client.state == "new":
-            self.client.start(self.now)
-        while (self.client.state, self.server.state) != ("connected", "connected"):
-            if self.now - began > seconds or not self.step():
-                break
-        return self.now - began
-
-
-def world(
-    fate: Fate = delivered, *, mtu: int = 1200, client: Identity | None = None, server: Identity | None = None
-) -> World:
-    return World(
-        Dtls(client or CLIENT, server=False, fingerprints=BOB.fingerprints(), mtu=mtu),
-        Dtls(server or SERVER, server=True, fingerprints=ALICE.fingerprints(), mtu=mtu),
-        fate,
-    )
-
-
-CLIENT, SERVER = ALICE.identity(), BOB.identity()
-
-
-def assert_connected(w: World) -> None:
-    assert (w.client.state, w.server.state) == ("connected", "connected"), (w.client.failure, w.server.failure)
-    ours, theirs = w.client.keys, w.server.keys
-    assert ours is not None
-    assert theirs is not None
-    assert ours.profile == theirs.profile
-    assert (ours.local_key, ours.local_salt) == (theirs.remote_key, theirs.remote_salt)
-    assert (ours.remote_key, ours.remote_salt) == (theirs.local_key, theirs.local_salt)
-    assert ours.local_key != ours.remote_key
-    assert len(ours.local_key) == 16
-    assert len(ours.local_salt) == (12 if ours.profile == GCM else 14)
-    assert w.client.timer() is None
-    assert w.server.timer() is None
-
+from tests.rtc.dtls_world import (
+    ALICE,
+    BOB,
+    CLIENT,
+    CM,
+    EVE,
+    GCM,
+    LABEL,
+    ONE_WAY_S,
+    SERVER,
+    SMALL,
+    Party,
+    assert_connected,
+    losing,
+    records,
+    world,
+)
 
 # --- the handshake ---
 
@@ -208,170 +100,6 @@ def test_repetitions_carry_fresh_record_numbers() -> None:
     numbers = [datagram[3:11] for _, datagram in w.sent]
     assert len(numbers) >= 5
     assert len(set(numbers)) == len(numbers)
-
-
-# --- a bad network ---
-
-SMALL = 400  # bytes: makes enough datagrams to lose
-
-
-def losing(numbers: Iterable[int]) -> Fate:
-    lost = frozenset(numbers)
-    return lambda number, datagram: [] if number in lost else [ONE_WAY_S]
-
-
-def count_of_datagrams(mtu: int) -> int:
-    w = world(mtu=mtu)
-    w.run()
-    w.collect()
-    return len(w.sent)
-
-
-@pytest.mark.parametrize("mtu", [SMALL, 1200])
-def test_any_one_datagram_may_be_lost(mtu: int) -> None:
-    for number in range(count_of_datagrams(mtu)):
-        w = world(losing([number]), mtu=mtu)
-        assert w.run() < 1.0, number
-        assert_connected(w)
-
-
-def test_any_two_datagrams_may_be_lost() -> None:
-    for numbers in itertools.combinations(range(count_of_datagrams(SMALL) + 4), 2):
-        w = world(losing(numbers), mtu=SMALL)
-        assert w.run() < 3.0, numbers
-        assert_connected(w)
-
-
-@pytest.mark.parametrize("count", range(1, 12))
-def test_first_datagrams_may_all_be_lost(count: int) -> None:
-    w = world(losing(range(count)))
-    w.run()
-    assert_connected(w)
-
-
-def test_everything_may_arrive_twice() -> None:
-    w = world(lambda number, datagram: [ONE_WAY_S, 3 * ONE_WAY_S], mtu=SMALL)
-    w.run()
-    assert_connected(w)
-
-
-def test_flights_may_arrive_in_reverse_order() -> None:
-    w = world(lambda number, datagram: [ONE_WAY_S * (1 + 1 / (number + 1))], mtu=SMALL)
-    w.run()
-    assert_connected(w)
-
-
-def test_round_trip_longer_than_the_timeout_still_connects() -> None:
-    w = world(lambda number, datagram: [0.7])
-    w.run()
-    assert_connected(w)
-
-
-def test_lossy_jittering_duplicating_networks(rng: random.Random) -> None:
-    def fate(number: int, datagram: bytes) -> list[float]:
-        return [rng.uniform(0.005, 0.1) for _ in range(2 if rng.random() < 0.1 else 1) if rng.random() >= 0.2]
-
-    for _ in range(150):
-        w = world(fate, mtu=rng.choice((SMALL, 1200)))
-        assert w.run() < GIVE_UP_S
-        assert_connected(w)
-
-
-def test_lost_last_flight_is_repeated_when_the_client_asks_again() -> None:
-    """RFC 6347 section 4.2.4: the server is done, the client is not."""
-    w = world(mtu=SMALL)
-    w.fate = lambda number, datagram: [] if w.server.state == "connected" and w.now < 100.5 else [ONE_WAY_S]
-    w.run()
-    assert_connected(w)
-
-
-def test_silence_fails_after_half_a_minute_and_few_repetitions() -> None:
-    w = world(losing(range(10_000)))
-    w.run(60)
-    assert (w.client.state, w.client.failure) == ("failed", "no answer within 30 s")
-    assert GIVE_UP_S <= w.now - 100.0 <= GIVE_UP_S + 4
-    assert len(w.sent) < 20
-    assert w.client.timer() is None
-
-
-def test_half_open_association_of_a_server_ends_by_itself() -> None:
-    w = world(lambda number, datagram: [ONE_WAY_S] if number == 0 else [])
-    w.run(60)
-    assert w.server.state == "failed"
-    assert w.server.timer() is None
-
-
-# --- fragments ---
-
-
-def fragments(hello: bytes, size: int) -> list[bytes]:
-    """A ClientHello in one record, cut into records of one fragment each (RFC 6347 section 4.2.3)."""
-    record, handshake, body = hello[:13], hello[13:25], hello[25:]
-    assert (record[0], handshake[0]) == (22, 1)
-    assert len(body) == int.from_bytes(handshake[1:4], "big")
-    cut = []
-    for number, at in enumerate(range(0, len(body), size)):
-        part = body[at : at + size]
-        header = handshake[:6] + at.to_bytes(3, "big") + len(part).to_bytes(3, "big")
-        cut.append(record[:5] + number.to_bytes(6, "big") + (12 + len(part)).to_bytes(2, "big") + header + part)
-    return cut
-
-
-def records(data: bytes) -> list[bytes]:
-    result = []
-    while data:
-        end = 13 + int.from_bytes(data[11:13], "big")
-        result.append(data[:end])
-        data = data[end:]
-    return result
-
-
-def renumbered(datagram: bytes, offset: int) -> bytes:
-    """Clear records take the numbers after the fragments', or they would be replays."""
-    result = b""
-    for record in records(datagram):
-        if record[3:5] == b"\0\0":
-            record = record[:5] + (int.from_bytes(record[5:11], "big") + offset).to_bytes(6, "big") + record[11:]
-        result += record
-    return result
-
-
-@pytest.mark.parametrize("size", [5, 20, 50, 120])
-@pytest.mark.parametrize("order", ["in order", "reversed", "shuffled", "each twice"])
-def test_fragmented_client_hello_is_put_together(size: int, order: str, rng: random.Random) -> None:
-    w = world()
-    w.client.start(w.now)
-    (hello,) = w.client.datagrams_to_send()
-    parts = fragments(hello, size)
-    count = len(parts)
-    if order == "reversed":
-        parts.reverse()
-    elif order == "shuffled":
-        rng.shuffle(parts)
-    elif order == "each twice":
-        parts = [part for part in parts for _ in range(2)]
-    for part in parts:
-        w.server.receive(part, w.now)
-    while (w.client.state, w.server.state) != ("connected", "connected"):
-        answers = w.server.datagrams_to_send()
-        assert answers, "the server must have heard the whole hello"
-        for datagram in answers:
-            w.client.receive(datagram, w.now)
-        for datagram in w.client.datagrams_to_send():
-            w.server.receive(renumbered(datagram, count), w.now)
-    assert_connected(w)
-
-
-def test_missing_fragment_is_waited_for() -> None:
-    w = world()
-    w.client.start(w.now)
-    (hello,) = w.client.datagrams_to_send()
-    parts = fragments(hello, 40)
-    for part in parts[:2] + parts[3:]:
-        w.server.receive(part, w.now)
-    assert (w.server.datagrams_to_send(), w.server.state) == ([], "handshaking")
-    w.server.receive(parts[2], w.now)
-    assert w.server.datagrams_to_send()
 
 
 # --- hostile input ---
