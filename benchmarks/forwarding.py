@@ -23,7 +23,7 @@ from pathlib import Path
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import janus
+from benchmarks import janus, process
 from benchmarks.crowd import Scenario, Server
 from benchmarks.memory import Memory, measure_memory
 from benchmarks.plot import write_plot
@@ -76,7 +76,9 @@ def describe(options: argparse.Namespace) -> str:
     model = next((line.partition(":")[2].strip() for line in _cpu_info() if line.startswith("model name")), "")
     sockets = "that coalesce (UDP_GRO)" if options.gro else "that take datagram by datagram"
     peer = f"; Janus {janus.version()}" if options.peer else ""
-    return f"{model}, {os.cpu_count()} cores, Linux {platform.release()}{peer}; receivers' sockets {sockets}"
+    arriving = "; frames arrive coalesced" if options.gso else ""
+    system = f"{model}, {os.cpu_count()} cores, Linux {platform.release()}{peer}"
+    return f"{system}; receivers' sockets {sockets}{arriving}"
 
 
 def _cpu_info() -> list[str]:
@@ -136,7 +138,7 @@ def verdicts(rows: Sequence[Row], memory: Memory | None) -> list[Verdict]:
 
 
 async def run(options: argparse.Namespace) -> tuple[list[Row], Memory | None]:
-    settings = Settings(rounds=options.rounds, seconds=options.seconds, gro=options.gro)
+    settings = Settings(rounds=options.rounds, seconds=options.seconds, gro=options.gro, gso=options.gso)
     chosen = [scenario for scenario in SCENARIOS if not options.only or scenario.name in options.only]
     if options.quick:
         chosen = [scenario for scenario in chosen if scenario.name in PEER_SCENARIOS or options.only]
@@ -150,7 +152,7 @@ async def run(options: argparse.Namespace) -> tuple[list[Row], Memory | None]:
 
     for scenario in chosen:
         makers: list[Callable[[], Server]] = [WadudServer]
-        if options.peer == "janus" and (scenario.name in PEER_SCENARIOS or options.only):
+        if options.peer == "janus" and scenario.name in PEER_SCENARIOS:
             makers.append(janus.JanusServer)
         row = await one(scenario, makers)
         if scenario.name in SCALED and not options.only:
@@ -172,7 +174,10 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--peer", choices=["janus"], help="this server too, with the same load (installs it when root)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write the ratios as a picture (SVG)")
-    parser.add_argument("--plain-sockets", dest="gro", action="store_false", help="receivers' sockets without UDP_GRO")
+    parser.add_argument(
+        "--gso", action="store_true", help="frames may reach the server coalesced, as over a network card"
+    )
+    parser.add_argument("--gro", action="store_true", help="receivers' sockets take runs of datagrams (UDP_GRO)")
     parser.add_argument("--rounds", type=int, default=3, help="of every scenario (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=4.0, help="counted stretch of a round (default: %(default)s)")
     names = ", ".join(scenario.name for scenario in SCENARIOS)
@@ -191,6 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("This needs two cores: one for the server, one for the load generator.", file=sys.stderr)
         return 2
     os.sched_setaffinity(0, {LOAD_CPU})
+    process.go_first()
     if options.peer:
         janus.ensure_installed()
     print(f"{describe(options)}\n\n{HEADLINE}", flush=True)

@@ -38,6 +38,7 @@ class _Options(ctypes.Structure):
         ("kernel_times", ctypes.c_uint32),
         ("spin", ctypes.c_uint32),
         ("gro", ctypes.c_uint32),
+        ("gso", ctypes.c_uint32),
         ("seed", ctypes.c_uint64),
     )
 
@@ -113,11 +114,13 @@ class Totals:
 class Generator:
     """Participants of several groups in one C thread; `sending` chooses which groups send."""
 
-    def __init__(self, *, sample: int = 16, spin: bool = True, gro: bool = False, seed: int = 1) -> None:
+    def __init__(
+        self, *, sample: int = 16, spin: bool = True, gro: bool = False, gso: bool = False, seed: int = 1
+    ) -> None:
         self._library = ctypes.CDLL(str(generator_library()))
         self._library.gen_new.restype = ctypes.c_void_p
         self._library.gen_run.argtypes = (ctypes.c_void_p, ctypes.c_double, ctypes.POINTER(_Totals))
-        options = _Options(sample=sample, kernel_times=0, spin=spin, gro=gro, seed=seed)
+        options = _Options(sample=sample, kernel_times=0, spin=spin, gro=gro, gso=gso, seed=seed)
         handle: int | None = self._library.gen_new(ctypes.byref(options))
         if handle is None:
             raise OSError("the load generator could not be made")

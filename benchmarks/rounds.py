@@ -27,8 +27,10 @@ _LATENCY_SHARE = 0.6  # of the counted stretch
 class Settings:
     rounds: int = 3
     seconds: float = 4.0
-    gro: bool = True
+    gro: bool = False
     """Receivers' sockets take runs of datagrams at once; without it the sender's core pays for cutting them up."""
+    gso: bool = False
+    """Publishers' frames may arrive as one, as a network card's receive offload delivers them."""
     sample: int = 16
 
 
@@ -81,7 +83,7 @@ async def measure(
     turns: list[list[Turn]] = [[] for _ in servers]
     limits: list[Limit] = []
     people: list[Endpoint] = []
-    generator = Generator(sample=settings.sample, gro=settings.gro)
+    generator = Generator(sample=settings.sample, gro=settings.gro, gso=settings.gso)
     with tempfile.TemporaryDirectory(prefix="wadud-benchmark-") as directory:
         try:
             pids = []

@@ -67,6 +67,8 @@ struct participant {
 
 struct due { int64_t at_ns; uint32_t participant; uint32_t event; };
 
+union segment_control { struct cmsghdr align; uint8_t bytes[CMSG_SPACE(sizeof(uint16_t))]; };
+
 struct gen {
     struct gen_options options;
     struct participant **people;
@@ -82,6 +84,7 @@ struct gen {
     struct mmsghdr in[BATCH], out[LOAD_MAX_PACKETS];
     struct iovec in_parts[BATCH], out_parts[LOAD_MAX_PACKETS];
     union { struct cmsghdr align; uint8_t bytes[CMSG_SPACE(sizeof(struct timespec)) + CMSG_SPACE(sizeof(int))]; } controls[BATCH];
+    union segment_control segments[LOAD_MAX_PACKETS];
     uint8_t out_data[LOAD_MAX_PACKETS][64 + LOAD_MAX_PAYLOAD + WD_SRTP_MAX_OVERHEAD];
 };
 
@@ -157,12 +160,37 @@ static void finish_packet(struct gen *g, struct participant *p, struct sender *s
     g->totals->sent_bytes += length;
 }
 
+/* Packets from `first` that one UDP_SEGMENT message can hold: of equal size, only the last may be shorter. */
+static unsigned run_length(const struct gen *g, unsigned first, unsigned count) {
+    size_t size = g->out_parts[first].iov_len;
+    unsigned n = 1;
+    while (first + n < count && g->out_parts[first + n].iov_len <= size && g->out_parts[first + n - 1].iov_len == size) n++;
+    return n;
+}
+
+static void add_segment(struct msghdr *h, union segment_control *control, uint16_t size) {
+    h->msg_control = control;
+    h->msg_controllen = CMSG_SPACE(sizeof size);
+    struct cmsghdr *c = CMSG_FIRSTHDR(h);
+    c->cmsg_level = SOL_UDP;
+    c->cmsg_type = UDP_SEGMENT;
+    c->cmsg_len = CMSG_LEN(sizeof size);
+    memcpy(CMSG_DATA(c), &size, sizeof size);
+}
+
 static void send_burst(struct gen *g, struct participant *p, unsigned count) {
-    for (unsigned i = 0; i < count; i++) g->out[i].msg_hdr = (struct msghdr){.msg_iov = &g->out_parts[i], .msg_iovlen = 1};
-    for (unsigned at = 0; at < count;) {
-        int n = sendmmsg(p->config.fd, g->out + at, count - at, MSG_DONTWAIT);
+    unsigned messages = 0;
+    for (unsigned i = 0, n; i < count; i += n) {
+        struct msghdr *h = &g->out[messages].msg_hdr;
+        n = g->options.gso ? run_length(g, i, count) : 1;
+        *h = (struct msghdr){.msg_iov = &g->out_parts[i], .msg_iovlen = n};
+        if (n > 1) add_segment(h, &g->segments[messages], (uint16_t)g->out_parts[i].iov_len);
+        messages++;
+    }
+    for (unsigned at = 0; at < messages;) {
+        int n = sendmmsg(p->config.fd, g->out + at, messages - at, MSG_DONTWAIT);
         if (n <= 0) {
-            g->totals->send_errors += count - at;
+            g->totals->send_errors += messages - at;
             return;
         }
         at += (unsigned)n;

@@ -32,6 +32,7 @@ struct gen_options {
     uint32_t kernel_times; /* 1: the kernel's arrival times (SO_TIMESTAMPNS) instead of our own clock */
     uint32_t spin; /* 1: never sleep, so that no server pays for waking us */
     uint32_t gro; /* 1: receive with UDP_GRO */
+    uint32_t gso; /* 1: publishers hand runs of equal packets to the kernel at once (UDP_SEGMENT), so they may arrive as one */
     uint64_t seed;
 };
 

@@ -20,8 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 needs_two_cores = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="server and load generator need a core each")
 
 
-def row(scenario: str, server: str, packets: float, **other: float) -> Row:
-    figures = {"load": 0.3, "latency_p99_us": 900.0} | other
+def row(scenario: str, server: str, packets: float, *, load: float = 0.3, latency_p99_us: float = 900.0) -> Row:
     return Row(
         scenario,
         server,
@@ -32,7 +31,8 @@ def row(scenario: str, server: str, packets: float, **other: float) -> Row:
         forwarded_per_s=10_000,
         loss_percent=0.0,
         latency_p50_us=300,
-        **figures,
+        load=load,
+        latency_p99_us=latency_p99_us,
     )
 
 
