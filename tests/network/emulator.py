@@ -124,7 +124,8 @@ class _Attachment:
     host: Host
     address: Address
     wake_ns: int | None = None
-    spins: int = 0
+    woken_ns: int = -1  # the newest wake-up
+    spins: int = 0  # wake-ups before it at the same time
 
 
 class Network:
@@ -222,12 +223,12 @@ class Network:
             self.now_ns = max(self.now_ns, until_ns)
             return False
         when_ns, attachment = following
-        moved = when_ns > self.now_ns
         self.now_ns = max(self.now_ns, when_ns)
         if attachment is None:
             heapq.heappop(self._agenda)[2]()
             return True
-        attachment.spins = 0 if moved else attachment.spins + 1
+        attachment.spins = attachment.spins + 1 if attachment.woken_ns == self.now_ns else 0
+        attachment.woken_ns = self.now_ns
         if attachment.spins > SPIN_LIMIT:
             raise AssertionError(f"the timer of {attachment.host!r} stays at {when_ns} ns")
         attachment.host.handle_timer(self.now_ns)

@@ -180,3 +180,33 @@ def test_moved_host_is_no_longer_reached_at_its_old_address() -> None:
 def test_waiting_for_what_never_happens_is_an_error() -> None:
     with pytest.raises(AssertionError, match="within 2 s"):
         Network(1).run_until(lambda: False, 2)
+
+
+class Clockwork(Recorder):
+    """Wakes each `period_ns`; with 0 its timer stays where it is."""
+
+    def __init__(self, network: Network, period_ns: int) -> None:
+        super().__init__(network)
+        self._period_ns, self._due_ns = period_ns, network.now_ns + MS
+
+    def handle_timer(self, now_ns: int) -> None:
+        self._due_ns += self._period_ns
+
+    def timer_ns(self) -> int | None:
+        return self._due_ns
+
+
+def test_host_that_always_wakes_beside_something_else_is_not_stuck() -> None:
+    network = Network(1)
+    network.attach(Clockwork(network, MS), HERE)
+    for number in range(1, 2001):
+        network.at(network.now_ns + number * MS, lambda: None)
+    network.run(2)
+    assert network.now_ns == 1002 * SECOND
+
+
+def test_timer_that_stays_in_the_past_is_an_error() -> None:
+    network = Network(1)
+    network.attach(Clockwork(network, 0), HERE)
+    with pytest.raises(AssertionError, match="timer of"):
+        network.run(1)
