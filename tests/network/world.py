@@ -102,6 +102,7 @@ class Person:
         self.microphone = Microphone(network, self.peer, number, self.touch)
         self.camera = Camera(network, self.peer, number, self.touch)
         self.id = ""
+        self.hides_ssrcs = False
         self.packets: list[ReceivedPacket] = []
         self.rtcp: list[tuple[float, dict[str, Any]]] = []
         self.heard: dict[tuple[int, str], list[Stamp]] = defaultdict(list)
@@ -140,10 +141,15 @@ class Person:
 
     def offer(self, *, restart: bool = False) -> None:
         """Renegotiate what the peer's lines say now."""
-        answer, self.slots = self.world.room.offer(self.id, self.peer.offer(restart=restart), self._tracks(), self.now)
+        sdp = self._described(self.peer.offer(restart=restart))
+        answer, self.slots = self.world.room.offer(self.id, sdp, self._tracks(), self.now)
         self.world.settle()
         self.peer.accept(answer, self.now)
         self.touch()
+
+    def _described(self, sdp: str) -> str:
+        """The offer as signalled: without SSRCs when we hide them, as some stacks do."""
+        return "".join(line for line in sdp.splitlines(True) if not (self.hides_ssrcs and line.startswith("a=ssrc")))
 
     def _tracks(self) -> list[DeclaredTrack]:
         sending = [line for line in self.peer.lines if line.direction == "sendonly"]
@@ -155,7 +161,7 @@ class Person:
             f"Person {self.number}",
             "guest",
             frozenset(Right),
-            self.peer.offer(),
+            self._described(self.peer.offer()),
             self._tracks(),
             self.now,
         )
