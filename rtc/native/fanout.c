@@ -23,7 +23,8 @@ void wd_unpend(struct wd_router *router, struct track *track) {
 void wd_leg_restart(struct wd_router *router, struct leg *leg) {
     leg->waiting = true;
     leg->asked = false;
-    if (leg->config.kind == WD_VIDEO) wd_ask_keyframe(router, leg->track);
+    /* Who is not ready yet asks when it is (wd_router_set_keys, select_tuple): a keyframe before that would be wasted, and delay the next one. */
+    if (leg->config.kind == WD_VIDEO && wd_ready(leg->transport)) wd_ask_keyframe(router, leg->track);
 }
 
 /* True when the leg may start with this packet; sets the constants that carry its numbers on. */

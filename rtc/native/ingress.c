@@ -60,7 +60,11 @@ static void latch(struct wd_router *router, const struct source *source, const s
         track->config.rtx_ssrc = rtp->ssrc;
         track->rtx_stream = *stream;
     } else {
-        if (track->config.ssrc) wd_track_reset(router, track);
+        if (track->config.ssrc) {
+            track->former_ssrc = track->config.ssrc;
+            track->former_stream = track->stream;
+            wd_track_reset(router, track);
+        }
         track->config.ssrc = rtp->ssrc;
         track->stream = *stream;
     }
@@ -247,10 +251,17 @@ void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *pac
         return;
     }
     prefetch_slot(track, rtp.sequence, length);
-    struct wd_srtp_stream fresh = {0}, *stream = source.latch ? &fresh : source.rtx ? &track->rtx_stream : &track->stream;
+    struct wd_srtp_stream fresh = source.latch && !source.rtx && rtp.ssrc == track->former_ssrc ? track->former_stream : (struct wd_srtp_stream){0};
+    struct wd_srtp_stream *stream = source.latch ? &fresh : source.rtx ? &track->rtx_stream : &track->stream;
     uint64_t index;
+    /* A stream whose first packets were lost may have rolled over already, which its receiver cannot know (RFC 3711 section 3.3.1): while none of it is
+     * authentic, every second packet is taken for one after the roll-over. */
+    bool rolled = !stream->started && track->refused & 1 && rtp.sequence < 0x8000;
+    if (rolled) *stream = (struct wd_srtp_stream){.highest = 0x10000, .started = true};
     int result = wd_srtp_unprotect(t->receive, stream, packet, &length, rtp.header_length, &index);
     if (result != WD_SRTP_OK) {
+        if (rolled) stream->started = false;
+        if (!stream->started) track->refused++;
         count_refusal(n, result);
         return;
     }

@@ -230,7 +230,9 @@ int wd_router_add_track(struct wd_router *router, const struct wd_track_config *
     track->transport = t;
     track->slot_mask = slots - 1;
     track->level = track->level_sent = 127;
-    track->keyframe_asked_ns = track->keyframe_seen_ns = track->latched_ns = INT64_MIN / 2;
+    track->keyframe_asked_ns = track->keyframe_seen_ns = INT64_MIN / 2;
+    /* A signalled SSRC has the first word: packets that are still under way from the line's former track must not move it. */
+    track->latched_ns = config->ssrc ? router->now_ns : INT64_MIN / 2;
     track->next = t->tracks;
     t->tracks = track;
     return 0;

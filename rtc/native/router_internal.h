@@ -81,6 +81,8 @@ struct track {
     struct track *next; /* of the same transport */
     struct leg *legs;
     struct wd_srtp_stream stream, rtx_stream;
+    uint32_t former_ssrc; /* the one before the current one, and its replay window: who repeats its packets does not bring it back */
+    struct wd_srtp_stream former_stream;
 
     struct slot *slots;
     uint32_t slot_mask;
@@ -96,6 +98,7 @@ struct track {
     int64_t keyframe_asked_ns, keyframe_seen_ns;
     bool keyframe_wanted;
     uint8_t last_entry;
+    uint8_t refused; /* packets that did not authenticate before the first one of a stream did */
 
     uint64_t received, bytes, repaired, expected_before, received_before; /* for reports */
     uint32_t jitter, transit; /* in 1/16 timestamp units, RFC 3550 appendix A.8 */
