@@ -127,17 +127,26 @@ class Node:
         return min(times, default=None)
 
     def handle_timers(self, now: float) -> None:
+        """A fault in one handshake is logged and ends its timer: asked again, it would fail again at once."""
         for seat in self._seats:
             for transport, connection in list(seat.handshakes.items()):
                 at = connection.timer()
                 room = seat.transports.get(transport)
-                if at is not None and at <= now and room is not None:
+                if at is None or at > now or room is None:
+                    continue
+                try:
                     room.handle_timer(transport, now)
+                except Exception:
+                    seat.handshakes.pop(transport, None)
+                    _log.exception("handshake timer failed")
 
     def tick(self, now: float) -> None:
-        """Wants to be called every 200 ms."""
+        """Wants to be called every 200 ms. A fault in one room is logged and costs no other room its tick."""
         for room in list(self._rooms.values()):
-            room.tick(now)
+            try:
+                room.tick(now)
+            except Exception:
+                _log.exception("tick of a room failed")
 
     def close(self, reason: str, now: float) -> None:
         """Everybody out of every room. The workers stay open: a goodbye may still be on its way."""

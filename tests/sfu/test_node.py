@@ -65,6 +65,41 @@ def test_fault_in_one_event_does_not_cost_the_next(caplog: pytest.LogCaptureFixt
     assert len(caplog.records) == 1
 
 
+def test_fault_in_one_rooms_tick_does_not_cost_the_other_rooms(caplog: pytest.LogCaptureFixture) -> None:
+    house = House()
+    house.join("ann", room="first")
+    house.join("bob", room="second")
+    ticked: list[float] = []
+
+    def broken(now: float) -> None:
+        raise RuntimeError("broken")
+
+    house.room("first").tick = broken  # type: ignore[method-assign]
+    house.room("second").tick = ticked.append  # type: ignore[method-assign]
+    with caplog.at_level(logging.ERROR):
+        house.node.tick(house.now)
+    assert ticked == [house.now]
+    assert len(caplog.records) == 1
+
+
+def test_fault_in_one_handshakes_timer_ends_that_timer_and_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    house = House()
+    house.join("ann")
+    house.join("bob")
+    for index in range(2):
+        house.event(Event.DTLS, house.transport(index), b"hello")
+
+    def broken(now: float) -> None:
+        raise RuntimeError("broken")
+
+    house.associations[0].handle_timer = broken  # type: ignore[method-assign]
+    with caplog.at_level(logging.ERROR):
+        house.node.handle_timers(house.now + 0.2)
+    assert house.associations[1].timers == 1
+    assert house.node.timer() == pytest.approx(house.now + 0.6)
+    assert len(caplog.records) == 1
+
+
 def test_malformed_events_are_ignored() -> None:
     house = House()
     house.join("ann")
