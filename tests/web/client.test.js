@@ -37,6 +37,27 @@ test('one message joins: token, offer, own tracks first, then the slots', async 
   assert.equal(network.sockets.length, 1);
 });
 
+const MIMES = ['video/H264', 'video/rtx', 'video/VP9', 'video/VP8', 'video/AV1'];
+
+async function preferred(context, options) {
+  const before = Object.getOwnPropertyDescriptor(globalThis, 'RTCRtpSender');
+  context.after(() => (before ? Object.defineProperty(globalThis, 'RTCRtpSender', before) : delete globalThis.RTCRtpSender));
+  globalThis.RTCRtpSender = { getCapabilities: () => ({ codecs: MIMES.map((mimeType) => ({ mimeType })) }) };
+  const { peer } = await joined(options);
+  return peer.transceivers.map(({ codecs }) => codecs?.map(({ mimeType }) => mimeType));
+}
+
+test('cameras offer VP8 first, the one codec that every browser has, and slots keep the browser\'s order', async (context) => {
+  const [microphone, camera, ...slots] = await preferred(context, {});
+  assert.deepEqual(camera, ['video/VP8', 'video/H264', 'video/rtx', 'video/VP9', 'video/AV1']);
+  assert.deepEqual([microphone, ...slots].filter(Boolean), []);
+});
+
+test('a codec that is asked for stands before VP8', async (context) => {
+  const [, camera] = await preferred(context, { videoCodec: 'VP9' });
+  assert.deepEqual(camera, ['video/VP9', 'video/H264', 'video/rtx', 'video/VP8', 'video/AV1']);
+});
+
 test('the offer is ready before the socket opens', async () => {
   const browser = fakeBrowser();
   browser.network.up = false;

@@ -132,7 +132,10 @@ export class FakeConnection extends EventTarget {
     const track = typeof given === 'string' ? null : given;
     const sender = { track, async replaceTrack(next) { this.track = next; } };
     const kind = track?.kind ?? given;
-    const transceiver = { mid: null, kind, direction, sender, receiver: { track: new FakeTrack(kind, '') } };
+    const transceiver = {
+      mid: null, kind, direction, sender, receiver: { track: new FakeTrack(kind, '') },
+      setCodecPreferences(codecs) { this.codecs = codecs; },
+    };
     this.transceivers.push(transceiver);
     return transceiver;
   }

@@ -89,7 +89,7 @@ export interface CallOptions {
   videoSlots?: number;
   /** The call re-offers for more video slots while the room shows more video, up to this many. Default 26. */
   maxVideoSlots?: number;
-  /** Codec to prefer for our own video. Default: the browser's order. */
+  /** Codec to prefer for our own video. Default: VP8, which every browser decodes. */
   videoCodec?: 'VP8' | 'H264' | 'VP9' | 'AV1';
   /** STUN and TURN servers. Default none: the server's own candidates are enough on open networks. */
   iceServers?: RTCIceServer[];

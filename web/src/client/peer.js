@@ -145,8 +145,10 @@ export class Peer {
 
   /** @param {RTCRtpTransceiver} transceiver */
   #preferCodec(transceiver) {
-    const wanted = this.options.videoCodec;
-    const codecs = wanted && globalThis.RTCRtpSender?.getCapabilities?.('video')?.codecs;
+    // The answer keeps our order and nothing is transcoded. Safari would send H.264, which Firefox without OpenH264 cannot
+    // decode; VP8 is in every browser.
+    const wanted = this.options.videoCodec ?? 'VP8';
+    const codecs = globalThis.RTCRtpSender?.getCapabilities?.('video')?.codecs;
     if (!codecs || !transceiver.setCodecPreferences) return;
     const mime = `video/${wanted}`.toLowerCase();
     const first = codecs.filter((codec) => codec.mimeType.toLowerCase() === mime);
