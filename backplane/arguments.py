@@ -42,7 +42,7 @@ def serve_parser() -> argparse.ArgumentParser:
         default="127.0.0.1",
         help="address for pages and signalling to listen on; 0.0.0.0 = all (default: %(default)s). "
         "Browsers give camera and microphone only to https:// pages and to localhost, so put a TLS proxy before "
-        "any other address",
+        "any other address. Loopback is meant for pages and signalling only: media then listen on all interfaces",
     )
     parser.add_argument(
         "--port",
@@ -61,7 +61,8 @@ def serve_parser() -> argparse.ArgumentParser:
         "--media-port",
         type=_port,
         metavar="PORT",
-        help="UDP port for media, to be opened in the firewall; further workers take the numbers above it; "
+        help="UDP port for media, to be opened in the firewall; further workers take the numbers above it. It listens on all "
+        "interfaces unless --host names one that is not loopback; "
         "0 = any free one (default: the number of --port)",
     )
     parser.add_argument(

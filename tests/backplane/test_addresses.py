@@ -5,6 +5,7 @@ import ipaddress
 import pytest
 
 from backplane.addresses import interface_addresses, media_addresses
+from backplane.arguments import serve_parser
 from backplane.certificates import self_signed
 from backplane.settings import Settings
 
@@ -12,6 +13,12 @@ from backplane.settings import Settings
 def test_behind_loopback_media_are_reached_from_every_address_of_the_machine() -> None:
     addresses = media_addresses("127.0.0.1", None, ["192.0.2.7"])
     assert (addresses.bind, addresses.advertised, addresses.warnings) == ("0.0.0.0", ("127.0.0.1", "192.0.2.7"), ())
+
+
+def test_help_says_that_loopback_does_not_hold_media_back() -> None:
+    text = " ".join(serve_parser().format_help().split())
+    assert "media then listen on all interfaces" in text
+    assert "It listens on all interfaces unless --host names one that is not loopback" in text
 
 
 def test_behind_a_proxy_on_loopback_media_take_the_public_way() -> None:
