@@ -136,6 +136,8 @@ class Network:
         self.default = Link()
         self.taps: list[Callable[[bytes, Address, Address, int], None]] = []
         """Called with (datagram, source, target, ns) for everything that is sent, before its fate is known."""
+        self.censor: Callable[[bytes, Address, Address], bool] = lambda data, source, target: False
+        """Datagrams for which it is true vanish: for a test that names the one that is to be lost."""
         self.fates: Counter[str] = Counter()
         self._seed = seed
         self._links: dict[tuple[str, str], Link] = {}
@@ -189,6 +191,9 @@ class Network:
         """Puts one datagram on its way."""
         for tap in self.taps:
             tap(data, source, target, self.now_ns)
+        if self.censor(data, source, target):
+            self.fates["censored"] += 1
+            return
         arrivals = self.path(source[0], target[0]).arrivals(len(data), self.now_ns)
         for when_ns in arrivals:
             self.at(when_ns, lambda: self._deliver(data, source, target))
