@@ -37,6 +37,8 @@
 #define WD_RESEND_TRIES 4
 #define WD_KEYFRAME_THROTTLE_NS (500 * WD_MS)
 #define WD_CONSENT_NS (30 * WD_SECOND) /* RFC 7675 section 5.1 */
+#define WD_QUIET_NS (1800 * WD_MS) /* of silence after media: others are to be told within 2 s of the cut */
+#define WD_QUIET_IDLE_NS (6 * WD_SECOND) /* of silence after checks alone, which come each 2.5 s */
 #define WD_TWCC_INTERVAL_NS (75 * WD_MS) /* from the first arrival after the last feedback: 75 to 100 ms apart */
 #define WD_REPORT_INTERVAL_NS WD_SECOND
 #define WD_LEVEL_INTERVAL_NS (100 * WD_MS)

@@ -239,7 +239,7 @@ void wd_transport_tick(struct wd_router *router, struct transport *t) {
         wd_emit(router, WD_EVENT_CONSENT_LOST, t->id);
     }
     if (t->selected && !t->quiet) {
-        int64_t patience = t->media_ns && t->media_ns > t->heard_ns - 500 * WD_MS ? 2 * WD_SECOND : 6 * WD_SECOND;
+        int64_t patience = t->media_ns && t->media_ns > t->heard_ns - 500 * WD_MS ? WD_QUIET_NS : WD_QUIET_IDLE_NS;
         if (now - t->heard_ns > patience) {
             t->quiet = true;
             wd_emit(router, WD_EVENT_QUIET, t->id);
