@@ -61,8 +61,8 @@ def serve_parser() -> argparse.ArgumentParser:
         "--media-port",
         type=_port,
         metavar="PORT",
-        help="UDP port for media, to be opened in the firewall; further workers take the numbers above it. It listens on all "
-        "interfaces unless --host names one that is not loopback; "
+        help="UDP port for media, to be opened in the firewall; further workers take the numbers above it. "
+        "It listens on all interfaces unless --host names one that is not loopback; "
         "0 = any free one (default: the number of --port)",
     )
     parser.add_argument(
