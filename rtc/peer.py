@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from rtc._dtls import Dtls, Identity, SrtpKeys
-from rtc._wire import Srtp, rtcp_nack, rtcp_parse, rtcp_pli, rtcp_rr, stun_check, stun_parse, stun_verify
+from rtc._wire import Srtp, rtcp_nack, rtcp_parse, rtcp_pli, rtcp_rr, rtp_parse, stun_check, stun_parse, stun_verify
 from rtc.peer_streams import ReceivedPacket, ReceiveStream, SendStream
 from rtc.sdp import parse
 from rtc.sdp_types import Media
@@ -300,16 +300,16 @@ class Peer:
             self._dtls.receive(data, now)
             self._check_keys(now)
         elif self._receive_srtp and len(data) > 12:
-            try:
-                if 192 <= data[1] <= 223:
-                    self._receive_rtcp(self._receive_srtp.unprotect_rtcp(data), now)
-                else:
-                    self._receive_rtp(self._receive_srtp.unprotect(data), now)
-            except ValueError:
-                return  # a duplicate or forged packet
+            if 192 <= data[1] <= 223:
+                self._receive_rtcp(data, self._receive_srtp, now)
+            else:
+                self._receive_rtp(data, self._receive_srtp, now)
 
     def _receive_stun(self, data: bytes, now: float) -> None:
-        message = stun_parse(data)
+        try:
+            message = stun_parse(data)
+        except ValueError:
+            return  # junk
         if message["class"] != "success" or message["transaction"] not in self._outstanding:
             return
         if not stun_verify(data, self._remote_password.encode()):
@@ -329,13 +329,22 @@ class Peer:
             self.connected_at = now
             self.reports_at = now + 1
 
-    def _receive_rtp(self, packet: bytes, now: float) -> None:
-        stream = self._by_ssrc.get(int.from_bytes(packet[8:12], "big"))
-        if stream:
-            stream.packet(packet, now)
+    def _receive_rtp(self, data: bytes, srtp: Srtp, now: float) -> None:
+        stream = self._by_ssrc.get(int.from_bytes(data[8:12], "big"))
+        if stream is None:
+            return
+        try:
+            packet = rtp_parse(srtp.unprotect(data))
+        except ValueError:
+            return  # a duplicate, forged or malformed packet
+        stream.packet(packet, now)
 
-    def _receive_rtcp(self, packet: bytes, now: float) -> None:
-        for block in rtcp_parse(packet):
+    def _receive_rtcp(self, data: bytes, srtp: Srtp, now: float) -> None:
+        try:
+            blocks = rtcp_parse(srtp.unprotect_rtcp(data))
+        except ValueError:
+            return
+        for block in blocks:
             self.rtcp.append(block)
             self.on_rtcp(block, now)
             if block["type"] == 200 and block["sender"] in self.slots:

@@ -6,10 +6,12 @@ RFC 3550, 4585, 4588. Endpoint logic for `rtc.peer`: small, correct and slow. Th
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
-from rtc._wire import rtcp_sr, rtp_parse
+from rtc._wire import rtcp_sr
 
 MEMORY = 512  # packets kept for retransmission
+WINDOW = 4096  # sequence numbers back from the highest within which a late packet still counts
 NACK_INTERVAL = 0.05  # seconds between two requests for the same packet
 NACK_TRIES = 10
 REORDERING = 0.005  # seconds a gap may fill by itself
@@ -151,16 +153,15 @@ class ReceiveStream:
     _before: tuple[int, int] = (0, 0)  # expected and received at the last report
     _seen: set[int] = field(default_factory=set)
 
-    def packet(self, data: bytes, now: float) -> None:
-        """Take one clear RTP packet of this stream or of its RTX stream."""
-        rtp = rtp_parse(data)
+    def packet(self, rtp: dict[str, Any], now: float) -> None:
+        """Take one packet of this stream or of its RTX stream, as `rtp_parse` reads it."""
         payload, number, repaired = rtp["payload"], rtp["sequence"], rtp["ssrc"] == self.rtx_ssrc
         if repaired:
             if len(payload) < 2:
                 return
             number, payload = int.from_bytes(payload[:2], "big"), payload[2:]
         extended = self._extend(number)
-        if extended in self._seen:
+        if extended in self._seen or extended <= self.highest - WINDOW:
             return
         self._note(extended, now)
         if not repaired:
@@ -182,11 +183,13 @@ class ReceiveStream:
     def _note(self, extended: int, now: float) -> None:
         self._seen.add(extended)
         self.missing.pop(extended, None)
-        self.first = extended if self.first < 0 else min(self.first, extended)
+        self.first = extended if self.highest < 0 else min(self.first, extended)
         if self.highest >= 0:
             for lost in range(self.highest + 1, extended):
                 self.missing[lost] = (now + REORDERING, 0)
         self.highest = max(self.highest, extended)
+        if len(self._seen) > 2 * WINDOW:
+            self._seen = {number for number in self._seen if number > self.highest - WINDOW}
 
     def _measure_jitter(self, timestamp: int, now: float) -> None:
         """RFC 3550 appendix A.8."""
