@@ -178,10 +178,13 @@ class Calls:
         """Whatever has run out: resume windows and tokens. Wants to be called about twice a second."""
         wall = self.wall_clock()
         for session in list(self._sessions.values()):
-            if session.over(now):
-                self._take_out(session, "connection_lost", now)
-            elif not session.ended and wall >= session.claims.exp:
-                self._expel(session, "token_expired", now)
+            try:
+                if session.over(now):
+                    self._take_out(session, "connection_lost", now)
+                elif not session.ended and wall >= session.claims.exp:
+                    self._expel(session, "token_expired", now)
+            except Exception:  # a fault of ours in one session must not keep the others from their end
+                _log.error("sweep failed")
         self._metrics.sessions.set(len(self._sessions))
 
     def _verify(self, token: str) -> Claims:

@@ -301,3 +301,14 @@ def test_sessions_leave_nothing_behind(world: World) -> None:
     assert len(world.calls) == 0
     assert world.calls._by_participant == {}
     assert world.node.rooms == []
+
+
+def test_a_fault_in_one_session_does_not_keep_the_others_from_their_end(world: World) -> None:
+    broken, sound = world.joined("Amina", room="one", lifetime_s=5), world.joined("Bilal", room="two", lifetime_s=5)
+    room = world.node.find("one")
+    assert room is not None
+    room.expel = None  # type: ignore[assignment]
+    world.now += 6
+    world.calls.sweep(world.now)
+    assert broken.link.of("bye") == []
+    assert sound.link.of("bye")[0]["reason"] == "token_expired"
