@@ -8,6 +8,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from backplane.certificates import self_signed
@@ -225,6 +226,15 @@ class Person:
         """Report blocks received about one of our streams, oldest first."""
         blocks = [block for _, block in self.rtcp if block["type"] in (200, 201)]
         return [report for block in blocks for report in block["reports"] if report["ssrc"] == ssrc]
+
+
+def sequences(person: Person, kind: str = "video") -> list[int]:
+    """Sequence numbers received in all slots of a kind, ascending. Of use while one slot is in use."""
+    return sorted(packet.sequence for packet in person.stream(kind))
+
+
+def without_hole(numbers: list[int]) -> bool:
+    return all(b - a == 1 for a, b in pairwise(numbers))
 
 
 class World:
