@@ -21,8 +21,12 @@ def srtp_program() -> Path:
 
 
 def generator_library() -> Path:
-    """The shared library of loadgen.c."""
-    sources = [NATIVE / "loadgen.c", *(WIRE / name for name in ("srtp.c", "srtp_ipsec.c", "rtcp.c", "rtp.c", "stun.c"))]
+    """The shared library of the load generator."""
+    sources = [
+        NATIVE / "loadgen.c",
+        NATIVE / "loadgen_receive.c",
+        *(WIRE / name for name in ("srtp.c", "srtp_ipsec.c", "rtcp.c", "rtp.c", "stun.c")),
+    ]
     return _compiled(OUT / "loadgen.so", sources, ["-shared", "-fPIC"])
 
 
