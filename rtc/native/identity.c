@@ -7,6 +7,8 @@
 #include <string.h>
 #include <strings.h>
 
+#define LONGEST_MESSAGE 16384 /* bytes of a handshake message: OpenSSL makes room for ten that come before their turn, at once and in full */
+
 void wd_dtls_explain(char reason[WD_DTLS_REASON], const char *what) {
     char detail[128] = "unknown reason";
     unsigned long code = ERR_get_error();
@@ -89,6 +91,7 @@ static bool configure(SSL_CTX *context, const struct wd_identity_source *source)
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_read_ahead(context, 1);
     SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_max_cert_list(context, LONGEST_MESSAGE);
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     SSL_CTX_set_cert_verify_callback(context, verify_certificate, NULL);
     return SSL_CTX_set_cipher_list(context, "ECDHE+AESGCM:ECDHE+CHACHA20") == 1 && SSL_CTX_set1_groups_list(context, "X25519:P-256") == 1 &&

@@ -1,11 +1,10 @@
-"""DTLS-SRTP handshakes in fake time through an emulated network: any loss, order and forgery, and a foreign client."""
+"""DTLS-SRTP associations in fake time: the handshake, hostile input, the end."""
 
 import gc
 import random
 from pathlib import Path
 
 import pytest
-from OpenSSL import SSL
 
 from rtc._dtls import Dtls, DtlsError, Identity
 from tests.rtc.dtls_world import (
@@ -15,14 +14,12 @@ from tests.rtc.dtls_world import (
     CM,
     EVE,
     GCM,
-    LABEL,
     ONE_WAY_S,
     SERVER,
     SMALL,
     Party,
     assert_connected,
     losing,
-    records,
     world,
 )
 
@@ -281,81 +278,24 @@ def test_memory_of_half_open_associations_comes_back() -> None:
     assert resident_bytes() - before < 8 << 20, "1200 leaked ones would be more than 24 MiB"
 
 
-# --- a foreign implementation ---
+def fragment(number: int, sequence: int, total: int, offset: int) -> bytes:
+    """A record with one octet of a handshake message of `total` octets."""
+    kind = 1 if sequence == 0 else 11  # ClientHello, Certificate
+    header = bytes([kind]) + total.to_bytes(3, "big") + sequence.to_bytes(2, "big") + offset.to_bytes(3, "big")
+    body = header + (1).to_bytes(3, "big") + b"x"
+    return b"\x16\xfe\xfd\0\0" + number.to_bytes(6, "big") + len(body).to_bytes(2, "big") + body
 
 
-class ForeignClient:
-    """OpenSSL by pyOpenSSL; its memory BIO forgets datagrams, so each record travels alone."""
-
-    def __init__(self, owner: Party, *, large_hello: bool = False, mtu: int = 1200) -> None:
-        context = SSL.Context(SSL.DTLS_METHOD)
-        context.use_certificate(owner.certificate)
-        context.use_privatekey(owner.key)
-        context.set_verify(SSL.VERIFY_PEER, lambda *arguments: True)
-        context.set_tlsext_use_srtp(b"SRTP_AES128_CM_SHA1_80")
-        context.set_options(SSL.OP_NO_QUERY_MTU)
-        if large_hello:
-            context.set_alpn_protos([b"protocol-%03d" % number for number in range(140)])
-        self.ssl = SSL.Connection(context, None)
-        self.ssl.set_ciphertext_mtu(mtu)
-        self.ssl.set_connect_state()
-        self.connected = False
-
-    def go_on(self) -> list[bytes]:
-        try:
-            self.ssl.do_handshake()
-            self.connected = True
-        except SSL.WantReadError:
-            pass
-        try:
-            return records(self.ssl.bio_read(65_536))
-        except SSL.WantReadError:
-            return []
-
-
-@pytest.mark.parametrize("large_hello", [False, True])
-def test_foreign_client_connects(large_hello: bool) -> None:
-    client = ForeignClient(ALICE, large_hello=large_hello, mtu=600)
-    server = Dtls(SERVER, server=True, fingerprints=ALICE.fingerprints())
-    hello = client.go_on()
-    if large_hello:
-        assert len(hello) > 2
-        assert sum(map(len, hello)) > 1500
-    outgoing = hello
-    for _ in range(10):
-        for datagram in outgoing:
-            assert len(datagram) <= 600
-            server.receive(datagram, 100)
-        for datagram in server.datagrams_to_send():
-            client.ssl.bio_write(datagram)
-        outgoing = client.go_on()
-        if client.connected and server.state == "connected":
-            break
-    assert client.connected
-    assert server.state == "connected"
-    keys = server.keys
-    assert keys is not None
-    assert client.ssl.get_selected_srtp_profile() == b"SRTP_AES128_CM_SHA1_80"
-    # RFC 5764 section 4.2: client key, server key, client salt, server salt
-    block = client.ssl.export_keying_material(LABEL, 60)
-    assert (keys.profile, keys.remote_key, keys.local_key) == (CM, block[:16], block[16:32])
-    assert (keys.remote_salt, keys.local_salt) == (block[32:46], block[46:])
-
-
-def test_foreign_client_without_a_certificate_fails() -> None:
-    context = SSL.Context(SSL.DTLS_METHOD)
-    context.set_tlsext_use_srtp(b"SRTP_AES128_CM_SHA1_80")
-    client = ForeignClient(ALICE)
-    client.ssl = SSL.Connection(context, None)
-    client.ssl.set_ciphertext_mtu(1200)
-    client.ssl.set_connect_state()
-    server = Dtls(SERVER, server=True, fingerprints=ALICE.fingerprints())
-    for _ in range(5):
-        for datagram in client.go_on():
-            server.receive(datagram, 100)
-        if server.state == "failed":
-            break
-        for datagram in server.datagrams_to_send():
-            client.ssl.bio_write(datagram)
-    assert server.state == "failed"
-    assert server.keys is None
+@pytest.mark.parametrize("total", [1000, 16_000, 20_000, 100_000, 0xFFFFFF])
+def test_fragments_of_long_messages_cost_little_memory(total: int) -> None:
+    """OpenSSL keeps ten messages that came too early, each with room for its whole announced length."""
+    count = 40
+    servers = [world().server for _ in range(count)]
+    before = resident_bytes()
+    for server in servers:
+        places = ((sequence, at) for sequence in range(12) for at in range(1, min(total, 100_000) - 1, 1000))
+        for number, (sequence, at) in enumerate(places):
+            server.receive(fragment(number, sequence, total, at), 100)
+            assert server.datagrams_to_send() == [] or server.state == "failed"
+    assert (resident_bytes() - before) // count < 384 << 10
+    assert {server.state for server in servers} == {"handshaking" if total < 17_000 else "failed"}
