@@ -13,7 +13,7 @@
 #include "udp.h"
 
 #define WD_ROUND_DATAGRAMS 256 /* then what was received is forwarded, before more is read */
-#define WD_NAP_NS 500000 /* a light round is followed by so long a sleep: what comes in one burst is forwarded in one */
+#define WD_NAP_NS 700000 /* a light round is followed by so long a sleep: what comes in one burst is forwarded in one */
 #define WD_NAP_BELOW 64 /* datagrams; a fuller round is followed by the next at once */
 
 struct wd_worker_config {
