@@ -12,6 +12,7 @@ read the table.
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import platform
@@ -182,6 +183,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=4.0, help="counted stretch of a round (default: %(default)s)")
     names = ", ".join(scenario.name for scenario in SCENARIOS)
     parser.add_argument("--only", action="append", metavar="NAME", help=f"this scenario only (repeatable): {names}")
+    parser.add_argument("--share", action="store_true", help="do not wait for the end of another benchmark")
     parser.add_argument("--no-memory", action="store_true", help="leave out memory per participant")
     options = parser.parse_args(argv)
     if options.quick:
@@ -199,8 +201,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     process.go_first()
     if options.peer:
         janus.ensure_installed()
-    print(f"{describe(options)}\n\n{HEADLINE}", flush=True)
-    rows, memory = asyncio.run(run(options))
+    with contextlib.nullcontext() if options.share else process.alone():
+        print(f"{describe(options)}\n\n{HEADLINE}", flush=True)
+        rows, memory = asyncio.run(run(options))
     if memory:
         idle, sending = f"{memory.idle_kib:,.0f} KiB connected and idle", f"{memory.sending_kib:,.0f} KiB sending"
         print(f"\nMemory of the server process per participant: {idle}, {sending}")

@@ -10,6 +10,7 @@ and stops at the first authentic media packet.
 
 import argparse
 import asyncio
+import contextlib
 import json
 import math
 import os
@@ -18,7 +19,6 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -78,7 +78,7 @@ def table(title: str, stages: Sequence[str], joins: Sequence[dict[str, float]]) 
 # --- bare clients ---------------------------------------------------------------------------------------------------
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def talking(product: Product, room: str, identity: Identity) -> AsyncIterator[None]:
     """Somebody who publishes in the room meanwhile."""
     person = await product.join(room, identity)
@@ -215,6 +215,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--bare-joins", type=int, default=100, help="one after the other (default: %(default)s)")
     parser.add_argument("--burst", type=int, default=300, help="bare joins for joins per core (default: %(default)s)")
     parser.add_argument("--no-browser", action="store_true", help="only the bare client")
+    parser.add_argument("--share", action="store_true", help="do not wait for the end of another benchmark")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     return parser.parse_args(argv)
 
@@ -224,7 +225,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv)
     if (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {LOAD_CPU})
-    figures, verdicts = asyncio.run(run(options))
+    with contextlib.nullcontext() if options.share else process.alone():
+        figures, verdicts = asyncio.run(run(options))
     print()
     for verdict in verdicts:
         print(f"{'met   ' if verdict.met else 'MISSED'} {verdict.text}")

@@ -1,10 +1,13 @@
 """A server under measurement as the kernel sees it: CPU time of all its threads, memory, and what else its core did."""
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +48,18 @@ def stop(process: "subprocess.Popen[bytes]", timeout_s: float = 10) -> None:
     if process.poll() is None:
         process.kill()
         process.wait()
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Waits until no other benchmark runs on this machine: two on the same cores would measure each other."""
+    with (Path(tempfile.gettempdir()) / "wadud-benchmark.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another benchmark is running; waiting for its end ...", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def go_first() -> None:

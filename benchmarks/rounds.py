@@ -44,6 +44,8 @@ class Turn:
     outside_s: float
     """Network work for the server that the kernel did in a thread of its own, charged to nobody."""
     stolen_s: float
+    others_s: float
+    """What else ran on the server's core."""
 
     @property
     def packets_per_cpu_s(self) -> float:
@@ -129,7 +131,8 @@ async def _turn(generator: Generator, group: int, pid: int, settings: Settings, 
     timed = await generator.run_beside(max(1.0, settings.seconds * _LATENCY_SHARE))
     generator.kernel_times(False)
     generator.sending()
-    return Turn(counted, timed, spent, after.soft_interrupts - core.soft_interrupts, after.stolen - core.stolen)
+    outside, stolen = after.soft_interrupts - core.soft_interrupts, after.stolen - core.stolen
+    return Turn(counted, timed, spent, outside, stolen, max(0.0, after.busy - core.busy - spent - outside))
 
 
 def _row(scenario: Scenario, name: str, turns: Sequence[Turn], limits: Sequence[Limit]) -> Row:
@@ -168,6 +171,9 @@ def _remarks(turns: Sequence[Turn], limits: Sequence[Limit]) -> list[str]:
         remarks.append(f"{silent} streams carried nothing")
     if not all(turn.counted["checked"] for turn in turns):
         remarks.append("nothing was decrypted")
+    others = max(turn.others_s / turn.counted.wall_s for turn in turns)
+    if others > 0.05:
+        remarks.append(f"something else took {others:.0%} of the server's core")
     stolen = max(turn.stolen_s / turn.counted.wall_s for turn in turns)
     if stolen > 0.02:
         remarks.append(f"the hypervisor took {stolen:.0%} of the core")

@@ -39,7 +39,7 @@ def row(scenario: str, server: str, packets: float, *, load: float = 0.3, latenc
 @needs_two_cores
 def test_a_small_run_forwards_everything_and_says_so(tmp_path: Path) -> None:
     result = tmp_path / "figures.json"
-    options = ["--quick", "--seconds", "0.5", "--only", "1 to 10", "--no-memory", "--json", str(result)]
+    options = ["--quick", "--share", "--seconds", "0.5", "--only", "1 to 10", "--no-memory", "--json", str(result)]
     command = [sys.executable, "benchmarks/forwarding.py", *options, "--plot", str(tmp_path / "plot.svg")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode in (0, 1), done.stderr  # 1: a bar was missed, which a busy machine may do
@@ -56,7 +56,7 @@ def test_a_small_run_forwards_everything_and_says_so(tmp_path: Path) -> None:
 @needs_two_cores
 def test_bare_joins_reach_media_and_are_timed_by_stage(tmp_path: Path) -> None:
     result = tmp_path / "figures.json"
-    options = ["--no-browser", "--bare-joins", "3", "--burst", "8", "--json", str(result)]
+    options = ["--no-browser", "--share", "--bare-joins", "3", "--burst", "8", "--json", str(result)]
     command = [sys.executable, "benchmarks/join.py", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode in (0, 1), done.stderr
