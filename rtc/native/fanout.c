@@ -126,6 +126,16 @@ static uint8_t *room(struct wd_router *router, size_t length, size_t *run_length
     return e->data + e->used;
 }
 
+/* The source leapt, or went on while this receiver was away. Two such leaps with a loss between them and the receiver guesses a wrong rollover counter,
+ * for ever (RFC 3711 section 3.3.1): its numbers go on without the hole instead. In the midst of a run, so the tick asks for the keyframe. */
+static void await_start(struct wd_router *router, struct leg *leg) {
+    leg->waiting = true;
+    leg->asked = false;
+    if (leg->config.kind != WD_VIDEO) return;
+    leg->track->keyframe_wanted = true;
+    wd_due(router, leg->track->transport, router->now_ns);
+}
+
 static void send_pending(struct wd_router *router, struct leg *leg, size_t *run_length) {
     struct track *track = leg->track;
     struct wd_counters *n = &router->counters;
@@ -137,6 +147,7 @@ static void send_pending(struct wd_router *router, struct leg *leg, size_t *run_
             n->drop_no_payload_type++;
             continue;
         }
+        if (leg->started && !leg->waiting && (int64_t)(in + leg->offset - leg->highest_out) > WD_MAX_LEAP) await_start(router, leg);
         if (leg->waiting && !begin(router, leg, slot)) {
             n->drop_awaiting_keyframe++;
             continue;
@@ -168,7 +179,8 @@ static void send_pending(struct wd_router *router, struct leg *leg, size_t *run_
 
 /* Stamps the burst once for everybody and makes nearly equal packets equal, so that each receiver's share is one run. */
 static void prepare_burst(struct wd_router *router, struct track *track) {
-    uint32_t abs_send_time = (uint32_t)(((uint64_t)router->now_ns << 18) / WD_SECOND) & 0xffffff;
+    uint64_t now = (uint64_t)router->now_ns; /* seconds apart: shifted as a whole it would overflow after 19 hours */
+    uint32_t abs_send_time = (uint32_t)((now / WD_SECOND << 18) + (now % WD_SECOND << 18) / WD_SECOND) & 0xffffff;
     unsigned largest = 0;
     for (unsigned i = 0; i < track->pending_count; i++) {
         struct slot *slot = &track->slots[track->pending[i]];
@@ -238,7 +250,8 @@ int64_t wd_fanout_deadline(const struct wd_router *router) {
 
 /* --- retransmission ------------------------------------------------------------------------------------------------- */
 
-/* At most WD_RESEND_TRIES times, not twice within a round trip: a storm of NACKs costs the sender nothing more. */
+/* At most WD_RESEND_TRIES times, not twice within a round trip: a storm of NACKs costs the sender nothing more.
+ * Numbers chosen to share places in the memory of that get past it, but not past the receiver's budget. */
 static bool may_resend(struct wd_router *router, struct leg *leg, uint16_t sequence) {
     struct resend *r = &leg->resends[sequence % WD_RESENDS];
     uint32_t now_ms = (uint32_t)(router->now_ns / WD_MS);
@@ -246,6 +259,12 @@ static bool may_resend(struct wd_router *router, struct leg *leg, uint16_t seque
     if (patience_ms > 150) patience_ms = 150;
     if (r->sequence != sequence || now_ms - r->at_ms > 5000) *r = (struct resend){.sequence = sequence, .at_ms = now_ms - patience_ms - 1};
     if (r->tries >= WD_RESEND_TRIES || now_ms - r->at_ms < patience_ms) return false;
+    struct transport *t = leg->transport;
+    if (router->now_ns - t->resend_window_ns > WD_RESEND_WINDOW_NS) {
+        t->resend_window_ns = router->now_ns;
+        t->resend_count = 0;
+    }
+    if (++t->resend_count > WD_RESENDS_PER_WINDOW) return false;
     r->tries++;
     r->at_ms = now_ms;
     return true;

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #define RTCP_ROOM 1200
+#define NO_LIMIT_BPS UINT64_C(20000000)
 
 struct compound {
     uint8_t data[RTCP_ROOM + WD_SRTP_MAX_OVERHEAD];
@@ -50,7 +51,7 @@ static void send_keyframe_request(struct wd_router *router, struct track *track)
 
 static bool someone_waits(const struct track *track) {
     for (const struct leg *leg = track->legs; leg; leg = leg->next_in_track)
-        if (leg->waiting && wd_ready(leg->transport)) return true;
+        if (leg->waiting && wd_ready(leg->transport) && leg->payload_types[track->last_entry]) return true; /* no keyframe helps who cannot decode it */
     return false;
 }
 
@@ -119,20 +120,40 @@ static void read_nack(struct wd_router *router, struct transport *t, const struc
     for (size_t i = 0; i < count; i++) wd_resend(router, leg, lost[i]);
 }
 
-/* A single viewer's limit becomes the publisher's: sending what cannot arrive helps nobody. It is passed only while it binds. */
+static void send_limit(struct wd_router *router, struct track *track, uint64_t bps) {
+    struct transport *publisher = track->transport;
+    struct compound c = {.length = 0};
+    c.length = wd_rtcp_write_rr(c.data, RTCP_ROOM, publisher->feedback_ssrc, NULL, 0);
+    c.length += wd_rtcp_write_remb(c.data + c.length, RTCP_ROOM - c.length, publisher->feedback_ssrc, bps, &track->config.ssrc, 1);
+    wd_send_rtcp(router, publisher, c.data, c.length);
+    track->limited = bps < NO_LIMIT_BPS;
+    router->counters.remb_out++;
+}
+
+/* A single viewer's limit becomes the publisher's: sending what cannot arrive helps nobody. It is passed only while it binds, and not with every word of a
+ * viewer that never stops talking: the newest follows after the interval. */
 static void pass_limit(struct wd_router *router, struct transport *viewer) {
+    int64_t due_ns = viewer->limit_passed_ns + WD_LIMIT_INTERVAL_NS;
+    viewer->limit_waits = viewer->limit_passed_ns && router->now_ns < due_ns;
+    if (viewer->limit_waits) {
+        wd_due(router, viewer, due_ns);
+        return;
+    }
+    viewer->limit_passed_ns = router->now_ns;
+    if (!viewer->capped && viewer->out_bps && viewer->estimate_bps < (uint64_t)viewer->out_bps * 95 / 100) viewer->capped = true;
+    if (viewer->capped && viewer->estimate_bps > (uint64_t)viewer->out_bps * 14 / 10) viewer->capped = false;
     for (struct leg *leg = viewer->legs; leg; leg = leg->next) {
         struct track *track = leg->track;
         if (!track || leg->config.kind != WD_VIDEO || track->legs != leg || leg->next_in_track) continue;
-        if (!viewer->capped && viewer->out_bps && viewer->estimate_bps < (uint64_t)viewer->out_bps * 95 / 100) viewer->capped = true;
-        if (viewer->capped && viewer->estimate_bps > (uint64_t)viewer->out_bps * 14 / 10) viewer->capped = false;
-        struct transport *publisher = track->transport;
-        struct compound c = {.length = 0};
-        c.length = wd_rtcp_write_rr(c.data, RTCP_ROOM, publisher->feedback_ssrc, NULL, 0);
-        c.length += wd_rtcp_write_remb(c.data + c.length, RTCP_ROOM - c.length, publisher->feedback_ssrc, viewer->capped ? viewer->estimate_bps : UINT64_C(20000000),
-                                       &track->config.ssrc, 1);
-        wd_send_rtcp(router, publisher, c.data, c.length);
-        router->counters.remb_out++;
+        send_limit(router, track, viewer->capped ? viewer->estimate_bps : NO_LIMIT_BPS);
+    }
+}
+
+/* A sender keeps the last limit it was told: it ends with the viewer it was for, and with that viewer being the only one. */
+static void end_limits(struct wd_router *router, struct transport *publisher) {
+    for (struct track *track = publisher->tracks; track; track = track->next) {
+        const struct leg *only = track->legs && !track->legs->next_in_track ? track->legs : NULL;
+        if (track->limited && !(only && only->transport->capped)) send_limit(router, track, NO_LIMIT_BPS);
     }
 }
 
@@ -367,6 +388,7 @@ void wd_feedback_tick(struct wd_router *router, struct transport *t) {
     }
     if (t->twcc_due_ns != INT64_MAX) wd_due(router, t, t->twcc_due_ns);
     for (struct track *track = t->tracks; track; track = track->next) keyframe_tick(router, track);
+    if (t->limit_waits) pass_limit(router, t);
     if (t->level_due_ns <= now) {
         emit_levels(router, t);
         t->level_due_ns = now + WD_LEVEL_INTERVAL_NS;
@@ -375,6 +397,7 @@ void wd_feedback_tick(struct wd_router *router, struct transport *t) {
     if (t->report_due_ns <= now) {
         send_receiver_reports(router, t);
         send_sender_reports(router, t);
+        end_limits(router, t);
         emit_stats(router, t);
         t->report_due_ns = now + WD_REPORT_INTERVAL_NS;
     }

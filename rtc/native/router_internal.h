@@ -35,6 +35,11 @@
 #define WD_NACK_TRIES 10
 #define WD_RESENDS 128 /* recent retransmissions remembered per leg */
 #define WD_RESEND_TRIES 4
+#define WD_RESEND_WINDOW_NS (100 * WD_MS)
+#define WD_RESENDS_PER_WINDOW 256 /* of all legs of a transport */
+#define WD_MAX_LEAP 2048 /* packets missing at once that a leg passes on as missing */
+#define WD_LIMIT_INTERVAL_NS (200 * WD_MS) /* between two limits passed on for a viewer */
+#define WD_HELD_NS (6 * WD_SECOND) /* so long after a check or media an address belongs to its transport alone */
 #define WD_KEYFRAME_THROTTLE_NS (500 * WD_MS)
 #define WD_CONSENT_NS (30 * WD_SECOND) /* RFC 7675 section 5.1 */
 #define WD_QUIET_NS (1800 * WD_MS) /* of silence after media: others are to be told within 2 s of the cut */
@@ -99,6 +104,7 @@ struct track {
 
     int64_t keyframe_asked_ns, keyframe_seen_ns;
     bool keyframe_wanted;
+    bool limited; /* the publisher was told a viewer's limit */
     uint8_t last_entry;
     uint8_t refused; /* packets that did not authenticate before the first one of a stream did */
 
@@ -178,6 +184,10 @@ struct transport {
     uint32_t rtt_us;
     uint64_t estimate_bps; /* its newest REMB */
     bool capped;
+    int64_t limit_passed_ns;
+    bool limit_waits;
+    int64_t resend_window_ns;
+    uint32_t resend_count;
     uint64_t bytes_in, bytes_out, bytes_in_before, bytes_out_before;
     uint32_t out_bps;
     int64_t stats_ns;
