@@ -78,7 +78,10 @@ void wd_forget_tuples(struct wd_router *router, struct transport *t) {
 static struct tuple *bind_tuple(struct wd_router *router, struct transport *t, const struct wd_addr *from, const struct wd_addr *local) {
     struct tuple *known = wd_table_get(&router->by_tuple, wd_address_key(from)), *place = NULL;
     if (known && known->transport == t && same_address(&known->remote, from)) return known;
-    if (known) forget(router, known); /* an address serves whoever proved it last */
+    /* The address of a call is not given away: a check with a forged source would silence its owner. Nor is one whose key only looks the same. */
+    bool held = known && known->transport != t && known->transport->send && router->now_ns - known->heard_ns < WD_HELD_NS;
+    if (known && (held || !same_address(&known->remote, from))) return NULL;
+    if (known) forget(router, known);
     for (int i = 0; i < WD_TUPLES; i++) {
         struct tuple *c = &t->tuples[i];
         if (!c->used) {
@@ -172,14 +175,20 @@ void wd_stun_received(struct wd_router *router, const uint8_t *data, size_t leng
     uint8_t reply[256];
     size_t n;
     const uint8_t *key = (const uint8_t *)c->password;
-    bool ok = false;
+    bool ok = false; /* errors go without a phrase for people: it would make them larger than short requests */
     if (m.unknown_count)
-        n = wd_stun_write_error(reply, sizeof reply, m.transaction, 420, "Unknown Attribute", m.unknown, m.unknown_count, key, c->password_length);
+        n = wd_stun_write_error(reply, sizeof reply, m.transaction, 420, "", m.unknown, m.unknown_count, key, c->password_length);
     else if (m.controlled)
-        n = wd_stun_write_error(reply, sizeof reply, m.transaction, 487, "Role Conflict", NULL, 0, key, c->password_length);
+        n = wd_stun_write_error(reply, sizeof reply, m.transaction, 487, "", NULL, 0, key, c->password_length);
     else {
         n = wd_stun_write_success(reply, sizeof reply, m.transaction, from, key, c->password_length);
         ok = true;
+    }
+    /* Who sent this is known, but not that the address is theirs: it must not get more than it gave, nor an answer in a quarrel about the address. */
+    struct tuple *tuple = ok && n <= length ? bind_tuple(router, t, from, local) : NULL;
+    if (n > length || (ok && !tuple)) {
+        router->counters.drop_stun_other++;
+        return;
     }
     if (n) {
         queue(router, from, local ? local : &any, reply, n);
@@ -187,12 +196,12 @@ void wd_stun_received(struct wd_router *router, const uint8_t *data, size_t leng
     }
     if (!ok) return;
 
-    struct tuple *tuple = bind_tuple(router, t, from, local);
-    if (!tuple) return;
     bool newest = c == &t->credentials[0];
     t->checked_ns = router->now_ns;
     t->consent = true;
-    bool selected_silent = t->selected && router->now_ns - t->selected->heard_ns > 500 * WD_MS;
+    /* Who sends no media is heard by its checks alone: the spare path of a receiver must not take over between two of them. */
+    int64_t patience = t->media_ns && t->selected && t->media_ns > t->selected->heard_ns - 500 * WD_MS ? 500 * WD_MS : WD_QUIET_IDLE_NS;
+    bool selected_silent = t->selected && router->now_ns - t->selected->heard_ns > patience;
     tuple->heard_ns = router->now_ns;
     wd_heard(router, t);
     /* Without USE-CANDIDATE too when the selected pair has fallen silent: a NAT that rebinds under a consent check nominates nothing. */
