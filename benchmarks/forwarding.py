@@ -44,6 +44,7 @@ PEER_SCENARIOS = ("1 to 10", "1 to 50", "20 two-person rooms")  # what the peer 
 SCALED = ("10 rooms of 1 to 50", "250 two-person rooms")  # repeated at half load and near a full core
 HALF, NEARLY_FULL = 0.5, 0.85
 MOST_PARTICIPANTS = 3600  # of one worker
+MOST_PAIRS = 400  # what the load generator can play on one core
 SHARE_BARS = {"1 to 50": 0.65, "10 rooms of 1 to 50": 0.65, "100 two-person rooms": 0.55, "250 two-person rooms": 0.55}
 PEER_BARS = {"1 to 50": 8.0, "20 two-person rooms": 6.0}
 LATENCY_BAR_US = 2000
@@ -66,7 +67,7 @@ def progress(text: str) -> None:
 def at_load(scenario: Scenario, load: float, wanted: float) -> Scenario | None:
     """The same shape with as many rooms as make ``wanted`` of a core, ``load`` being what it makes now."""
     rooms = round(scenario.rooms * wanted / load) if load else 0
-    rooms = min(rooms, MOST_PARTICIPANTS // (scenario.subscribers + 1 if scenario.subscribers else 2))
+    rooms = min(rooms, MOST_PARTICIPANTS // (scenario.subscribers + 1) if scenario.subscribers else MOST_PAIRS)
     if rooms < 1:
         return None
     shape = f"rooms of 1 to {scenario.subscribers}" if scenario.subscribers else "two-person rooms"

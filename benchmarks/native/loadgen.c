@@ -2,6 +2,8 @@
 
 /* ---- plan: a binary heap of what is due ---- */
 
+static const int64_t interval[EVENTS] = {LOAD_AUDIO_INTERVAL_NS, LOAD_VIDEO_INTERVAL_NS, REPORT_INTERVAL_NS, CHECK_INTERVAL_NS};
+
 static void push_due(struct gen *g, struct due item) {
     size_t i = g->heap_count++;
     for (; i && g->heap[(i - 1) / 2].at_ns > item.at_ns; i = (i - 1) / 2) g->heap[i] = g->heap[(i - 1) / 2];
@@ -183,7 +185,6 @@ static void send_reports(struct gen *g, struct participant *p) {
 }
 
 static void perform(struct gen *g, struct due *due, int64_t now) {
-    static const int64_t interval[EVENTS] = {LOAD_AUDIO_INTERVAL_NS, LOAD_VIDEO_INTERVAL_NS, REPORT_INTERVAL_NS, CHECK_INTERVAL_NS};
     struct participant *p = g->people[due->participant];
     int64_t late = now - due->at_ns;
     due->at_ns += interval[due->event];
@@ -204,15 +205,17 @@ static void perform(struct gen *g, struct due *due, int64_t now) {
     }
 }
 
+/* Does what is due, but only so much: who is behind his plan must still receive. Returns when it wants to be called again. */
 static int64_t perform_due(struct gen *g) {
-    for (;;) {
-        if (!g->heap_count) return INT64_MAX;
+    for (unsigned i = 0; g->heap_count; i++) {
         int64_t now = clock_ns(CLOCK_MONOTONIC);
-        if (g->heap[0].at_ns > now) return g->heap[0].at_ns;
+        if (g->heap[0].at_ns > now || i == MOST_AT_ONCE) return g->heap[0].at_ns;
         perform(g, &g->heap[0], now);
         sink_first(g);
     }
+    return INT64_MAX;
 }
+
 /* ---- life ---- */
 
 EXPORT struct gen *gen_new(const struct gen_options *options) {
@@ -266,8 +269,8 @@ static void start_sender(struct gen *g, struct sender *s, uint32_t ssrc, uint8_t
     s->picture = load_random(&g->random) & 0x7fff;
 }
 
-static void plan(struct gen *g, uint32_t participant, enum event event, int64_t interval_ns) {
-    push_due(g, (struct due){clock_ns(CLOCK_MONOTONIC) + load_random(&g->random) % interval_ns, participant, event});
+static void plan(struct gen *g, uint32_t participant, enum event event) {
+    push_due(g, (struct due){clock_ns(CLOCK_MONOTONIC) + load_random(&g->random) % interval[event], participant, event});
 }
 
 EXPORT int gen_add(struct gen *g, const struct gen_participant *config) {
@@ -292,10 +295,10 @@ EXPORT int gen_add(struct gen *g, const struct gen_participant *config) {
     start_sender(g, &p->audio, config->audio_ssrc, config->audio_payload_type);
     start_sender(g, &p->video, config->video_ssrc, config->video_payload_type);
     g->people[g->count++] = p;
-    if (config->audio_ssrc) plan(g, number, AUDIO, LOAD_AUDIO_INTERVAL_NS);
-    if (config->video_ssrc) plan(g, number, VIDEO, LOAD_VIDEO_INTERVAL_NS);
-    plan(g, number, REPORT, REPORT_INTERVAL_NS);
-    plan(g, number, CHECK, CHECK_INTERVAL_NS);
+    if (config->audio_ssrc) plan(g, number, AUDIO);
+    if (config->video_ssrc) plan(g, number, VIDEO);
+    plan(g, number, REPORT);
+    plan(g, number, CHECK);
     return 0;
 }
 
@@ -306,10 +309,16 @@ EXPORT void gen_kernel_times(struct gen *g, int on) {
     for (size_t i = 0; i < g->count; i++) setsockopt(g->people[i]->config.fd, SOL_SOCKET, SO_TIMESTAMPNS, &(int){on != 0}, sizeof(int));
 }
 
-/* The plan is kept over a pause between two runs, but shifted: nothing of the pause is caught up. */
+/* After a pause everybody goes on in his own phase, from now: nothing of the pause is caught up, and those who came during it begin at once. */
 static void resume_plan(struct gen *g) {
-    int64_t now = clock_ns(CLOCK_MONOTONIC), shift = g->heap_count ? now - g->heap[0].at_ns : 0;
-    for (size_t i = 0; shift > 0 && i < g->heap_count; i++) g->heap[i].at_ns += shift; /* order is kept */
+    int64_t now = clock_ns(CLOCK_MONOTONIC);
+    size_t count = g->heap_count;
+    for (g->heap_count = 0; g->heap_count < count;) {
+        struct due item = g->heap[g->heap_count];
+        int64_t phase = (item.at_ns - now) % interval[item.event];
+        item.at_ns = now + (phase < 0 ? phase + interval[item.event] : phase);
+        push_due(g, item);
+    }
 }
 
 static void begin_count(struct gen *g) {

@@ -35,6 +35,7 @@
 #define STAMP_VIDEO 16 /* offset in the payload: behind descriptor and frame header */
 #define STAMP_AUDIO 1 /* behind the TOC byte */
 #define CATCH_UP_NS (100 * 1000000LL) /* later than this, the plan is moved instead */
+#define MOST_AT_ONCE 32 /* bursts between two looks at the sockets */
 
 enum event { AUDIO, VIDEO, REPORT, CHECK, EVENTS };
 
