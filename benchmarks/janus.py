@@ -26,6 +26,7 @@ from rtc.sdp import parse
 
 _KEEPALIVE_S = 25.0
 _PATIENCE_S = 30.0
+_TRIES = 40
 _OTHER_PLUGINS = (
     *("audiobridge", "duktape", "echotest", "lua", "nosip", "recordplay", "sip", "streaming", "textroom"),
     *("videocall", "voicemail"),
@@ -164,11 +165,20 @@ class JanusServer:
         endpoint = Endpoint(identity, publishes=False, local=_own_address())
         number = await self._room(room)
         join = {"request": "join", "ptype": "subscriber", "room": number, "streams": [{"feed": feed}]}
-        offer = (await self._message(handle, join))["jsep"]["sdp"]
+        offer = (await self._patiently(handle, join))["jsep"]["sdp"]
         answer = {"type": "answer", "sdp": endpoint.answer(offer)}
         await self._message(handle, {"request": "start", "room": number}, answer)
         await endpoint.connect(Remote.of(parse(offer).media[0]))
         return endpoint
+
+    async def _patiently(self, handle: int, body: Mapping[str, object]) -> dict[str, Any]:
+        """A publisher who is connected is not at once a feed to Janus."""
+        for _ in range(_TRIES):
+            try:
+                return await self._message(handle, body)
+            except JanusError:
+                await asyncio.sleep(0.05)
+        return await self._message(handle, body)
 
     async def _room(self, name: str) -> int:
         if name not in self._rooms:

@@ -69,9 +69,16 @@ def go_first() -> None:
 
 
 def cpu_s(pid: int) -> float:
-    """User and system time of the process, all threads, those that have ended included."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    """User and system time of the process, all threads that live.
+
+    The same time as utime and stime in /proc/PID/stat, from the scheduler's clock: those count in steps of 10 ms, which
+    is a good part of what a server at 1 % load needs in a round.
+    """
+    total_ns = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # it has just ended
+            total_ns += int((task / "schedstat").read_text().split()[0])
+    return total_ns / 1e9
 
 
 def resident_kib(pid: int) -> float:
