@@ -77,11 +77,12 @@ def test_verdicts_compare_with_limit_and_peer_of_the_same_run() -> None:
     assert not found["2000 KiB per sending participant (bar 1024)"]
 
 
-def test_latency_is_judged_only_up_to_half_load() -> None:
-    rows = [row("full", "wadud", 1, load=0.9, latency_p99_us=9000), row("half", "wadud", 1, latency_p99_us=1500)]
+def test_latency_is_judged_at_half_load() -> None:
+    full = row("full", "wadud", 1, load=0.9, latency_p99_us=9000)
+    rows = [full, row("half", "wadud", 1, load=0.45, latency_p99_us=1500), row("peer", "janus", 1, load=0.5)]
     (verdict,) = verdicts(rows, None)
     assert verdict.met
-    assert verdict.text.startswith("1.50 ms added at p99")
+    assert verdict.text.startswith("half: 1.50 ms added at p99")
 
 
 def test_a_scenario_scales_to_the_wanted_load_within_what_worker_and_generator_hold() -> None:
