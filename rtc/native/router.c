@@ -180,6 +180,7 @@ int wd_router_set_keys(struct wd_router *router, uint32_t id, uint16_t profile, 
     }
     t->send = send;
     t->receive = receive;
+    if (!wd_ready(t)) return 0; /* nominated later: asked then, for a picture that nobody can be sent yet would only start the throttle */
     for (struct leg *leg = t->legs; leg; leg = leg->next)
         if (leg->track && leg->waiting) wd_ask_keyframe(router, leg->track);
     return 0;
