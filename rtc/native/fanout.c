@@ -22,7 +22,6 @@ void wd_unpend(struct wd_router *router, struct track *track) {
 
 void wd_leg_restart(struct wd_router *router, struct leg *leg) {
     leg->waiting = true;
-    leg->asked = false;
     /* Who is not ready yet asks when it is (wd_router_set_keys, select_tuple): a keyframe before that would be wasted, and delay the next one. */
     if (leg->config.kind == WD_VIDEO && wd_ready(leg->transport)) wd_ask_keyframe(router, leg->track);
 }
@@ -130,7 +129,6 @@ static uint8_t *room(struct wd_router *router, size_t length, size_t *run_length
  * for ever (RFC 3711 section 3.3.1): its numbers go on without the hole instead. In the midst of a run, so the tick asks for the keyframe. */
 static void await_start(struct wd_router *router, struct leg *leg) {
     leg->waiting = true;
-    leg->asked = false;
     if (leg->config.kind != WD_VIDEO) return;
     leg->track->keyframe_wanted = true;
     wd_due(router, leg->track->transport, router->now_ns);

@@ -4,8 +4,6 @@
  * viewer that viewer's own limit (REMB). Downstream: sender reports in our clock, with the publisher's own relation of media time to clock. */
 #include "router_internal.h"
 
-#include <time.h>
-
 #define RTCP_ROOM 1200
 #define NO_LIMIT_BPS UINT64_C(20000000)
 

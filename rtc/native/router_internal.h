@@ -137,7 +137,6 @@ struct leg {
     uint8_t payload_types[WD_MAX_CODECS], rtx_payload_types[WD_MAX_CODECS]; /* by the track's codec entry; 0 = the receiver cannot decode it */
     bool started; /* has sent anything, ever */
     bool waiting; /* for a place to start in the current source */
-    bool asked; /* the wish for a keyframe has been passed on */
     uint64_t first_in; /* source packets before this one are not forwarded */
     uint64_t first_out; /* outbound sequence number where the current source began */
     uint64_t offset; /* outbound = inbound + offset, modulo 2^64 */
