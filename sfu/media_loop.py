@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from sfu.node import Node
 
-TICK_S = 0.2
+TICK_S = 0.3  # of every room
+ROOMS_AT_ONCE = 40  # the ticks of hundreds would keep the loop, and a worker on the same core, for milliseconds
 
 _log = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ class MediaLoop:
         self._tick: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: float | None = None
+        self._part = 0
 
     def start(self) -> None:
         """RuntimeError outside of an event loop."""
@@ -51,9 +53,11 @@ class MediaLoop:
         loop = self._loop
         if loop is None:
             return
-        self._tick = loop.call_later(TICK_S, self._ticked)
+        parts = 1 + len(self._node.rooms) // ROOMS_AT_ONCE
+        self._tick = loop.call_later(TICK_S / parts, self._ticked)
+        self._part += 1
         try:
-            self._node.tick(self._clock())
+            self._node.tick(self._clock(), self._part % parts, parts)
         except Exception:
             _log.exception("tick failed")
         self._arm()

@@ -1,6 +1,6 @@
 """Who speaks, and how loud: audio levels (RFC 6464) smoothed over time, not over packets.
 
-The worker says a level when it changes, every half second while it stays, and once when silence begins (a sender in
+The worker says a level when it changes, every two seconds while it stays, and once when silence begins (a sender in
 discontinuous transmission sends no packets). A level that is not renewed within `HOLD_S` counts as silence all the
 same. Between speaking and silent lies a hysteresis. The V bit of the extension is believed from those who have ever set
 it: their loudness without voice (a keyboard, a fan) counts half.
@@ -12,9 +12,10 @@ from dataclasses import dataclass
 FLOOR_DBOV = 70  # -70 dBov and below is 0.0
 TOP_DBOV = 10  # -10 dBov and above is 1.0
 EVENT_S = 0.1  # the span that one level event speaks for
-HOLD_S = 0.6
+HOLD_S = 2.4
 RISE_S = 0.1
 FALL_S = 0.4
+SETTLED = 0.002  # so near, it is there
 SPEAKING_FROM = 0.25
 SILENT_BELOW = 0.12
 
@@ -37,6 +38,8 @@ def loudness(level_dbov: int) -> float:
 
 
 def _follow(value: float, target: float, seconds: float) -> float:
+    if abs(value - target) < SETTLED:
+        return target
     constant = RISE_S if target > value else FALL_S
     return target + (value - target) * math.exp(-max(0.0, seconds) / constant)
 
@@ -84,6 +87,8 @@ class Speakers:
             was_speaking = state.speaking
             self._advance(state, now)
             self._judge(state)
+            if state.speaking and state.target >= SILENT_BELOW and now <= state.heard_at + HOLD_S:
+                state.spoke_at = now
             changed = changed or state.speaking != was_speaking
         return changed
 

@@ -9,6 +9,7 @@
 
 #define WD_EGRESS_BYTES (256 * 1024)
 #define WD_EGRESS_MESSAGES 128
+#define WD_EGRESS_RUN_BYTES 63000 /* of one message */
 #define WD_EGRESS_SEGMENTS 44 /* datagrams in one message: under 64 KiB and the kernel's 64 segments */
 
 struct wd_message {
@@ -17,6 +18,7 @@ struct wd_message {
     uint32_t offset;
     uint32_t length;
     uint16_t segment; /* 0 = one datagram */
+    bool closed; /* a shorter one has come: nothing can follow */
 };
 
 struct wd_egress {

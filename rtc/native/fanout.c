@@ -94,35 +94,9 @@ static size_t write_packet(const struct leg *leg, const struct slot *slot, uint8
     return wd_srtp_protect(leg->transport->send, out_index & UINT64_C(0xffffffffffff), out, header, payload, length);
 }
 
-/* Appends the datagram just written behind the arena's end, joining it to the receiver's open run where sizes allow. */
-static void commit(struct wd_router *router, struct transport *t, size_t length, size_t *run_length) {
-    struct wd_egress *e = router->egress;
-    router->counters.packets_out++;
-    router->counters.bytes_out += length;
+static void commit(struct wd_router *router, struct transport *t, size_t length) {
     t->bytes_out += length;
-    if (*run_length) {
-        struct wd_message *m = &e->messages[e->count - 1];
-        if (length <= *run_length && m->length + length <= 63000 && m->length < *run_length * WD_EGRESS_SEGMENTS) {
-            m->segment = (uint16_t)*run_length;
-            m->length += (uint32_t)length;
-            e->used += length;
-            if (length < *run_length) *run_length = 0; /* only the last may be shorter */
-            return;
-        }
-    }
-    e->messages[e->count++] = (struct wd_message){.to = t->selected->remote, .from = t->selected->local, .offset = (uint32_t)e->used, .length = (uint32_t)length};
-    e->used += length;
-    *run_length = length;
-}
-
-/* Room in the arena for one more packet of the same receiver; a flush in between ends the run. */
-static uint8_t *room(struct wd_router *router, size_t length, size_t *run_length) {
-    struct wd_egress *e = router->egress;
-    if (e->used + length > WD_EGRESS_BYTES || e->count + 1 > WD_EGRESS_MESSAGES) {
-        e->flush(e);
-        *run_length = 0;
-    }
-    return e->data + e->used;
+    wd_egress_commit(router, &t->selected->remote, &t->selected->local, length);
 }
 
 /* The source leapt, or went on while this receiver was away. Two such leaps with a loss between them and the receiver guesses a wrong rollover counter,
@@ -134,7 +108,7 @@ static void await_start(struct wd_router *router, struct leg *leg) {
     wd_due(router, leg->track->transport, router->now_ns);
 }
 
-static void send_pending(struct wd_router *router, struct leg *leg, size_t *run_length) {
+static void send_pending(struct wd_router *router, struct leg *leg) {
     struct track *track = leg->track;
     struct wd_counters *n = &router->counters;
     for (unsigned i = 0; i < track->pending_count; i++) {
@@ -155,9 +129,9 @@ static void send_pending(struct wd_router *router, struct leg *leg, size_t *run_
             continue;
         }
         uint64_t out_index = in + leg->offset;
-        uint8_t *out = room(router, HEADER_MAX + slot->length + slot->padding + WD_SRTP_MAX_OVERHEAD, run_length);
+        uint8_t *out = wd_egress_room(router, HEADER_MAX + slot->length + slot->padding + WD_SRTP_MAX_OVERHEAD);
         size_t length = write_packet(leg, slot, out, out_index, payload_type);
-        commit(router, leg->transport, length, run_length);
+        commit(router, leg->transport, length);
         n->forwarded++;
         leg->packets++;
         leg->bytes += slot->length;
@@ -222,8 +196,8 @@ void wd_fanout(struct wd_router *router, bool all) {
         }
     }
     for (; dirty; dirty = dirty->next_dirty) {
-        size_t run_length = 0;
-        for (struct leg *leg = dirty->ready; leg; leg = leg->next_ready) send_pending(router, leg, &run_length);
+        for (struct leg *leg = dirty->ready; leg; leg = leg->next_ready) send_pending(router, leg);
+        wd_feedback_rides(router, dirty);
         dirty->dirty = false;
     }
     uint32_t kept = 0;
@@ -292,8 +266,7 @@ void wd_resend(struct wd_router *router, struct leg *leg, uint16_t sequence) {
         n->drop_rtx_throttled++;
         return;
     }
-    size_t run_length = 0;
-    uint8_t *out = room(router, HEADER_MAX + 2 + slot->length + slot->padding + WD_SRTP_MAX_OVERHEAD, &run_length);
+    uint8_t *out = wd_egress_room(router, HEADER_MAX + 2 + slot->length + slot->padding + WD_SRTP_MAX_OVERHEAD);
     size_t length;
     if (!leg->config.rtx_ssrc || !rtx_type) { /* the same packet again, byte by byte */
         length = write_packet(leg, slot, out, out_index, payload_type);
@@ -306,6 +279,6 @@ void wd_resend(struct wd_router *router, struct leg *leg, uint16_t sequence) {
             wd_vp8_patch(payload + 2, &slot->payload_info, (uint16_t)(slot->payload_info.picture_id + leg->picture_offset), (uint8_t)(slot->payload_info.tl0 + leg->tl0_offset));
         length = wd_srtp_protect(leg->transport->send, leg->rtx_next++ & UINT64_C(0xffffffffffff), out, header, payload, 2 + (slot->length ? slot->length : 1u));
     }
-    commit(router, leg->transport, length, &run_length);
+    commit(router, leg->transport, length);
     n->rtx_out++;
 }

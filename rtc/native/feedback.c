@@ -249,6 +249,7 @@ static void send_nacks(struct wd_router *router, struct transport *t, struct tra
 
 static void send_transport_feedback(struct wd_router *router, struct transport *t) {
     struct compound c;
+    t->twcc_due_ns = INT64_MAX; /* the next arrival sets it again */
     for (;;) {
         c.length = wd_rtcp_write_rr(c.data, RTCP_ROOM, t->feedback_ssrc, NULL, 0);
         size_t n = wd_twcc_write(t->twcc, c.data + c.length, RTCP_ROOM - c.length, t->feedback_ssrc, t->tracks ? t->tracks->config.ssrc : 0);
@@ -371,6 +372,11 @@ static void emit_stats(struct wd_router *router, struct transport *t) {
     router->config.emit(router->config.owner, &event);
 }
 
+/* A short packet as the last of a run costs the kernel next to nothing, a message of its own as much as the whole run. */
+void wd_feedback_rides(struct wd_router *router, struct transport *t) {
+    if (t->twcc && t->twcc_due_ns <= router->now_ns) send_transport_feedback(router, t);
+}
+
 void wd_feedback_tick(struct wd_router *router, struct transport *t) {
     int64_t now = router->now_ns;
     if (t->nack_due_ns <= now) {
@@ -380,16 +386,13 @@ void wd_feedback_tick(struct wd_router *router, struct transport *t) {
         t->nack_due_ns = next;
     }
     if (t->nack_due_ns != INT64_MAX) wd_due(router, t, t->nack_due_ns);
-    if (t->twcc && t->twcc_due_ns <= now) {
-        send_transport_feedback(router, t);
-        t->twcc_due_ns = INT64_MAX; /* the next arrival sets it again */
-    }
-    if (t->twcc_due_ns != INT64_MAX) wd_due(router, t, t->twcc_due_ns);
+    if (t->twcc && t->twcc_due_ns <= now - WD_TWCC_PATIENCE_NS) send_transport_feedback(router, t);
+    if (t->twcc_due_ns != INT64_MAX) wd_due(router, t, t->twcc_due_ns + WD_TWCC_PATIENCE_NS);
     for (struct track *track = t->tracks; track; track = track->next) keyframe_tick(router, track);
     if (t->limit_waits) pass_limit(router, t);
     if (t->level_due_ns <= now) {
         emit_levels(router, t);
-        t->level_due_ns = now + WD_LEVEL_INTERVAL_NS;
+        t->level_due_ns = wd_beat(router, WD_LEVEL_INTERVAL_NS);
     }
     if (t->tracks) wd_due(router, t, t->level_due_ns);
     if (t->report_due_ns <= now) {
@@ -397,7 +400,7 @@ void wd_feedback_tick(struct wd_router *router, struct transport *t) {
         send_sender_reports(router, t);
         end_limits(router, t);
         emit_stats(router, t);
-        t->report_due_ns = now + WD_REPORT_INTERVAL_NS;
+        t->report_due_ns = wd_beat(router, WD_REPORT_INTERVAL_NS);
     }
     wd_due(router, t, t->report_due_ns);
 }

@@ -274,7 +274,7 @@ void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *pac
         wd_twcc_arrived(t->twcc, wd_get16(packet + cc->at), router->now_ns / 1000);
         if (t->twcc_due_ns == INT64_MAX) {
             t->twcc_due_ns = router->now_ns + WD_TWCC_INTERVAL_NS;
-            wd_due(router, t, t->twcc_due_ns);
+            wd_due(router, t, t->twcc_due_ns + WD_TWCC_PATIENCE_NS);
         }
     }
     int payload_length = wd_rtp_payload_length(packet, length, &rtp);

@@ -147,13 +147,13 @@ int wd_router_add_transport(struct wd_router *router, uint32_t id, const char *u
     t->credentials_count = 1;
     t->heard_ns = t->checked_ns = t->stats_ns = now_ns;
     t->feedback_ssrc = (uint32_t)wd_random(router) | 1;
-    t->report_due_ns = now_ns + WD_REPORT_INTERVAL_NS;
+    t->report_due_ns = wd_beat(router, WD_REPORT_INTERVAL_NS);
     t->twcc_due_ns = t->nack_due_ns = INT64_MAX;
-    t->level_due_ns = now_ns + WD_LEVEL_INTERVAL_NS;
+    t->level_due_ns = wd_beat(router, WD_LEVEL_INTERVAL_NS);
     router->transports[t->place] = t;
-    router->due_ns[t->place] = now_ns + WD_LEVEL_INTERVAL_NS;
+    router->due_ns[t->place] = t->level_due_ns;
     router->transport_count++;
-    wd_due(router, t, now_ns + WD_LEVEL_INTERVAL_NS);
+    wd_due(router, t, t->level_due_ns);
     return 0;
 }
 

@@ -44,10 +44,12 @@
 #define WD_CONSENT_NS (30 * WD_SECOND) /* RFC 7675 section 5.1 */
 #define WD_QUIET_NS (1800 * WD_MS) /* of silence after media: others are to be told within 2 s of the cut */
 #define WD_QUIET_IDLE_NS (6 * WD_SECOND) /* of silence after checks alone, which come each 2.5 s */
-#define WD_TWCC_INTERVAL_NS (75 * WD_MS) /* from the first arrival after the last feedback: 75 to 100 ms apart */
+#define WD_TWCC_INTERVAL_NS (60 * WD_MS) /* from the first arrival after the last feedback: from then on it leaves behind media for the same receiver */
+#define WD_TWCC_PATIENCE_NS (40 * WD_MS) /* and by itself when there was none for so long */
+#define WD_BEAT_NS (100 * WD_MS) /* regular work of all transports falls on the same instants: one wake-up, here and in Python, serves all */
 #define WD_REPORT_INTERVAL_NS WD_SECOND
 #define WD_LEVEL_INTERVAL_NS (100 * WD_MS)
-#define WD_LEVEL_RENEWAL_NS (495 * WD_MS) /* a steady level is said again so often */
+#define WD_LEVEL_RENEWAL_NS (1995 * WD_MS) /* a steady level is said again so often */
 #define WD_LEVEL_STEP 4 /* dB; smaller changes are not worth an event */
 
 struct tuple {
@@ -217,6 +219,9 @@ static inline void wd_due(struct wd_router *router, struct transport *t, int64_t
     if (at_ns < router->next_tick_ns) router->next_tick_ns = at_ns;
 }
 
+/* The last beat not after now + interval. */
+static inline int64_t wd_beat(const struct wd_router *router, int64_t interval_ns) { return (router->now_ns + interval_ns) / WD_BEAT_NS * WD_BEAT_NS; }
+
 /* transport.c */
 uint64_t wd_address_key(const struct wd_addr *address);
 uint64_t wd_ufrag_key(const char *ufrag, size_t length);
@@ -231,6 +236,8 @@ void wd_heard(struct wd_router *router, struct transport *t);
 void wd_send_datagram(struct wd_router *router, struct transport *t, const uint8_t *data, size_t length);
 /* Room for `length` bytes at the end of the arena, flushing if needed. */
 uint8_t *wd_egress_room(struct wd_router *router, size_t length);
+/* What was just written there leaves as a datagram: the next of the newest message where that goes to the same address and sizes allow. */
+void wd_egress_commit(struct wd_router *router, const struct wd_addr *to, const struct wd_addr *from, size_t length);
 
 /* ingress.c */
 void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *packet, size_t length);
@@ -246,6 +253,7 @@ void wd_resend(struct wd_router *router, struct leg *leg, uint16_t sequence);
 /* feedback.c */
 void wd_rtcp_received(struct wd_router *router, struct transport *t, uint8_t *packet, size_t length);
 void wd_feedback_tick(struct wd_router *router, struct transport *t);
+void wd_feedback_rides(struct wd_router *router, struct transport *t); /* media for t was queued: what is due may follow it in the same message */
 void wd_ask_keyframe(struct wd_router *router, struct track *track);
 void wd_send_rtcp(struct wd_router *router, struct transport *t, uint8_t *packet, size_t length); /* needs WD_SRTP_MAX_OVERHEAD bytes of room */
 uint64_t wd_ntp(const struct wd_router *router, int64_t at_ns);

@@ -44,13 +44,30 @@ uint8_t *wd_egress_room(struct wd_router *router, size_t length) {
     return e->data + e->used;
 }
 
-static void queue(struct wd_router *router, const struct wd_addr *to, const struct wd_addr *from, const uint8_t *data, size_t length) {
-    memcpy(wd_egress_room(router, length), data, length);
+static bool joins(const struct wd_message *m, const struct wd_addr *to, const struct wd_addr *from, size_t length) {
+    size_t segment = m->segment ? m->segment : m->length;
+    return length <= segment && !m->closed && m->length < segment * WD_EGRESS_SEGMENTS && m->length + length <= WD_EGRESS_RUN_BYTES && same_address(&m->to, to) &&
+           same_address(&m->from, from);
+}
+
+void wd_egress_commit(struct wd_router *router, const struct wd_addr *to, const struct wd_addr *from, size_t length) {
     struct wd_egress *e = router->egress;
-    e->messages[e->count++] = (struct wd_message){.to = *to, .from = *from, .offset = (uint32_t)e->used, .length = (uint32_t)length};
-    e->used += length;
+    struct wd_message *newest = e->count ? &e->messages[e->count - 1] : NULL;
     router->counters.packets_out++;
     router->counters.bytes_out += length;
+    if (newest && joins(newest, to, from, length)) {
+        if (!newest->segment) newest->segment = (uint16_t)newest->length;
+        newest->closed = length < newest->segment;
+        newest->length += (uint32_t)length;
+    } else {
+        e->messages[e->count++] = (struct wd_message){.to = *to, .from = *from, .offset = (uint32_t)e->used, .length = (uint32_t)length};
+    }
+    e->used += length;
+}
+
+static void queue(struct wd_router *router, const struct wd_addr *to, const struct wd_addr *from, const uint8_t *data, size_t length) {
+    memcpy(wd_egress_room(router, length), data, length);
+    wd_egress_commit(router, to, from, length);
 }
 
 void wd_send_datagram(struct wd_router *router, struct transport *t, const uint8_t *data, size_t length) {

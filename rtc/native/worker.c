@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -11,10 +12,13 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #define THREAD_NAME "wadud-media"
+#define SLICE_NS 100000 /* the least that the kernel takes */
+#define SOON_ONE 1024
 
 struct sent_entry {
     struct wd_addr to;
@@ -37,7 +41,10 @@ struct wd_worker {
     pid_t process; /* the one that has the thread */
     pid_t thread_id;
     sem_t started;
+    int64_t woke_ns; /* when the newest round began */
     size_t round_datagrams; /* read in the newest round */
+    bool napped; /* before it, instead of waiting for the socket */
+    int soon; /* how often, of late, a round's datagrams were followed by the next within WD_GATHER_NS: 0 to SOON_ONE */
     _Atomic bool stop;
 
     /* by hand */
@@ -113,13 +120,16 @@ static bool read_socket(struct wd_worker *worker) {
     return messages == WD_UDP_RECEIVE_BATCH;
 }
 
-/* While datagrams come in ones and twos, every wake-up costs more than the work it wakes for. Then the thread sleeps blindly for WD_NAP_NS and takes what has
- * gathered: a burst becomes one round, one wake-up, one GSO message. A round that finds nothing goes back to waiting for the socket. */
+static void learn(struct wd_worker *worker, bool soon) { worker->soon += ((soon ? SOON_ONE : 0) - worker->soon) / 8; }
+
+/* A wake-up costs as much as forwarding several packets. While most rounds are followed by the next datagram within WD_GATHER_NS, the thread sleeps blindly
+ * for a while and takes what has gathered: many bursts become one round. What came first has then waited for the nap, what is sent last for the work as well,
+ * so a nap is the shorter the longer the round before it worked. A nap that gathered nothing is followed by waiting for the socket. */
 static bool nap(struct wd_worker *worker, int64_t wake_ns) {
-    int64_t left = wake_ns == INT64_MAX ? WD_NAP_NS : wake_ns - monotonic_ns();
-    if (left > WD_NAP_NS) left = WD_NAP_NS;
-    if (left > 0) clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = left}, NULL);
-    worker->round_datagrams = 0;
+    int64_t now = monotonic_ns(), length = WD_GATHER_NS - 2 * (now - worker->woke_ns);
+    if (wake_ns != INT64_MAX && length > wake_ns - now) length = wake_ns - now;
+    if (length > 0) clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = length}, NULL);
+    worker->napped = true;
     return true;
 }
 
@@ -128,8 +138,12 @@ static bool sleep_until(struct wd_worker *worker, int64_t wake_ns) {
     struct pollfd wanted[2] = {{.fd = worker->udp.fd, .events = POLLIN}, {.fd = worker->bell, .events = POLLIN}};
     struct timespec most = {0};
     int64_t left = wake_ns == INT64_MAX ? 0 : wake_ns - monotonic_ns();
+    int64_t began = monotonic_ns();
     if (left > 0) most = (struct timespec){.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
-    if (ppoll(wanted, 2, wake_ns == INT64_MAX ? NULL : &most, NULL) <= 0) return false;
+    int ready = ppoll(wanted, 2, wake_ns == INT64_MAX ? NULL : &most, NULL);
+    worker->napped = false;
+    learn(worker, ready > 0 && monotonic_ns() - began < WD_GATHER_NS);
+    if (ready <= 0) return false;
     uint64_t count;
     if (wanted[1].revents)
         while (read(worker->bell, &count, sizeof count) < 0 && errno == EINTR) continue;
@@ -147,19 +161,32 @@ static int64_t run_core(struct wd_worker *worker) {
     return flush_ns < tick_ns ? flush_ns : tick_ns;
 }
 
+/* Asks for short time slices: under the scheduler of Linux 6.12 and later (EEVDF) a thread with an early deadline runs as soon as it is woken, although an
+ * interpreter is busy on the same core. Older kernels ignore the number. */
+static void run_first(void) {
+    struct { uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority; uint64_t runtime, deadline, period; } attributes = {.size = sizeof attributes};
+    if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0 || attributes.policy != SCHED_OTHER) return;
+    attributes.runtime = SLICE_NS;
+    syscall(SYS_sched_setattr, 0, &attributes, 0);
+}
+
 static void *run(void *argument) {
     struct wd_worker *worker = argument;
     worker->thread_id = gettid();
     pthread_setname_np(pthread_self(), THREAD_NAME);
+    run_first();
     prctl(PR_SET_TIMERSLACK, 1000ul); /* ns; the default of 50 us is as long as a good part of a nap */
     sem_post(&worker->started);
     bool more = false;
     int64_t wake_ns = 0;
     for (bool stop = false; !stop;) {
-        bool light = worker->round_datagrams && worker->round_datagrams < WD_NAP_BELOW;
-        bool readable = more || (light ? nap(worker, wake_ns) : sleep_until(worker, wake_ns));
+        bool gather = worker->round_datagrams && worker->soon > SOON_ONE / 2;
+        bool readable = more || (gather ? nap(worker, wake_ns) : sleep_until(worker, wake_ns));
+        worker->woke_ns = monotonic_ns();
+        worker->round_datagrams = 0;
         stop = atomic_load_explicit(&worker->stop, memory_order_acquire); /* commands posted before it are still carried out in this round */
         more = readable && read_socket(worker);
+        if (worker->napped) learn(worker, worker->round_datagrams);
         wake_ns = run_core(worker);
     }
     wd_router_flush(worker->router, monotonic_ns(), true);

@@ -12,9 +12,8 @@
 #include "ring.h"
 #include "udp.h"
 
-#define WD_ROUND_DATAGRAMS 256 /* then what was received is forwarded, before more is read */
-#define WD_NAP_NS 700000 /* a light round is followed by so long a sleep: what comes in one burst is forwarded in one */
-#define WD_NAP_BELOW 64 /* datagrams; a fuller round is followed by the next at once */
+#define WD_ROUND_DATAGRAMS 32 /* then what was received is forwarded, before more is read: it is still in the nearest cache */
+#define WD_GATHER_NS 1500000 /* most that a datagram waits for others to be forwarded with */
 
 struct wd_worker_config {
     const char *address;

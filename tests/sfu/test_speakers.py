@@ -43,7 +43,7 @@ def test_missing_packets_of_discontinuous_transmission_are_silence(speakers: Spe
     end = hear(speakers, "a", 30, 10, 1)
     assert speakers.speaking("a")
     assert not speakers.advance(end + HOLD_S)
-    assert speakers.advance(end + 3)
+    assert speakers.advance(end + HOLD_S + 2.4)
     assert not speakers.speaking("a")
     assert speakers.level("a") < 0.01
 
