@@ -1,9 +1,9 @@
 """The transport of one participant: SDP state over its renegotiations, ICE credentials, and the DTLS handshake until
 keys are out.
 
-Sans-IO: DTLS datagrams come from the worker's events and leave by its `send_dtls`. OpenSSL keeps 40 to 70 KiB per
-association, which is no longer needed once the client has proved by media that it holds the keys; so it is let go
-`GRACE_S` later, without a close_notify, which would end the client's transport.
+Sans-IO: DTLS datagrams come from the worker's events and leave by its `send_dtls`. A finished association holds the
+last flight (some 4 KiB in all), which is no longer needed once the client has proved by media that it holds the keys;
+so it is let go `GRACE_S` later, without a close_notify, which would end the client's transport.
 """
 
 from collections.abc import Callable, Collection, Sequence
