@@ -44,7 +44,7 @@ static struct source find_source(struct transport *t, const uint8_t *packet, con
 void wd_track_reset(struct wd_router *router, struct track *track) {
     wd_unpend(router, track);
     memset(&track->stream, 0, sizeof track->stream);
-    for (uint32_t i = 0; i <= track->slot_mask; i++) track->slots[i].index = 0;
+    for (uint32_t i = 0; track->slots && i <= track->slot_mask; i++) track->slots[i].index = 0;
     track->started = false;
     track->lost_count = 0;
     track->received = track->repaired = track->expected_before = track->received_before = 0;
@@ -158,6 +158,14 @@ static void read_extensions(struct track *track, struct slot *slot, const uint8_
     }
 }
 
+/* What a track needs once it sends: allocated with its first authentic packet and never again. False while there is no memory for it. */
+static bool prepare(struct track *track) {
+    struct transport *t = track->transport;
+    if (!track->lost && !(track->lost = calloc(WD_LOST, sizeof *track->lost))) return false;
+    if (track->config.extensions.transport_cc && !t->twcc && !(t->twcc = calloc(1, sizeof *t->twcc))) return false;
+    return (track->slots = calloc(track->slot_mask + 1, sizeof *track->slots));
+}
+
 static void pend(struct wd_router *router, struct track *track, uint16_t place, bool marker) {
     if (!track->in_pending) {
         if (router->pending_count == sizeof router->pending / sizeof *router->pending) wd_fanout(router, true);
@@ -228,6 +236,7 @@ static void accept_packet(struct wd_router *router, struct track *track, const u
 
 /* With many publishers the caches of clear packets are larger than the processor's: fetch the lines to be written while the packet is being decrypted. */
 static void prefetch_slot(struct track *track, uint16_t sequence, size_t length) {
+    if (!track->slots) return;
     uint8_t *line = (uint8_t *)&track->slots[sequence & track->slot_mask];
     for (size_t at = 0; at < length + offsetof(struct slot, payload); at += 64) __builtin_prefetch(line + at, 1);
 }
@@ -268,6 +277,10 @@ void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *pac
     if (source.latch) latch(router, &source, &rtp, &fresh);
     tuple->heard_ns = router->now_ns;
     wd_heard(router, t);
+    if (!track->slots && !prepare(track)) {
+        n->drop_no_memory++;
+        return;
+    }
 
     const struct wd_rtp_extension *cc = wd_rtp_find(&rtp, track->config.extensions.transport_cc);
     if (cc && cc->length == 2 && t->twcc) {

@@ -91,7 +91,7 @@ struct track {
     uint32_t former_ssrc; /* the one before the current one, and its replay window: who repeats its packets does not bring it back */
     struct wd_srtp_stream former_stream;
 
-    struct slot *slots;
+    struct slot *slots; /* NULL until the first authentic packet, as `lost`: most of what is announced is never sent */
     uint32_t slot_mask;
     uint64_t highest, lowest; /* extended sequence numbers; of the current SSRC */
     bool started, announced, in_pending, frame_complete, flushing;
@@ -99,7 +99,7 @@ struct track {
     uint16_t pending[WD_PENDING];
     int64_t pending_since;
 
-    struct lost lost[WD_LOST];
+    struct lost *lost;
     uint16_t lost_count;
 
     int64_t keyframe_asked_ns, keyframe_seen_ns;

@@ -1,6 +1,5 @@
 """DTLS-SRTP associations in fake time: the handshake, hostile input, the end."""
 
-import ctypes
 import gc
 import random
 from pathlib import Path
@@ -23,6 +22,7 @@ from tests.rtc.dtls_world import (
     losing,
     world,
 )
+from tests.support.heap import allocated_bytes
 
 # --- the handshake ---
 
@@ -300,19 +300,6 @@ def test_memory_of_half_open_associations_comes_back() -> None:
         open_half(300)
     gc.collect()
     assert resident_bytes() - before < 8 << 20, "1200 leaked ones would be more than 24 MiB"
-
-
-class Mallinfo(ctypes.Structure):
-    _fields_ = tuple((f"number{i}", ctypes.c_size_t) for i in range(7)) + tuple(
-        (name, ctypes.c_size_t) for name in ("in_use", "free", "keepcost")
-    )
-
-
-def allocated_bytes() -> int:
-    """In blocks of malloc that are in use: what others have left free does not count."""
-    mallinfo2 = ctypes.CDLL(None).mallinfo2
-    mallinfo2.restype = Mallinfo
-    return int(mallinfo2().in_use)
 
 
 def test_finished_servers_are_small() -> None:

@@ -11,8 +11,11 @@ import pytest
 from aioice import stun
 
 from rtc import _worker
+from rtc._wire import Srtp
 from rtc._worker import CODECS, EVENT_CONSENT_LOST, EVENT_DTLS, EVENT_QUIET, EVENT_SELECTED, VIDEO, Worker
+from rtc.peer_streams import rtp_packet
 from tests.rtc.checks import PASSWORD, UFRAG, answer, check
+from tests.support.heap import allocated_bytes
 
 if TYPE_CHECKING:
     from rtc._worker import Codec
@@ -323,3 +326,36 @@ def test_a_closed_worker_does_nothing_more(worker: Worker) -> None:
 def test_the_class_is_final() -> None:
     with pytest.raises(TypeError):
         type("Sub", (Worker,), {})
+
+
+def test_what_is_announced_and_never_sent_costs_little(worker: Worker) -> None:
+    """Most m-lines of a browser never carry anything; a video track's cache alone is 750 KiB."""
+    before, count = allocated_bytes(), 100
+    for person in range(count):
+        worker.add_transport(1 + person, f"{UFRAG}{person:03}", PASSWORD)
+        for track in range(2):
+            worker.add_track(1 + 2 * person + track, 1 + person, **line(extensions={"mid": 4, "transport_cc": 3}))
+        for leg in range(11):
+            worker.add_leg(1 + 11 * person + leg, 1 + person, **line(ssrc=1 + leg))
+    assert (allocated_bytes() - before) // count < 10 << 10
+    assert worker.counters()["commands_refused"] == 0
+
+
+def test_the_first_authentic_packet_brings_the_cache_and_the_track_takes_it_along(worker: Worker) -> None:
+    connected(worker)
+    worker.set_keys(1, 7, bytes(16), bytes(12), bytes([1] * 16), bytes(12))
+    worker.add_track(1, 1, **line(mid="a"))
+    worker.add_track(2, 1, **line(mid="b", ssrc=2))
+    sender, forger = Srtp(7, bytes([1] * 16), bytes(12)), Srtp(7, bytes([2] * 16), bytes(12))
+    before = allocated_bytes()
+    for _ in range(2):
+        worker.receive(forger.protect(rtp_packet(96, 1, 0, 1, b"\x10 picture")), PEER, 2)
+    assert allocated_bytes() - before < 32 << 10
+    worker.receive(sender.protect(rtp_packet(96, 1, 0, 1, b"\x10 picture")), PEER, 3)
+    cache = allocated_bytes() - before
+    assert cache > 256 << 10
+    worker.receive(sender.protect(rtp_packet(96, 2, 0, 1, b"\x10 picture")), PEER, 4)
+    assert allocated_bytes() - before < cache + (32 << 10)
+    worker.remove_track(1)
+    assert allocated_bytes() - before < 32 << 10
+    assert worker.counters()["drop_no_memory"] == 0
