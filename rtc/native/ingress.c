@@ -163,7 +163,47 @@ static bool prepare(struct track *track) {
     struct transport *t = track->transport;
     if (!track->lost && !(track->lost = calloc(WD_LOST, sizeof *track->lost))) return false;
     if (track->config.extensions.transport_cc && !t->twcc && !(t->twcc = calloc(1, sizeof *t->twcc))) return false;
+    track->store.size = track->config.kind == WD_VIDEO ? WD_VIDEO_CACHE_BYTES : WD_AUDIO_CACHE_BYTES;
+    if (!track->store.bytes && !(track->store.bytes = malloc(track->store.size))) return false;
     return (track->slots = calloc(track->slot_mask + 1, sizeof *track->slots));
+}
+
+struct record {
+    uint32_t size; /* with this head and what the padding may take, in steps of 8 bytes */
+    uint32_t place; /* of the slot */
+    uint8_t payload[];
+};
+
+/* Empties the slots whose payloads lie before `limit`, as far as they are left of the last round. */
+static void make_room(struct track *track, uint32_t limit) {
+    struct store *store = &track->store;
+    while (store->oldest < store->end && store->oldest < limit) {
+        const struct record *record = (const struct record *)(store->bytes + store->oldest);
+        struct slot *slot = &track->slots[record->place];
+        if (slot->payload == record->payload) slot->index = 0;
+        store->oldest += record->size;
+    }
+}
+
+/* The cache holds several times what may wait for the next flush, so nothing that is pending is ever overwritten. */
+_Static_assert(WD_VIDEO_CACHE_BYTES > 2 * WD_PENDING * (sizeof(struct record) + WD_MAX_PAYLOAD + WD_MAX_PADDING + 8), "pending video fits");
+_Static_assert(WD_AUDIO_CACHE_BYTES > (WD_AUDIO_CACHE / 2 + 2) * (sizeof(struct record) + WD_MAX_PAYLOAD + WD_MAX_PADDING + 8), "pending audio fits");
+
+static uint8_t *keep(struct track *track, uint32_t place, const uint8_t *payload, size_t length) {
+    struct store *store = &track->store;
+    uint32_t size = (uint32_t)(sizeof(struct record) + length + WD_MAX_PADDING + 7) & ~7u;
+    if (store->head + size > store->size) {
+        make_room(track, store->end);
+        store->end = store->head;
+        store->oldest = store->head = 0;
+    }
+    make_room(track, store->head + size);
+    struct record *record = (struct record *)(store->bytes + store->head);
+    record->size = size;
+    record->place = place;
+    memcpy(record->payload, payload, length);
+    store->head += size;
+    return record->payload;
 }
 
 static void pend(struct wd_router *router, struct track *track, uint16_t place, bool marker) {
@@ -219,6 +259,7 @@ static void accept_packet(struct wd_router *router, struct track *track, const u
     }
     uint16_t place = (uint16_t)(index & track->slot_mask);
     struct slot *slot = &track->slots[place];
+    slot->payload = keep(track, place, payload, length);
     slot->index = index + 1;
     slot->timestamp = rtp->timestamp;
     slot->length = (uint16_t)length;
@@ -228,7 +269,6 @@ static void accept_packet(struct wd_router *router, struct track *track, const u
     slot->keyframe = length && info.keyframe;
     slot->payload_info = info;
     slot->abs_send_time = UINT32_MAX;
-    memcpy(slot->payload, payload, length);
     if (!length) slot->payload[0] = 1;
     read_extensions(track, slot, packet, rtp);
     if (track->legs) pend(router, track, place, rtp->marker);
@@ -237,8 +277,9 @@ static void accept_packet(struct wd_router *router, struct track *track, const u
 /* With many publishers the caches of clear packets are larger than the processor's: fetch the lines to be written while the packet is being decrypted. */
 static void prefetch_slot(struct track *track, uint16_t sequence, size_t length) {
     if (!track->slots) return;
-    uint8_t *line = (uint8_t *)&track->slots[sequence & track->slot_mask];
-    for (size_t at = 0; at < length + offsetof(struct slot, payload); at += 64) __builtin_prefetch(line + at, 1);
+    __builtin_prefetch(&track->slots[sequence & track->slot_mask], 1);
+    const uint8_t *line = track->store.bytes + track->store.head;
+    for (size_t at = 0; at < length + sizeof(struct record); at += 64) __builtin_prefetch(line + at, 1);
 }
 
 void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *packet, size_t length) {
