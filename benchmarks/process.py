@@ -87,6 +87,17 @@ def resident_kib(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / _KIB
 
 
+def forget_peak(pid: int) -> None:
+    """Lets `peak_kib` begin anew (proc(5), clear_refs)."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak_kib(pid: int) -> float:
+    """The most resident memory that the process has had since it began, or since `forget_peak`."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return float(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")))
+
+
 @dataclass(frozen=True, slots=True)
 class CoreTimes:
     """Seconds since boot that a core spent; ``stolen``: wanted, but not given by the hypervisor."""

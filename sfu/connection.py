@@ -1,9 +1,9 @@
 """The transport of one participant: SDP state over its renegotiations, ICE credentials, and the DTLS handshake until
 keys are out.
 
-Sans-IO: DTLS datagrams come from the worker's events and leave by its `send_dtls`. OpenSSL keeps 40 to 70 KiB per
-association, which is no longer needed once the client has proved by media that it holds the keys; so it is let go
-`GRACE_S` later, without a close_notify, which would end the client's transport.
+Sans-IO: DTLS datagrams come from the worker's events and leave by its `send_dtls`. A finished association holds the
+last flight (some 4 KiB in all), which is no longer needed once the client has proved by media that it holds the keys;
+so it is let go `GRACE_S` later, without a close_notify, which would end the client's transport.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 GRACE_S = 10.0  # time for the last flight to be repeated, should the client have missed it
 SILENT_GRACE_S = 30.0  # for who sends nothing, so that nothing proves the keys
+_SSRC_STEP = 0x9E3779B1
 
 
 class Association(Protocol):
@@ -51,7 +52,7 @@ class Connection:
         self._seat = seat
         self._associate = associate
         self._entropy = entropy
-        self._ssrcs: set[int] = set()
+        self._ssrc = int.from_bytes(entropy(4), "big")
         self._dtls: Association | None = None
         self._release_at: float | None = None
         self._closed = False
@@ -157,9 +158,7 @@ class Connection:
         self._seat.handshakes.pop(self.transport, None)
 
     def _new_ssrc(self) -> int:
-        """One that this transport has never had: its cipher must not see an SSRC start twice."""
-        while True:
-            ssrc = int.from_bytes(self._entropy(4), "big")
-            if ssrc and ssrc not in self._ssrcs:
-                self._ssrcs.add(ssrc)
-                return ssrc
+        """One that this transport has never had: its cipher must not see an SSRC start twice. Odd steps from a random
+        beginning pass 2^32 numbers before one comes again."""
+        self._ssrc = (self._ssrc + _SSRC_STEP) & 0xFFFFFFFF
+        return self._ssrc or self._new_ssrc()

@@ -36,6 +36,9 @@ from signalling.calls import Calls
 from signalling.server import build
 
 _HTTP_SHUTDOWN_S: Final = 0.5
+_HTTP_KEEP_ALIVE_S: Final = (
+    75.0  # longer than proxies keep theirs (nginx: 60 s); each holds 6 KiB, aiohttp's own is an hour
+)
 _log = logs.Log("signalling.main")  # its own name even when it is run as __main__
 
 
@@ -106,7 +109,13 @@ async def serve(settings: Settings) -> None:
         stack.callback(media_loop.stop)
         readiness = Readiness(lambda: {"takes_calls": not calls.draining})
         app = build(calls, metrics, readiness, settings.web)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_HTTP_SHUTDOWN_S, handle_signals=False)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            shutdown_timeout=_HTTP_SHUTDOWN_S,
+            keepalive_timeout=_HTTP_KEEP_ALIVE_S,
+            handle_signals=False,
+        )
         await runner.setup()
         impatient = asyncio.create_task(_cut_idle_connections(app, runner))
         try:

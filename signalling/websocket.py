@@ -82,6 +82,7 @@ class Connection:
                     frame = self._queue.popleft()
                     self._queued_bytes -= len(frame)
                     await self._socket.send_frame(frame, WSMsgType.TEXT)
+                    del frame  # an answer is long, and the next wait may be too
                 if self._code is not None:
                     await self._socket.close(code=self._code)
                     return
@@ -188,6 +189,7 @@ class Signalling:
                 conversation.refuse(SignallingError(ErrorCode.BAD_MESSAGE, "Only text frames are read."), now)
             else:
                 return
+            del message  # a join and its offer would stay until the next message comes
 
     def _no_longer_waiting(self, conversation: Conversation) -> None:
         address = self._waiting.pop(conversation, None)

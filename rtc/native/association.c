@@ -14,9 +14,10 @@
 #define AEAD_RECORD 24 /* explicit nonce and tag, which OpenSSL 3.0 forgets when it fills a datagram with an encrypted record */
 #define EXPORT_LABEL "EXTRACTOR-dtls_srtp"
 #define RECORD_HEADER 13
+#define GOODBYE 64 /* bytes; an alert takes 13 for the header and at most 26 more */
 
 struct wd_association {
-    SSL *ssl;
+    SSL *ssl; /* NULL once it has done its work */
     bool server, timer_set, has_keys;
     enum wd_phase phase;
     char failure[WD_DTLS_REASON];
@@ -26,6 +27,8 @@ struct wd_association {
     struct wd_flight flight;
     struct wd_peer peer;
     struct wd_association_keys keys;
+    uint8_t goodbye[GOODBYE]; /* a finished server's close_notify, written in advance */
+    size_t goodbye_length;
 };
 
 /* --- the datagram BIO ----------------------------------------------------------------------------------------------- */
@@ -128,6 +131,15 @@ static unsigned choose_timeout(SSL *ssl, unsigned timer_us) {
     return a->flight.count + 1 < WD_REPETITIONS ? AT_ONCE_US : NEVER_US;
 }
 
+/* A finished server needs OpenSSL for one more record at most, its close_notify. Written now, it lets the 75 KiB that OpenSSL holds go at once. */
+static void retire(struct wd_association *a) {
+    size_t before = a->flight.out.count;
+    SSL_shutdown(a->ssl);
+    if (a->flight.out.count > before) a->goodbye_length = wd_datagrams_take_back(&a->flight.out, a->goodbye, sizeof a->goodbye);
+    SSL_free(a->ssl);
+    a->ssl = NULL;
+}
+
 static void arm(struct wd_association *a, double now) {
     a->timer = now + a->timeout;
     a->timer_set = true;
@@ -151,6 +163,7 @@ static void advance(struct wd_association *a, double now) {
             export_keys(a);
         else
             fail(a, "the peer showed no certificate");
+        if (a->server && a->phase == WD_CONNECTED) retire(a);
     } else {
         int error = SSL_get_error(a->ssl, result);
         if (error != SSL_ERROR_WANT_READ && error != SSL_ERROR_WANT_WRITE) fail_openssl(a);
@@ -182,15 +195,14 @@ static bool has_handshake(const uint8_t *data, size_t length) {
     return false;
 }
 
-static void receive_connected(struct wd_association *a, const uint8_t *data, size_t length, double now) {
+static void answer_again(struct wd_association *a, double now) {
+    if (now - a->answered_at < ANSWER_INTERVAL) return;
+    wd_flight_resend(&a->flight);
+    a->answered_at = now;
+}
+
+static void read_alerts(struct wd_association *a, const uint8_t *data, size_t length) {
     uint8_t sink[256];
-    if (a->server && has_handshake(data, length)) {
-        if (now - a->answered_at >= ANSWER_INTERVAL) {
-            wd_flight_resend(&a->flight);
-            a->answered_at = now;
-        }
-        return;
-    }
     a->incoming = data;
     a->incoming_length = length;
     int result = SSL_read(a->ssl, sink, sizeof sink); /* application data is nobody's here; alerts are */
@@ -201,14 +213,16 @@ static void receive_connected(struct wd_association *a, const uint8_t *data, siz
 
 void wd_association_receive(struct wd_association *a, const uint8_t *datagram, size_t length, double now) {
     if (a->phase == WD_NEW && a->server) begin(a, now);
-    if (!a->ssl || !length || length > WD_MAX_DATAGRAM) return;
+    if (!length || length > WD_MAX_DATAGRAM) return;
     if (a->phase == WD_HANDSHAKING) {
         a->incoming = datagram;
         a->incoming_length = length;
         advance(a, now);
         a->incoming = NULL;
-    } else if (a->phase == WD_CONNECTED) {
-        receive_connected(a, datagram, length, now);
+    } else if (a->phase == WD_CONNECTED && !a->server) {
+        read_alerts(a, datagram, length);
+    } else if (a->phase == WD_CONNECTED && has_handshake(datagram, length)) {
+        answer_again(a, now);
     }
 }
 
@@ -269,6 +283,8 @@ static void release(struct wd_association *a) {
 
 void wd_association_close(struct wd_association *a) {
     if (a->ssl && a->phase == WD_CONNECTED) SSL_shutdown(a->ssl);
+    if (a->goodbye_length) wd_datagrams_put(&a->flight.out, a->goodbye, a->goodbye_length);
+    a->goodbye_length = 0;
     release(a);
     if (a->phase != WD_FAILED) a->phase = WD_CLOSED;
 }

@@ -4,7 +4,8 @@
  * most the MTU. OpenSSL's own retransmission timer reads the wall clock. So each flight is made to time out at once a few times: OpenSSL writes it again under
  * fresh record numbers, as RFC 6347 section 4.2.4 wants (a peer takes a record that came too early for it, such as ChangeCipherSpec, for a replay when it comes
  * again). These repetitions are kept (flight.h) and sent on the caller's clock; then the timer is set so far ahead that it never fires. A server that has
- * finished answers any further handshake record with its last flight: the peer shows that it has not got it.
+ * finished answers any further handshake record with its last flight: the peer shows that it has not got it. It reads nothing else any more, not even a
+ * close_notify (consent tells better who is gone), so OpenSSL's state, which is the largest part of an association, ends with the handshake.
  *
  * The peer's certificate counts only by its fingerprint, checked while the handshake runs (identity.h): keys do not exist for anybody else. */
 #ifndef WD_ASSOCIATION_H

@@ -17,6 +17,14 @@ void wd_datagrams_put(struct wd_datagrams *datagrams, const uint8_t *data, size_
     datagrams->items[datagrams->count++].length = (uint16_t)length;
 }
 
+size_t wd_datagrams_take_back(struct wd_datagrams *datagrams, uint8_t *data, size_t room) {
+    if (!datagrams->count) return 0;
+    size_t last = --datagrams->count, length = datagrams->items[last].length;
+    if (length <= room) memcpy(data, datagrams->items[last].data, length);
+    free(datagrams->items[last].data);
+    return length <= room ? length : 0;
+}
+
 static void put_range(struct wd_datagrams *to, const struct wd_datagrams *from, size_t begin, size_t end) {
     for (size_t i = begin; i < end; i++) wd_datagrams_put(to, from->items[i].data, from->items[i].length);
 }

@@ -27,6 +27,8 @@ struct wd_flight {
 /* A datagram too many, or one for which there is no memory, is as lost as on any network. */
 void wd_datagrams_put(struct wd_datagrams *datagrams, const uint8_t *data, size_t length);
 void wd_datagrams_clear(struct wd_datagrams *datagrams);
+/* Removes the newest one; returns its length, 0 when there was none or it is longer than `room`. */
+size_t wd_datagrams_take_back(struct wd_datagrams *datagrams, uint8_t *data, size_t room);
 
 void wd_flight_write(struct wd_flight *flight, const uint8_t *data, size_t length); /* out, or into the repetition that was begun */
 void wd_flight_begin_repetition(struct wd_flight *flight); /* never more than WD_REPETITIONS */

@@ -44,7 +44,7 @@ static struct source find_source(struct transport *t, const uint8_t *packet, con
 void wd_track_reset(struct wd_router *router, struct track *track) {
     wd_unpend(router, track);
     memset(&track->stream, 0, sizeof track->stream);
-    for (uint32_t i = 0; i <= track->slot_mask; i++) track->slots[i].index = 0;
+    for (uint32_t i = 0; track->slots && i <= track->slot_mask; i++) track->slots[i].index = 0;
     track->started = false;
     track->lost_count = 0;
     track->received = track->repaired = track->expected_before = track->received_before = 0;
@@ -158,6 +158,54 @@ static void read_extensions(struct track *track, struct slot *slot, const uint8_
     }
 }
 
+/* What a track needs once it sends: allocated with its first authentic packet and never again. False while there is no memory for it. */
+static bool prepare(struct track *track) {
+    struct transport *t = track->transport;
+    if (!track->lost && !(track->lost = calloc(WD_LOST, sizeof *track->lost))) return false;
+    if (track->config.extensions.transport_cc && !t->twcc && !(t->twcc = calloc(1, sizeof *t->twcc))) return false;
+    track->store.size = track->config.kind == WD_VIDEO ? WD_VIDEO_CACHE_BYTES : WD_AUDIO_CACHE_BYTES;
+    if (!track->store.bytes && !(track->store.bytes = malloc(track->store.size))) return false;
+    return (track->slots = calloc(track->slot_mask + 1, sizeof *track->slots));
+}
+
+struct record {
+    uint32_t size; /* with this head and what the padding may take, in steps of 8 bytes */
+    uint32_t place; /* of the slot */
+    uint8_t payload[];
+};
+
+/* Empties the slots whose payloads lie before `limit`, as far as they are left of the last round. */
+static void make_room(struct track *track, uint32_t limit) {
+    struct store *store = &track->store;
+    while (store->oldest < store->end && store->oldest < limit) {
+        const struct record *record = (const struct record *)(store->bytes + store->oldest);
+        struct slot *slot = &track->slots[record->place];
+        if (slot->payload == record->payload) slot->index = 0;
+        store->oldest += record->size;
+    }
+}
+
+/* The cache holds several times what may wait for the next flush, so nothing that is pending is ever overwritten. */
+_Static_assert(WD_VIDEO_CACHE_BYTES > 2 * WD_PENDING * (sizeof(struct record) + WD_MAX_PAYLOAD + WD_MAX_PADDING + 8), "pending video fits");
+_Static_assert(WD_AUDIO_CACHE_BYTES > (WD_AUDIO_CACHE / 2 + 2) * (sizeof(struct record) + WD_MAX_PAYLOAD + WD_MAX_PADDING + 8), "pending audio fits");
+
+static uint8_t *keep(struct track *track, uint32_t place, const uint8_t *payload, size_t length) {
+    struct store *store = &track->store;
+    uint32_t size = (uint32_t)(sizeof(struct record) + length + WD_MAX_PADDING + 7) & ~7u;
+    if (store->head + size > store->size) {
+        make_room(track, store->end);
+        store->end = store->head;
+        store->oldest = store->head = 0;
+    }
+    make_room(track, store->head + size);
+    struct record *record = (struct record *)(store->bytes + store->head);
+    record->size = size;
+    record->place = place;
+    memcpy(record->payload, payload, length);
+    store->head += size;
+    return record->payload;
+}
+
 static void pend(struct wd_router *router, struct track *track, uint16_t place, bool marker) {
     if (!track->in_pending) {
         if (router->pending_count == sizeof router->pending / sizeof *router->pending) wd_fanout(router, true);
@@ -211,6 +259,7 @@ static void accept_packet(struct wd_router *router, struct track *track, const u
     }
     uint16_t place = (uint16_t)(index & track->slot_mask);
     struct slot *slot = &track->slots[place];
+    slot->payload = keep(track, place, payload, length);
     slot->index = index + 1;
     slot->timestamp = rtp->timestamp;
     slot->length = (uint16_t)length;
@@ -220,7 +269,6 @@ static void accept_packet(struct wd_router *router, struct track *track, const u
     slot->keyframe = length && info.keyframe;
     slot->payload_info = info;
     slot->abs_send_time = UINT32_MAX;
-    memcpy(slot->payload, payload, length);
     if (!length) slot->payload[0] = 1;
     read_extensions(track, slot, packet, rtp);
     if (track->legs) pend(router, track, place, rtp->marker);
@@ -228,8 +276,10 @@ static void accept_packet(struct wd_router *router, struct track *track, const u
 
 /* With many publishers the caches of clear packets are larger than the processor's: fetch the lines to be written while the packet is being decrypted. */
 static void prefetch_slot(struct track *track, uint16_t sequence, size_t length) {
-    uint8_t *line = (uint8_t *)&track->slots[sequence & track->slot_mask];
-    for (size_t at = 0; at < length + offsetof(struct slot, payload); at += 64) __builtin_prefetch(line + at, 1);
+    if (!track->slots) return;
+    __builtin_prefetch(&track->slots[sequence & track->slot_mask], 1);
+    const uint8_t *line = track->store.bytes + track->store.head;
+    for (size_t at = 0; at < length + sizeof(struct record); at += 64) __builtin_prefetch(line + at, 1);
 }
 
 void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *packet, size_t length) {
@@ -268,6 +318,10 @@ void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *pac
     if (source.latch) latch(router, &source, &rtp, &fresh);
     tuple->heard_ns = router->now_ns;
     wd_heard(router, t);
+    if (!track->slots && !prepare(track)) {
+        n->drop_no_memory++;
+        return;
+    }
 
     const struct wd_rtp_extension *cc = wd_rtp_find(&rtp, track->config.extensions.transport_cc);
     if (cc && cc->length == 2 && t->twcc) {

@@ -13,8 +13,9 @@ struct wd_router *wd_router_new(const struct wd_router_config *config) {
     uint64_t seed = wd_random(router);
     router->transports = calloc(n, sizeof *router->transports);
     router->due_ns = calloc(n, sizeof *router->due_ns);
-    if (!router->transports || !router->due_ns || !wd_table_init(&router->transports_by_id, n, seed) || !wd_table_init(&router->tracks_by_id, n * 4, seed) ||
-        !wd_table_init(&router->legs_by_id, n * 16, seed) || !wd_table_init(&router->by_ufrag, n * 2, seed) || !wd_table_init(&router->by_tuple, n * WD_TUPLES, seed)) {
+    if (!router->transports || !router->due_ns || !wd_table_init(&router->transports_by_id, n, seed, WD_TABLE_COUNTED) ||
+        !wd_table_init(&router->tracks_by_id, n * 4, seed, WD_TABLE_COUNTED) || !wd_table_init(&router->legs_by_id, n * 16, seed, WD_TABLE_COUNTED) ||
+        !wd_table_init(&router->by_ufrag, n * 2, seed, 0) || !wd_table_init(&router->by_tuple, n * WD_TUPLES, seed, 0)) {
         wd_router_free(router);
         return NULL;
     }
@@ -220,16 +221,13 @@ int wd_router_add_track(struct wd_router *router, const struct wd_track_config *
     if (!t || config->codec_count > WD_MAX_CODECS) return -1;
     struct track *track = calloc(1, sizeof *track);
     if (!track) return -1;
-    uint32_t slots = config->kind == WD_VIDEO ? WD_VIDEO_CACHE : WD_AUDIO_CACHE;
-    track->slots = calloc(slots, sizeof *track->slots);
-    if (!track->slots || (config->extensions.transport_cc && !t->twcc && !(t->twcc = calloc(1, sizeof *t->twcc))) || !wd_table_add(&router->tracks_by_id, config->id, track)) {
-        free(track->slots);
+    if (!wd_table_add(&router->tracks_by_id, config->id, track)) {
         free(track);
         return -1;
     }
     track->config = *config;
     track->transport = t;
-    track->slot_mask = slots - 1;
+    track->slot_mask = (config->kind == WD_VIDEO ? WD_VIDEO_CACHE : WD_AUDIO_CACHE) - 1;
     track->level = track->level_sent = 127;
     track->keyframe_asked_ns = track->keyframe_seen_ns = INT64_MIN / 2;
     /* A signalled SSRC has the first word: packets that are still under way from the line's former track must not move it. */
@@ -251,6 +249,8 @@ int wd_router_remove_track(struct wd_router *router, uint32_t id) {
         }
     wd_table_remove(&router->tracks_by_id, id);
     free(track->slots);
+    free(track->store.bytes);
+    free(track->lost);
     free(track);
     return 0;
 }

@@ -21,8 +21,10 @@
 
 #define WD_MAX_PAYLOAD 1440 /* larger RTP payloads are dropped: they would not fit a datagram on the way out */
 #define WD_MAX_PADDING 24 /* RTP padding we add to make packets of one burst equal (RFC 3550 section 5.1) */
-#define WD_VIDEO_CACHE 512 /* packets, about 2.5 s of 1.8 Mbps */
+#define WD_VIDEO_CACHE 512 /* packets */
+#define WD_VIDEO_CACHE_BYTES (480u << 10) /* about 2.1 s of 1.8 Mbps */
 #define WD_AUDIO_CACHE 32
+#define WD_AUDIO_CACHE_BYTES (32u << 10)
 #define WD_PENDING 48 /* packets of one track waiting for the next flush */
 #define WD_HOLD_NS WD_MS /* video waits at most this long for the end of its frame */
 #define WD_TUPLES 4 /* validated remote addresses kept per transport */
@@ -75,7 +77,15 @@ struct slot {
     bool marker, keyframe, has_orientation, has_playout;
     uint8_t orientation, playout[3];
     struct wd_payload payload_info;
-    uint8_t payload[WD_MAX_PAYLOAD + WD_MAX_PADDING];
+    uint8_t *payload; /* in the track's store; WD_MAX_PADDING bytes more than `length` are ours */
+};
+
+/* The payloads of a track's slots end to end, round and round: the oldest give way, and their slots become empty. Most packets are shorter than the longest. */
+struct store {
+    uint8_t *bytes;
+    uint32_t size;
+    uint32_t head; /* the next payload goes here */
+    uint32_t oldest, end; /* what is left of the last round */
 };
 
 struct lost {
@@ -93,15 +103,16 @@ struct track {
     uint32_t former_ssrc; /* the one before the current one, and its replay window: who repeats its packets does not bring it back */
     struct wd_srtp_stream former_stream;
 
-    struct slot *slots;
+    struct slot *slots; /* NULL until the first authentic packet, as `lost`: most of what is announced is never sent */
     uint32_t slot_mask;
+    struct store store;
     uint64_t highest, lowest; /* extended sequence numbers; of the current SSRC */
     bool started, announced, in_pending, frame_complete, flushing;
     uint16_t pending_count;
     uint16_t pending[WD_PENDING];
     int64_t pending_since;
 
-    struct lost lost[WD_LOST];
+    struct lost *lost;
     uint16_t lost_count;
 
     int64_t keyframe_asked_ns, keyframe_seen_ns;

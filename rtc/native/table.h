@@ -1,7 +1,9 @@
 /* A hash map from 64-bit keys to pointers: open addressing, linear probing, backward-shift deletion.
  *
  * Capacity is fixed when it is made, so that a lookup or an insertion on the packet path never allocates. Keys are mixed with a secret
- * seed: an attacker who chooses addresses or ids cannot line up collisions. Key 0 is an ordinary key; NULL values are not stored. */
+ * seed: an attacker who chooses addresses cannot line up collisions. Ids that we count up ourselves may keep their lowest bits, so that
+ * neighbours lie side by side and a table for thousands touches no more memory than is used. Key 0 is an ordinary key; NULL values are not
+ * stored. */
 #ifndef WD_TABLE_H
 #define WD_TABLE_H
 
@@ -11,7 +13,7 @@
 #include <stdlib.h>
 
 struct wd_table_cell { uint64_t key; void *value; };
-struct wd_table { struct wd_table_cell *cells; size_t mask, count, limit; uint64_t seed; };
+struct wd_table { struct wd_table_cell *cells; size_t mask, count, limit; uint64_t seed; unsigned kept_bits; };
 
 static inline uint64_t wd_mix(uint64_t x) { /* the finaliser of splitmix64 */
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -19,7 +21,10 @@ static inline uint64_t wd_mix(uint64_t x) { /* the finaliser of splitmix64 */
     return x ^ (x >> 31);
 }
 
-static inline bool wd_table_init(struct wd_table *table, size_t limit, uint64_t seed) {
+#define WD_TABLE_COUNTED 6 /* kept bits of ids that count up; displaced by a full run of 64 they are still found soon */
+
+/* `kept_bits` of the key are not mixed: 0 for keys that others choose. */
+static inline bool wd_table_init(struct wd_table *table, size_t limit, uint64_t seed, unsigned kept_bits) {
     size_t size = 16;
     while (size < limit * 2) size *= 2;
     table->cells = calloc(size, sizeof *table->cells);
@@ -27,10 +32,15 @@ static inline bool wd_table_init(struct wd_table *table, size_t limit, uint64_t 
     table->count = 0;
     table->limit = limit;
     table->seed = seed;
+    table->kept_bits = kept_bits;
     return table->cells != NULL;
 }
 
-static inline size_t wd_table_home(const struct wd_table *table, uint64_t key) { return (size_t)wd_mix(key ^ table->seed) & table->mask; }
+static inline size_t wd_table_home(const struct wd_table *table, uint64_t key) {
+    unsigned kept = table->kept_bits;
+    uint64_t low = key & ((UINT64_C(1) << kept) - 1);
+    return (size_t)(wd_mix(key >> kept ^ table->seed) << kept | low) & table->mask;
+}
 
 static inline void *wd_table_get(const struct wd_table *table, uint64_t key) {
     for (size_t i = wd_table_home(table, key); table->cells[i].value; i = (i + 1) & table->mask)

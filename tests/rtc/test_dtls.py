@@ -22,6 +22,7 @@ from tests.rtc.dtls_world import (
     losing,
     world,
 )
+from tests.support.heap import allocated_bytes
 
 # --- the handshake ---
 
@@ -252,6 +253,29 @@ def test_forged_close_is_not_believed() -> None:
     assert w.client.state == "connected"
 
 
+def test_server_says_goodbye_once_and_only_when_asked() -> None:
+    w = world()
+    w.run()
+    w.server.receive(bytes.fromhex("17fefd00010000000000050001ff"), w.now)
+    assert w.server.datagrams_to_send() == []
+    w.server.close()
+    (goodbye,) = w.server.datagrams_to_send()
+    assert goodbye[:5] == bytes.fromhex("15fefd0001")  # an alert under the keys of the handshake
+    w.server.close()
+    assert w.server.datagrams_to_send() == []
+
+
+def test_finished_server_takes_no_notice_of_a_goodbye() -> None:
+    """Who is gone is told by consent (RFC 7675); OpenSSL's state, which could read it, has been let go."""
+    w = world()
+    w.run()
+    w.client.close()
+    w.collect()
+    while w.step():
+        pass
+    assert w.server.state == "connected"
+
+
 def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
@@ -276,6 +300,21 @@ def test_memory_of_half_open_associations_comes_back() -> None:
         open_half(300)
     gc.collect()
     assert resident_bytes() - before < 8 << 20, "1200 leaked ones would be more than 24 MiB"
+
+
+def test_finished_servers_are_small() -> None:
+    count = 50
+    servers = []
+    world().run()
+    gc.collect()
+    before = allocated_bytes()
+    for _ in range(count):
+        w = world()
+        w.run()
+        servers.append(w.server)
+    del w
+    gc.collect()
+    assert (allocated_bytes() - before) // count < 10 << 10, "OpenSSL alone would be 75 KiB"
 
 
 def fragment(number: int, sequence: int, total: int, offset: int) -> bytes:

@@ -5,14 +5,18 @@ import os
 import select
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from aioice import stun
 
 from rtc import _worker
+from rtc._wire import Srtp, rtcp_nack, rtcp_rr, rtp_parse
 from rtc._worker import CODECS, EVENT_CONSENT_LOST, EVENT_DTLS, EVENT_QUIET, EVENT_SELECTED, VIDEO, Worker
+from rtc.peer_streams import rtp_packet
 from tests.rtc.checks import PASSWORD, UFRAG, answer, check
+from tests.support.heap import allocated_bytes
 
 if TYPE_CHECKING:
     from rtc._worker import Codec
@@ -323,3 +327,74 @@ def test_a_closed_worker_does_nothing_more(worker: Worker) -> None:
 def test_the_class_is_final() -> None:
     with pytest.raises(TypeError):
         type("Sub", (Worker,), {})
+
+
+def test_what_is_announced_and_never_sent_costs_little(worker: Worker) -> None:
+    """Most m-lines of a browser never carry anything; a video track's cache alone is 750 KiB."""
+    before, count = allocated_bytes(), 100
+    for person in range(count):
+        worker.add_transport(1 + person, f"{UFRAG}{person:03}", PASSWORD)
+        for track in range(2):
+            worker.add_track(1 + 2 * person + track, 1 + person, **line(extensions={"mid": 4, "transport_cc": 3}))
+        for leg in range(11):
+            worker.add_leg(1 + 11 * person + leg, 1 + person, **line(ssrc=1 + leg))
+    assert (allocated_bytes() - before) // count < 10 << 10
+    assert worker.counters()["commands_refused"] == 0
+
+
+def test_the_first_authentic_packet_brings_the_cache_and_the_track_takes_it_along(worker: Worker) -> None:
+    connected(worker)
+    worker.set_keys(1, 7, bytes(16), bytes(12), bytes([1] * 16), bytes(12))
+    worker.add_track(1, 1, **line(mid="a"))
+    worker.add_track(2, 1, **line(mid="b", ssrc=2))
+    sender, forger = Srtp(7, bytes([1] * 16), bytes(12)), Srtp(7, bytes([2] * 16), bytes(12))
+    before = allocated_bytes()
+    for _ in range(2):
+        worker.receive(forger.protect(rtp_packet(96, 1, 0, 1, b"\x10 picture")), PEER, 2)
+    assert allocated_bytes() - before < 32 << 10
+    worker.receive(sender.protect(rtp_packet(96, 1, 0, 1, b"\x10 picture")), PEER, 3)
+    cache = allocated_bytes() - before
+    assert cache > 256 << 10
+    worker.receive(sender.protect(rtp_packet(96, 2, 0, 1, b"\x10 picture")), PEER, 4)
+    assert allocated_bytes() - before < cache + (32 << 10)
+    worker.remove_track(1)
+    assert allocated_bytes() - before < 32 << 10
+    assert worker.counters()["drop_no_memory"] == 0
+
+
+def test_what_is_repeated_is_what_was_sent_and_reaches_back_far_enough(worker: Worker) -> None:
+    """Packets of all sizes go round the cache several times; then everything is asked for again, the newest first."""
+    random, viewer, keys = Random(5), ("192.0.2.8", 40_001), (7, bytes(16), bytes(12))
+    connected(worker)
+    worker.set_keys(1, *keys, *keys[1:])
+    worker.add_track(1, 1, **line())
+    worker.add_transport(2, UFRAG + "2", PASSWORD)
+    worker.receive(check(ufrag=UFRAG + "2"), viewer, 1)
+    worker.set_keys(2, *keys, *keys[1:])
+    worker.add_leg(1, 2, **line(ssrc=9))
+    worker.set_source(1, 1)
+    sender, receiver = Srtp(*keys), Srtp(*keys)
+    now_ns, sent = 2, dict[int, bytes]()
+    for number in range(1, 1500):
+        picture = b"\x10" + random.randbytes(random.choice((1, 400, 1100, 1100, 1400)))
+        picture = picture[:1] + b"\0" + picture[2:]  # the first octet of a keyframe
+        now_ns += 5_000_000
+        worker.receive(sender.protect(rtp_packet(96, number, number, 1, picture, marker=True)), PEER, now_ns)
+        worker.advance(now_ns)
+        for datagram, to in worker.take_datagrams():
+            if to == viewer and datagram[0] >= 128 and not 192 <= datagram[1] <= 223:
+                packet = rtp_parse(receiver.unprotect(datagram))
+                sent[packet["sequence"]] = packet["payload"]
+                assert packet["payload"] == picture
+    repeated, back = 0, 0
+    for number in sorted(sent, reverse=True):
+        now_ns += 2_000_000
+        worker.receive(receiver.protect_rtcp(rtcp_rr(3, []) + rtcp_nack(3, 9, [number])), viewer, now_ns)
+        for datagram, to in worker.take_datagrams():
+            if to == viewer and datagram[0] >= 128 and not 192 <= datagram[1] <= 223:
+                packet = rtp_parse(Srtp(*keys).unprotect(datagram))
+                assert (packet["sequence"], packet["payload"]) == (number, sent[number])
+                repeated += 1
+                back += len(packet["payload"])
+    assert back >= 1.5 * 1_800_000 / 8, "1.5 s of 1.8 Mbps"
+    assert repeated <= 512

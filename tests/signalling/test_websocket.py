@@ -1,8 +1,10 @@
 """The socket shell with real sockets: frames, closes, limits, resuming. The node behind it is a fake."""
 
 import asyncio
+import gc
 import json
 import socket
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -216,3 +218,17 @@ async def test_sockets_leave_nothing_behind(client: Client, world: World) -> Non
     await say(ws, "leave")
     assert await close_code(ws) == 1000
     await until(lambda: b"wadud_signalling_sockets 0.0" in world.metrics.exposition())
+
+
+async def test_what_was_said_does_not_stay_in_memory(client: Client, world: World) -> None:
+    """Offers and answers are the longest messages, and after them a socket may be silent for an hour."""
+    length = 100_000
+    ws, _ = await join(client, world, "ann")
+    tracemalloc.start()
+    try:
+        await say(ws, "offer", sdp="v=0" + " " * length, tracks=[])
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < length / 2
+    finally:
+        tracemalloc.stop()
+    await ws.close()
