@@ -6,22 +6,28 @@ packages are installed, otherwise the command that installs them is named. Stand
 """
 
 import os
+import platform
 import shutil
 import subprocess
 import sysconfig
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from backplane.setup_steps import StepFailedError
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Something the machine must have. ``comes_with`` names a need whose package may bring this one along."""
+    """Something the machine must have, or, ``optional``, is the better for having. ``comes_with`` names a need whose
+    package may bring this one along."""
 
     name: str
     packages: tuple[str, ...]
     present: Callable[[], bool]
     comes_with: str = ""
+    optional: bool = False
 
 
 class MissingPackagesError(Exception):
@@ -68,6 +74,11 @@ SERVE_NEEDS: tuple[Need, ...] = (
     Need("Python's headers (Python.h)", ("python3-dev",), _python_header),
     Need("Python's venv with pip (ensurepip)", ("python3-venv",), _ensurepip),
     Need("OpenSSL's headers (openssl/ssl.h)", ("libssl-dev",), header("openssl/ssl.h")),
+    *(
+        [Need("a faster AES-GCM (intel-ipsec-mb.h)", ("libipsec-mb-dev",), header("intel-ipsec-mb.h"), optional=True)]
+        if platform.machine() == "x86_64"
+        else []
+    ),
 )
 
 WEB_NEEDS: tuple[Need, ...] = (
@@ -101,17 +112,25 @@ def may_install() -> bool:
 
 
 def ensure(needs: Sequence[Need], run: Callable[[str, Sequence[str]], None]) -> None:
-    """Installs what is missing through ``run(title, argv)``.
+    """Installs what is missing through ``run(title, argv)``. What is optional is left out where that is not possible.
 
     Raises:
         MissingPackagesError: something is missing and we are not root on Debian, or installing has not helped.
     """
     lacking = missing(needs)
-    if not lacking:
-        return
-    if not may_install():
+    optional = [need for need in lacking if need.optional]
+    required = [need for need in lacking if not need.optional]
+    if required and not may_install():
         raise MissingPackagesError(_advice(lacking))
-    run("Debian's package lists", ["apt-get", "update"])
+    if lacking and may_install():
+        with nullcontext() if required else suppress(StepFailedError):
+            run("Debian's package lists", ["apt-get", "update"])
+        _install(required, run)
+        with suppress(StepFailedError, MissingPackagesError):
+            _install(optional, run)
+
+
+def _install(lacking: list[Need], run: Callable[[str, Sequence[str]], None]) -> None:
     while lacking:
         names = {need.name for need in lacking}
         wave = [need for need in lacking if need.comes_with not in names]

@@ -48,6 +48,8 @@ class Server(Protocol):
     """A server process on a core of its own."""
 
     name: str
+    crypto: str
+    """The library that the limit beside it uses, see `benchmarks.limit.measure_limit`."""
 
     async def start(self, cpu: int, directory: Path) -> int:
         """Returns the process id."""

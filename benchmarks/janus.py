@@ -97,6 +97,7 @@ class JanusServer:
     """One Janus process, one session, a handle per PeerConnection."""
 
     name = "janus"
+    crypto = ""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,12 +26,20 @@ def pinned(cpu: int) -> Callable[[], None]:
     return prepare
 
 
-def start(command: Sequence[str], cpu: int, log: Path, directory: Path | None = None) -> "subprocess.Popen[bytes]":
-    """A process on one core with pipes for stdin and stdout; stderr goes to the file ``log``."""
+def start(
+    command: Sequence[str],
+    cpu: int,
+    log: Path,
+    directory: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> "subprocess.Popen[bytes]":
+    """A process on one core with pipes for stdin and stdout; stderr goes to the file ``log``. ``environment`` is added
+    to ours."""
     with log.open("wb") as errors:
         return subprocess.Popen(
             list(command),
             cwd=directory,
+            env={**os.environ, **(environment or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -83,7 +83,7 @@ async def measure(
     """A row per server. ConnectionError, TimeoutError when somebody cannot join."""
     servers = [make() for make in make_servers]
     turns: list[list[Turn]] = [[] for _ in servers]
-    limits: list[Limit] = []
+    limits: dict[str, list[Limit]] = {server.crypto: [] for server in servers}
     people: list[Endpoint] = []
     generator = Generator(sample=settings.sample, gro=settings.gro, gso=settings.gso)
     with tempfile.TemporaryDirectory(prefix="wadud-benchmark-") as directory:
@@ -94,8 +94,9 @@ async def measure(
                 people += await fill(server, scenario, generator, group, progress)
             for number in range(settings.rounds):
                 where = f"{scenario.name}, round {number + 1} of {settings.rounds}"
-                progress(f"{where}: limit")
-                limits.append(_limit(scenario, settings))
+                for crypto, found in limits.items():
+                    progress(f"{where}: limit {crypto}")
+                    found.append(_limit(scenario, settings, crypto))
                 for group, server in enumerate(servers):
                     progress(f"{where}: {server.name}")
                     warm_up = _WARM_UP_AGAIN_S if number else min(_WARM_UP_S, 2 * settings.seconds)
@@ -106,7 +107,9 @@ async def measure(
             generator.close()
             for endpoint in people:
                 endpoint.close()
-    return [_row(scenario, server.name, found, limits) for server, found in zip(servers, turns, strict=True)]
+    return [
+        _row(scenario, server.name, found, limits[server.crypto]) for server, found in zip(servers, turns, strict=True)
+    ]
 
 
 def _made(directory: Path) -> Path:
@@ -114,10 +117,15 @@ def _made(directory: Path) -> Path:
     return directory
 
 
-def _limit(scenario: Scenario, settings: Settings) -> Limit:
-    seconds = min(settings.seconds, 2.0)
+def _limit(scenario: Scenario, settings: Settings, crypto: str) -> Limit:
     return measure_limit(
-        scenario.sources, scenario.receivers, seconds, cpu=SERVER_CPU, sink_cpu=LOAD_CPU, gro=settings.gro
+        scenario.sources,
+        scenario.receivers,
+        min(settings.seconds, 2.0),
+        cpu=SERVER_CPU,
+        sink_cpu=LOAD_CPU,
+        gro=settings.gro,
+        crypto=crypto,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks import process
 from benchmarks.endpoint import Endpoint
+from benchmarks.limit import crypto_environment
 from benchmarks.native import ROOT
 from rtc._dtls import Identity
 
@@ -16,17 +17,18 @@ SLOTS = (3, 8)  # audio and video, as the browser library asks for
 
 
 class WadudServer:
-    """Joins go through the process's stdin, media as from the world."""
+    """Joins go through the process's stdin, media as from the world. ``crypto``: "" for the fastest AES-GCM that this
+    machine has, or "openssl"."""
 
-    name = "wadud"
-
-    def __init__(self) -> None:
+    def __init__(self, crypto: str = "") -> None:
+        self.crypto = crypto
+        self.name = f"wadud {crypto}".strip()
         self._process: subprocess.Popen[bytes] | None = None
         self._turn = asyncio.Lock()
 
     async def start(self, cpu: int, directory: Path) -> int:
         command = [sys.executable, "-m", "benchmarks.node_server"]
-        self._process = process.start(command, cpu, directory / "wadud.log", ROOT)
+        self._process = process.start(command, cpu, directory / "wadud.log", ROOT, crypto_environment(self.crypto))
         await self._read()
         return self._process.pid
 

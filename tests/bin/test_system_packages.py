@@ -1,10 +1,12 @@
 """Missing system packages are installed when we may, else named with the command that installs them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from backplane import system_packages
+from backplane.setup_steps import StepFailedError
 from backplane.system_packages import MissingPackagesError, Need, ensure, header
 
 
@@ -56,6 +58,28 @@ def test_root_gets_the_missing_packages_after_one_update() -> None:
     assert "libssl-dev" in install
     assert "python3-dev" in install
     assert "gcc" not in install
+
+
+@pytest.mark.usefixtures("as_user")
+def test_a_user_is_not_stopped_by_what_is_optional() -> None:
+    machine = Machine()
+    ensure([replace(machine.need("libipsec-mb-dev"), optional=True)], machine.run)
+    assert machine.ran == []
+
+
+@pytest.mark.usefixtures("as_root")
+def test_root_gets_what_is_optional_after_what_is_required() -> None:
+    machine = Machine()
+    ensure([replace(machine.need("libipsec-mb-dev"), optional=True), machine.need("gcc")], machine.run)
+    assert [("gcc" in argv, "libipsec-mb-dev" in argv) for argv in machine.ran[1:]] == [(True, False), (False, True)]
+
+
+@pytest.mark.usefixtures("as_root")
+def test_what_is_optional_and_cannot_be_had_is_left_out() -> None:
+    def run(title: str, argv: Sequence[str]) -> None:
+        raise StepFailedError("no such package")
+
+    ensure([Need("a unicorn", ("unicorn",), lambda: False, optional=True)], run)
 
 
 @pytest.mark.usefixtures("as_root")
