@@ -175,7 +175,7 @@ static bool is_ready(const struct wd_router *router, const struct track *track, 
 }
 
 void wd_fanout(struct wd_router *router, bool all) {
-    struct transport *dirty = NULL;
+    struct transport *dirty = NULL, **end = &dirty; /* in the order of their packets' arrival */
     for (uint32_t i = 0; i < router->pending_count; i++) {
         struct track *track = router->pending[i];
         if (!(track->flushing = is_ready(router, track, all))) continue;
@@ -186,8 +186,9 @@ void wd_fanout(struct wd_router *router, bool all) {
             leg->next_ready = NULL;
             if (!t->dirty) {
                 t->dirty = true;
-                t->next_dirty = dirty;
-                dirty = t;
+                t->next_dirty = NULL;
+                *end = t;
+                end = &t->next_dirty;
                 t->ready = t->ready_tail = leg;
             } else {
                 t->ready_tail->next_ready = leg;

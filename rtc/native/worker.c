@@ -41,7 +41,8 @@ struct wd_worker {
     pid_t process; /* the one that has the thread */
     pid_t thread_id;
     sem_t started;
-    int64_t woke_ns; /* when the newest round began */
+    int64_t slept_ns, woke_ns; /* when the newest sleep began and ended */
+    double load; /* share of the time between sleeps that was work, of late */
     size_t round_datagrams; /* read in the newest round */
     bool napped; /* before it, instead of waiting for the socket */
     int soon; /* how often, of late, a round's datagrams were followed by the next within WD_GATHER_NS: 0 to SOON_ONE */
@@ -123,10 +124,14 @@ static bool read_socket(struct wd_worker *worker) {
 static void learn(struct wd_worker *worker, bool soon) { worker->soon += ((soon ? SOON_ONE : 0) - worker->soon) / 8; }
 
 /* A wake-up costs as much as forwarding several packets. While most rounds are followed by the next datagram within WD_GATHER_NS, the thread sleeps blindly
- * for a while and takes what has gathered: many bursts become one round. What came first has then waited for the nap, what is sent last for the work as well,
- * so a nap is the shorter the longer the round before it worked. A nap that gathered nothing is followed by waiting for the socket. */
+ * for a while and takes what has gathered: many bursts become one round. The busier the core, the more gathers in a shorter time: a wake-up per WD_GATHER_WORK_NS
+ * of work is few enough. A nap that gathered nothing is followed by waiting for the socket. */
 static bool nap(struct wd_worker *worker, int64_t wake_ns) {
-    int64_t now = monotonic_ns(), length = WD_GATHER_NS - 2 * (now - worker->woke_ns);
+    int64_t now = monotonic_ns(), cycle_ns = now - worker->slept_ns, length = WD_GATHER_NS;
+    double busy = cycle_ns > 0 ? (double)(now - worker->woke_ns) / (double)cycle_ns : 1;
+    worker->load += (busy - worker->load) / 16;
+    if (length * worker->load > WD_GATHER_WORK_NS * (1 - worker->load)) length = (int64_t)(WD_GATHER_WORK_NS * (1 - worker->load) / worker->load);
+    worker->slept_ns = now;
     if (wake_ns != INT64_MAX && length > wake_ns - now) length = wake_ns - now;
     if (length > 0) clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = length}, NULL);
     worker->napped = true;
@@ -138,7 +143,7 @@ static bool sleep_until(struct wd_worker *worker, int64_t wake_ns) {
     struct pollfd wanted[2] = {{.fd = worker->udp.fd, .events = POLLIN}, {.fd = worker->bell, .events = POLLIN}};
     struct timespec most = {0};
     int64_t left = wake_ns == INT64_MAX ? 0 : wake_ns - monotonic_ns();
-    int64_t began = monotonic_ns();
+    int64_t began = worker->slept_ns = monotonic_ns();
     if (left > 0) most = (struct timespec){.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
     int ready = ppoll(wanted, 2, wake_ns == INT64_MAX ? NULL : &most, NULL);
     worker->napped = false;
@@ -161,10 +166,12 @@ static int64_t run_core(struct wd_worker *worker) {
     return flush_ns < tick_ns ? flush_ns : tick_ns;
 }
 
-/* Asks for short time slices: under the scheduler of Linux 6.12 and later (EEVDF) a thread with an early deadline runs as soon as it is woken, although an
- * interpreter is busy on the same core. Older kernels ignore the number. */
+/* Media before signalling, also where both share a core: an interpreter that is busy for milliseconds must not delay packets. As a real-time thread where that is
+ * allowed (root, or RLIMIT_RTPRIO); the kernel leaves 5% of an overloaded core to others. Else with short time slices: under the scheduler of Linux 6.12 and later
+ * (EEVDF) a thread with an early deadline mostly runs as soon as it is woken. Older kernels ignore that. */
 static void run_first(void) {
     struct { uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority; uint64_t runtime, deadline, period; } attributes = {.size = sizeof attributes};
+    if (pthread_setschedparam(pthread_self(), SCHED_RR, &(struct sched_param){.sched_priority = 1}) == 0) return;
     if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0 || attributes.policy != SCHED_OTHER) return;
     attributes.runtime = SLICE_NS;
     syscall(SYS_sched_setattr, 0, &attributes, 0);
@@ -182,7 +189,7 @@ static void *run(void *argument) {
     for (bool stop = false; !stop;) {
         bool gather = worker->round_datagrams && worker->soon > SOON_ONE / 2;
         bool readable = more || (gather ? nap(worker, wake_ns) : sleep_until(worker, wake_ns));
-        worker->woke_ns = monotonic_ns();
+        if (!more) worker->woke_ns = monotonic_ns();
         worker->round_datagrams = 0;
         stop = atomic_load_explicit(&worker->stop, memory_order_acquire); /* commands posted before it are still carried out in this round */
         more = readable && read_socket(worker);

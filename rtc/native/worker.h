@@ -14,6 +14,7 @@
 
 #define WD_ROUND_DATAGRAMS 32 /* then what was received is forwarded, before more is read: it is still in the nearest cache */
 #define WD_GATHER_NS 1500000 /* most that a datagram waits for others to be forwarded with */
+#define WD_GATHER_WORK_NS 400000
 
 struct wd_worker_config {
     const char *address;

@@ -31,6 +31,18 @@ def worker() -> Iterator[Worker]:
     worker.close()
 
 
+def test_media_goes_before_other_work_where_that_is_allowed(worker: Worker) -> None:
+    realtime = worker.thread_id and os.sched_getscheduler(worker.thread_id) == os.SCHED_RR
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    except PermissionError:
+        assert not realtime
+        return
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    assert realtime
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
 def peer(worker: Worker, host: str = "127.0.0.1") -> socket.socket:
     """A socket that talks to the worker at ``host`` and hears from nobody else."""
     endpoint = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
