@@ -44,6 +44,7 @@ struct wd_worker {
     int64_t slept_ns, woke_ns; /* when the newest sleep began and ended */
     double load; /* share of the time between sleeps that was work, of late */
     size_t round_datagrams; /* read in the newest round */
+    bool first, gave_way; /* runs before ordinary threads; would, but is overloaded */
     bool napped; /* before it, instead of waiting for the socket */
     int soon; /* how often, of late, a round's datagrams were followed by the next within WD_GATHER_NS: 0 to SOON_ONE */
     _Atomic bool stop;
@@ -121,6 +122,30 @@ static bool read_socket(struct wd_worker *worker) {
     return messages == WD_UDP_RECEIVE_BATCH;
 }
 
+/* Media before signalling, also where both share a core: an interpreter that is busy for milliseconds must not delay packets. As a real-time thread where that is
+ * allowed (root, or RLIMIT_RTPRIO). Else with short time slices: under the scheduler of Linux 6.12 and later (EEVDF) a thread with an early deadline mostly runs
+ * as soon as it is woken. Older kernels ignore that. */
+static void run_first(struct wd_worker *worker) {
+    struct { uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority; uint64_t runtime, deadline, period; } attributes = {.size = sizeof attributes};
+    worker->first = pthread_setschedparam(pthread_self(), SCHED_RR, &(struct sched_param){.sched_priority = 1}) == 0;
+    if (worker->first || syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0 || attributes.policy != SCHED_OTHER) return;
+    attributes.runtime = SLICE_NS;
+    syscall(SYS_sched_setattr, 0, &attributes, 0);
+}
+
+/* Who never comes to rest has more work than a core can do, a flood perhaps. Then the others get their share of the core until there was rest again. */
+static void give_way(struct wd_worker *worker) {
+    if (!worker->first || monotonic_ns() - worker->woke_ns < WD_TIRELESS_NS) return;
+    worker->gave_way = pthread_setschedparam(pthread_self(), SCHED_OTHER, &(struct sched_param){0}) == 0;
+    worker->first = false;
+}
+
+static void rested(struct wd_worker *worker) {
+    if (!worker->gave_way) return;
+    worker->gave_way = false;
+    run_first(worker);
+}
+
 static void learn(struct wd_worker *worker, bool soon) { worker->soon += ((soon ? SOON_ONE : 0) - worker->soon) / 8; }
 
 /* A wake-up costs as much as forwarding several packets. While most rounds are followed by the next datagram within WD_GATHER_NS, the thread sleeps blindly
@@ -166,22 +191,11 @@ static int64_t run_core(struct wd_worker *worker) {
     return flush_ns < tick_ns ? flush_ns : tick_ns;
 }
 
-/* Media before signalling, also where both share a core: an interpreter that is busy for milliseconds must not delay packets. As a real-time thread where that is
- * allowed (root, or RLIMIT_RTPRIO); the kernel leaves 5% of an overloaded core to others. Else with short time slices: under the scheduler of Linux 6.12 and later
- * (EEVDF) a thread with an early deadline mostly runs as soon as it is woken. Older kernels ignore that. */
-static void run_first(void) {
-    struct { uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority; uint64_t runtime, deadline, period; } attributes = {.size = sizeof attributes};
-    if (pthread_setschedparam(pthread_self(), SCHED_RR, &(struct sched_param){.sched_priority = 1}) == 0) return;
-    if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0 || attributes.policy != SCHED_OTHER) return;
-    attributes.runtime = SLICE_NS;
-    syscall(SYS_sched_setattr, 0, &attributes, 0);
-}
-
 static void *run(void *argument) {
     struct wd_worker *worker = argument;
     worker->thread_id = gettid();
     pthread_setname_np(pthread_self(), THREAD_NAME);
-    run_first();
+    run_first(worker);
     prctl(PR_SET_TIMERSLACK, 1000ul); /* ns; the default of 50 us is as long as a good part of a nap */
     sem_post(&worker->started);
     bool more = false;
@@ -189,7 +203,11 @@ static void *run(void *argument) {
     for (bool stop = false; !stop;) {
         bool gather = worker->round_datagrams && worker->soon > SOON_ONE / 2;
         bool readable = more || (gather ? nap(worker, wake_ns) : sleep_until(worker, wake_ns));
-        if (!more) worker->woke_ns = monotonic_ns();
+        if (more) give_way(worker);
+        else {
+            worker->woke_ns = monotonic_ns();
+            rested(worker);
+        }
         worker->round_datagrams = 0;
         stop = atomic_load_explicit(&worker->stop, memory_order_acquire); /* commands posted before it are still carried out in this round */
         more = readable && read_socket(worker);

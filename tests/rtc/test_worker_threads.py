@@ -43,6 +43,25 @@ def test_media_goes_before_other_work_where_that_is_allowed(worker: Worker) -> N
     assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
+def test_an_overloaded_worker_gives_way_until_it_has_rested(worker: Worker) -> None:
+    if os.sched_getscheduler(worker.thread_id) != os.SCHED_RR:
+        pytest.skip("real-time threads are not allowed here")
+    worker.add_transport(1, UFRAG, PASSWORD)
+    flood = peer(worker)
+    forged = check(password="not the password at all")  # each costs an HMAC, more than it costs to send
+    flood.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, len(forged))
+    junk = forged * 60
+    deadline = time.monotonic() + PATIENCE_S
+    while os.sched_getscheduler(worker.thread_id) == os.SCHED_RR and time.monotonic() < deadline:
+        for _ in range(50):
+            flood.send(junk)
+    assert os.sched_getscheduler(worker.thread_id) == os.SCHED_OTHER
+    while os.sched_getscheduler(worker.thread_id) != os.SCHED_RR and time.monotonic() < deadline:
+        time.sleep(0.01)
+        flood.send(forged)
+    assert os.sched_getscheduler(worker.thread_id) == os.SCHED_RR
+
+
 def peer(worker: Worker, host: str = "127.0.0.1") -> socket.socket:
     """A socket that talks to the worker at ``host`` and hears from nobody else."""
     endpoint = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
