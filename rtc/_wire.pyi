@@ -13,7 +13,7 @@ class Srtp:
         """ValueError with the reason: "short", "auth", "replay", "too old"."""
     def protect_rtcp(self, packet: bytes) -> bytes: ...
     def unprotect_rtcp(self, packet: bytes) -> bytes:
-        """ValueError like `unprotect`, and "full" past 32 sender SSRCs."""
+        """ValueError like `unprotect`. Past 32 sender SSRCs the one not heard for longest gives way: its packets up to the newest are "too old" from then on."""
     @property
     def backend(self) -> str:
         """Who encrypts: "ipsec-mb", where the library is installed, for AEAD_AES_128_GCM; else, and always with WADUD_CRYPTO=openssl in the environment, "openssl"."""

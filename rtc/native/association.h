@@ -28,7 +28,7 @@ struct wd_association_keys {
 /* One handshake with one peer. Times are seconds of the caller's clock, which never goes back. */
 struct wd_association;
 
-/* `mtu`: WD_MIN_MTU..WD_MAX_DATAGRAM bytes; `initial_timeout` seconds until a flight is repeated, doubled each time up to 3 s.
+/* `mtu`: WD_MIN_MTU..WD_MAX_DATAGRAM bytes; `initial_timeout` seconds until a flight is repeated, doubled each time up to 1 s.
  * The identity must live longer. NULL with a reason when OpenSSL refuses or out of memory. */
 struct wd_association *wd_association_new(const struct wd_identity *identity, bool server, size_t mtu, double initial_timeout, char reason[WD_DTLS_REASON]);
 void wd_association_free(struct wd_association *association);

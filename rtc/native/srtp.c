@@ -19,6 +19,8 @@
 #define RTCP_ASSOCIATED (8 + INDEX_WORD)
 #define RTCP_SENDERS 32
 #define RTCP_WINDOW 128
+#define MARK_ROWS 3
+#define MARKS 128
 
 enum label { RTP_KEY, RTP_AUTH, RTP_SALT, RTCP_KEY, RTCP_AUTH, RTCP_SALT }; /* RFC 3711 section 4.3.2 */
 
@@ -29,9 +31,8 @@ struct authentication { EVP_MD_CTX *inner, *outer; };
 struct cipher { struct wd_ipsec_key *ipsec; EVP_CIPHER_CTX *evp; };
 
 struct rtcp_sender {
-    bool used;
     uint32_t ssrc, highest;
-    uint64_t window[RTCP_WINDOW / 64];
+    uint64_t heard, window[RTCP_WINDOW / 64]; /* which of the direction's packets it sent last, counted from 1; 0 = an empty place */
 };
 
 struct wd_srtp {
@@ -41,7 +42,9 @@ struct wd_srtp {
     struct authentication rtp_auth, rtcp_auth;
     EVP_MD_CTX *scratch;
     uint32_t rtcp_index;
+    uint64_t rtcp_heard;
     struct rtcp_sender senders[RTCP_SENDERS];
+    uint32_t marks[MARK_ROWS][MARKS]; /* the lowest index that may be new for senders whose windows were given away, see `forget` */
 };
 
 /* --- keys ----------------------------------------------------------------------------------------------------------- */
@@ -295,17 +298,46 @@ size_t wd_srtcp_protect(struct wd_srtp *s, uint8_t *packet, size_t length) {
     return length + INDEX_WORD + CM_TAG;
 }
 
+/* The sender's own place, else the place that it would take: an empty one, or that of the sender not heard for longest. */
 static struct rtcp_sender *find_sender(struct wd_srtp *s, uint32_t ssrc) {
-    struct rtcp_sender *place = NULL;
+    struct rtcp_sender *idlest = s->senders;
     for (size_t i = 0; i < RTCP_SENDERS; i++) {
-        if (s->senders[i].used && s->senders[i].ssrc == ssrc) return &s->senders[i];
-        if (!s->senders[i].used && !place) place = &s->senders[i];
+        struct rtcp_sender *sender = &s->senders[i];
+        if (sender->heard && sender->ssrc == ssrc) return sender;
+        if (sender->heard < idlest->heard) idlest = sender;
     }
-    return place;
+    return idlest;
 }
 
-static void remember_rtcp(struct rtcp_sender *sender, uint32_t ssrc, uint32_t index) {
-    if (!sender->used) *sender = (struct rtcp_sender){.used = true, .ssrc = ssrc, .highest = index};
+static uint32_t *mark(struct wd_srtp *s, size_t row, uint32_t ssrc) { return &s->marks[row][(ssrc >> (8 * row)) % MARKS]; }
+
+/* Gives a window away without letting its packets in once more: all up to the newest count as received. One mark for the whole direction would refuse honest
+ * newcomers, for libsrtp counts per SSRC from 1; a list of SSRCs would be full one day. So the marks are a sketch: each row keeps the highest of the senders that
+ * fall together there, and the lowest row counts. What is forgotten is never taken again. A newcomer that meets marks of others in every row, with n forgotten at
+ * a chance of (n / MARKS)^MARK_ROWS, is refused until its own index has passed the lowest: 1 in 2000 after ten. */
+static void forget(struct wd_srtp *s, const struct rtcp_sender *sender) {
+    for (size_t row = 0; row < MARK_ROWS; row++) {
+        uint32_t *at = mark(s, row, sender->ssrc);
+        if (*at <= sender->highest) *at = sender->highest + 1;
+    }
+}
+
+static uint32_t lowest_new(struct wd_srtp *s, uint32_t ssrc) {
+    uint32_t lowest = *mark(s, 0, ssrc);
+    for (size_t row = 1; row < MARK_ROWS; row++)
+        if (*mark(s, row, ssrc) < lowest) lowest = *mark(s, row, ssrc);
+    return lowest;
+}
+
+static void replace_sender(struct wd_srtp *s, struct rtcp_sender *place, uint32_t ssrc, uint32_t index) {
+    uint32_t floor = lowest_new(s, ssrc);
+    if (place->heard) forget(s, place);
+    *place = (struct rtcp_sender){.ssrc = ssrc, .highest = floor ? floor - 1 : index};
+    if (floor) memset(place->window, 0xff, sizeof place->window);
+}
+
+static void remember_rtcp(struct wd_srtp *s, struct rtcp_sender *sender, uint32_t index) {
+    sender->heard = ++s->rtcp_heard;
     if (index >= sender->highest + RTCP_WINDOW) {
         memset(sender->window, 0, sizeof sender->window);
         sender->highest = index;
@@ -326,8 +358,9 @@ int wd_srtcp_unprotect(struct wd_srtp *s, uint8_t *packet, size_t *length) {
     memcpy(word, packet + clear + (s->gcm ? GCM_TAG : 0), sizeof word);
     uint32_t index = wd_get32(word) & 0x7fffffff;
     struct rtcp_sender *sender = find_sender(s, ssrc);
-    if (!sender) return WD_SRTP_FULL;
-    if (sender->used && index <= sender->highest) {
+    bool known = sender->heard && sender->ssrc == ssrc;
+    if (!known && index < lowest_new(s, ssrc)) return WD_SRTP_TOO_OLD;
+    if (known && index <= sender->highest) {
         if (sender->highest - index >= RTCP_WINDOW) return WD_SRTP_TOO_OLD;
         if (sender->window[index % RTCP_WINDOW / 64] >> (index % 64) & 1) return WD_SRTP_REPLAY;
     }
@@ -344,7 +377,8 @@ int wd_srtcp_unprotect(struct wd_srtp *s, uint8_t *packet, size_t *length) {
         if (CRYPTO_memcmp(expected, packet + clear + INDEX_WORD, CM_TAG)) return WD_SRTP_AUTH;
         if (encrypted) cm_crypt(s->rtcp.evp, s->rtcp_salt, ssrc, index, packet + 8, packet + 8, clear - 8);
     }
-    remember_rtcp(sender, ssrc, index);
+    if (!known) replace_sender(s, sender, ssrc, index);
+    remember_rtcp(s, sender, index);
     *length = clear;
     return WD_SRTP_OK;
 }

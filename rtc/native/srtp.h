@@ -18,7 +18,7 @@ enum wd_srtp_profile { WD_SRTP_AES128_CM_SHA1_80 = 0x0001, WD_SRTP_AEAD_AES_128_
 #define WD_SRTP_MAX_OVERHEAD 20 /* most a protected packet grows: 16-byte tag + 4-byte SRTCP index */
 #define WD_SRTP_WINDOW 1024 /* packets */
 
-enum wd_srtp_result { WD_SRTP_OK = 0, WD_SRTP_SHORT = -1, WD_SRTP_AUTH = -2, WD_SRTP_REPLAY = -3, WD_SRTP_TOO_OLD = -4, WD_SRTP_FULL = -5 };
+enum wd_srtp_result { WD_SRTP_OK = 0, WD_SRTP_SHORT = -1, WD_SRTP_AUTH = -2, WD_SRTP_REPLAY = -3, WD_SRTP_TOO_OLD = -4 };
 
 struct wd_srtp; /* opaque */
 
@@ -54,7 +54,8 @@ int wd_srtp_unprotect(struct wd_srtp *srtp, struct wd_srtp_stream *stream, uint8
 size_t wd_srtp_protect(struct wd_srtp *srtp, uint64_t index, uint8_t *out, size_t header_length, const uint8_t *payload, size_t payload_length);
 
 /* SRTCP: whole compound packet in place. Protect keeps its own 31-bit index; returns the new length (room for WD_SRTP_MAX_OVERHEAD is the
- * caller's duty). Unprotect keeps replay windows for up to 32 sender SSRCs, WD_SRTP_FULL beyond that (oldest-idle is replaced instead where sound). */
+ * caller's duty). Unprotect keeps replay windows for 32 sender SSRCs. An authentic packet of a further one takes the place of the sender
+ * not heard for longest, of which nothing up to its newest packet is taken any more: WD_SRTP_TOO_OLD, when it comes back. */
 size_t wd_srtcp_protect(struct wd_srtp *srtp, uint8_t *packet, size_t length);
 int wd_srtcp_unprotect(struct wd_srtp *srtp, uint8_t *packet, size_t *length);
 

@@ -128,8 +128,7 @@ static PyObject *refuse(int result) {
     case WD_SRTP_SHORT: return wire_malformed("short");
     case WD_SRTP_AUTH: return wire_malformed("auth");
     case WD_SRTP_REPLAY: return wire_malformed("replay");
-    case WD_SRTP_TOO_OLD: return wire_malformed("too old");
-    default: return wire_malformed("full");
+    default: return wire_malformed("too old");
     }
 }
 

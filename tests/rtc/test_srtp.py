@@ -2,58 +2,20 @@
 
 import hmac
 import random
-from collections.abc import Callable
 
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
-from pylibsrtp import Error, Policy, Session
+from pylibsrtp import Error, Policy
 
 from rtc._wire import Srtp, derive_keys
+from tests.rtc import srtp_pairs
+from tests.rtc.srtp_pairs import CM, GCM, KEY, PROFILES, TAG, WINDOW, libsrtp, pair, refusal, rtcp, rtp, salt
 from tests.vectors import srtp as vectors
 
-CM, GCM = 1, 7
-PROFILES = pytest.mark.parametrize(
-    "profile", [pytest.param(CM, id="AES_CM_128_HMAC_SHA1_80"), pytest.param(GCM, id="AEAD_AES_128_GCM")]
-)
-TAG = {CM: 10, GCM: 16}
-KEY = bytes(range(16))
-WINDOW = 1024
-RTCP_WINDOW = 128
-RTCP_SENDERS = 32
-
-
-@pytest.fixture(params=["fastest", "openssl"], autouse=True)
-def crypto(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Every test runs with intel-ipsec-mb, where it is installed, and with OpenSSL alone."""
-    monkeypatch.setenv("WADUD_CRYPTO", request.param)
-    return str(request.param)
-
-
-def salt(profile: int) -> bytes:
-    return bytes(range(100, 112 if profile == GCM else 114))
-
-
-def pair(profile: int) -> tuple[Srtp, Srtp]:
-    """A sender and its receiver."""
-    return Srtp(profile, KEY, salt(profile)), Srtp(profile, KEY, salt(profile))
-
-
-def rtp(sequence: int, *, ssrc: int = 0x1234, payload: bytes = b"some payload") -> bytes:
-    return b"\x80\x60" + (sequence & 0xFFFF).to_bytes(2, "big") + bytes(4) + ssrc.to_bytes(4, "big") + payload
-
-
-def rtcp(ssrc: int = 0x1234, body: bytes = bytes(20)) -> bytes:
-    """A sender report without blocks."""
-    return b"\x80\xc8\x00\x06" + ssrc.to_bytes(4, "big") + body
-
-
-def refusal(unprotect: Callable[[bytes], bytes], packet: bytes) -> str:
-    with pytest.raises(ValueError) as raised:
-        unprotect(packet)
-    return str(raised.value)
+crypto = srtp_pairs.crypto
 
 
 # --- vectors ----------------------------------------------------------------------------------------------------------
@@ -366,58 +328,7 @@ def test_empty_payload_is_authenticated(profile: int) -> None:
     assert receiver.unprotect(packet) == rtp(1, payload=b"")
 
 
-# --- SRTCP ------------------------------------------------------------------------------------------------------------
-
-
-@PROFILES
-def test_rtcp_replay_and_age_are_refused(profile: int) -> None:
-    sender, receiver = pair(profile)
-    packets = [sender.protect_rtcp(rtcp()) for _ in range(RTCP_WINDOW + 10)]
-    receiver.unprotect_rtcp(packets[5])
-    assert refusal(receiver.unprotect_rtcp, packets[5]) == "replay"
-    assert receiver.unprotect_rtcp(packets[4]) == rtcp()
-    receiver.unprotect_rtcp(packets[-1])
-    assert refusal(receiver.unprotect_rtcp, packets[9]) == "too old"
-    assert receiver.unprotect_rtcp(packets[10]) == rtcp()
-    assert refusal(receiver.unprotect_rtcp, packets[10]) == "replay"
-
-
-@PROFILES
-def test_rtcp_indices_grow_by_one_over_all_senders(profile: int) -> None:
-    sender, _ = pair(profile)
-    word = slice(-4, None) if profile == GCM else slice(-14, -10)
-    packets = [sender.protect_rtcp(rtcp(ssrc)) for ssrc in (1, 2, 1)]
-    assert [int.from_bytes(packet[word], "big") for packet in packets] == [0x8000_0000, 0x8000_0001, 0x8000_0002]
-
-
-@PROFILES
-def test_thirty_third_rtcp_sender_is_refused_and_the_others_go_on(profile: int) -> None:
-    sender, receiver = pair(profile)
-    for ssrc in range(RTCP_SENDERS):
-        receiver.unprotect_rtcp(sender.protect_rtcp(rtcp(ssrc)))
-    assert refusal(receiver.unprotect_rtcp, sender.protect_rtcp(rtcp(RTCP_SENDERS))) == "full"
-    assert receiver.unprotect_rtcp(sender.protect_rtcp(rtcp(0))) == rtcp(0)
-
-
-@PROFILES
-def test_forged_rtcp_senders_take_no_place(profile: int) -> None:
-    sender, receiver = pair(profile)
-    packet = bytearray(sender.protect_rtcp(rtcp()))
-    for ssrc in range(1000, 1000 + 2 * RTCP_SENDERS):
-        packet[4:8] = ssrc.to_bytes(4, "big")
-        assert refusal(receiver.unprotect_rtcp, bytes(packet)) == "auth"
-    for ssrc in range(RTCP_SENDERS):
-        assert receiver.unprotect_rtcp(sender.protect_rtcp(rtcp(ssrc))) == rtcp(ssrc)
-
-
 # --- libsrtp ----------------------------------------------------------------------------------------------------------
-
-
-def libsrtp(profile: int, ssrc_type: int) -> Session:
-    number = Policy.SRTP_PROFILE_AEAD_AES_128_GCM if profile == GCM else Policy.SRTP_PROFILE_AES128_CM_SHA1_80
-    policy = Policy(key=KEY + salt(profile), ssrc_type=ssrc_type, srtp_profile=number)
-    policy.window_size = WINDOW
-    return Session(policy)
 
 
 @PROFILES

@@ -12,7 +12,7 @@ import pytest
 from aioice import stun
 
 from rtc import _worker
-from rtc._wire import Srtp, rtcp_nack, rtcp_rr, rtp_parse
+from rtc._wire import Srtp, rtcp_nack, rtcp_pli, rtcp_rr, rtp_parse
 from rtc._worker import CODECS, EVENT_CONSENT_LOST, EVENT_DTLS, EVENT_QUIET, EVENT_SELECTED, VIDEO, Worker
 from rtc.peer_streams import rtp_packet
 from tests.rtc.checks import PASSWORD, UFRAG, answer, check
@@ -340,6 +340,20 @@ def test_what_is_announced_and_never_sent_costs_little(worker: Worker) -> None:
             worker.add_leg(1 + 11 * person + leg, 1 + person, **line(ssrc=1 + leg))
     assert (allocated_bytes() - before) // count < 10 << 10
     assert worker.counters()["commands_refused"] == 0
+
+
+def test_padding_before_the_end_of_a_compound_drops_the_rest_and_what_stood_before_counts(worker: Worker) -> None:
+    """RFC 3550 section 6.4.1: only the last block may be padded. Where the next one begins is then anybody's guess."""
+    connected(worker)
+    worker.set_keys(1, 7, bytes(16), bytes(12), bytes([1] * 16), bytes(12))
+    sender, report, pli = Srtp(7, bytes([1] * 16), bytes(12)), rtcp_rr(3, []), rtcp_pli(3, 9)
+    padded = bytes([pli[0] | 0x20]) + pli[1:3] + bytes([pli[3] + 1]) + pli[4:] + b"\0\0\0\4"
+    for compound, heard, malformed in ((report + pli + padded, 2, 0), (report + pli + padded + pli, 1, 1)):
+        before = worker.counters()
+        worker.receive(sender.protect_rtcp(compound), PEER, 2)
+        after = worker.counters()
+        assert after["pli_in"] - before["pli_in"] == heard
+        assert after["drop_rtcp_malformed"] - before["drop_rtcp_malformed"] == malformed
 
 
 def test_the_first_authentic_packet_brings_the_cache_and_the_track_takes_it_along(worker: Worker) -> None:
