@@ -268,6 +268,7 @@ export class CallPage {
     }
   }
 
+  /** The browser itself gives the focus back on closing; doing it in `close`, which comes late, would take it from where the person went since. */
   openSettings() {
     this.#dialog()?.showModal();
     this.refreshDevices();
@@ -275,10 +276,6 @@ export class CallPage {
 
   closeSettings() {
     this.#dialog()?.close();
-  }
-
-  settingsClosed() {
-    /** @type {HTMLElement | null} */ (this.root.querySelector('[data-testid="settings"]'))?.focus();
   }
 
   /** @param {Capture} source @param {string} id */

@@ -13,7 +13,7 @@ const SHORTCUTS = [['M', 'shortcut.mic'], ['V', 'shortcut.camera'], ['S', 'short
 
 /** @param {CallPage} page */
 export const settings = (page) => html`
-  <dialog class="dialog" data-testid="settings-dialog" aria-labelledby="settings-title" @close=${() => page.settingsClosed()}
+  <dialog class="dialog" data-testid="settings-dialog" aria-labelledby="settings-title"
     @click=${(/** @type {Event} */ event) => { if (event.target === event.currentTarget) page.closeSettings(); }}>
     <div class="dialog-body">
       <header>
