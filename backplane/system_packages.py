@@ -95,6 +95,12 @@ TEST_NEEDS: tuple[Need, ...] = (
     Need("nft (nftables)", ("nftables",), command("nft", "/usr/sbin/nft")),
     Need("valgrind", ("valgrind",), command("valgrind")),
     Need("git", ("git",), command("git")),
+    Need("Redis", ("redis-server",), command("redis-server")),
+    Need(
+        "PostgreSQL",
+        ("postgresql",),
+        lambda: any(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or command("initdb")(),
+    ),
 )
 
 
