@@ -15,7 +15,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rtc": {"backplane"},
     "sfu": {"rtc", "backplane"},
     "turn": {"rtc", "backplane"},
-    "signalling": {"sfu", "turn", "rtc", "backplane"},
+    "signalling": {
+        "sfu",
+        "turn",
+        "rtc",
+        "backplane",
+        "booking",
+        "chat",
+    },  # hosts the HTTP server, so it puts all together
     "chat": {"sfu", "turn", "rtc", "backplane"},
     "booking": {"backplane"},
 }
