@@ -1,9 +1,9 @@
 """Brings a fresh checkout to life, then serves, migrates or tests.
 
-`bin/serve`, `bin/migrate` and `bin/test` enter here with whatever Python the machine has, before any dependency is installed: this
-module and those it imports (`arguments`, `setup_steps`, `system_packages`) stand on the standard library alone. The
-set-up is a plan of steps; when all are fresh, the server takes this process's place within milliseconds, so signals
-and the exit status are its own.
+`bin/serve`, `bin/migrate` and `bin/test` enter here with whatever Python the machine has, before any dependency is
+installed: this module and those it imports (`arguments`, `setup_steps`, `system_packages`) stand on the standard
+library alone. The set-up is a plan of steps; when all are fresh, the server takes this process's place within
+milliseconds, so signals and the exit status are its own.
 """
 
 import os
