@@ -1,7 +1,7 @@
 """Command-line options of the server, in one place that needs nothing but the standard library.
 
-`bin/serve` and `bin/migrate` read them before the set-up (so that --help and a mistyped option answer at once, on a bare
-machine too); `signalling.main` and `backplane.migrate_command` read the same parsers when they start.
+`bin/serve` and `bin/migrate` read them before the set-up (so that --help and a mistyped option answer at once, on a
+bare machine too); `signalling.main` and `backplane.migrate_command` read the same parsers when they start.
 """
 
 import argparse
