@@ -70,7 +70,7 @@ class Verdict:
 
 
 async def record(connection: Connection, entry: Entry, now: datetime, *, tenant: int | None = None) -> None:
-    """Writes an entry of the connection's tenant; belongs into the transaction of the deed. A connection of the platform
+    """Writes an entry of the connection's tenant, in the transaction of the deed. A connection of the platform
     names the ``tenant`` whose journal it is."""
     await connection.execute(
         "INSERT INTO audit_entry (tenant_id, at, actor, actor_role, action, subject_kind, subject_id, facts)"
