@@ -1,9 +1,10 @@
 """RFC 5545 recurrence rules as sets of local dates.
 
 dateutil expands dates and never instants: over zoneinfo it gives times that do not exist and takes the first of two
-silently. A rule that matches nothing makes dateutil walk to the year 9999, and one that began long ago makes it walk
-from there; so an expansion begins at the period of the rule that holds the wanted start, and has an end. Rules with a
-COUNT must be counted from their beginning; people's own hours have none, and imported ones must be young.
+silently. It walks from the beginning of a rule, so an expansion begins at the period that holds the wanted start; only
+a COUNT must be counted from its beginning, which must be young then. And it looks at the end only when it has found a
+date, so a rule that never happens makes it walk to the year 9999. The calendar repeats itself after 400 years: the
+expansion is done in the last ones before that.
 """
 
 import re
@@ -21,6 +22,8 @@ MAX_COUNT: Final = 5000
 MAX_COUNTED_DAYS: Final = 3660
 MAX_INTERVAL: Final = 1000
 MAX_VALUES: Final = 31
+_CYCLE_YEARS: Final = 400
+_CYCLE: Final = timedelta(days=146097)
 _FREQUENCIES: Final = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
 _DAYS: Final = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 _VALUES: Final = {
@@ -116,12 +119,14 @@ def dates(rule: Recurrence, first: date, start: date, end: date, until: date | N
         raise ValueError("a rule with COUNT began too long ago")
     else:
         begin = first
-    rule_set = rrulestr(_text(rule, first), dtstart=datetime.combine(begin, time()))
+    shift = (date.max.year - end.year) // _CYCLE_YEARS * _CYCLE
+    rule_set = rrulestr(_text(rule, first), dtstart=datetime.combine(begin + shift, time()))
     assert isinstance(rule_set, rrule)  # one line makes one rule
-    found: Iterator[datetime] = iter(rule_set.replace(until=datetime.combine(end - timedelta(days=1), time())))
+    last = datetime.combine(end - timedelta(days=1) + shift, time())
+    found: Iterator[datetime] = iter(rule_set.replace(until=last))
     if rule.count is not None:
         found = islice(found, rule.count)
-    return tuple(at.date() for at in found if at.date() >= start)
+    return tuple(day for at in found if (day := at.date() - shift) >= start)
 
 
 def _aligned(rule: Recurrence, first: date, start: date) -> date:
