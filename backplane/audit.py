@@ -70,8 +70,8 @@ class Verdict:
 
 
 async def record(connection: Connection, entry: Entry, now: datetime, *, tenant: int | None = None) -> None:
-    """Writes an entry of the connection's tenant; belongs into the transaction of the deed. A connection of the
-    platform names the ``tenant`` whose journal it is."""
+    """Writes an entry of the connection's tenant, in the transaction of the deed. A connection of the platform
+    names the ``tenant`` whose journal it is."""
     await connection.execute(
         "INSERT INTO audit_entry (tenant_id, at, actor, actor_role, action, subject_kind, subject_id, facts)"
         " VALUES (coalesce($1, app_tenant()), $2, $3, $4, $5, $6, $7, $8)",
