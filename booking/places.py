@@ -4,11 +4,14 @@ Coordinates are those of the centre, in degrees, good to about a kilometre. What
 location's own coordinates.
 """
 
+import math
 from typing import Final
 
 from msgspec import Struct
 
 from booking.providers.normalise import distance, tolerance, words
+
+EARTH_RADIUS_KM: Final = 6371.0088
 
 
 class Place(Struct, frozen=True):
@@ -104,3 +107,41 @@ def matching(text: str, limit: int = 10) -> list[Place]:
         most = tolerance(joined)
         found = {place.code: place for name, place in _NAMES if distance(" ".join(name), joined, most) <= most}
     return list(found.values())[:limit]
+
+
+def nearest(latitude: float, longitude: float, within_km: float = 40.0) -> Place | None:
+    """The place whose centre is nearest, if it is near enough to say "in" it."""
+    best = min(PLACES, key=lambda place: ground_km(latitude, longitude, place.latitude, place.longitude))
+    return best if ground_km(latitude, longitude, best.latitude, best.longitude) <= within_km else None
+
+
+def ground_km(latitude: float, longitude: float, other_latitude: float, other_longitude: float) -> float:
+    """Great circle by the haversine formula, mean radius of the earth; all in degrees."""
+    north, east = math.radians(other_latitude - latitude), math.radians(other_longitude - longitude)
+    square = math.sin(north / 2) ** 2 + (
+        math.cos(math.radians(latitude)) * math.cos(math.radians(other_latitude)) * math.sin(east / 2) ** 2
+    )
+    return 2 * EARTH_RADIUS_KM * math.asin(math.sqrt(min(1.0, square)))
+
+
+def _named() -> dict[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for name, place in _NAMES:
+        found.setdefault(" ".join(name), set()).add(place.code)
+    return {name: frozenset(codes) for name, codes in found.items()}
+
+
+_NAMED: Final = _named()
+
+
+def meant_by(name: str) -> frozenset[str]:
+    """Codes of the places that folded words, joined by blanks, name."""
+    return _NAMED.get(name, frozenset())
+
+
+def perhaps_meant_by(word: str) -> frozenset[str]:
+    """Codes of places whose name of one word differs from ``word`` by slips only."""
+    most = tolerance(word) if len(word) > 3 else 0
+    return frozenset(
+        code for name, codes in _NAMED.items() if most and distance(name, word, most) <= most for code in codes
+    )

@@ -2,7 +2,7 @@
 
 Three forms, each looser than the one before:
 
-- **words**: NFKC, case fold, no accents, harakat, tatweel or joiners; one yeh, one kaf, one heh, one noon; ASCII digits.
+- **words**: NFKC, case fold; no accents, harakat, tatweel or joiners; one yeh, kaf, heh and noon; ASCII digits.
 - **keys**: consonant skeletons that both scripts share, so that 'Ayesha' finds 'عائشہ' and back. Short vowels are not
   written in Urdu and Arabic and are spelled at will in Latin, so vowels are dropped; letters that one script keeps
   apart and the other does not are merged (س ص ث are all S; k, q and kh are all K). Where a letter may be read in two
