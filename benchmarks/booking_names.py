@@ -36,40 +36,8 @@ Al-Qahtani القحطاني|Al-Thani آل ثاني|Naidoo نائیڈو|Patel پ�
 Iyer آئیر|Nkosi نکوسی|Dlamini دلامینی|van-Wyk وان وک|Fernandes فرنانڈس
 DSouza ڈیسوزا|Kapoor کپور|Reddy ریڈی
 """
-_ONSETS: Final = ("b d f g h j k l m n p q r s t v w y z sh kh gh ch th dh bh zh st tr br gr").split()  # noqa: SIM905
-    "b",
-    "d",
-    "f",
-    "g",
-    "h",
-    "j",
-    "k",
-    "l",
-    "m",
-    "n",
-    "p",
-    "q",
-    "r",
-    "s",
-    "t",
-    "v",
-    "w",
-    "y",
-    "z",
-    "sh",
-    "kh",
-    "gh",
-    "ch",
-    "th",
-    "dh",
-    "bh",
-    "zh",
-    "st",
-    "tr",
-    "br",
-    "gr",
-]
-_VOWELS: Final = ["a", "a", "a", "e", "i", "o", "u", "aa", "ee", "oo", "ai", "au", "ei", "ia"]
+_ONSETS: Final = [*"bdfghjklmnpqrstvwyz", "sh", "kh", "gh", "ch", "th", "dh", "bh", "zh", "st", "tr", "br", "gr"]
+_VOWELS: Final = [*"aaaeiou", "aa", "ee", "oo", "ai", "au", "ei", "ia"]
 _CODAS: Final = ["", "", "", "n", "r", "m", "l", "d", "z", "sh", "f", "kh", "b", "t"]
 
 

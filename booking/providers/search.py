@@ -31,7 +31,7 @@ FEW: Final = 5  # with fewer than these, mended words are tried
 MAX_PAGE: Final = 50
 _MAX_TYPED_WORDS: Final = 6
 _MAX_MENDED: Final = 12
-_FEATURE_BUDGET: Final = 3000  # rows of search_feature read per word
+_FEATURE_BUDGET: Final = 2000  # rows of search_feature read per word
 _SHORTEST_PREFIX: Final = 2
 _LONGEST_PLACE: Final = 4
 
@@ -168,7 +168,7 @@ async def _similar(connection: Connection, tenant: int, word: str) -> list[str]:
         """
         WITH counted AS (
             SELECT feature, (SELECT count(*) FROM (
-                SELECT FROM search_feature s WHERE s.tenant_id = $1 AND s.feature = asked.feature LIMIT $3) some) AS n
+                SELECT FROM search_feature s WHERE s.tenant_id = $1 AND s.feature = asked.feature LIMIT $3) AS first) AS n
             FROM unnest($2::text[]) AS asked (feature)
         ), rarest AS (
             SELECT feature, n, sum(n) OVER (ORDER BY n, feature) AS total FROM counted WHERE n > 0

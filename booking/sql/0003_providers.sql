@@ -70,10 +70,11 @@ CREATE INDEX application_review_provider ON application_review (provider_id, id)
 
 -- Search. A provider has a row in provider_search while it is listed and none otherwise, so nothing that searches can
 -- forget to ask. `words` and `facets` begin with the tenant's number, so that an index entry belongs to one tenant.
-CREATE FUNCTION plane(latitude float8, longitude float8) RETURNS point
+CREATE FUNCTION plane(tenant bigint, latitude float8, longitude float8) RETURNS point
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    -- Mercator: true to shape, so nearest on it is nearest on the ground (error below 1 % within 100 km)
-    RETURN point(radians(longitude), atanh(sin(radians(greatest(-85, least(85, latitude))))));
+    -- Mercator: true to shape, so nearest on it is nearest on the ground (error below 1 % within 100 km). Tenants lie
+    -- side by side, further apart than the earth is wide, so one index serves all and the nearest are one's own.
+    RETURN point(tenant * 16 + radians(longitude), atanh(sin(radians(greatest(-85, least(85, latitude))))));
 
 CREATE FUNCTION ground_km(latitude float8, longitude float8, other_latitude float8, other_longitude float8) RETURNS float8
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -105,7 +106,7 @@ CREATE INDEX provider_search_text ON provider_search USING gin (words, facets);
 CREATE INDEX provider_search_rank ON provider_search (tenant_id, (-rank), no);
 CREATE INDEX provider_search_price ON provider_search (tenant_id, price_minor, no);
 CREATE INDEX provider_search_plane ON provider_search
-    USING gist (int8range(tenant_id, tenant_id, '[]'), plane(latitude, longitude)) WHERE latitude IS NOT NULL;
+    USING gist (plane(tenant_id, latitude, longitude)) WHERE latitude IS NOT NULL;
 CREATE INDEX provider_next_free ON provider (tenant_id, next_free_at, no) WHERE status = 'approved';
 CREATE INDEX provider_online ON provider (tenant_id, online_until) WHERE online_until IS NOT NULL;
 ALTER TABLE provider_search ALTER words SET STATISTICS 500;
@@ -144,7 +145,7 @@ CREATE FUNCTION search_providers(
 LANGUAGE plpgsql STABLE SECURITY DEFINER AS $$
 DECLARE
     tenant CONSTANT bigint := app_tenant();
-    origin CONSTANT point := plane(near_latitude, near_longitude);
+    origin CONSTANT point := plane(tenant, near_latitude, near_longitude);
     reach CONSTANT float8 := radius_km / 6371.0088
         / cos(radians(least(85, abs(near_latitude) + radius_km / 111.0)));
     key text;
@@ -155,7 +156,7 @@ BEGIN
         WHEN 'rank' THEN key := '-s.rank'; ordering := '(-s.rank)';
         WHEN 'price' THEN key := 's.price_minor::float8'; ordering := 's.price_minor';
         WHEN 'soonest' THEN key := 'extract(epoch FROM p.next_free_at)::float8'; ordering := 'p.next_free_at';
-        WHEN 'distance' THEN key := '(plane(s.latitude, s.longitude) <-> $11)'; ordering := key;
+        WHEN 'distance' THEN key := '(plane(s.tenant_id, s.latitude, s.longitude) <-> $11)'; ordering := key;
     END CASE;
     query := query || key || CASE WHEN near_latitude IS NULL THEN ', NULL::float8'
         ELSE ', ground_km($8, $9, s.latitude, s.longitude)' END || ' FROM provider_search s';
@@ -174,9 +175,9 @@ BEGIN
     IF sorting = 'price' THEN query := query || ' AND s.price_minor IS NOT NULL'; END IF;
     IF sorting = 'soonest' THEN query := query || ' AND p.next_free_at IS NOT NULL'; END IF;
     IF near_latitude IS NOT NULL AND (radius_km IS NOT NULL OR sorting = 'distance') THEN
-        query := query || ' AND s.latitude IS NOT NULL AND int8range(s.tenant_id, s.tenant_id, ''[]'') @> $1';
+        query := query || ' AND s.latitude IS NOT NULL';
         IF radius_km IS NOT NULL THEN
-            query := query || ' AND plane(s.latitude, s.longitude) <@ $12'
+            query := query || ' AND plane(s.tenant_id, s.latitude, s.longitude) <@ $12'
                 || ' AND ground_km($8, $9, s.latitude, s.longitude) <= $10';
         END IF;
     END IF;
@@ -186,8 +187,14 @@ BEGIN
             WHEN 'soonest' THEN format(' AND (%s, %s.no) > (to_timestamp($15), $16)', ordering, 'p')
             ELSE format(' AND (%s, s.no) > ($15, $16)', ordering) END;
     END IF;
-    query := query || ' ORDER BY ' || ordering || CASE sorting WHEN 'soonest' THEN ', p.no' ELSE ', s.no' END
-        || ' LIMIT $17';
+    IF sorting = 'distance' THEN
+        -- the index gives one order only: those at one address come together, and are put in theirs outside
+        query := 'SELECT * FROM (' || query || ' ORDER BY ' || ordering || ' FETCH FIRST ($17) ROWS WITH TIES) near'
+            || ' ORDER BY 3, 2 LIMIT $17';
+    ELSE
+        query := query || ' ORDER BY ' || ordering || CASE sorting WHEN 'soonest' THEN ', p.no' ELSE ', s.no' END
+            || ' LIMIT $17';
+    END IF;
     RETURN QUERY EXECUTE query USING
         tenant, at, matching, excluding, (SELECT array_agg(tenant || ':' || each) FROM unnest(wanted) each),
         price_max, rating_min, near_latitude, near_longitude, radius_km, origin,
