@@ -127,7 +127,7 @@ async def measure(database: Database, tenant: int, rounds: int, now: datetime) -
             wanted = rng.choice(
                 (Wanted(), Wanted(sort="soonest"), Wanted("khan"), Wanted(near=_near(rng), sort="distance"))
             )
-            cursor = None
+            cursor, taken = None, 0.0
             for _ in range(_DEEP_PAGES):
                 began = time.perf_counter()
                 cursor = (await find(connection, tenant, wanted, cursor=cursor, limit=20, now=now)).cursor

@@ -9,9 +9,10 @@ from typing import Final
 
 from msgspec import Struct
 
-from booking.providers.normalise import distance, tolerance, words
+from booking.providers.normalise import distance, fold, script, tolerance, words
 
 EARTH_RADIUS_KM: Final = 6371.0088
+_ARABIC_SCRIPT: Final = frozenset({"ar", "ur", "fa", "ps", "sd"})
 
 
 class Place(Struct, frozen=True):
@@ -23,6 +24,11 @@ class Place(Struct, frozen=True):
     latitude: float
     longitude: float
     timezone: str
+
+    def name(self, locale: str) -> str:
+        """English, or as the country writes it when ``locale`` is written in its script."""
+        own = script(fold(self.names[1]))
+        return self.names[1] if own == "a" and locale.partition("-")[0].lower() in _ARABIC_SCRIPT else self.names[0]
 
 
 _COUNTRIES: Final[dict[str, tuple[str, str]]] = {

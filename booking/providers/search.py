@@ -10,17 +10,15 @@ A cursor is the tier, the sort key and number of the last row, and how many rows
 pages, and rows that come or go elsewhere do not shift them.
 """
 
-import base64
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Annotated, Final
 from uuid import UUID
 
-import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+from backplane.paging import decode_cursor, encode_cursor
 from backplane.postgres import Connection
 from backplane.web import Problem
 from booking import places, specialties
@@ -67,32 +65,20 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Page:
+    """``mended``: some were found by another spelling."""
+
     found: list[Found]
     cursor: str | None
     mended: bool
 
 
 class _Cursor(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    tier: int
-    key: float
-    no: int
-    seen: int
+    """Where a page ended. ``key``: as of `search_providers`; ``seen``: rows up to there."""
 
-
-def _encode(cursor: _Cursor) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(cursor)).decode().rstrip("=")
-
-
-def _decode(text: str) -> _Cursor:
-    try:
-        cursor = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=_Cursor)
-    except (ValueError, msgspec.MsgspecError):
-        cursor = _Cursor(-1, 0.0, 0, 0)
-    if not (
-        0 <= cursor.tier <= 2 and math.isfinite(cursor.key) and 0 <= cursor.seen < 2**31 and abs(cursor.no) < 2**63
-    ):
-        raise Problem(422, "bad_cursor", "Take the cursor from the page before, or leave it out to begin anew.")
-    return cursor
+    tier: Annotated[int, Meta(ge=0, le=2)]
+    key: Annotated[float, Meta(ge=-9e12, le=9e12)]  # the largest time that Postgres takes, in seconds
+    no: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    seen: Annotated[int, Meta(ge=0, le=2**31)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +154,8 @@ async def _similar(connection: Connection, tenant: int, word: str) -> list[str]:
         """
         WITH counted AS (
             SELECT feature, (SELECT count(*) FROM (
-                SELECT FROM search_feature s WHERE s.tenant_id = $1 AND s.feature = asked.feature LIMIT $3) AS first) AS n
+                SELECT FROM search_feature s
+                WHERE s.tenant_id = $1 AND s.feature = asked.feature LIMIT $3) AS first) AS n
             FROM unnest($2::text[]) AS asked (feature)
         ), rarest AS (
             SELECT feature, n, sum(n) OVER (ORDER BY n, feature) AS total FROM counted WHERE n > 0
@@ -196,10 +183,10 @@ async def _similar(connection: Connection, tenant: int, word: str) -> list[str]:
 async def find(
     connection: Connection, tenant: int, wanted: Wanted, *, cursor: str | None, limit: int, now: datetime
 ) -> Page:
-    """One page of what fits. Problem 422: a cursor that is none, or a sort by distance from nowhere."""
+    """One page of what fits. Problem 400: a cursor that is none, or a sort by distance from nowhere."""
     if wanted.sort == "distance" and wanted.near is None:
-        raise Problem(422, "near_required", "Sorting by distance needs near=latitude,longitude.")
-    after = _decode(cursor) if cursor else None
+        raise Problem(400, "near_required", "Sorting by distance needs near=latitude,longitude.")
+    after = decode_cursor(cursor, _Cursor) if cursor else None
     limit = max(1, min(limit, MAX_PAGE))
     typed = _read(wanted.text)
     if not typed:
@@ -267,5 +254,5 @@ def _page(found: list[Found], limit: int, after: _Cursor | None) -> Page:
     cursor = None
     if len(found) > limit:
         last = shown[-1]
-        cursor = _encode(_Cursor(last.tier, last.key, last.no, (after.seen if after else 0) + limit))
+        cursor = encode_cursor(last.tier, last.key, last.no, (after.seen if after else 0) + limit)
     return Page(shown, cursor, any(each.tier == 2 for each in shown))
