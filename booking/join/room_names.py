@@ -1,9 +1,9 @@
-"""Names of the rooms of visits: made from the appointment and its epoch, and told from every other room by their check.
+"""Names of visits' rooms: made from the appointment and its epoch, and told from every other room by their check.
 
-The form is not that of rooms which are made by `POST /v1/rooms` (it begins with ``v-``), so knowing the name of a visit's
-room gives no right to fetch a token for it: tokens of these rooms are signed by `booking.join.tokens` alone, for who has
-been let in. The server reads the name back when somebody joins or leaves and knows whose visit it is, without a table.
-A raised epoch is another room: who still sits in the old one is alone.
+The form is not that of rooms which are made by `POST /v1/rooms` (it begins with ``v-``), so knowing the name of a
+visit's room gives no right to fetch a token for it: tokens of these rooms are signed by `booking.join.tokens` alone,
+for who has been let in. The server reads the name back when somebody joins or leaves and knows whose visit it is,
+without a table. A raised epoch is another room: who still sits in the old one is alone.
 """
 
 import base64

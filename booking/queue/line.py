@@ -5,8 +5,8 @@ which runs past midnight stays in its line and yesterday's people are never coun
 keeps the place for `GRACE`; after it they no longer stand before anybody.
 
 The wait is a range, or nothing. It is made from what this line has shown today: the lengths of its finished visits,
-at least `MIN_VISITS` of them, and the time that the running visit has lasted. Nothing from other days, other doctors or the
-calendar goes in, because a promise that fails is worse than none.
+at least `MIN_VISITS` of them, and the time that the running visit has lasted. Nothing from other days, other doctors or
+the calendar goes in, because a promise that fails is worse than none.
 """
 
 from collections.abc import Sequence

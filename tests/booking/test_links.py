@@ -8,8 +8,10 @@ from uuid import UUID
 
 import pytest
 
-from booking.join.links import TOKEN_CHARACTERS, BadLink, Link, Links, Seat, Window, link_path
+from booking.join.links import BadLink, Link, Links, Seat, Window, link_language, link_path
+from booking.join.passes import GESTURE_LIFETIME, PASS_LIFETIME, Pass, Passes
 from booking.join.room_names import VisitRoom, VisitRooms, identity, read_identity
+from booking.join.signed import Signed
 from signalling.room_names import RoomNames
 
 START = datetime(2026, 11, 21, 15, 0, tzinfo=UTC)
@@ -25,11 +27,12 @@ LINK = Link(
     language="ur",
 )
 MASTER = b"m" * 32
+PASS = Pass(1000, LINK.appointment, Seat.PATIENT, LINK.holder, 3, UUID(int=7), START + PASS_LIFETIME)
 
 
 @pytest.fixture
 def links() -> Links:
-    return Links.derived({0: MASTER})
+    return Links({0: MASTER})
 
 
 @pytest.mark.parametrize("seat", list(Seat))
@@ -37,7 +40,7 @@ def links() -> Links:
 def test_a_link_says_what_was_signed(links: Links, seat: Seat, language: str) -> None:
     link = replace(LINK, seat=seat, language=language)
     token = links.sign(link)
-    assert len(token) == TOKEN_CHARACTERS
+    assert len(token) == 94
     assert links.read(token) == link
     assert link_path("alshifa", token) == f"/j/alshifa#{token}"
 
@@ -67,16 +70,50 @@ def test_what_is_no_link_is_refused(links: Links, rng: random.Random, length: in
 
 
 def test_keys_rotate_without_killing_older_links(links: Links) -> None:
-    rotated = Links.derived({0: MASTER, 1: b"n" * 32}, current=1)
+    rotated = Links({0: MASTER, 1: b"n" * 32}, current=1)
     assert rotated.read(links.sign(LINK)) == LINK
     with pytest.raises(BadLink):
         links.read(rotated.sign(LINK))
 
 
-def test_a_key_for_links_signs_nothing_else(links: Links) -> None:
-    raw = Links({0: MASTER}, 0)
+def test_no_kind_of_signed_value_passes_for_another(links: Links) -> None:
+    passes = Passes({0: MASTER})
+    token = links.sign(LINK)
+    given = passes.sign(PASS)
+    assert passes.read(token, START) is None
+    assert not passes.gestured(token, token, START)
+    for other in (given, passes.gesture(token, START)):
+        with pytest.raises(BadLink):
+            links.read(other)
+    # the same bytes under another purpose: were the keys the same, this would be a link
+    same = Signed({0: MASTER}, 0, "wadud visit pass", 1, ">BI16s16sIII3s")
     with pytest.raises(BadLink):
-        links.read(raw.sign(LINK))
+        links.read(same.sign(1, 1, b"a" * 16, b"b" * 16, 1, 1, 1, b"en"))
+
+
+def test_a_pass_ends_by_itself() -> None:
+    passes = Passes({0: MASTER})
+    assert passes.read(passes.sign(PASS), START) == PASS
+    assert passes.read(passes.sign(PASS), PASS.expires_at) is None
+    assert passes.read("", START) is None
+
+
+def test_a_gesture_is_of_one_link_and_one_moment(links: Links) -> None:
+    passes = Passes({0: MASTER})
+    token, other = links.sign(LINK), links.sign(replace(LINK, epoch=4))
+    gesture = passes.gesture(token, START)
+    assert passes.gestured(gesture, token, START + GESTURE_LIFETIME - timedelta(seconds=1))
+    assert not passes.gestured(gesture, token, START + GESTURE_LIFETIME)
+    assert not passes.gestured(gesture, token, START - timedelta(minutes=1))
+    assert not passes.gestured(gesture, other, START)
+    assert not passes.gestured("", token, START)
+
+
+@pytest.mark.parametrize(
+    ("locale", "language"), [("ur-PK", "ur"), ("en", "en"), ("AR_SA", "ar"), ("", "en"), ("x", "en")]
+)
+def test_a_link_carries_the_language_of_a_locale(locale: str, language: str) -> None:
+    assert link_language(locale) == language
 
 
 @pytest.mark.parametrize("change", [{"language": "en-GB"}, {"language": ""}, {"tenant": 1 << 32}])
