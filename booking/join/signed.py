@@ -24,8 +24,8 @@ class BadSignature(Exception):
 class Signed:
     """Signs and reads values of one kind.
 
-    ``masters``: by key id (0 to 255) the keys from which those of this kind are derived; ``current`` signs. ``layout`` is
-    in the language of `struct`. A layout that changes is another ``version``.
+    ``masters``: by key id (0 to 255) the keys from which those of this kind are derived; ``current`` signs.
+    ``layout`` is in the language of `struct`. A layout that changes is another ``version``.
     """
 
     def __init__(self, masters: Mapping[int, bytes], current: int, purpose: str, version: int, layout: str) -> None:
