@@ -9,6 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.postgres import (  # noqa: F401  (fixtures)
+    database,
+    database_url,
+    empty_database_url,
+    postgres_cluster,
+    postgres_url,
+)
+
 SEED = int(os.environ.get("WADUD_SEED", "1"))
 
 

