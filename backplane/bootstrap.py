@@ -1,9 +1,9 @@
-"""Brings a fresh checkout to life, then serves or tests.
+"""Brings a fresh checkout to life, then serves, migrates or tests.
 
-`bin/serve` and `bin/test` enter here with whatever Python the machine has, before any dependency is installed: this
-module and those it imports (`arguments`, `setup_steps`, `system_packages`) stand on the standard library alone. The
-set-up is a plan of steps; when all are fresh, the server takes this process's place within milliseconds, so signals
-and the exit status are its own.
+`bin/serve`, `bin/migrate` and `bin/test` enter here with whatever Python the machine has, before any dependency is
+installed: this module and those it imports (`arguments`, `setup_steps`, `system_packages`) stand on the standard
+library alone. The set-up is a plan of steps; when all are fresh, the server takes this process's place within
+milliseconds, so signals and the exit status are its own.
 """
 
 import os
@@ -142,6 +142,11 @@ def serve(arguments: Sequence[str]) -> int:
     os.execv(PYTHON, [str(PYTHON), "-P", "-m", "signalling.main", *arguments])
 
 
+def migrate(arguments: Sequence[str]) -> int:
+    set_up(Workshop(ROOT), *plan(ROOT, development=False))
+    os.execv(PYTHON, [str(PYTHON), "-P", "-m", "backplane.migrate_command", *arguments])
+
+
 def test(arguments: Sequence[str]) -> int:
     if arguments and arguments[0] in ("-h", "--help"):
         print(TEST_USAGE, end="")
@@ -189,7 +194,7 @@ def main(arguments: Sequence[str]) -> int:
     """Entry of bin/*: the first argument names the command. Returns the exit status."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        return {"serve": serve, "test": test}[arguments[0]](arguments[1:])
+        return {"serve": serve, "migrate": migrate, "test": test}[arguments[0]](arguments[1:])
     except (MissingPackagesError, StepFailedError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

@@ -67,7 +67,7 @@ async def empty_database_url(postgres_cluster: embedded_postgres.Cluster) -> Asy
 async def database_url(postgres_cluster: embedded_postgres.Cluster, postgres_url: str) -> AsyncIterator[str]:
     """A fresh migrated database."""
     name = f"test_{next(_numbers)}"
-    await _command(postgres_cluster.url(), f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy")
+    await _command(postgres_cluster.url(), f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     yield postgres_cluster.url(name)
     await _command(postgres_cluster.url(), f"DROP DATABASE {name} WITH (FORCE)")
 
