@@ -9,9 +9,7 @@ import pytest_asyncio
 
 from backplane.bus import GAP, QUEUE_LENGTH, Bus, BusUnavailable, Limiter, LocalBus
 from backplane.redis_bus import RedisBus
-from tests.support.redis import RedisServer, redis_bus, redis_process, redis_server
-
-__all__ = ["redis_bus", "redis_process", "redis_server"]
+from tests.support.redis import RedisServer
 
 NOON = datetime(2026, 3, 29, 12, tzinfo=UTC)
 

@@ -186,6 +186,15 @@ async def test_a_crash_of_postgres_is_unavailable_and_over_without_us(home: Path
         await asyncio.to_thread(cluster.stop)
 
 
+async def test_opening_waits_for_a_server_that_is_still_starting(home: Path) -> None:
+    opening = asyncio.create_task(Database.open(embedded_postgres.url(home / "run"), min_size=1))
+    cluster = await asyncio.to_thread(embedded_postgres.start, home)
+    try:
+        await (await opening).close()
+    finally:
+        await asyncio.to_thread(cluster.stop)
+
+
 def test_an_interrupted_initialisation_begins_again(home: Path) -> None:
     (home / "cluster.new").mkdir(parents=True)
     (home / "cluster.new" / "half").write_text("")
