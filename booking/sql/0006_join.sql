@@ -39,6 +39,7 @@ CREATE TABLE visit_seat (
     birth_tries smallint NOT NULL DEFAULT 0,
     arrived_at timestamptz,
     admitted_at timestamptz,
+    here boolean NOT NULL DEFAULT false,         -- its page is open; old news after 45 s (a server may have died)
     seen_at timestamptz,
     PRIMARY KEY (appointment_id, seat, holder)
 );
@@ -68,6 +69,7 @@ CREATE TABLE queue_ticket (
     state text NOT NULL CHECK (state IN ('waiting', 'admitted', 'done', 'left', 'denied', 'cancelled', 'no_show')),
     rank bigint NOT NULL,
     joined_at timestamptz NOT NULL,
+    here boolean NOT NULL DEFAULT true,
     seen_at timestamptz NOT NULL,
     admitted_at timestamptz,
     ended_at timestamptz,
