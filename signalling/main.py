@@ -81,7 +81,7 @@ async def serve(settings: Settings) -> None:
     for warning in addresses.warnings:
         print(f"Warning: {warning}", flush=True)
     metrics = Metrics()
-    with contextlib.ExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
         workers = [stack.enter_context(_worker(settings, addresses, index)) for index in range(settings.workers)]
         node = Node(
             workers=workers,
