@@ -1,9 +1,9 @@
 """Brings a fresh checkout to life, then serves, migrates or tests.
 
 `bin/serve`, `bin/migrate` and `bin/test` enter here with whatever Python the machine has, before any dependency is
-installed: this module and those it imports (`arguments`, `setup_steps`, `system_packages`) stand on the standard
-library alone. The set-up is a plan of steps; when all are fresh, the server takes this process's place within
-milliseconds, so signals and the exit status are its own.
+installed: this module and those it imports (`arguments`, `embedded_postgres`, `setup_steps`, `system_packages`) stand
+on the standard library alone. The set-up is a plan of steps; when all are fresh, the server takes this process's place
+within milliseconds, so signals and the exit status are its own.
 """
 
 import os
@@ -17,7 +17,9 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from backplane.arguments import serve_parser
+from backplane.arguments import migrate_parser, serve_parser
+from backplane.config import effective
+from backplane.embedded_postgres import system_binaries
 from backplane.setup_steps import Step, StepFailedError, Workshop
 from backplane.system_packages import SERVE_NEEDS, TEST_NEEDS, WEB_NEEDS, MissingPackagesError, Need, ensure
 
@@ -64,12 +66,22 @@ def environment(root: Path) -> Step:
     return Step("environment", "Python environment", (identity, str(root)), (".venv/bin/python",), commands, True, True)
 
 
-def packages(root: Path, lock: str, title: str) -> Step:
+def packages(root: Path, lock: str, title: str, covers: tuple[Step, ...] = ()) -> Step:
     """The Python packages of one lock file, taken only when their hashes fit."""
     argv = [str(root / ".venv/bin/python"), "-m", "pip", "install", "--require-hashes", "--no-input", "--no-color"]
     argv += ["--disable-pip-version-check", "--progress-bar", "off", "-r", lock]
     outputs = (".venv/bin/python",)
-    return Step(lock, title, (root / lock,), outputs, lambda: [(argv, root)], fragile=True)
+    return Step(lock, title, (root / lock,), outputs, lambda: [(argv, root)], fragile=True, covers=covers)
+
+
+def postgres(root: Path) -> Step:
+    """A Postgres server among the Python packages, for a machine that has none and was told of none."""
+    return packages(root, "requirements-embedded.lock", "PostgreSQL server")
+
+
+def lacks_postgres() -> bool:
+    """Whether there is neither the address of a Postgres nor one on this machine."""
+    return not os.environ.get("WADUD_POSTGRES_URL") and system_binaries() is None
 
 
 def extensions(root: Path) -> Step:
@@ -102,8 +114,10 @@ def plan(root: Path, development: bool) -> tuple[list[Step], list[Need]]:
     steps = [environment(root), packages(root, "requirements.lock", "Python packages")]
     needs = list(SERVE_NEEDS)
     if development:
-        steps.append(packages(root, "requirements-dev.lock", "Python packages for tests"))
+        steps.append(packages(root, "requirements-dev.lock", "Python packages for tests", covers=(postgres(root),)))
         needs += TEST_NEEDS
+    elif lacks_postgres():
+        steps.append(postgres(root))
     steps.append(extensions(root))
     if (root / "web" / "package-lock.json").exists():
         steps.append(browser_libraries(root, development))
@@ -134,7 +148,8 @@ def set_up(workshop: Workshop, steps: Sequence[Step], needs: Sequence[Need], alw
 
 
 def serve(arguments: Sequence[str]) -> int:
-    options, _ = serve_parser().parse_known_args(arguments)
+    options = serve_parser().parse_args(arguments)
+    effective(arguments, os.environ)  # a mistake is told before minutes of work, not after
     set_up(Workshop(ROOT), *plan(ROOT, development=False))
     if options.setup_only:
         return 0
@@ -143,6 +158,7 @@ def serve(arguments: Sequence[str]) -> int:
 
 
 def migrate(arguments: Sequence[str]) -> int:
+    migrate_parser().parse_args(arguments)
     set_up(Workshop(ROOT), *plan(ROOT, development=False))
     os.execv(PYTHON, [str(PYTHON), "-P", "-m", "backplane.migrate_command", *arguments])
 

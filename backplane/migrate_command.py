@@ -10,30 +10,15 @@ from pathlib import Path
 import asyncpg
 
 from backplane import embedded_postgres
+from backplane.arguments import migrate_parser
 from backplane.migrations import Applied, MigrationError, all_series, migrate
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def parser() -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser(
-        prog="bin/migrate",
-        description="Applies the migrations that a database lacks. Several at once wait for each other.",
-    )
-    found.add_argument("--url", help="the database (default: WADUD_POSTGRES_URL, else the server's own in --data)")
-    found.add_argument("--data", type=Path, default=Path("data"), help="data directory of bin/serve (default: data)")
-    found.add_argument("--dry-run", action="store_true", help="tell what would be applied and change nothing")
-    found.add_argument(
-        "--contract",
-        action="store_true",
-        help="also take away what only the last release used: once none of its servers runs any more",
-    )
-    return found
-
-
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit status: 0, or 1 when a migration was refused or failed or there is no database."""
-    options = parser().parse_args(arguments)
+    options = migrate_parser().parse_args(arguments)
     url = options.url or os.environ.get("WADUD_POSTGRES_URL")
     try:
         if url:

@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from backplane import postgres
 from backplane.postgres import Connection, Database, DatabaseUnavailable
 from tests.support.server import free_port
 
@@ -279,6 +280,26 @@ async def test_listening_hears_and_begins_with_a_call(database: Database) -> Non
             await connection.execute("SELECT 1")
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
+
+
+async def test_a_server_that_answers_no_more_is_unavailable(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "_CLIENT_GRACE_S", -9.8)  # the client gives up before the server ends the statement
+    database = await Database.open(database_url, min_size=1, max_size=1, statement_timeout_s=10)
+    async with database.tenant(1) as connection:
+        with pytest.raises(DatabaseUnavailable):
+            await connection.execute("SELECT pg_sleep(10)")
+    async with database.tenant(2) as connection:
+        assert await scope(connection) == ("wadud_app", "2")
+    await database.close()
+
+
+async def test_a_pool_without_a_free_connection_is_unavailable(
+    single: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "ACQUIRE_TIMEOUT_S", 0.05)
+    async with single.tenant(1):
+        with pytest.raises(DatabaseUnavailable):
+            await single.tenant(1).__aenter__()
 
 
 async def test_without_a_server_opening_gives_up_as_unavailable() -> None:
