@@ -1,7 +1,7 @@
 """Command-line options of the server, in one place that needs nothing but the standard library.
 
-`bin/serve` reads them before the set-up (so that --help and a mistyped option answer at once, on a bare machine too);
-`signalling.main` reads the same parser when it starts.
+`bin/serve` and `bin/migrate` read them before the set-up (so that --help and a mistyped option answer at once, on a
+bare machine too); `signalling.main` and `backplane.migrate_command` read the same parsers when they start.
 """
 
 import argparse
@@ -92,4 +92,30 @@ def serve_parser() -> argparse.ArgumentParser:
         help="least level of the log on the standard error output, one JSON object per line (default: %(default)s)",
     )
     parser.add_argument("--setup-only", action="store_true", help="do the set-up and exit without serving")
+    return parser
+
+
+def migrate_parser() -> argparse.ArgumentParser:
+    """Parser of `bin/migrate` and `python -m backplane.migrate_command`."""
+    parser = argparse.ArgumentParser(
+        prog="bin/migrate",
+        description="Brings the schema of a database up to date. bin/serve does so by itself when it starts. "
+        "Runners at the same time wait for each other.",
+    )
+    parser.add_argument(
+        "--url", help="address of the database (default: WADUD_POSTGRES_URL, else the server's own in --data)"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path("data"),
+        metavar="DIR",
+        help="data directory of bin/serve, which must not be running on its own database (default: ./%(default)s)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="tell what would be applied and change nothing")
+    parser.add_argument(
+        "--contract",
+        action="store_true",
+        help="also take away what only the last release needed; once none of its servers runs any more",
+    )
     return parser

@@ -1,9 +1,9 @@
-"""Brings a fresh checkout to life, then serves or tests.
+"""Brings a fresh checkout to life, then serves, migrates or tests.
 
-`bin/serve` and `bin/test` enter here with whatever Python the machine has, before any dependency is installed: this
-module and those it imports (`arguments`, `setup_steps`, `system_packages`) stand on the standard library alone. The
-set-up is a plan of steps; when all are fresh, the server takes this process's place within milliseconds, so signals
-and the exit status are its own.
+`bin/serve`, `bin/migrate` and `bin/test` enter here with whatever Python the machine has, before any dependency is
+installed: this module and those it imports (`arguments`, `embedded_postgres`, `setup_steps`, `system_packages`) stand
+on the standard library alone. The set-up is a plan of steps; when all are fresh, the server takes this process's place
+within milliseconds, so signals and the exit status are its own.
 """
 
 import os
@@ -17,7 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from backplane.arguments import serve_parser
+from backplane.arguments import migrate_parser, serve_parser
+from backplane.embedded_postgres import system_binaries
 from backplane.setup_steps import Step, StepFailedError, Workshop
 from backplane.system_packages import SERVE_NEEDS, TEST_NEEDS, WEB_NEEDS, MissingPackagesError, Need, ensure
 
@@ -64,12 +65,22 @@ def environment(root: Path) -> Step:
     return Step("environment", "Python environment", (identity, str(root)), (".venv/bin/python",), commands, True, True)
 
 
-def packages(root: Path, lock: str, title: str) -> Step:
+def packages(root: Path, lock: str, title: str, covers: tuple[Step, ...] = ()) -> Step:
     """The Python packages of one lock file, taken only when their hashes fit."""
     argv = [str(root / ".venv/bin/python"), "-m", "pip", "install", "--require-hashes", "--no-input", "--no-color"]
     argv += ["--disable-pip-version-check", "--progress-bar", "off", "-r", lock]
     outputs = (".venv/bin/python",)
-    return Step(lock, title, (root / lock,), outputs, lambda: [(argv, root)], fragile=True)
+    return Step(lock, title, (root / lock,), outputs, lambda: [(argv, root)], fragile=True, covers=covers)
+
+
+def postgres(root: Path) -> Step:
+    """A Postgres server among the Python packages, for a machine that has none and was told of none."""
+    return packages(root, "requirements-embedded.lock", "PostgreSQL server")
+
+
+def lacks_postgres() -> bool:
+    """Whether there is neither the address of a Postgres nor one on this machine."""
+    return not os.environ.get("WADUD_POSTGRES_URL") and system_binaries() is None
 
 
 def extensions(root: Path) -> Step:
@@ -102,8 +113,10 @@ def plan(root: Path, development: bool) -> tuple[list[Step], list[Need]]:
     steps = [environment(root), packages(root, "requirements.lock", "Python packages")]
     needs = list(SERVE_NEEDS)
     if development:
-        steps.append(packages(root, "requirements-dev.lock", "Python packages for tests"))
+        steps.append(packages(root, "requirements-dev.lock", "Python packages for tests", covers=(postgres(root),)))
         needs += TEST_NEEDS
+    elif lacks_postgres():
+        steps.append(postgres(root))
     steps.append(extensions(root))
     if (root / "web" / "package-lock.json").exists():
         steps.append(browser_libraries(root, development))
@@ -140,6 +153,12 @@ def serve(arguments: Sequence[str]) -> int:
         return 0
     # -P keeps the caller's directory, which need not be ours, out of the import path
     os.execv(PYTHON, [str(PYTHON), "-P", "-m", "signalling.main", *arguments])
+
+
+def migrate(arguments: Sequence[str]) -> int:
+    migrate_parser().parse_args(arguments)
+    set_up(Workshop(ROOT), *plan(ROOT, development=False))
+    os.execv(PYTHON, [str(PYTHON), "-P", "-m", "backplane.migrate_command", *arguments])
 
 
 def test(arguments: Sequence[str]) -> int:
@@ -189,7 +208,7 @@ def main(arguments: Sequence[str]) -> int:
     """Entry of bin/*: the first argument names the command. Returns the exit status."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        return {"serve": serve, "test": test}[arguments[0]](arguments[1:])
+        return {"serve": serve, "migrate": migrate, "test": test}[arguments[0]](arguments[1:])
     except (MissingPackagesError, StepFailedError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

@@ -29,6 +29,7 @@ DATABASE: Final = "wadud"
 OLDEST_MAJOR: Final = 15
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 40.0
+LOCK_WAIT_S: Final = 20.0
 # sun_path of a Unix socket address holds 107 bytes; the file name takes up to 20
 _MAX_SOCKET_DIRECTORY: Final = 85
 _USERS: Final = ("postgres", "nobody")
@@ -133,6 +134,7 @@ def start(home: Path, binaries: Path | None = None, *, durable: bool = True) -> 
         "sockets": str(sockets),
         "binaries": str(binaries),
         "user": user,
+        "lock_wait_s": LOCK_WAIT_S,
         "superuser": SUPERUSER,
         "database": DATABASE,
         "settings": {**_SETTINGS, **({} if durable else _FAST_NOT_DURABLE)},

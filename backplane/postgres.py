@@ -89,9 +89,7 @@ def _lost_server(raw: "_RawConnection | None" = None) -> "Iterator[None]":
     """Turns what a lost server raises into `DatabaseUnavailable`."""
     try:
         yield
-    except (TimeoutError, asyncio.CancelledError):
-        raise
-    except _LOST as error:
+    except _LOST as error:  # also TimeoutError, an OSError: the server should have ended the statement before
         raise DatabaseUnavailable from error
     except asyncpg.InterfaceError as error:
         if raw is None or not raw.is_closed():
@@ -244,7 +242,7 @@ class Database:
             )
             try:
                 await pool
-            except (*_LOST, TimeoutError) as error:
+            except _LOST as error:
                 pool.terminate()
                 if asyncio.get_running_loop().time() >= give_up:
                     raise DatabaseUnavailable from error
@@ -278,7 +276,7 @@ class Database:
             lost = asyncio.Event()
             try:
                 raw = await asyncpg.connect(self.url, timeout=CONNECT_TIMEOUT_S)
-            except (*_LOST, TimeoutError):
+            except _LOST:
                 await asyncio.sleep(RETRY_AFTER_S)
                 continue
             try:
@@ -300,7 +298,7 @@ class Database:
         finally:
             try:
                 await self._pool.release(raw, timeout=ACQUIRE_TIMEOUT_S)
-            except (*_LOST, asyncpg.InterfaceError, TimeoutError):
+            except (*_LOST, asyncpg.InterfaceError):
                 # the work is done or has failed by itself; asyncpg has thrown this connection away
                 _log.warning("connection lost on return")
 
@@ -309,7 +307,7 @@ class Database:
         for last in (False, True):
             try:
                 raw = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
-            except (*_LOST, TimeoutError) as error:
+            except _LOST as error:
                 raise DatabaseUnavailable from error
             session: _Session = raw._con  # type: ignore[attr-defined]
             try:
@@ -317,7 +315,7 @@ class Database:
             except BaseException as error:
                 session.terminate()
                 await self._pool.release(raw)
-                if not isinstance(error, (*_LOST, asyncpg.InterfaceError, TimeoutError)):
+                if not isinstance(error, (*_LOST, asyncpg.InterfaceError)):
                     raise
                 if last:
                     raise DatabaseUnavailable from error

@@ -30,7 +30,6 @@ CAP_DAC_OVERRIDE = 1
 CAP_DAC_READ_SEARCH = 2
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
 
-LOCK_WAIT_S = 20.0
 SHUTDOWN_S = 10.0
 TICK_S = 1.0
 READY_POLL_S = 0.02
@@ -46,6 +45,7 @@ class Order(TypedDict):
     sockets: str
     binaries: str
     user: tuple[int, int] | None  # uid and gid to become
+    lock_wait_s: float  # for the Postgres of a server that ended a moment ago
     superuser: str
     database: str
     settings: dict[str, str]
@@ -145,7 +145,7 @@ class Supervisor:
         return self._wanted()
 
     def _take(self, fd: int) -> None:
-        give_up = time.monotonic() + LOCK_WAIT_S
+        give_up = time.monotonic() + self.order["lock_wait_s"]
         while True:
             try:
                 return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -173,7 +173,7 @@ class Supervisor:
         pid = self._leftover()
         if pid is not None:
             os.kill(pid, signal.SIGINT)
-        give_up = time.monotonic() + LOCK_WAIT_S
+        give_up = time.monotonic() + self.order["lock_wait_s"]
         while (pid := self._leftover()) is not None:
             if time.monotonic() > give_up:
                 raise FailedError(f"an old Postgres (process {pid}) in {self.home} does not end")

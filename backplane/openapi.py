@@ -1,0 +1,278 @@
+"""The OpenAPI 3.1 description of declared routes, at /openapi.json, and as a page to read at /docs.
+
+Both are made once. Schemas are msgspec's own, so what is described is what is decoded. Every route tells each problem
+that it can answer with and what its ``code`` may be: those declared, and those that come with what the route uses.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final, Literal
+
+import msgspec
+from aiohttp import web
+from msgspec import Struct
+
+from backplane import reference
+from backplane.binding import matches, tag_of
+from backplane.idempotency import HEADER, LONGEST, REPLAYED, SHORTEST
+from backplane.routes import Route
+
+# A document is nested JSON, whose shape is that of the OpenAPI specification.
+Json = dict[str, Any]
+
+_REF: Final = "#/components/schemas/{name}"
+_PROBLEM: Final = "application/problem+json"
+
+# What the codes mean that routes do not declare themselves.
+SHARED_CODES: Final[Mapping[str, str]] = {
+    "bad_cursor": "The cursor is not one of ours.",
+    "bad_json": "The body is not JSON.",
+    "bad_origin": "A request with cookies came from a page that is not ours.",
+    "bad_request": "A parameter or a field is wrong; the detail names it.",
+    "database_unavailable": "The database cannot be reached; try again after Retry-After seconds.",
+    "forbidden": "The right that this needs is missing.",
+    "idempotency_in_progress": "The first request with this key is still at work.",
+    "idempotency_key_required": f"The header {HEADER} is missing or malformed.",
+    "idempotency_mismatch": "The key was used for another request.",
+    "not_found": "There is no such thing.",
+    "payload_too_large": "The body is longer than this route takes.",
+    "rate_limited": "Too many requests; try again after Retry-After seconds.",
+    "request_timeout": "The body did not arrive in time.",
+    "server_error": "Our fault; it has been logged under the answer's X-Request-Id.",
+    "unauthorized": "Sign in first.",
+    "unsupported_media_type": "The body must be application/json.",
+}
+
+
+class ProblemBody(Struct, frozen=True):
+    """What every refusal looks like (RFC 9457). ``code`` is for programs and stable, ``detail`` for people."""
+
+    type: Literal["about:blank"]
+    title: str
+    status: int
+    code: str
+    detail: str = ""
+
+
+def codes_of(route: Route) -> dict[int, list[str]]:
+    """Every status of a problem that ``route`` can answer with, and the codes that come with it."""
+    found: dict[int, list[str]] = {}
+
+    def add(status: int, *codes: str) -> None:
+        known = found.setdefault(status, [])
+        known += [code for code in codes if code not in known]
+
+    for status, codes in route.problems.items():
+        add(status, *codes)
+    if route.right is not None:
+        add(401, "unauthorized")
+        add(403, "forbidden")
+    if route.method != "GET" or route.socket:
+        add(403, "bad_origin")
+    if route.path_types:
+        add(404, "not_found")
+    if route.query is not None:
+        add(400, "bad_request")
+        if "cursor" in route.query.__struct_fields__:
+            add(400, "bad_cursor")
+    if route.body is not None:
+        add(408, "request_timeout")
+        add(413, "payload_too_large")
+        if route.body is not bytes:
+            add(400, "bad_json")
+            add(415, "unsupported_media_type")
+            add(422, "bad_request")
+    if route.idempotent:
+        add(400, "idempotency_key_required")
+        add(409, "idempotency_in_progress")
+        add(422, "idempotency_mismatch")
+    if route.rate is not None:
+        add(429, "rate_limited")
+    add(500, "server_error")
+    add(503, "database_unavailable")
+    return dict(sorted(found.items()))
+
+
+def _types(route: Route) -> Iterator[Any]:
+    yield from route.path_types.values()
+    if route.query is not None:
+        yield route.query
+    if route.body not in (None, bytes):
+        yield route.body
+    if _is_data(route):
+        yield route.result
+
+
+def _is_data(route: Route) -> bool:
+    """Whether the answer is JSON, rather than a file, a page or a socket."""
+    result = route.result
+    if route.content_type is not None or route.socket or result is None:
+        return False
+    return not (isinstance(result, type) and issubclass(result, web.StreamResponse))
+
+
+def _problem(status: int, codes: Sequence[str]) -> Json:
+    title = HTTPStatus(status).phrase
+    schema: Json = {"$ref": _REF.format(name="ProblemBody")}
+    if codes:
+        schema = {"allOf": [schema, {"type": "object", "properties": {"code": {"type": "string", "enum": [*codes]}}}]}
+        title += ": " + "; ".join(
+            f"`{code}`" + (f" {SHARED_CODES[code]}" if code in SHARED_CODES else "") for code in codes
+        )
+    answer: Json = {"description": title, "content": {_PROBLEM: {"schema": schema}}}
+    if status in (429, 503) or "idempotency_in_progress" in codes:
+        answer["headers"] = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+    return answer
+
+
+def _header(description: str) -> Json:
+    return {"description": description, "schema": {"type": "string"}}
+
+
+def _success(route: Route, schema: Json | None) -> Json:
+    answer: Json = {"description": HTTPStatus(route.status).phrase}
+    headers: Json = {"X-Request-Id": _header("Names this request in our logs.")}
+    if route.etag:
+        headers["ETag"] = _header("Tag of the content, for If-None-Match.")
+    if route.idempotent:
+        headers[REPLAYED] = _header("`true` when this is the stored answer of an earlier request.")
+    answer["headers"] = headers
+    if route.content_type is not None:
+        binary = not route.content_type.startswith("text/")
+        answer["content"] = {route.content_type: {"schema": {} if binary else {"type": "string"}}}
+    elif schema is not None:
+        media: Json = {"schema": schema}
+        if route.example is not None:
+            media["example"] = msgspec.to_builtins(route.example)
+        answer["content"] = {"application/json": media}
+    return answer
+
+
+def _query_parameters(schema: Json) -> Iterator[Json]:
+    required = schema.get("required", ())
+    for name, kind in schema.get("properties", {}).items():
+        parameter: Json = {"name": name, "in": "query", "required": name in required, "schema": kind}
+        if "description" in kind:
+            parameter["description"] = kind["description"]
+        yield parameter
+
+
+def _operation(route: Route, schemas: Iterator[Json], components: Json) -> Json:
+    parameters: list[Json] = []
+    for name in route.path_types:
+        parameters.append({"name": name, "in": "path", "required": True, "schema": next(schemas)})
+    if route.query is not None:
+        reference_to = next(schemas)["$ref"].rpartition("/")[2]
+        parameters += _query_parameters(components[reference_to])
+    if route.idempotent:
+        key = {"type": "string", "minLength": SHORTEST, "maxLength": LONGEST, "pattern": "^[!-~]+$"}
+        about = "New for every action, the same when it is tried again; kept for 72 hours."
+        parameters.append({"name": HEADER, "in": "header", "required": True, "schema": key, "description": about})
+    operation: Json = {
+        "operationId": f"{route.tag}_{route.name}",
+        "tags": [route.tag],
+        "summary": route.summary,
+        "security": [{"bearer": []}, {"cookie": []}]
+        if route.right is not None
+        else [{}, {"bearer": []}, {"cookie": []}],
+    }
+    if route.description:
+        operation["description"] = route.description
+    if route.right is not None:
+        operation["x-right"] = route.right
+    if route.rate is not None:
+        operation["x-rate"] = {"per_second": route.rate.per_s, "burst": route.rate.burst}
+    if parameters:
+        operation["parameters"] = parameters
+    if route.body is bytes:
+        content: Json = {"*/*": {"schema": {}}}
+        operation["requestBody"] = {"required": True, "content": content}
+    elif route.body is not None:
+        media: Json = {"schema": next(schemas)}
+        if route.body_example is not None:
+            media["example"] = msgspec.to_builtins(route.body_example)
+        operation["requestBody"] = {"required": not route.body_optional, "content": {"application/json": media}}
+    if route.socket:
+        operation["x-websocket"] = True
+        answers: Json = {"101": {"description": "The connection is a WebSocket now (RFC 6455)."}}
+    else:
+        answers = {str(route.status): _success(route, next(schemas) if _is_data(route) else None)}
+    if route.etag:
+        answers["304"] = {"description": "Not changed since the answer with that ETag."}
+    for status, codes in codes_of(route).items():
+        answers[str(status)] = _problem(status, codes)
+    operation["responses"] = answers
+    return operation
+
+
+def document(routes: Sequence[Route], title: str = "Wadud", version: str = "1") -> Json:
+    """The OpenAPI 3.1 document of ``routes``.
+
+    Raises:
+        ValueError: an operation or its id stands there twice.
+    """
+    kinds = [kind for route in routes for kind in _types(route)]
+    schemas, components = msgspec.json.schema_components([*kinds, ProblemBody], ref_template=_REF)
+    each = iter(schemas)
+    paths: Json = {}
+    names: set[str] = set()
+    for route in routes:
+        operation = _operation(route, each, components)
+        methods = paths.setdefault(_plain(route.path), {})
+        if route.method.lower() in methods or operation["operationId"] in names:
+            raise ValueError(f"{route.method} {route.path} ({operation['operationId']}) is declared twice")
+        names.add(operation["operationId"])
+        methods[route.method.lower()] = operation
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": title,
+            "version": version,
+            "description": "Times are RFC 3339 in UTC, ids are UUIDs, money is in the smallest unit of its currency. "
+            "A refusal is application/problem+json with a stable `code`.",
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": tag} for tag in _once(route.tag for route in routes)],
+        "paths": paths,
+        "components": {
+            "schemas": dict(sorted(components.items())),
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "cookie": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": "wadud_session",
+                    "description": "Set by signing in; a request that changes something needs our own Origin too.",
+                },
+            },
+        },
+    }
+
+
+def _plain(path: str) -> str:
+    """The path with its parts as ``{name}``, without aiohttp's patterns."""
+    return "/".join(f"{{{part[1:-1].partition(':')[0]}}}" if part.startswith("{") else part for part in path.split("/"))
+
+
+def _once(items: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(items))
+
+
+def add_documentation(app: web.Application, routes: Sequence[Route], title: str, version: str) -> None:
+    """Serve /openapi.json, /docs and the style sheet of the latter."""
+    described = document(routes, title, version)
+    _add(app, "/openapi.json", "application/json", msgspec.json.encode(described))
+    _add(app, "/docs", "text/html", reference.page(described).encode())
+    _add(app, "/docs.css", "text/css", reference.STYLE.encode())
+
+
+def _add(app: web.Application, path: str, content_type: str, content: bytes) -> None:
+    etag = tag_of(content)
+    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+
+    async def serve(request: web.Request) -> web.Response:
+        if matches(request, etag):
+            return web.Response(status=304, headers=headers)
+        return web.Response(body=content, content_type=content_type, charset="utf-8", headers=headers)
+
+    app.router.add_get(path, serve)
