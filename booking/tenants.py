@@ -2,7 +2,7 @@
 
 ``SLUG.BASE`` (``a.localhost``) leads to the clinic of that slug, a host of ``tenant.hosts`` to its owner, the base host
 itself to the default clinic. Without a base host every strange name leads to the default clinic as well, so that one
-clinic behind any domain needs no setting. Answers are kept for some seconds; a server that changed a clinic forgets it at
+clinic behind any domain needs no setting. Answers are kept for some seconds; a server that changed a clinic forgets at
 once.
 
 A brand is a name, a logo and one colour, of buttons and links on a white page: it is refused below the contrast that

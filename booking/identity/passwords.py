@@ -29,8 +29,8 @@ R = TypeVar("R")
 
 # What attackers try first. A longer list comes in through ``breached``.
 _COMMON: Final = frozenset(
-    ("12345678", "123456789", "1234567890", "password", "password1", "password123", "qwertyui", "qwerty123")
-    + ("iloveyou", "87654321", "abcd1234", "1q2w3e4r", "pakistan", "pakistan1", "letmein1", "admin123", "welcome1")
+    {"12345678", "123456789", "1234567890", "password", "password1", "password123", "qwertyui", "qwerty123"}
+    | {"iloveyou", "87654321", "abcd1234", "1q2w3e4r", "pakistan", "pakistan1", "letmein1", "admin123", "welcome1"}
 )
 
 
