@@ -1,7 +1,7 @@
 """The words of `GET /v1/visits/live` (subprotocol wadud.visits.v1), and the tickets that open a view on it.
 
-A browser cannot send a header with a WebSocket, and a cookie there would be anybody's page's to use. So a page asks over
-HTTP, as whoever it is, for a ticket of one minute for one thing to watch, and shows it on the socket:
+A browser cannot send a header with a WebSocket, and a cookie there would be anybody's page's to use. So a page asks
+over HTTP, as whoever it is, for a ticket of one minute for one thing to watch, and shows it on the socket:
 
     > {"type": "watch", "id": 1, "ticket": "...", "after": 0}
     < {"type": "visit", "id": 1, "seq": 1, "visit": {...}}      the whole state, now and after every change
@@ -176,7 +176,6 @@ class RingView(Struct, frozen=True):
     request: UUID
     specialty: str
     language: str
-    patient: str
     reason: str
     rung_at: datetime
     ring_until: datetime
@@ -217,7 +216,7 @@ class Pong(Struct, frozen=True, tag="pong"):
 Push = VisitPush | QueuePush | PlacePush | InstantPush | RingsPush | Bye
 ServerMessage = Push | Error | Pong
 
-_decoder: Final = msgspec.json.Decoder(ClientMessage)
+_decoder: Final[msgspec.json.Decoder[ClientMessage]] = msgspec.json.Decoder(ClientMessage)
 _encoder: Final = msgspec.json.Encoder()
 
 

@@ -170,9 +170,12 @@ async def leave(connection: Connection, visit: Visit, visitor: Visitor, now: dat
         await tickets.close(connection, waiting, "left", now)
 
 
-async def end(connection: Connection, lifecycle: Lifecycle, visit: Visit, by: UUID, cause: str, now: datetime) -> None:
-    """The doctor ends the visit: completed if it was on, and the line goes on."""
-    await lifecycle.change(connection, visit.appointment, "complete", actor=by, role="doctor", cause=cause, now=now)
+async def end(
+    connection: Connection, lifecycle: Lifecycle, visit: Visit, by: UUID | None, cause: str, now: datetime
+) -> None:
+    """The visit ends: completed if it was on, and the line goes on. ``by``: the doctor, None when time decided."""
+    role = "system" if by is None else "doctor"
+    await lifecycle.change(connection, visit.appointment, "complete", actor=by, role=role, cause=cause, now=now)
     await over(connection, visit.appointment, "done", now)
 
 
