@@ -177,8 +177,7 @@ async def change_profile(call: Call, provider: UUID, body: ProfileChange) -> Own
         given["display_name"] = " ".join(body.display_name.split())
     async with call.transaction() as connection:
         await managed(call, connection, provider)
-        if "location" in given:
-            given["location_id"] = await _location(connection, given.pop("location"))
+        given = await _columns(connection, given)
         if given:
             columns = ", ".join(f"{name} = ${at}" for at, name in enumerate(given, 2))
             await connection.execute(f"UPDATE provider SET {columns} WHERE id = $1", provider, *given.values())
@@ -269,7 +268,7 @@ async def add_service(call: Call, provider: UUID, body: NewService) -> Service:
         count = await connection.fetchval("SELECT count(*) FROM service WHERE provider_id = $1", provider)
         if count >= MAX_SERVICES:
             raise Problem(409, "too_many_services", f"{MAX_SERVICES} services are kept at most. Change one of them.")
-        given = _columns(msgspec.structs.asdict(body))
+        given = await _columns(connection, msgspec.structs.asdict(body))
         names = ", ".join(given)
         values = ", ".join(f"${at}" for at in range(4, len(given) + 4))
         row = await connection.fetchrow(
@@ -287,9 +286,10 @@ async def add_service(call: Call, provider: UUID, body: NewService) -> Service:
 @routes.patch("/v1/services/{service}", problems={401: (), 404: ("no_such_service",), **_SERVICE})
 async def change_service(call: Call, service: UUID, body: ServiceChange) -> Service:
     """Change a service; what is booked already keeps its time and price."""
-    given = _columns({name: value for name, value in msgspec.structs.asdict(body).items() if value is not UNSET})
+    changes = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not UNSET}
     async with call.transaction() as connection:
         row = await _managed_service(call, connection, service)
+        given = await _columns(connection, changes)
         if given:
             columns = ", ".join(f"{name} = ${at}" for at, name in enumerate(given, 2))
             changed = await connection.fetchrow(
@@ -324,9 +324,9 @@ async def _managed_service(call: Call, connection: Connection, service: UUID) ->
     return row
 
 
-def _columns(given: dict[str, object]) -> dict[str, object]:
+async def _columns(connection: Connection, given: dict[str, object]) -> dict[str, object]:
     if "location" in given:
-        given["location_id"] = given.pop("location")
+        given["location_id"] = await _location(connection, given.pop("location"))
     return given
 
 
@@ -338,7 +338,6 @@ async def _after_change(
         raise Problem(422, "capacity_of_class_only", "Only a class takes more than one person.")
     if row["currency"] not in CURRENCIES:
         raise Problem(422, "unknown_currency", "Give an ISO 4217 currency that clinics use, such as PKR.")
-    await _location(connection, row["location_id"])
     await reindex(connection, row["provider_id"], call.now)  # locks the provider: the count below is of one at a time
     currencies = await connection.fetchval(
         "SELECT count(DISTINCT currency) FROM service WHERE provider_id = $1 AND active", row["provider_id"]
