@@ -91,6 +91,8 @@ async def visitor(call: Call, connection: Connection, visit: Visit) -> Visitor:
 
 async def of_pass(connection: Connection, visit: Visit, held: Pass) -> Visitor:
     """The seat that a pass still gives. Problem 410 as `visitor`."""
+    if visit.status.startswith("cancelled"):
+        raise Problem(410, "visit_cancelled", "This visit was cancelled. Book another time with the clinic.")
     if held.epoch != visit.epoch:
         raise Problem(410, "link_replaced", "The visit was changed. Open the link of the newest message.")
     if held.seat is Seat.THIRD and not await invited(connection, visit, held.holder):

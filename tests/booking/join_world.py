@@ -21,7 +21,7 @@ from backplane.postgres import Connection, Database
 from backplane.principal import Principal, Tenant
 from backplane.tokens import Revocations, TokenAuthority
 from backplane.web import Readiness, application
-from booking.join import ROUTES
+from booking.join.part import ROUTES
 from booking.join.links import Links, Seat
 from booking.join.passes import Passes
 from booking.join.room_names import VisitRooms
