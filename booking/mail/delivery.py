@@ -2,8 +2,9 @@
 
 The row is locked, the appointment read anew and the mail marked ``sending`` before the server is spoken to, and
 ``sent`` after it has taken the mail. A server that is away means a later try with growing gaps. A crash, or a
-connection that breaks, between the server's yes and our mark leaves ``sending``, and then the mail goes again: same Message-ID,
-same UID and SEQUENCE, so that mail programs and calendars can see that it is the same. Losing a mail would be worse.
+connection that breaks, between the server's yes and our mark leaves ``sending``, and then the mail goes again: same
+Message-ID, same UID and SEQUENCE, so that mail programs and calendars see that it is the same. A lost one would be
+worse.
 """
 
 from collections.abc import Callable, Mapping

@@ -5,12 +5,13 @@ organizer that is the sending address, the method said alike in the part's heade
 and the zone described (VTIMEZONE). The summary is neutral, because calendars are shared and shown on screens.
 """
 
-from datetime import datetime, timedelta
+from datetime import date, datetime
 from email.message import EmailMessage
+from functools import lru_cache
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
-from icalendar import Calendar, Event, vCalAddress, vText
+from icalendar import Calendar, Event, Timezone, vCalAddress, vText
 
 from backplane.mail import bare_address
 from booking.mail.letters import Letter, Visit
@@ -19,8 +20,13 @@ from booking.mail.texts import LABELS
 Method = Literal["REQUEST", "CANCEL"]
 PRODUCT: Final = "-//Wadud//booking//EN"
 FILE_NAME: Final = "appointment.ics"
-# The changes of the clocks around the visit are described, not those of seventy years.
-_YEAR: Final = timedelta(days=366)
+
+
+# Working a description out takes up to 25 ms; it is read only, so entries share it.
+@lru_cache(maxsize=256)
+def _described(zone: str, year: int) -> Timezone:
+    """The changes of a zone's clocks around that year, not those of seventy years."""
+    return Timezone.from_tzid(zone, first_date=date(year - 1, 1, 1), last_date=date(year + 2, 1, 1))
 
 
 def uid_of(visit: Visit, sender: str) -> str:
@@ -60,8 +66,9 @@ def invite(
     calendar.add("version", "2.0")
     calendar.add("calscale", "GREGORIAN")
     calendar.add("method", method)
+    if visit.patient_zone != "UTC":
+        calendar.add_component(_described(visit.patient_zone, visit.start.year))
     calendar.add_component(event)
-    calendar.add_missing_timezones(first_date=visit.start.date() - _YEAR, last_date=visit.end.date() + _YEAR)
     return bytes(calendar.to_ical())
 
 
