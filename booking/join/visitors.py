@@ -91,6 +91,8 @@ async def visitor(call: Call, connection: Connection, visit: Visit) -> Visitor:
 
 async def of_pass(connection: Connection, visit: Visit, held: Pass) -> Visitor:
     """The seat that a pass still gives. Problem 410 as `visitor`."""
+    if visit.status.startswith("cancelled"):
+        raise Problem(410, "visit_cancelled", "This visit was cancelled. Book another time with the clinic.")
     if held.epoch != visit.epoch:
         raise Problem(410, "link_replaced", "The visit was changed. Open the link of the newest message.")
     if held.seat is Seat.THIRD and not await invited(connection, visit, held.holder):
@@ -118,9 +120,10 @@ async def claim(connection: Connection, visit: Visit, visitor: Visitor, now: dat
     return bool(
         await connection.fetchval(
             """
-            INSERT INTO visit_seat AS s (appointment_id, seat, holder, device, seen_at) VALUES ($1, $2, $3, $4, $5)
-            ON CONFLICT (appointment_id, seat, holder) DO UPDATE SET device = $4, seen_at = $5
-            WHERE s.device IS NULL OR s.device = $4 OR s.seen_at IS NULL OR s.seen_at < $6 OR $7
+            INSERT INTO visit_seat AS s (appointment_id, seat, holder, device, here, seen_at)
+            VALUES ($1, $2, $3, $4, true, $5)
+            ON CONFLICT (appointment_id, seat, holder) DO UPDATE SET device = $4, here = true, seen_at = $5
+            WHERE s.device IS NULL OR s.device = $4 OR NOT s.here OR s.seen_at < $6 OR $7
             RETURNING true""",
             visit.appointment,
             visitor.seat.word,

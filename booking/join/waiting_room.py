@@ -19,9 +19,8 @@ from backplane.postgres import Connection
 from backplane.web import Problem
 from booking.join.links import Seat
 from booking.join.visitors import Visitor
-from booking.join.visits import ENTERED, Lifecycle, Visit, load
+from booking.join.visits import ENTERED, Lifecycle, Visit, line_day, load
 from booking.queue import tickets
-from booking.queue.line import queue_day
 
 REOPENED_FOR: Final = timedelta(minutes=60)
 MAX_MESSAGES: Final = 200
@@ -38,7 +37,8 @@ async def check_in(
     """Somebody with a seat is ready; the state of the seat. Problem 403 denied, 409 not_open or device_moved."""
     must_be_open(visit, now)
     seat = await connection.fetchrow(
-        "SELECT state, device, admitted_at FROM visit_seat WHERE (appointment_id, seat, holder) = ($1, $2, $3) FOR UPDATE",
+        """SELECT state, device, admitted_at FROM visit_seat WHERE (appointment_id, seat, holder) = ($1, $2, $3)
+           FOR UPDATE""",
         visit.appointment,
         visitor.seat.word,
         visitor.holder,
@@ -76,9 +76,7 @@ async def check_in(
 
 
 async def _stand_in_line(connection: Connection, visit: Visit, patient: UUID, now: datetime) -> None:
-    day = queue_day(visit.starts_at, visit.timezone)
-    if visit.reopened(now):  # called once more: the line is that of the new call
-        day = queue_day(now, visit.timezone)
+    day = line_day(visit, now)
     await tickets.lock_day(connection, visit.provider, day)
     ticket = await ticket_of(connection, visit.appointment, patient)
     if ticket is not None:
@@ -172,9 +170,12 @@ async def leave(connection: Connection, visit: Visit, visitor: Visitor, now: dat
         await tickets.close(connection, waiting, "left", now)
 
 
-async def end(connection: Connection, lifecycle: Lifecycle, visit: Visit, by: UUID, cause: str, now: datetime) -> None:
-    """The doctor ends the visit: completed if it was on, and the line goes on."""
-    await lifecycle.change(connection, visit.appointment, "complete", actor=by, role="doctor", cause=cause, now=now)
+async def end(
+    connection: Connection, lifecycle: Lifecycle, visit: Visit, by: UUID | None, cause: str, now: datetime
+) -> None:
+    """The visit ends: completed if it was on, and the line goes on. ``by``: the doctor, None when time decided."""
+    role = "system" if by is None else "doctor"
+    await lifecycle.change(connection, visit.appointment, "complete", actor=by, role=role, cause=cause, now=now)
     await over(connection, visit.appointment, "done", now)
 
 

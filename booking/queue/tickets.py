@@ -99,7 +99,8 @@ async def take_ticket(
     """A place in line; the caller holds `lock_day`. Emits queue.joined."""
     ticket = uuid7(now)
     await connection.execute(
-        """WITH day AS (UPDATE queue_day SET last_no = last_no + 1 WHERE provider_id = $2 AND day = $3 RETURNING last_no)
+        """WITH day AS (
+               UPDATE queue_day SET last_no = last_no + 1 WHERE provider_id = $2 AND day = $3 RETURNING last_no)
            INSERT INTO queue_ticket (id, provider_id, day, no, kind, appointment_id, patient_id, state, rank, joined_at,
                seen_at) SELECT $1, $2, $3, last_no, $4, $5, $6, 'waiting', $7, $8, $8 FROM day""",
         ticket,
