@@ -7,6 +7,7 @@ that stand beside them.
 
 from collections.abc import Mapping
 from datetime import datetime
+from html import escape
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -14,7 +15,6 @@ from zoneinfo import ZoneInfo
 
 from babel.dates import format_date, get_timezone_location
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from msgspec import Struct
 
 from booking.mail.texts import LABELS, WORDS, direction_of, language_of
@@ -112,10 +112,8 @@ def _put_together(
     def plain(words: str) -> str:
         return words.format_map({name: isolated(value) for name, value in open_.items()})
 
-    def marked(words: str) -> Markup:
-        return Markup(words.replace("<", "&lt;")).format_map(
-            {name: Markup("<bdi>{}</bdi>").format(value) for name, value in open_.items()}
-        )
+    def marked(words: str) -> str:
+        return escape(words).format_map({name: f"<bdi>{escape(value)}</bdi>" for name, value in open_.items()})
 
     html = _HTML.get_template("letter.html").render(
         subject=subject, heading=marked(parts[0]), paragraphs=[marked(each) for each in parts[1:]],

@@ -277,7 +277,7 @@ async def test_codes_and_invitations_of_identity_go_out_as_plain_letters(clinic:
     assert "123456 {لا} <b>" in part(mail, "text/plain").get_content()
     html = part(mail, "text/html").get_content()
     assert 'dir="auto"' in html
-    assert "123456 {لا} &lt;b>" in html
+    assert "123456 {لا} &lt;b&gt;" in html
 
 
 async def test_no_canary_is_in_a_subject_a_log_an_event_or_the_delivery_log(
