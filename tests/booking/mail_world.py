@@ -144,7 +144,8 @@ class Clinic:
         async with self.database.tenant(TENANT) as connection, connection.transaction():
             await connection.execute(
                 """INSERT INTO seat (id, appointment_id, no, patient_id, status, price_minor, currency,
-                       patient_timezone, created_at, updated_at) VALUES ($1, $2, $3, $4, 'confirmed', 0, 'PKR', $5, $6, $6)""",
+                       patient_timezone, created_at, updated_at)
+                   VALUES ($1, $2, $3, $4, 'confirmed', 0, 'PKR', $5, $6, $6)""",
                 *(uuid7(self.now), lesson, number, patient, zone, self.now),
             )
             await self._emit(connection, lesson, "appointment.booked", patient)
