@@ -1,0 +1,84 @@
+"""Joining put together: its routes, the events that it hears, the jobs that it does.
+
+What happens to an appointment elsewhere (cancelled, moved, completed) reaches the waiting room as an event: tickets and
+seats are closed, the old room is emptied, and every screen is told, so that nobody waits for a doctor who has called
+off. Handlers look at the appointment as it is now; a repeated or late event changes nothing.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from backplane.bus import Bus
+from backplane.consumers import Consumer
+from backplane.jobs import Handler, JobRow
+from backplane.outbox import Fact
+from backplane.postgres import Connection
+from booking import instant
+from booking.join import desk, exchange, invites, live_routes, notes, visit_routes, waiting_room
+from booking.join.call_events import CallEvents
+from booking.join.presence import end_of_grace
+from booking.join.room_names import VisitRoom
+from booking.join.visits import Joining, load
+from booking.queue import walk_in
+from booking.queue.tickets import GRACE_JOB
+
+ROUTES: Final = (
+    exchange.routes,
+    visit_routes.routes,
+    invites.routes,
+    desk.routes,
+    walk_in.routes,
+    live_routes.routes,
+    instant.routes,
+)
+# Event -> what becomes of the tickets of those who wait.
+_ENDS: Final[Mapping[str, str]] = {
+    "appointment.cancelled": "cancelled",
+    "appointment.declined": "cancelled",
+    "appointment.rescheduled": "cancelled",
+    "appointment.no_show": "no_show",
+    "appointment.completed": "done",
+}
+_OTHER_CHANGES: Final = (
+    "appointment.accepted",
+    "appointment.booked",
+    "appointment.checked_in",
+    "appointment.interrupted",
+    "appointment.started",
+)
+
+
+def consumers(joining: Joining, bus: Bus) -> tuple[Consumer, ...]:
+    """The consumer of what happens to appointments elsewhere."""
+
+    async def ended(connection: Connection, fact: Fact, now: datetime) -> None:
+        visit = await load(connection, fact.aggregate_id)
+        if visit is None:
+            return
+        moved = fact.type == "appointment.rescheduled"
+        # A doctor who calls a completed visit again has opened it anew: an event from before must not close it.
+        if not visit.reopened(now) and (moved or not visit.enterable(now)):
+            await waiting_room.over(connection, visit.appointment, _ENDS[fact.type], now)
+        for epoch in range(max(1, visit.epoch - 1), visit.epoch + (not visit.enterable(now) and not moved)):
+            await joining.rooms.revoke_room(joining.names.name(VisitRoom(visit.tenant, visit.appointment, epoch)))
+        await notes.note(bus, fact.tenant, visit.provider)
+
+    async def changed(connection: Connection, fact: Fact, now: datetime) -> None:
+        provider = fact.payload.get("provider")
+        if isinstance(provider, str):
+            await notes.note(bus, fact.tenant, UUID(provider))
+
+    return (Consumer("visits", dict.fromkeys(_ENDS, ended) | dict.fromkeys(_OTHER_CHANGES, changed)),)
+
+
+def jobs(joining: Joining, events: CallEvents, ringing: instant.Ringing, bus: Bus) -> Mapping[str, Handler]:
+    """Everything that joining does later."""
+
+    async def grace_over(connection: Connection, job: JobRow, now: datetime) -> None:
+        provider = await connection.fetchval("SELECT provider_id FROM queue_ticket WHERE id = $1", job.subject)
+        if await end_of_grace(connection, job.subject, now):
+            await notes.note(bus, job.tenant, provider)
+
+    return {GRACE_JOB: grace_over, **events.jobs(), **ringing.jobs()}

@@ -1,0 +1,187 @@
+"""Tickets of a provider's line in Postgres. Pure order and waits are in `line`; here is what is kept.
+
+The row of `queue_day` is the lock of a line: whoever takes a ticket, calls the next person or swaps two holds it, so a
+person is called once however many hands reach for the bell. Reading takes no lock.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from backplane.ids import uuid7
+from backplane.jobs import Job, schedule
+from backplane.outbox import Event, emit
+from backplane.postgres import Connection
+from booking.queue.line import GRACE, Wait, Waiting, in_order, position, queue_day, wait
+
+GRACE_JOB: Final = "queue.grace"
+ALIVE: Final = timedelta(seconds=45)  # a page that was heard of so lately is open
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One provider's line of one day."""
+
+    provider: UUID
+    day: date
+    waiting: Sequence[Waiting]
+    visits: Sequence[timedelta]
+    running: timedelta | None
+    delay: timedelta
+
+    def position(self, ticket: UUID, now: datetime) -> int | None:
+        return position(self.waiting, ticket, now)
+
+    def wait(self, ticket: UUID, now: datetime, not_before: datetime | None = None) -> Wait | None:
+        """``not_before``: the start of a booked visit; a doctor keeps to the hour."""
+        place = self.position(ticket, now)
+        least = self.delay
+        if not_before is not None:
+            least = max(least, not_before - now)
+        return None if place is None else wait(place, self.visits, self.running, least)
+
+
+async def lock_day(connection: Connection, provider: UUID, day: date) -> None:
+    """Until the transaction ends nobody else changes this line."""
+    await connection.execute(
+        "INSERT INTO queue_day (provider_id, day) VALUES ($1, $2) ON CONFLICT DO NOTHING", provider, day
+    )
+    await connection.execute("SELECT 1 FROM queue_day WHERE provider_id = $1 AND day = $2 FOR UPDATE", provider, day)
+
+
+async def today(connection: Connection, provider: UUID, now: datetime) -> date | None:
+    """The day of this provider's line now; None when there is no such provider."""
+    zone = await connection.fetchval("SELECT timezone FROM provider WHERE id = $1", provider)
+    return None if zone is None else queue_day(now, zone)
+
+
+async def read_line(connection: Connection, provider: UUID, day: date, now: datetime) -> Line:
+    rows = await connection.fetch(
+        """SELECT q.id, q.no, q.rank, q.state, q.seen_at, q.admitted_at, q.ended_at
+           FROM queue_ticket q LEFT JOIN appointment a ON a.id = q.appointment_id
+           WHERE q.provider_id = $1 AND q.day = $2 AND q.state IN ('waiting', 'admitted', 'done')
+             AND (q.state = 'done' OR a.id IS NULL OR a.status IN ('confirmed', 'checked_in', 'in_progress',
+                  'interrupted', 'completed'))
+           ORDER BY q.ended_at""",
+        provider,
+        day,
+    )
+    told = await connection.fetchrow(
+        "SELECT delay_minutes, delay_told_at FROM queue_day WHERE provider_id = $1 AND day = $2", provider, day
+    )
+    delay = timedelta(0)
+    if told is not None and told["delay_told_at"] is not None:
+        delay = max(delay, told["delay_told_at"] + timedelta(minutes=told["delay_minutes"]) - now)
+    running = [now - row["admitted_at"] for row in rows if row["state"] == "admitted"]
+    return Line(
+        provider,
+        day,
+        [Waiting(row["id"], row["no"], row["rank"], row["seen_at"]) for row in rows if row["state"] == "waiting"],
+        [row["ended_at"] - row["admitted_at"] for row in rows if row["state"] == "done" and row["admitted_at"]],
+        max(running, default=None),
+        delay,
+    )
+
+
+async def take_ticket(
+    connection: Connection,
+    *,
+    provider: UUID,
+    day: date,
+    kind: str,
+    appointment: UUID | None,
+    patient: UUID,
+    rank: datetime,
+    now: datetime,
+) -> UUID:
+    """A place in line; the caller holds `lock_day`. Emits queue.joined."""
+    ticket = uuid7(now)
+    await connection.execute(
+        """WITH day AS (
+               UPDATE queue_day SET last_no = last_no + 1 WHERE provider_id = $2 AND day = $3 RETURNING last_no)
+           INSERT INTO queue_ticket (id, provider_id, day, no, kind, appointment_id, patient_id, state, rank, joined_at,
+               seen_at) SELECT $1, $2, $3, last_no, $4, $5, $6, 'waiting', $7, $8, $8 FROM day""",
+        ticket,
+        provider,
+        day,
+        kind,
+        appointment,
+        patient,
+        as_rank(rank),
+        now,
+    )
+    await watch_grace(connection, ticket, now + GRACE)
+    await told(connection, "queue.joined", ticket, appointment, provider, now)
+    return ticket
+
+
+async def come_back(connection: Connection, ticket: UUID, now: datetime) -> None:
+    """Somebody who waits is there again: the place is kept within the grace, else it is the last one."""
+    await connection.execute(
+        """UPDATE queue_ticket SET rank = CASE WHEN seen_at > $2 THEN rank ELSE greatest(rank, $3) END, seen_at = $4,
+               here = true WHERE id = $1 AND state = 'waiting'""",
+        ticket,
+        now - GRACE,
+        as_rank(now),
+        now,
+    )
+
+
+async def close(connection: Connection, ticket: UUID, state: str, now: datetime) -> bool:
+    """End a ticket with done, left, denied, cancelled or no_show; emits queue.left. False when it had ended."""
+    row = await connection.fetchrow(
+        """UPDATE queue_ticket SET state = $2, ended_at = $3, here = false
+           WHERE id = $1 AND state IN ('waiting', 'admitted') RETURNING appointment_id, provider_id""",
+        ticket,
+        state,
+        now,
+    )
+    if row is None:
+        return False
+    await told(connection, "queue.left", ticket, row["appointment_id"], row["provider_id"], now)
+    return True
+
+
+async def close_of_visit(connection: Connection, appointment: UUID, state: str, now: datetime) -> int:
+    """End all tickets of an appointment; says how many there were."""
+    rows = await connection.fetch(
+        "SELECT id FROM queue_ticket WHERE appointment_id = $1 AND state IN ('waiting', 'admitted')", appointment
+    )
+    for row in rows:
+        await close(connection, row["id"], state, now)
+    return len(rows)
+
+
+async def next_here(connection: Connection, provider: UUID, day: date, now: datetime) -> UUID | None:
+    """The first person in line whose page is open."""
+    line = await read_line(connection, provider, day, now)
+    rows = await connection.fetch(
+        "SELECT id FROM queue_ticket WHERE id = ANY($1) AND here AND seen_at > $2",
+        [each.ticket for each in line.waiting],
+        now - ALIVE,
+    )
+    here = {row["id"] for row in rows}
+    return next((each.ticket for each in in_order(line.waiting, now) if each.ticket in here), None)
+
+
+async def watch_grace(connection: Connection, ticket: UUID, at: datetime) -> None:
+    """Look then whether somebody is still in line."""
+    await schedule(connection, Job(key=f"{GRACE_JOB}:{ticket}", kind=GRACE_JOB, subject=ticket, run_at=at))
+
+
+async def told(
+    connection: Connection, type_: str, ticket: UUID | None, appointment: UUID | None, provider: UUID, now: datetime
+) -> None:
+    payload = {
+        "ticket": None if ticket is None else str(ticket),
+        "appointment": None if appointment is None else str(appointment),
+        "provider": str(provider),
+    }
+    event = Event(type=type_, aggregate="queue", aggregate_id=provider, payload=payload)
+    await emit(connection, event, now)
+
+
+def as_rank(at: datetime) -> int:
+    return int(at.timestamp() * 1000)
