@@ -60,6 +60,7 @@ _LOST: Final = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
+    asyncpg.InternalClientError,  # the server's farewell came between two statements; the connection is about to close
 )
 
 
@@ -85,14 +86,16 @@ def _leaves_traces(statement: str) -> bool:
 
 
 @contextmanager
-def _lost_server(raw: "_RawConnection | None" = None) -> "Iterator[None]":
+def _lost_server(session: _Session) -> "Iterator[None]":
     """Turns what a lost server raises into `DatabaseUnavailable`."""
     try:
         yield
     except _LOST as error:  # also TimeoutError, an OSError: the server should have ended the statement before
+        if isinstance(error, asyncpg.InternalClientError):
+            session.terminate()
         raise DatabaseUnavailable from error
     except asyncpg.InterfaceError as error:
-        if raw is None or not raw.is_closed():
+        if not session.is_closed():
             raise  # a mistake of ours, such as two statements at once
         raise DatabaseUnavailable from error
 

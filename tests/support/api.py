@@ -34,7 +34,7 @@ def services(database: Database | None, *rights: str) -> Services:
 
     async def authenticate(request: web.Request) -> Principal | None:
         name = request.headers.get("Authorization", "").removeprefix("Bearer ") or request.cookies.get("who", "")
-        return person(name, *rights) if name else None
+        return person(name, *rights) if name in ("amina", "bilal") else None
 
     # Routes that touch neither database nor bus are served without.
     return Services(cast(Database, database), cast("object", None), _tenant_of, authenticate, lambda: NOW)  # type: ignore[arg-type]
