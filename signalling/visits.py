@@ -43,16 +43,16 @@ class _Rooms:
     """Stays by session, and sessions by room."""
 
     stays: dict[str, _Stay] = field(default_factory=dict)
-    by_room: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    by_room: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, session: Session) -> None:
         self.stays[session.id] = _Stay(session)
-        self.by_room[session.claims.room].add(session.id)
+        self.by_room[session.claims.room].append(session.id)
 
     def remove(self, session: Session) -> None:
         self.stays.pop(session.id, None)
         room = self.by_room[session.claims.room]
-        room.discard(session.id)
+        room.remove(session.id)
         if not room:
             del self.by_room[session.claims.room]
 
@@ -146,7 +146,7 @@ class Visits:
         await self._untold.join()
 
     def _identities(self, room: str) -> list[str]:
-        sessions = self._rooms.by_room.get(room, set())
+        sessions = self._rooms.by_room.get(room, [])
         return [self._rooms.stays[id].session.claims.identity for id in sessions]
 
     def _tell_connected(self, session: Session) -> None:

@@ -269,14 +269,14 @@ async def test_a_closed_page_keeps_the_place_for_five_minutes(clinic: Clinic, br
     async with browser.screen() as screen:
         await first.check_in()
         await first.watch(screen)
-    await page_closed(clinic, first.appointment)
+    await page_closed(clinic, browser, first.appointment)
     await second.check_in()
     assert (await second.ask("GET"))["position"] == 2
     assert [entry["here"] for entry in await queue(clinic, browser)] == [False, True]
     clinic.now += GRACE - timedelta(seconds=1)
     async with browser.screen() as screen:  # back in time: the same place
         assert (await first.watch(screen))["visit"]["position"] == 1
-    await page_closed(clinic, first.appointment)
+    await page_closed(clinic, browser, first.appointment)
     clinic.now += GRACE + timedelta(seconds=1)
     scheduler = Scheduler(
         clinic.db,
@@ -293,11 +293,16 @@ async def test_a_closed_page_keeps_the_place_for_five_minutes(clinic: Clinic, br
     assert (await late.ask("GET"))["position"] == 2  # the place was lost
 
 
-async def page_closed(clinic: Clinic, appointment: UUID) -> None:
-    """Until the server has noticed that the visit's only open page is closed."""
-    async with asyncio.timeout(5):
-        while await clinic.scalar("SELECT here FROM visit_seat WHERE appointment_id = $1", appointment):
-            await asyncio.sleep(0.01)
+async def page_closed(clinic: Clinic, browser: Browser, appointment: UUID) -> None:
+    """Until the doctor's screen shows that the patient's only page is closed."""
+
+    def closed(message: dict[str, Any]) -> bool:
+        entries = message["queue"]["entries"]
+        return not any(entry["here"] for entry in entries if entry["appointment"] == str(appointment))
+
+    async with browser.screen() as screen:
+        if not closed(await screen.watch("/v1/queue/live", {}, by=(clinic.doctor, DOCTOR))):
+            await screen.until(closed)
 
 
 def events(clinic: Clinic) -> CallEvents:
@@ -309,7 +314,7 @@ async def test_next_is_the_first_whose_page_is_open(clinic: Clinic, browser: Bro
     async with browser.screen() as screen:
         await first.check_in()
         await first.watch(screen)
-    await page_closed(clinic, first.appointment)
+    await page_closed(clinic, browser, first.appointment)
     await second.check_in()
     called = await doctor(clinic, browser, "/v1/queue/next", {}, 200)
     assert called["appointment"] == str(second.appointment)
