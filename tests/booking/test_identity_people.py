@@ -121,12 +121,33 @@ async def test_two_upgrades_at_once_end_in_one_account(served: House) -> None:
     assert count == 1
 
 
+async def test_a_place_that_the_known_person_has_already_stays_behind(served: House) -> None:
+    known, guest = await served.sign_in(AMINA), await visitor(served)
+    now, clinic = served.clock(), await served.clinic()
+    async with served.db.tenant(clinic.id) as connection:
+        for person, state in ((known, "ringing"), (known, "unanswered"), (guest, "ringing"), (guest, "cancelled")):
+            await connection.execute(
+                "INSERT INTO instant_request (id, patient_id, specialty, language, state, ring_until, created_at)"
+                " VALUES ($1, $2, 'gp', 'en', $3, $4, $4)",
+                uuid7(now),
+                UUID(person["person"]),
+                state,
+                now,
+            )
+    assert (await upgrade(served, guest["access_token"])).status == 200
+    async with served.db.platform() as connection:
+        rows = await connection.fetch("SELECT patient_id, state FROM instant_request ORDER BY patient_id, state")
+    of_known = sorted(row["state"] for row in rows if str(row["patient_id"]) == known["person"])
+    assert of_known == ["cancelled", "ringing", "unanswered"]
+    assert [row["state"] for row in rows if str(row["patient_id"]) == guest["person"]] == ["ringing"]
+
+
 # What stays with the visitor, and why.
 STAYS = {
     "audit_entry", "identity", "password", "code", "session", "totp", "recovery_code", "passkey", "passkey_challenge",
     "membership", "dependant", "invite",  # proofs and relations, of which a visitor has none
     "person",  # merged_into itself
-    "provider",  # a visitor is no doctor
+    "provider", "document", "join_invite", "queue_swap",  # of doctors and staff, which a visitor is not
 }  # fmt: skip
 
 
