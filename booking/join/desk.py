@@ -145,6 +145,14 @@ async def deny(call: Call, appointment: UUID, body: Who) -> None:
     note_after(call, visit.provider)
 
 
+@routes.post("/v1/visits/{appointment}/vouch", right="queue.manage", problems={403: ("not_your_queue",), 404: ()})
+async def vouch(call: Call, appointment: UUID) -> None:
+    """Let the patient take the seat without the year of birth: somebody here knows who it is"""
+    async with call.transaction() as connection:
+        visit = await _visit(call, connection, appointment)
+        await waiting_room.vouch(connection, visit, call.principal.person, call.now)
+
+
 @routes.post(
     "/v1/visits/{appointment}/desk-messages",
     right="queue.manage",

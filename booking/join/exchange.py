@@ -8,7 +8,7 @@ used up: the same link works again on the next device. A time that is not the vi
 answer says when to come. A device that finds the seat taken is asked before it takes over.
 
 The doctor's link opens the doctor's visit only under the doctor's own session. For a patient the clinic may ask for the
-year of birth (policy ``join.birth_year``); after `BIRTH_TRIES` mistakes the clinic has to let the person in itself.
+year of birth (policy ``join.birth_year``); after `BIRTH_TRIES` mistakes the clinic has to vouch for the person itself.
 """
 
 from datetime import datetime
@@ -20,11 +20,12 @@ from msgspec import Meta, Struct
 from backplane.api import Answer, Call, Rate, Routes
 from backplane.ids import uuid7
 from backplane.postgres import Connection
+from backplane.proxies import same_origin
 from backplane.web import Problem
 from booking.join.links import BadLink, Link, Seat
 from booking.join.passes import PASS_LIFETIME, Pass
-from booking.join.visitors import Visitor, claim, cookie_name, invited, same_origin
-from booking.join.visits import JOINING, Visit, load
+from booking.join.visitors import Visitor, claim, cookie_name, invited
+from booking.join.visits import JOINING, VOUCHED, Visit, load
 
 BIRTH_TRIES: Final = 5
 routes = Routes(tag="join")
@@ -231,7 +232,14 @@ def _asks_birth_year(visit: Visit, link: Link) -> bool:
 async def _birth_year(connection: Connection, visit: Visit, link: Link, given: int | None) -> Problem | None:
     """Counts a wrong answer; None when it is right, or when the clinic does not know the year."""
     known = await connection.fetchval("SELECT birth_year FROM person WHERE id = $1", link.holder)
-    if known is None:
+    vouched = await connection.fetchval(
+        """SELECT birth_tries = $3 FROM visit_seat
+           WHERE (appointment_id, seat, holder) = ($1, 'patient', $2)""",
+        visit.appointment,
+        link.holder,
+        VOUCHED,
+    )
+    if known is None or vouched:
         return None
     if given is None:
         return Problem(403, "birth_year_needed", "Give the year of birth of the patient.")
@@ -239,14 +247,14 @@ async def _birth_year(connection: Connection, visit: Visit, link: Link, given: i
         """
         INSERT INTO visit_seat AS s (appointment_id, seat, holder, birth_tries) VALUES ($1, 'patient', $2, $3)
         ON CONFLICT (appointment_id, seat, holder) DO UPDATE SET birth_tries = s.birth_tries + $3
-        WHERE s.birth_tries < $4 RETURNING birth_tries""",
+        WHERE s.birth_tries BETWEEN 0 AND $4 - 1 RETURNING birth_tries""",
         visit.appointment,
         link.holder,
         int(given != known),
         BIRTH_TRIES,
     )
     if tries is None or (tries >= BIRTH_TRIES and given != known):
-        return Problem(403, "ask_the_clinic", "Call the clinic: somebody there will let you in.")
+        return Problem(403, "ask_the_clinic", "Call the clinic: somebody there can vouch for you.")
     if given != known:
         left = BIRTH_TRIES - tries
         return Problem(403, "birth_year_wrong", f"This is not the patient's year of birth. Tries left: {left}.")

@@ -8,7 +8,6 @@ device has a seat at a time: the newer one asks whether it shall take over, and 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from aiohttp import web
@@ -16,6 +15,7 @@ from aiohttp import web
 from backplane.api import Call
 from backplane.postgres import Connection
 from backplane.principal import Principal, Tenant
+from backplane.proxies import same_origin
 from backplane.web import Problem
 from booking.join.links import Seat
 from booking.join.passes import Pass, Passes
@@ -41,11 +41,6 @@ class Visitor:
 def cookie_name(appointment: UUID) -> str:
     """One cookie per visit, so that a family's visits do not push each other out."""
     return f"visit-{appointment.hex[-16:]}"
-
-
-def same_origin(request: web.Request) -> bool:
-    """Whether a page of ours sent this, as the browser says."""
-    return urlsplit(request.headers.get("Origin", "")).netloc == request.host
 
 
 def read_pass(request: web.Request, passes: Passes, appointment: UUID, now: datetime) -> Pass | None:

@@ -180,6 +180,10 @@ async def test_the_year_of_birth_is_asked_five_times(clinic: Clinic, browser: Br
         assert (wrong["code"], str(left) in str(wrong["detail"])) == ("birth_year_wrong", True)
     for year in (1991, 1990, 1990):
         assert (await click(browser, token, 403, birth_year=year))["code"] == "ask_the_clinic"
+    staff = (await clinic.person("Desk"), "staff")
+    appointment = await clinic.scalar("SELECT id FROM appointment")
+    await browser.ask("POST", f"/v1/visits/{appointment}/vouch", by=staff, status=204)
+    assert (await click(browser, token, switch=True))["state"] == "seated"
 
 
 @pytest.mark.parametrize(
