@@ -84,7 +84,7 @@ async def test_a_service_keeps_everything_it_was_given(practice: Practice) -> No
     ("change", "code"),
     [
         ({"capacity": 2}, "capacity_of_class_only"),
-        ({"currency": "XXX"}, "unknown_currency"),
+        ({"currency": "QQQ"}, "unknown_currency"),
         ({"currency": "pkr"}, "bad_request"),
         ({"price_minor": -1}, "bad_request"),
         ({"price_minor": 1.5}, "bad_request"),
