@@ -24,8 +24,9 @@ from backplane.proxies import same_origin
 from backplane.web import Problem
 from booking.join.links import BadLink, Link, Seat
 from booking.join.passes import PASS_LIFETIME, Pass
-from booking.join.visitors import Visitor, claim, cookie_name, invited
+from booking.join.visitors import Visitor, claim, cookie_name, invited, seat_holder, takes_part
 from booking.join.visits import JOINING, VOUCHED, Visit, load
+from booking.rights import GUEST_LINK
 
 BIRTH_TRIES: Final = 5
 routes = Routes(tag="join")
@@ -139,9 +140,10 @@ async def exchange(call: Call, body: Exchange) -> Answer[Exchanged]:
             device = _doctors_session(call, visit)
         else:
             device = _same_device(call, link) or device
-        visitor = Visitor(link.seat, link.holder, device, link.holder, "guest_link")
+        holder = seat_holder(visit, link.seat, link.holder)
+        visitor = Visitor(link.seat, holder, device, holder, GUEST_LINK)
         if _asks_birth_year(visit, link):
-            refused = await _birth_year(connection, visit, link, body.birth_year)
+            refused = await _birth_year(connection, visit, holder, body.birth_year)
         # A wrong year is counted, so it is raised only after the commit.
         if refused is None and not await claim(connection, visit, visitor, call.now, switch=body.switch):
             return Answer(Exchanged("elsewhere", visit.appointment, _seat(link.seat), visit.starts_at))
@@ -185,6 +187,9 @@ async def _state(connection: Connection, link: Link, now: datetime) -> tuple[Vis
         return visit, "replaced"
     if link.seat is Seat.THIRD and not await invited(connection, visit, link.holder):
         return visit, "withdrawn"
+    holder = seat_holder(visit, link.seat, link.holder)
+    if link.seat is Seat.PATIENT and not await takes_part(connection, visit, holder):
+        return visit, "cancelled"
     match visit.window.state(now):
         case "early":
             return visit, "early"
@@ -229,14 +234,14 @@ def _asks_birth_year(visit: Visit, link: Link) -> bool:
     return link.seat is Seat.PATIENT and isinstance(join, dict) and join.get("birth_year") is True
 
 
-async def _birth_year(connection: Connection, visit: Visit, link: Link, given: int | None) -> Problem | None:
+async def _birth_year(connection: Connection, visit: Visit, patient: UUID, given: int | None) -> Problem | None:
     """Counts a wrong answer; None when it is right, or when the clinic does not know the year."""
-    known = await connection.fetchval("SELECT birth_year FROM person WHERE id = $1", link.holder)
+    known = await connection.fetchval("SELECT birth_year FROM person WHERE id = $1", patient)
     vouched = await connection.fetchval(
         """SELECT birth_tries = $3 FROM visit_seat
            WHERE (appointment_id, seat, holder) = ($1, 'patient', $2)""",
         visit.appointment,
-        link.holder,
+        patient,
         VOUCHED,
     )
     if known is None or vouched:
@@ -249,7 +254,7 @@ async def _birth_year(connection: Connection, visit: Visit, link: Link, given: i
         ON CONFLICT (appointment_id, seat, holder) DO UPDATE SET birth_tries = s.birth_tries + $3
         WHERE s.birth_tries BETWEEN 0 AND $4 - 1 RETURNING birth_tries""",
         visit.appointment,
-        link.holder,
+        patient,
         int(given != known),
         BIRTH_TRIES,
     )

@@ -133,6 +133,16 @@ async def admit(connection: Connection, visit: Visit, seat: Seat, holder: UUID, 
     return True
 
 
+async def patients_waiting(connection: Connection, appointment: UUID) -> list[UUID]:
+    """The patients of a class who wait, in order of arrival."""
+    rows = await connection.fetch(
+        """SELECT holder FROM visit_seat WHERE appointment_id = $1 AND seat = 'patient' AND state = 'waiting'
+           ORDER BY arrived_at, holder""",
+        appointment,
+    )
+    return [row["holder"] for row in rows]
+
+
 async def deny(connection: Connection, visit: Visit, seat: Seat, holder: UUID, by: UUID, now: datetime) -> bool:
     """Turn somebody away or put them out; False when they are not there."""
     changed = await connection.fetchval(

@@ -201,3 +201,12 @@ async def test_an_appointment_that_is_gone_is_an_unknown_link(clinic: Clinic, br
     link = visit.link(Seat.PATIENT, uuid4(), "en")
     gone = clinic.links.sign(type(link)(link.tenant, uuid4(), *[getattr(link, n) for n in link.__slots__[2:]]))
     await browser.ask("POST", "/v1/join/look", {"token": gone}, status=404)
+
+
+async def test_a_link_goes_on_when_its_visitor_becomes_somebody_known(clinic: Clinic, browser: Browser) -> None:
+    appointment = await clinic.appointment()
+    token = await clinic.link(appointment)
+    known = await clinic.person("Sana")
+    await clinic.set(appointment, patient_id=known)
+    await click(browser, token)
+    assert await clinic.scalar("SELECT holder FROM visit_seat") == known
