@@ -72,8 +72,8 @@ class Exchange(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Exchanged(Struct, frozen=True):
-    """``state`` seated: the device has the seat, ``pass_`` only when a bearer was asked for. elsewhere: another device
-    has it; ask again with ``switch``. Otherwise as in a look."""
+    """``state`` seated: the device has the seat; ``bearer`` only when it was asked for, for the header Visit-Pass.
+    elsewhere: another device has it; ask again with ``switch``. Otherwise as in a look."""
 
     state: Literal["seated", "elsewhere", "open", "early", "over", "replaced", "cancelled", "withdrawn"]
     appointment: UUID | None = None
