@@ -2,7 +2,7 @@
 
 Only dates are expanded; each is turned into an instant by the zone of its day, so a weekly nine o'clock stays nine
 o'clock when the clocks change. The provider's row is locked, since many rows come about together. A date whose time
-does not exist is a conflict like a time that is taken. All conflicts are reported; with ``partial`` the others are booked.
+does not exist is a conflict, as one that is taken. All conflicts are reported; with ``partial`` the others are booked.
 """
 
 from dataclasses import dataclass
