@@ -2,7 +2,8 @@
 
 The calendar stands behind `Hours`: it says whether a start lies in the provider's hours, on the grid, after the notice
 and before the horizon, and what else is free. Its view of what is taken may be a moment old; the constraint in the
-database decides. Prices, buffers and policy are read with the service in the same transaction as the appointment begins.
+database decides. Prices, buffers and policy are read with the service in the same transaction as the appointment
+begins.
 """
 
 from dataclasses import dataclass
