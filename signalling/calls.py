@@ -73,7 +73,7 @@ class Calls:
         self._by_participant: dict[str, Session] = {}
         self.observer: Observer | None = None
         self._observed: set[str] = set()
-        self._barred: dict[tuple[str, str], float] = {}
+        self._barred: dict[tuple[str, str | None], float] = {}
         node.notify = self._deliver
 
     def __len__(self) -> int:
@@ -184,11 +184,11 @@ class Calls:
         self.tokens.revocations.raise_epoch(room, self.wall_clock())
         return self._expel_stale(now)
 
-    def put_out(self, room: str, identity: str, now: float) -> int:
-        """End the calls of one person in one room, and refuse what was signed for them until now; returns how many.
+    def put_out(self, room: str, identity: str | None, now: float) -> int:
+        """End the calls of one person in one room (None: of all), and refuse what was signed for them until now.
 
-        Which tokens they have in hand is not known, so it is remembered from when on tokens must be, for as long as
-        an older one can live.
+        Returns how many. Which tokens they have in hand is not known, so it is remembered from when on tokens must
+        be, for as long as an older one can live.
         """
         wall = self.wall_clock()
         self._barred = {key: since for key, since in self._barred.items() if wall - since < MAX_LIFETIME_S}
@@ -196,7 +196,7 @@ class Calls:
         sessions = [
             session
             for session in self._sessions.values()
-            if (session.claims.room, session.claims.identity) == (room, identity) and not session.ended
+            if session.claims.room == room and identity in (None, session.claims.identity) and not session.ended
         ]
         for session in sessions:
             self._expel(session, "revoked", now)
@@ -239,8 +239,9 @@ class Calls:
             claims = self.tokens.verify(token, self.wall_clock())
         except TokenError as error:
             raise SignallingError(error_code(error.code)) from None
-        if claims.nbf <= self._barred.get((claims.room, claims.identity), -1.0):
-            raise SignallingError(ErrorCode.TOKEN_REVOKED)
+        for whom in (claims.identity, None):
+            if claims.nbf <= self._barred.get((claims.room, whom), -1.0):
+                raise SignallingError(ErrorCode.TOKEN_REVOKED)
         return claims
 
     def _room(self, session: Session) -> Room:

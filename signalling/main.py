@@ -22,6 +22,7 @@ from aiohttp import web
 
 from backplane import logs
 from backplane.addresses import MediaAddresses, interface_addresses, media_addresses
+from backplane.api import utc_now
 from backplane.certificates import self_signed
 from backplane.config import effective
 from backplane.metrics import Metrics
@@ -30,12 +31,15 @@ from backplane.settings import Settings
 from backplane.telemetry import Tracing
 from backplane.tokens import TokenAuthority
 from backplane.web import IMPATIENCE, Readiness
+from booking.application import at_work
+from booking.assembly import assemble
 from rtc._dtls import Identity
 from rtc._worker import Worker
 from sfu.media_loop import MediaLoop
 from sfu.node import Node
 from signalling.calls import Calls
 from signalling.server import build
+from signalling.store import Store, StoreError, opened
 
 _HTTP_SHUTDOWN_S: Final = 0.5
 _HTTP_KEEP_ALIVE_S: Final = (
@@ -82,6 +86,7 @@ async def serve(settings: Settings) -> None:
         print(f"Warning: {warning}", flush=True)
     metrics = Metrics()
     async with contextlib.AsyncExitStack() as stack:
+        store = await _opened(settings, stack)
         workers = [stack.enter_context(_worker(settings, addresses, index)) for index in range(settings.workers)]
         node = Node(
             workers=workers,
@@ -106,6 +111,10 @@ async def serve(settings: Settings) -> None:
         tracing = Tracing.open(settings.otlp_endpoint, settings.trace_ratio)
         stack.callback(tracing.close)
         app = build(calls, metrics, readiness, settings.web, TrustedProxies(settings.trusted_proxies), tracing)
+        booking = await stack.enter_async_context(
+            assemble(store.database, store.bus, settings.data, settings.base_url, None, utc_now)
+        )
+        booking.install(app)
         runner = web.AppRunner(
             app,
             access_log=None,
@@ -114,6 +123,7 @@ async def serve(settings: Settings) -> None:
             handle_signals=False,
         )
         await runner.setup()
+        await stack.enter_async_context(at_work(store.database, store.bus, booking.parts, utc_now))
         impatient = asyncio.create_task(_cut_idle_connections(app, runner))
         try:
             url = await _listen(runner, settings)
@@ -130,6 +140,13 @@ async def _cut_idle_connections(app: web.Application, runner: web.AppRunner) -> 
     while runner.server is not None:
         await asyncio.sleep(1)
         app[IMPATIENCE].sweep(runner.server.connections, time.monotonic())
+
+
+async def _opened(settings: Settings, stack: contextlib.AsyncExitStack) -> Store:
+    try:
+        return await stack.enter_async_context(opened(settings))
+    except StoreError as error:
+        raise StartError(str(error)) from None
 
 
 def _raise_file_limit() -> None:

@@ -10,7 +10,7 @@ may still be there, for commands may be lost.
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -43,16 +43,16 @@ class _Rooms:
     """Stays by session, and sessions by room."""
 
     stays: dict[str, _Stay] = field(default_factory=dict)
-    by_room: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    by_room: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, session: Session) -> None:
         self.stays[session.id] = _Stay(session)
-        self.by_room[session.claims.room].add(session.id)
+        self.by_room[session.claims.room].append(session.id)
 
     def remove(self, session: Session) -> None:
         self.stays.pop(session.id, None)
         room = self.by_room[session.claims.room]
-        room.discard(session.id)
+        room.remove(session.id)
         if not room:
             del self.by_room[session.claims.room]
 
@@ -92,7 +92,13 @@ class Visits:
             return
         self._rooms.add(session)
         room, identity, at = session.claims.room, session.claims.identity, self._clock()
-        self._later(lambda: self._booking.joined(room, identity, session.id, at))
+
+        async def tell() -> None:
+            await self._booking.joined(room, identity, session.id, at)
+            # A token may be minutes old: who was turned away meanwhile does not stay.
+            await self._put_out_unwelcome({room: [identity]})
+
+        self._later(tell)
 
     def left(self, session: Session, reason: str) -> None:
         if session.id not in self._rooms.stays:
@@ -110,12 +116,7 @@ class Visits:
             case Renew():
                 self._calls.renew(command.room, command.identity, command.until.timestamp())
             case RevokeRoom():
-                try:
-                    self._calls.revoke_room(command.room, now)
-                except OSError:  # the disk is full; tokens of minutes end by themselves, calls end here
-                    _log.error("revocation could not be kept")
-                    for identity in self._identities(command.room):
-                        self._calls.put_out(command.room, identity, now)
+                self._calls.put_out(command.room, None, now)
 
     def look(self) -> None:
         """See whose media has begun to flow."""
@@ -133,9 +134,9 @@ class Visits:
 
     async def reconcile(self) -> None:
         """Put out whoever booking no longer wants to be in."""
-        people = {room: self._identities(room) for room in list(self._rooms.by_room)}
-        if not people:
-            return
+        await self._put_out_unwelcome({room: self._identities(room) for room in list(self._rooms.by_room)})
+
+    async def _put_out_unwelcome(self, people: Mapping[str, Sequence[str]]) -> None:
         for room, identity in await self._booking.unwelcome(people, self._clock()):
             _log.info("put out", room=short(room), reason="unwelcome")
             self._calls.put_out(room, identity, self._monotonic())
@@ -145,7 +146,7 @@ class Visits:
         await self._untold.join()
 
     def _identities(self, room: str) -> list[str]:
-        sessions = self._rooms.by_room.get(room, set())
+        sessions = self._rooms.by_room.get(room, [])
         return [self._rooms.stays[id].session.claims.identity for id in sessions]
 
     def _tell_connected(self, session: Session) -> None:

@@ -128,6 +128,7 @@ class Live:
         self._of_person: dict[UUID, list[LiveSocket]] = defaultdict(list)
         self._dirty: dict[tuple[int, UUID], None] = {}
         self._wake = asyncio.Event()
+        self._farewells: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Shows changes until cancelled."""
@@ -142,6 +143,8 @@ class Live:
             socket.close(CloseCode.GOING_AWAY)
         if self._sockets:
             await asyncio.wait(list(self._sockets.values()), timeout=CLOSE_TIMEOUT_S)
+        if self._farewells:
+            await asyncio.wait(self._farewells, timeout=CLOSE_TIMEOUT_S)
 
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
         """Carry one socket. Problem 400, 426 or 503."""
@@ -161,7 +164,10 @@ class Live:
         try:
             await self._read(socket, live)
         finally:
-            await self._lost(live)
+            # On its own: the server may cancel the handler of a connection that is gone, in the middle of telling so.
+            farewell = asyncio.create_task(self._lost(live))
+            self._farewells.add(farewell)
+            farewell.add_done_callback(self._farewells.discard)
             live.close(CloseCode.NORMAL)
             await asyncio.wait([writer], timeout=CLOSE_TIMEOUT_S)
             writer.cancel()
@@ -242,11 +248,15 @@ class Live:
         for watch in left:
             if self._shown_elsewhere(watch.ticket):
                 continue
-            with suppress(DatabaseUnavailable):
+            try:
                 async with self._db.tenant(watch.ticket.tenant) as connection:
                     changed = await gone(connection, watch.ticket, self._clock())
                 if changed:
                     await notes.note(self._bus, watch.ticket.tenant, watch.ticket.subject)
+            except DatabaseUnavailable:
+                _log.warning("presence not kept")  # old news after `ALIVE` in any case
+            except Exception:
+                _log.error("presence not kept")
 
     def _shown_elsewhere(self, ticket: LiveTicket) -> bool:
         watches = self._watches.get((ticket.tenant, ticket.subject), ())

@@ -120,9 +120,10 @@ async def claim(connection: Connection, visit: Visit, visitor: Visitor, now: dat
     return bool(
         await connection.fetchval(
             """
-            INSERT INTO visit_seat AS s (appointment_id, seat, holder, device, seen_at) VALUES ($1, $2, $3, $4, $5)
-            ON CONFLICT (appointment_id, seat, holder) DO UPDATE SET device = $4, seen_at = $5
-            WHERE s.device IS NULL OR s.device = $4 OR s.seen_at IS NULL OR s.seen_at < $6 OR $7
+            INSERT INTO visit_seat AS s (appointment_id, seat, holder, device, here, seen_at)
+            VALUES ($1, $2, $3, $4, true, $5)
+            ON CONFLICT (appointment_id, seat, holder) DO UPDATE SET device = $4, here = true, seen_at = $5
+            WHERE s.device IS NULL OR s.device = $4 OR NOT s.here OR s.seen_at < $6 OR $7
             RETURNING true""",
             visit.appointment,
             visitor.seat.word,

@@ -3,14 +3,16 @@
 Who asks is said by the header ``Test-Person`` (id and role); real sessions are identity's business and tested there.
 """
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
-from aiohttp import ClientResponse, web
+from aiohttp import ClientResponse, ClientWebSocketResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from backplane.api import Services, install
@@ -21,12 +23,18 @@ from backplane.postgres import Connection, Database
 from backplane.principal import Principal, Tenant
 from backplane.tokens import Revocations, TokenAuthority
 from backplane.web import Readiness, application
-from booking.join.part import ROUTES
+from booking.instant import RINGING, Ringing
 from booking.join.links import Links, Seat
+from booking.join.live import Live
+from booking.join.live_messages import SUBPROTOCOL, LiveTickets
+from booking.join.live_routes import LIVE
+from booking.join.live_sources import SOURCES
+from booking.join.part import ROUTES
 from booking.join.passes import Passes
 from booking.join.room_names import VisitRooms
 from booking.join.visitors import guest_principal
 from booking.join.visits import JOINING, Joining, Visit, load
+from booking.queue.walk_in import VISITS_NOW
 from booking.rights import rights_of
 
 START = datetime.fromisoformat("2026-11-21T10:00:00+00:00")
@@ -88,6 +96,28 @@ class RecordedRooms:
 
     async def renew(self, room: str, identity: str, until: datetime) -> None:
         self.asked.append(("renew", room, identity))
+
+
+class PlainVisitsNow:
+    """Makes a visit of twenty minutes that begins now, unless the constraint says no."""
+
+    async def visit_now(
+        self, connection: Connection, *, provider: UUID, patient: UUID, reason: str, timezone: str, now: datetime
+    ) -> UUID | None:
+        made: UUID | None = await connection.fetchval(
+            """INSERT INTO appointment (id, provider_id, provider_no, service_id, patient_id, kind, status, during,
+                   occupied, provider_timezone, local_text, reason, created_at, updated_at)
+               SELECT $1, p.id, p.no, s.id, $3, 'video', 'confirmed', tstzrange($4, $5), tstzrange($4, $5),
+                   'Asia/Karachi', '', $6, $4, $4 FROM provider p JOIN service s ON s.provider_id = p.id
+               WHERE p.id = $2 LIMIT 1 ON CONFLICT DO NOTHING RETURNING id""",
+            uuid7(now),
+            provider,
+            patient,
+            now,
+            now + timedelta(minutes=20),
+            reason,
+        )
+        return made
 
 
 @dataclass
@@ -224,7 +254,7 @@ def principal(person: UUID, role: str) -> Principal:
 
 
 @asynccontextmanager
-async def serving(clinic: Clinic) -> AsyncIterator["Browser"]:
+async def serving(clinic: Clinic, *, ringing: Ringing | None = None) -> AsyncIterator["Browser"]:
     """The routes on a socket of this machine."""
 
     async def tenant_of(request: web.Request) -> Tenant:
@@ -239,10 +269,18 @@ async def serving(clinic: Clinic) -> AsyncIterator["Browser"]:
 
     app = application(Metrics(), Readiness(dict))
     app[JOINING] = clinic.joining
+    app[VISITS_NOW] = PlainVisitsNow()
+    app[RINGING] = ringing or Ringing(clinic.bus)
+    live = app[LIVE] = Live(clinic.db, clinic.bus, LiveTickets({0: KEY}), SOURCES, lambda: clinic.now)
     services = Services(clinic.db, clinic.bus, tenant_of, authenticate, clock=lambda: clinic.now)
     install(app, ROUTES, services)
-    async with TestClient(TestServer(app)) as client:
-        yield Browser(client)
+    showing = asyncio.create_task(live.run())
+    try:
+        async with TestClient(TestServer(app)) as client:
+            yield Browser(client)
+            await live.close()
+    finally:
+        showing.cancel()
 
 
 class Browser:
@@ -261,7 +299,7 @@ class Browser:
         by: tuple[UUID, str] | None = None,
         pass_: str | None = None,
         status: int = 200,
-    ) -> dict[str, object]:
+    ) -> dict[str, Any]:
         response = await self.response(method, path, body, by=by, pass_=pass_)
         assert response.status == status, (response.status, await response.text())
         text = await response.text()
@@ -291,3 +329,44 @@ class Browser:
         seated = await self.ask("POST", "/v1/join/exchange", body)
         assert seated["state"] == "seated", seated
         return str(seated["bearer"])
+
+    @asynccontextmanager
+    async def screen(self) -> AsyncIterator["Screen"]:
+        """A live socket."""
+        async with self.client.ws_connect("/v1/visits/live", protocols=(SUBPROTOCOL,)) as socket:
+            yield Screen(self, socket)
+
+
+class Screen:
+    """What one page shows. Watches are numbered from 1."""
+
+    def __init__(self, browser: Browser, socket: ClientWebSocketResponse) -> None:
+        self.browser = browser
+        self.socket = socket
+        self.watches = 0
+
+    async def watch(
+        self,
+        path: str,
+        body: object = None,
+        *,
+        by: tuple[UUID, str] | None = None,
+        pass_: str | None = None,
+        after: int = 0,
+    ) -> dict[str, Any]:
+        """Ask for a ticket, show it, and return what comes first."""
+        given = await self.browser.ask("POST", path, body, by=by, pass_=pass_)
+        self.watches += 1
+        await self.socket.send_json({"type": "watch", "id": self.watches, "ticket": given["ticket"], "after": after})
+        return await self.next()
+
+    async def next(self) -> dict[str, Any]:
+        message: dict[str, Any] = await self.socket.receive_json(timeout=5)
+        return message
+
+    async def until(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The first message for which it holds."""
+        async with asyncio.timeout(5):
+            while not holds(message := await self.next()):
+                pass
+        return message

@@ -45,7 +45,8 @@ async def test_a_session_has_one_living_refresh_token(database: Database) -> Non
     async with database.tenant(1) as connection:
         session = uuid7(NOW)
         await connection.execute(
-            "INSERT INTO session (id, person_id, amr, created_at, seen_at, expires_at) VALUES ($1, $2, '{}', $3, $3, $3)",
+            "INSERT INTO session (id, person_id, amr, created_at, seen_at, expires_at)"
+            " VALUES ($1, $2, '{}', $3, $3, $3)",
             session,
             await person(connection),
             NOW,
