@@ -85,7 +85,8 @@ async def test_the_application_role_owns_nothing_and_bypasses_nothing(served_wor
             " AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb)"
         )
         owned = await connection.fetch(
-            "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relowner::regrole::text IN ('wadud_app', 'wadud_platform')"
+            "SELECT relname FROM pg_class"
+            " WHERE relkind IN ('r', 'p') AND relowner::regrole::text IN ('wadud_app', 'wadud_platform')"
         )
     assert [*roles, *owned] == []
 

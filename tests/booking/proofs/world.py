@@ -131,16 +131,16 @@ class World:
         """One request at the host of ``who``; ``fresh``: with a session of its own, as the route may end it."""
         sent = {"Host": host or (who.host if who else self.a.host), **(headers or {})}
         if who is not None:
-            token = None if fresh else self._tokens.get(who.id)
-            if token is None:
-                token = await self.token(who)
-                if not fresh:
-                    self._tokens[who.id] = token
-            sent["Authorization"] = f"Bearer {token}"
+            if fresh or who.id not in self._tokens:
+                self._tokens[who.id] = await self.token(who)
+            sent["Authorization"] = f"Bearer {self._tokens[who.id]}"
         async with self.session.request(
             method, self.url + path, headers=sent, allow_redirects=False, **options
-        ) as answer:
-            return Answered(answer.status, answer.headers, await answer.read())
+        ) as response:
+            answer = Answered(response.status, response.headers, await response.read())
+        if answer.code in ("session_ended", "token_expired") and not fresh:  # somebody's logout, or the clock
+            return await self.ask(method, path, who, host=host, fresh=True, headers=headers, **options)
+        return answer
 
     async def document(self) -> dict[str, Any]:
         """/openapi.json."""
