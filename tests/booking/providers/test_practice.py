@@ -178,6 +178,8 @@ async def test_search_knows_a_changed_profile_at_once(practice: Practice) -> Non
         ({"timezone": "Mars/Olympus"}, "unknown_timezone"),
         ({"location": "0190a1b2-0000-7000-8000-000000000001"}, "unknown_location"),
         ({"status": "approved"}, "bad_request"),
+        ({"bio": "a\0b"}, "bad_request"),
+        ({"display_name": "a\0b"}, "bad_request"),
         ({"languages": ["<b>"]}, "bad_request"),
     ],
 )
