@@ -1,5 +1,7 @@
 """Where the links in mails lead: the server's public address, and the clinic's slug in the path."""
 
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from booking.join.links import Link, Links, Seat, Window, link_language, link_path
@@ -29,5 +31,16 @@ class PublicAddresses:
         return self._base_url + link_path(visit.slug, self._links.sign(link))
 
     def page(self, slug: str, path: str) -> str:
-        """A page of the clinic."""
-        return f"{self._base_url}{path}"
+        """A page of the clinic, which is told from others by its host."""
+        parts = urlsplit(self._base_url)
+        if _is_address(parts.hostname or ""):
+            return f"{self._base_url}{path}"
+        return f"{parts.scheme}://{slug}.{parts.netloc}{path}"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
