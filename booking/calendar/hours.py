@@ -110,8 +110,8 @@ def _pieces(schedule: Schedule, start: datetime, end: datetime) -> list[tuple[in
     for day, spans in schedule.overrides.items():
         if first <= day < last:
             opened.extend(_instants(span, day, place) for span in spans)
-    opened.sort()
     shut.sort()
+    opened = _trimmed(opened)
     return [(a, b, schedule) for a, b in (_without(opened, shut) if shut else opened)]
 
 
@@ -141,8 +141,18 @@ def _instants(span: Span, day: date, place: ZoneInfo) -> tuple[int, int]:
     return int(opens.timestamp()), int(closes.timestamp())
 
 
+def _trimmed(opened: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """In order, a later one beginning where the earlier ends; of those that begin together the longest remains."""
+    left: list[tuple[int, int]] = []
+    for start, end in sorted(opened, key=lambda piece: (piece[0], -piece[1])):
+        start = max(start, left[-1][1]) if left else start
+        if start < end:
+            left.append((start, end))
+    return left
+
+
 def _without(opened: list[tuple[int, int]], shut: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """``opened`` less ``shut``; both sorted by their starts."""
+    """``opened`` less ``shut``; both in the order of starts."""
     left: list[tuple[int, int]] = []
     for start, end in opened:
         for a, b in shut:
@@ -162,7 +172,7 @@ def _without(opened: list[tuple[int, int]], shut: list[tuple[int, int]]) -> list
 
 def _in_a_row(pieces: list[tuple[int, int, Schedule]]) -> list[Window]:
     """Windows of one place: none overlaps another, and each knows how far it reaches."""
-    pieces.sort(key=lambda piece: piece[:2])
+    pieces.sort(key=lambda piece: (piece[0], -piece[1]))
     row: list[tuple[int, int, Schedule]] = []
     until = 0
     for start, end, schedule in pieces:

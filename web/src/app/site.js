@@ -9,7 +9,7 @@ import { who } from './http.js';
 import { t } from './i18n.js';
 import { icon, logo } from './icons.js';
 import { isVisitor, logOut } from './session.js';
-import { clock, longDay, ownZone, sameClock, zoneName } from './when.js';
+import { dayAndClock, ownZone, sameClock, zoneName } from './when.js';
 
 /** @param {() => void} changed the language, or who is signed in */
 export const visitHeader = (changed) => html`
@@ -23,7 +23,7 @@ export const visitHeader = (changed) => html`
         : html`<button class="nav-link" data-testid="sign-out" type="button" @click=${async () => {
           await logOut();
           location.assign('/');
-        }}>${icon('leave')}<span>${t('nav.sign_out')}</span></button>`}
+        }}>${icon('door')}<span>${t('nav.sign_out')}</span></button>`}
     </nav>
     ${languageSelect(changed)}
   </header>`;
@@ -34,7 +34,7 @@ export const face = (name, size = '') => html`<span class="avatar ${size}" aria-
 /** A time in the visitor's zone, and in the doctor's where that differs. @param {string} at @param {string} doctorZone */
 export function bothZones(at, doctorZone) {
   const own = ownZone();
-  const line = (/** @type {string} */ zone) => html`<bdi>${longDay(at, zone)}, ${clock(at, zone)}</bdi>`;
+  const line = (/** @type {string} */ zone) => html`<bdi>${dayAndClock(at, zone)}</bdi>`;
   return html`
     <p class="when"><time datetime=${at}>${line(own)}</time> <span class="zone">${t('when.your_zone', { zone: zoneName(own, at) })}</span></p>
     ${sameClock(own, doctorZone, at) ? nothing

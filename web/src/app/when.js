@@ -3,7 +3,7 @@
 
 /** @import { Money } from './booking.js' */
 
-import { language } from './i18n.js';
+import { LANGUAGES, language, t } from './i18n.js';
 
 /** Digits after the point, ISO 4217, where it is not 2. @type {Record<string, number>} */
 const EXPONENTS = { BHD: 3, IQD: 3, JOD: 3, KWD: 3, LYD: 3, OMR: 3, TND: 3, JPY: 0, KRW: 0, UGX: 0 };
@@ -25,7 +25,13 @@ function format(options) {
 }
 
 /** 3:30 PM @param {string | Date} at @param {string} zone */
-export const clock = (at, zone) => format({ hour: 'numeric', minute: '2-digit', timeZone: zone }).format(new Date(at));
+export function clock(at, zone) {
+  const text = format({ hour: 'numeric', minute: '2-digit', timeZone: zone }).format(new Date(at));
+  return LANGUAGES[language()].dir === 'rtl' ? `\u2066${text}\u2069` : text;  // else the PM stands before its hour
+}
+
+/** Day and clock in one. @param {string | Date} at @param {string} zone @param {(at: string | Date, zone: string) => string} [day] */
+export const dayAndClock = (at, zone, day = longDay) => `${day(at, zone)}${t('list.comma')}${clock(at, zone)}`;
 
 /** Wednesday, 25 November @param {string | Date} at @param {string} zone */
 export const longDay = (at, zone) => format({ weekday: 'long', day: 'numeric', month: 'long', timeZone: zone }).format(new Date(at));

@@ -7,7 +7,7 @@ import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
 import { number, t } from '../i18n.js';
 import { icon } from '../icons.js';
 import { face, kindIcon, kindName, trouble } from '../site.js';
-import { amount, clock, languageName, ownZone, shortDay } from '../when.js';
+import { amount, dayAndClock, languageName, ownZone, shortDay } from '../when.js';
 import { slotPicker } from './slots.js';
 
 /** @param {BookPage} page */
@@ -62,6 +62,6 @@ const taken = (page) => html`
     <h2>${t('slots.taken')}</h2>
     <p>${t('slots.taken_help')}</p>
     <div class="row wrap">${page.alternatives.map((at) => html`
-      <button class="button secondary" type="button" data-testid="alternative" ?disabled=${page.holding !== ''} @click=${() => page.choose(at)}><bdi>${shortDay(at, ownZone())}, ${clock(at, ownZone())}</bdi></button>`)}
+      <button class="button secondary" type="button" data-testid="alternative" ?disabled=${page.holding !== ''} @click=${() => page.choose(at)}><bdi>${dayAndClock(at, ownZone(), shortDay)}</bdi></button>`)}
     </div>
   </section>`;

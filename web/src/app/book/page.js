@@ -12,7 +12,7 @@ import { ApiError, download, newKey, onWhoChanged, problemText, resume } from '.
 import { duration, t } from '../i18n.js';
 import { ensureSomebody, isVisitor } from '../session.js';
 import { visitHeader } from '../site.js';
-import { clock, longDay, ownZone } from '../when.js';
+import { dayAndClock, ownZone } from '../when.js';
 import * as api from './api.js';
 import { bookedView } from './booked.js';
 import { Calendar } from './calendar.js';
@@ -254,7 +254,7 @@ export class BookPage {
       this.#keep();
       history.pushState({ inside: true }, '', `${location.pathname}#details`);
       this.#show('details');
-      announce(`${t('details.chosen')} ${longDay(starts_at, ownZone())}, ${clock(starts_at, ownZone())}`);
+      announce(`${t('details.chosen')} ${dayAndClock(starts_at, ownZone())}`);
       this.#tick();
     } catch (error) {
       this.#notHeld(error);

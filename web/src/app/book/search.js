@@ -8,7 +8,7 @@ import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
 import { number, t } from '../i18n.js';
 import { icon } from '../icons.js';
 import { face, kindIcon, kindName, trouble } from '../site.js';
-import { amount, clock, languageName, ownZone, shortDay } from '../when.js';
+import { amount, dayAndClock, languageName, ownZone, shortDay } from '../when.js';
 
 const LANGUAGES = ['ur', 'en', 'pa', 'ps', 'sd', 'ar', 'bal', 'hi'];
 const KINDS = ['video', 'audio', 'in_person', 'class'];
@@ -96,7 +96,7 @@ const doctorCard = (page, card) => html`
     </span>
     <span class="doctor-end">
       <span class="next-free">${card.next_free_at
-        ? html`<span class="soft">${t('search.next')}</span> <bdi>${shortDay(card.next_free_at, ownZone())}, ${clock(card.next_free_at, ownZone())}</bdi>`
+        ? html`<span class="soft">${t('search.next')}</span> <bdi>${dayAndClock(card.next_free_at, ownZone(), shortDay)}</bdi>`
         : html`<span class="soft">${t('search.no_time')}</span>`}</span>
       ${card.price_from ? html`<span class="price"><span class="soft">${t('search.from')}</span> <bdi>${card.price_from.amount_minor ? amount(card.price_from) : t('book.free')}</bdi></span>` : nothing}
     </span>
