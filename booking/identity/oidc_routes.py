@@ -63,7 +63,7 @@ class ProviderSetting(Struct, frozen=True, forbid_unknown_fields=True):
 
     label: Annotated[str, Meta(min_length=1, max_length=60, pattern=NO_NUL)]
     issuer: Annotated[str, Meta(min_length=8, max_length=300)]
-    client_id: Annotated[str, Meta(min_length=1, max_length=300, pattern=r"^[\x21-\x7e]+$")]
+    client_id: Annotated[str, Meta(min_length=1, max_length=300, pattern=r"^[\x20-\x7e]+$")]
     client_secret: Annotated[str, Meta(max_length=500)] = ""
     enabled: bool = True
 
