@@ -142,7 +142,7 @@ def standing(found: Record, who: Principal, action: str, *, override: bool = Fal
 
 def not_possible(action: str, status: str) -> Problem:
     detail = f"This appointment is {status.replace('_', ' ')}, so this cannot be done with it. Look at it again."
-    return Problem(409, "not_possible", detail, members={"status": status})
+    return Problem(409, "not_possible", detail, members={"appointment_status": status})
 
 
 def changed_meanwhile() -> Problem:

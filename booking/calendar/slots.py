@@ -99,10 +99,12 @@ def next_free(
     taken: Sequence[Range],
     now: datetime,
     after: datetime | None = None,
+    until: datetime | None = None,
 ) -> Slot | None:
-    """The first slot not before ``after``, or None within the horizon."""
+    """The first slot that begins not before ``after`` and before ``until``, or None within the horizon."""
     begin = after or now
     last = now + timedelta(days=service.horizon_days, seconds=1)
+    last = last if until is None else min(last, until)
     while begin < last:
         end = min(begin + timedelta(days=LOOK_AHEAD_DAYS), last)
         for slot in _slots(calendar, service, taken, begin, end, now):

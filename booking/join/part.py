@@ -18,6 +18,8 @@ from backplane.consumers import Consumer
 from backplane.jobs import Handler, JobRow
 from backplane.outbox import Fact
 from backplane.postgres import Connection, Database
+from backplane.principal import Principal
+from backplane.routes import TENANT
 from backplane.tokens import TokenAuthority
 from booking import instant
 from booking.application import Part
@@ -31,6 +33,7 @@ from booking.join.passes import Passes
 from booking.join.presence import end_of_grace
 from booking.join.room_commands import RoomCommands
 from booking.join.room_names import VisitRoom, VisitRooms
+from booking.join.visitors import guest_principal
 from booking.join.visits import JOINING, Joining, Lifecycle, load
 from booking.queue import walk_in
 from booking.queue.tickets import GRACE_JOB
@@ -73,6 +76,12 @@ class Join:
     events: CallEvents
     ringing: instant.Ringing
     visits_now: MakesVisits
+    clock: Callable[[], datetime]
+
+    def guest(self, request: web.Request) -> Principal | None:
+        """Who asks with the pass of a join link; for requests that come with no session. The tenant is known."""
+        tenant = request.get(TENANT)
+        return guest_principal(request, tenant, self.joining.passes, self.clock()) if tenant else None
 
     def install(self, app: web.Application) -> None:
         """Put what the handlers look for into ``app``; its live sockets are closed when it shuts down."""
@@ -108,7 +117,7 @@ def join(
         jobs=jobs(joining, events, ringing, bus),
         sweeps=[("live views", LIVE_PAUSE_S, live.run)],  # runs for ever; a fault makes it begin again
     )
-    return Join(part, joining, live, events, ringing, visits_now)
+    return Join(part, joining, live, events, ringing, visits_now, clock)
 
 
 def consumers(joining: Joining, bus: Bus) -> tuple[Consumer, ...]:

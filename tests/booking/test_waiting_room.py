@@ -14,14 +14,26 @@ import pytest_asyncio
 
 from backplane.consumers import Worker
 from backplane.jobs import Scheduler
-from backplane.outbox import Event, Relay, emit
+from backplane.outbox import Relay
 from backplane.postgres import Database
+from booking.appointments.changes import cancel
+from booking.appointments.journal import Deed
 from booking.instant import Ringing
 from booking.join.call_events import CallEvents
 from booking.join.part import consumers, jobs
 from booking.queue.line import GRACE
 from tests.booking.guests import DOCTOR, Guest, doctor, guest, queue
-from tests.booking.join_world import START, TENANT, Browser, Clinic, another_provider, make_clinic, serving
+from tests.booking.join_world import (
+    DESK,
+    START,
+    TENANT,
+    Browser,
+    Clinic,
+    another_provider,
+    make_clinic,
+    principal,
+    serving,
+)
 
 
 @pytest_asyncio.fixture
@@ -91,22 +103,16 @@ async def test_the_doctor_is_alerted_when_somebody_waits(clinic: Clinic, browser
 
 
 async def cancelled_by_provider(clinic: Clinic, appointment: UUID) -> None:
-    """As booking does it: the row, the epoch and the event in one transaction."""
+    who = principal(clinic.doctor, DOCTOR)
     async with clinic.db.tenant(TENANT.id) as connection, connection.transaction():
-        await connection.execute(
-            """UPDATE appointment SET status = 'cancelled_by_provider', payment = 'refunded',
-                   join_epoch = join_epoch + 1 WHERE id = $1""",
-            appointment,
-        )
-        payload = {"appointment": str(appointment), "provider": str(clinic.provider), "epoch": 2}
-        event = Event(type="appointment.cancelled", aggregate="appointment", aggregate_id=appointment, payload=payload)
-        await emit(connection, event, clinic.now)
+        await cancel(connection, DESK, who, appointment, Deed(clinic.doctor, DOCTOR, clinic.now))
 
 
 async def test_when_the_doctor_cancels_the_waiting_patient_hears_at_once(clinic: Clinic, browser: Browser) -> None:
     """Ottehr #604: stuck in the waiting room after the provider had cancelled."""
     patient = await guest(clinic, browser)
     await patient.check_in()
+    await clinic.set(patient.appointment, payment="paid", price_minor=1000)
     old_room = clinic.joining.names.name((await clinic.visit(patient.appointment)).room)
     (consumer,) = consumers(clinic.joining, clinic.bus)
     tasks = [
@@ -123,7 +129,7 @@ async def test_when_the_doctor_cancels_the_waiting_patient_hears_at_once(clinic:
         task.cancel()
     await asyncio.wait(tasks)
     visit = told["visit"]
-    assert (visit["end"], visit["status"], visit["payment"]) == ("cancelled", "cancelled_by_provider", "refunded")
+    assert (visit["end"], visit["status"], visit["payment"]) == ("cancelled", "cancelled_by_provider", "refund_due")
     assert visit["position"] is None
     assert ("revoke_room", old_room) in clinic.rooms.asked
     assert await clinic.scalar("SELECT state FROM queue_ticket") == "cancelled"
