@@ -44,18 +44,30 @@ _SECURITY_HEADERS: Final = {
 
 
 class Problem(Exception):
-    """An answer other than what was asked for (RFC 9457). ``code`` is stable, ``detail`` is for people."""
+    """An answer other than what was asked for (RFC 9457). ``code`` is stable, ``detail`` is for people.
 
-    def __init__(self, status: int, code: str, detail: str = "", headers: Mapping[str, str] | None = None) -> None:
+    ``members``: further members of the body for programs (RFC 9457 section 3.2), such as other slots that are free.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str = "",
+        headers: Mapping[str, str] | None = None,
+        members: Mapping[str, object] | None = None,
+    ) -> None:
         super().__init__(code)
         self.status = status
         self.code = code
         self.detail = detail
         self.headers = dict(headers or {})
+        self.members = dict(members or {})
 
 
 def problem_response(problem: Problem) -> web.Response:
-    body: dict[str, str | int] = {
+    body: dict[str, object] = {
+        **problem.members,
         "type": "about:blank",
         "title": HTTPStatus(problem.status).phrase,
         "status": problem.status,

@@ -78,3 +78,19 @@ class Clamd:
             return (await reader.readuntil(b"\0")).rstrip(b"\0")
         finally:
             writer.close()
+
+
+def scanner_at(address: str) -> Scanner:
+    """The scanner of a setting: a path is a Unix socket, ``host:port`` a TCP one, nothing is none.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if not address:
+        return NoScanner()
+    if address.startswith("/"):
+        return Clamd(path=address)
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError("a virus scanner is given as /path/of/a/socket or host:port")
+    return Clamd(host=host.strip("[]"), port=int(port))

@@ -73,7 +73,7 @@ class Calls:
         self._by_participant: dict[str, Session] = {}
         self.observer: Observer | None = None
         self._observed: set[str] = set()
-        self._barred: dict[tuple[str, str | None], float] = {}
+        self._barred: dict[tuple[str, str | None], tuple[float, float]] = {}
         node.notify = self._deliver
 
     def __len__(self) -> int:
@@ -184,15 +184,15 @@ class Calls:
         self.tokens.revocations.raise_epoch(room, self.wall_clock())
         return self._expel_stale(now)
 
-    def put_out(self, room: str, identity: str | None, now: float) -> int:
+    def put_out(self, room: str, identity: str | None, now: float, oldest_s: float = MAX_LIFETIME_S) -> int:
         """End the calls of one person in one room (None: of all), and refuse what was signed for them until now.
 
         Returns how many. Which tokens they have in hand is not known, so it is remembered from when on tokens must
-        be, for as long as an older one can live.
+        be, for ``oldest_s``: as long as one of these tokens can live.
         """
         wall = self.wall_clock()
-        self._barred = {key: since for key, since in self._barred.items() if wall - since < MAX_LIFETIME_S}
-        self._barred[room, identity] = wall
+        self._barred = {key: bar for key, bar in self._barred.items() if wall < bar[1]}
+        self._barred[room, identity] = (wall, wall + oldest_s)
         sessions = [
             session
             for session in self._sessions.values()
@@ -240,7 +240,7 @@ class Calls:
         except TokenError as error:
             raise SignallingError(error_code(error.code)) from None
         for whom in (claims.identity, None):
-            if claims.nbf <= self._barred.get((claims.room, whom), -1.0):
+            if claims.nbf <= self._barred.get((claims.room, whom), (-1.0, 0.0))[0]:
                 raise SignallingError(ErrorCode.TOKEN_REVOKED)
         return claims
 

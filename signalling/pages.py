@@ -3,15 +3,21 @@
 Only the sub-folders of `FOLDERS` are served, and only names without a leading dot, so nothing else of the checkout has
 an address. Each file is kept in memory with its digest as ETag and, when it is text, compressed once; a change on disk
 is seen at the next request. Code is revalidated every time (its names carry no version), fonts and pictures once a day.
+
+A page is the same for everybody, and a GET never spends anything: who somebody is and what a link opens, the page asks
+by itself. Only a doctor's page has a head of its own, for search engines and for those who share its address. What
+stands there as JSON-LD is data: a browser runs no script of that type, so it needs no place in the content policy.
 """
 
 import gzip
 import hashlib
+import html
 import re
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp import web
 
@@ -20,6 +26,10 @@ from backplane.web import Problem
 FOLDERS: Final = frozenset({"src", "styles", "assets", "locales", "vendor"})
 _SEGMENT = re.compile(r"[A-Za-z0-9_@][A-Za-z0-9_@.\-]{0,127}")
 _ROOM = re.compile(r"[A-Za-z0-9_\-]{1,128}")
+_CLINIC = re.compile(r"[a-z0-9][a-z0-9\-]{0,62}")
+_DOCTOR = re.compile(r"[a-z0-9\-]{1,80}")
+_VISIT = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_HEAD = re.compile(r"  <title>.*?</title>\n|  <meta name=\"description\"[^>]*>\n", re.DOTALL)
 _MAX_DEPTH: Final = 8
 _MAX_KEPT_BYTES: Final = 64 * 1024 * 1024
 _TYPES: Final = {
@@ -49,6 +59,23 @@ _TYPES: Final = {
 _LASTING: Final = frozenset({".ico", ".png", ".jpg", ".webp", ".avif", ".woff", ".woff2", ".mp3", ".ogg", ".wav"})
 
 
+class Head(Protocol):
+    """What the head of a doctor's page says. ``json_ld`` is safe inside a script element."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def canonical(self) -> str: ...
+    @property
+    def json_ld(self) -> str: ...
+
+
+# The head of the doctor's page of that name, None when nobody here is called so.
+FindHead = Callable[[web.Request, str], Awaitable[Head | None]]
+
+
 @dataclass(frozen=True, slots=True)
 class _File:
     stamp: tuple[int, int]  # modification time in ns, size
@@ -58,16 +85,23 @@ class _File:
 
 
 class Pages:
-    """Handlers of /, /call/{room} and /static/. ``root``: the folder web/."""
+    """Handlers of all pages and of /static/. ``root``: the folder web/. ``head``: of doctors' pages."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, head: FindHead | None = None) -> None:
         self._root = root.resolve()
+        self._head = head
         self._files: OrderedDict[Path, _File] = OrderedDict()
         self._kept_bytes = 0
 
     def add_routes(self, app: web.Application) -> None:
         app.router.add_get("/", self.home)
         app.router.add_get("/call/{room}", self.call)
+        app.router.add_get("/book", self.page("book.html"))
+        app.router.add_get("/doctors/{slug}", self.doctor)
+        app.router.add_get("/visits", self.page("visits.html"))
+        app.router.add_get("/visits/{visit}", self.page("join.html", "visit", _VISIT))
+        app.router.add_get("/j/{clinic}", self.page("join.html", "clinic", _CLINIC))
+        app.router.add_get("/sign-in", self.page("sign-in.html"))
         app.router.add_get("/static/{path:.+}", self.static)
 
     async def home(self, request: web.Request) -> web.Response:
@@ -77,6 +111,32 @@ class Pages:
         if not _ROOM.fullmatch(request.match_info["room"]):
             raise Problem(404, "not_found")
         return self._answer(request, self._root / "call.html")
+
+    def page(
+        self, name: str, part: str = "", pattern: re.Pattern[str] | None = None
+    ) -> Callable[[web.Request], Awaitable[web.Response]]:
+        """A handler that gives the page of that name, if the ``part`` of the path fits."""
+
+        async def give(request: web.Request) -> web.Response:
+            if pattern is not None and not pattern.fullmatch(request.match_info[part]):
+                raise Problem(404, "not_found")
+            return self._answer(request, self._root / name)
+
+        return give
+
+    async def doctor(self, request: web.Request) -> web.Response:
+        slug = request.match_info["slug"]
+        if not _DOCTOR.fullmatch(slug):
+            raise Problem(404, "not_found")
+        path = self._root / "book.html"
+        file = self._read(path)
+        if self._head is None or file is None:
+            return self._answer(request, path)
+        head = await self._head(request, slug)
+        # A page is given in any case: it says in the visitor's language that nobody is called so.
+        body = file.body if head is None else _with_head(file.body.decode(), head).encode()
+        kind = {"Content-Type": _TYPES[".html"], "Cache-Control": "no-cache"}
+        return web.Response(body=body, status=404 if head is None else 200, headers=kind)
 
     async def static(self, request: web.Request) -> web.Response:
         segments = request.match_info["path"].split("/")
@@ -136,3 +196,20 @@ class Pages:
         file = self._files.pop(path, None)
         if file is not None:
             self._kept_bytes -= len(file.body)
+
+
+def _with_head(page: str, head: Head) -> str:
+    """The page with its own title and description in place of the general ones."""
+    title, description, canonical = (html.escape(text) for text in (head.title, head.description, head.canonical))
+    lines = (
+        f"  <title>{title}</title>",
+        f'  <meta name="description" content="{description}">',
+        f'  <link rel="canonical" href="{canonical}">',
+        '  <meta property="og:type" content="profile">',
+        f'  <meta property="og:title" content="{title}">',
+        f'  <meta property="og:description" content="{description}">',
+        f'  <meta property="og:url" content="{canonical}">',
+        f'  <script type="application/ld+json">{head.json_ld}</script>',
+    )
+    before, mark, after = _HEAD.sub("", page).partition('  <meta name="viewport"')
+    return before + "\n".join(lines) + "\n" + mark + after

@@ -18,10 +18,12 @@ from typing import Final
 from backplane.bus import GAP, Bus
 from backplane.logs import Log, short
 from backplane.postgres import DatabaseUnavailable
+from backplane.tokens import CLOCK_SKEW_S
 from booking.join import room_commands
 from booking.join.call_events import Calls as Booking
 from booking.join.room_commands import PutOut, Renew, RevokeRoom, RoomCommand
 from booking.join.room_names import VisitRooms
+from booking.join.visit_routes import TOKEN_LIFETIME
 from signalling.calls import Calls
 from signalling.session import Session
 
@@ -109,14 +111,13 @@ class Visits:
 
     def obey(self, command: RoomCommand) -> None:
         """Do what booking asks, as far as it concerns this process."""
-        now = self._monotonic()
         match command:
             case PutOut():
-                self._calls.put_out(command.room, command.identity, now)
+                self._put_out(command.room, command.identity)
             case Renew():
                 self._calls.renew(command.room, command.identity, command.until.timestamp())
             case RevokeRoom():
-                self._calls.put_out(command.room, None, now)
+                self._put_out(command.room, None)
 
     def look(self) -> None:
         """See whose media has begun to flow."""
@@ -139,11 +140,15 @@ class Visits:
     async def _put_out_unwelcome(self, people: Mapping[str, Sequence[str]]) -> None:
         for room, identity in await self._booking.unwelcome(people, self._clock()):
             _log.info("put out", room=short(room), reason="unwelcome")
-            self._calls.put_out(room, identity, self._monotonic())
+            self._put_out(room, identity)
 
     async def told(self) -> None:
         """Returns when everything seen so far has been told."""
         await self._untold.join()
+
+    def _put_out(self, room: str, identity: str | None) -> None:
+        oldest_s = TOKEN_LIFETIME.total_seconds() + CLOCK_SKEW_S
+        self._calls.put_out(room, identity, self._monotonic(), oldest_s)
 
     def _identities(self, room: str) -> list[str]:
         sessions = self._rooms.by_room.get(room, [])

@@ -2,7 +2,7 @@
 
 The calendar stands behind `Hours`: it says whether a start lies in the provider's hours, on the grid, after the notice
 and before the horizon, and what else is free. Its view of what is taken may be a moment old; the constraint in the
-database decides. Prices, buffers and policy are read with the service in the same transaction as the appointment begins.
+database decides. Prices, buffers and policy are read in the transaction in which the appointment begins.
 """
 
 from dataclasses import dataclass
@@ -84,8 +84,16 @@ class Bookable:
 class Hours(Protocol):
     """What booking asks of the calendar."""
 
-    async def refusal(self, connection: Connection, service: Bookable, start: datetime, now: datetime) -> str | None:
-        """None when a visit may begin then, else a code of why not. ``taken`` may be left to the constraint."""
+    async def refusal(
+        self,
+        connection: Connection,
+        service: Bookable,
+        start: datetime,
+        now: datetime,
+        without: UUID | None = None,
+    ) -> str | None:
+        """None when a visit may begin then, else a code of why not; ``taken`` may be left to the constraint. The
+        appointment ``without`` wants to move, so its present time does not count."""
 
     async def free(
         self, connection: Connection, service: Bookable, start: datetime, end: datetime, now: datetime, most: int
@@ -160,21 +168,29 @@ async def service_of(connection: Connection, service: UUID) -> Bookable | None:
     return None if row is None else bookable(row)
 
 
-async def wish(connection: Connection, who: Principal, service: UUID, patient: UUID | None, now: datetime) -> Wish:
+async def wish(
+    connection: Connection,
+    who: Principal,
+    service: UUID,
+    patient: UUID | None,
+    now: datetime,
+    *,
+    override: bool = False,
+) -> Wish:
     """What ``who`` wants to book, for ``patient`` or oneself. Problem 404, or 403 for somebody else's sake."""
     subject = patient or who.person
     row = await connection.fetchrow(_WITH_PEOPLE, service, who.person, subject, now.date(), now)
     if row is None:
         raise Problem(404, "not_found", "There is no such service to book. Look for another one.")
-    party = party_for(who, row["known"], row["cares"])
+    party = party_for(who, row["known"], row["cares"], override=override)
     return Wish(bookable(row), subject, party, row["patient_timezone"], row["holds"])
 
 
-def party_for(who: Principal, known: bool, cares: bool) -> Party:
+def party_for(who: Principal, known: bool, cares: bool, *, override: bool = False) -> Party:
     """As what ``who`` books for somebody. Problem 403, or 404 for a person that is not here."""
-    if cares and known and (who.may("appointment.book.own") or who.may("appointment.book.clinic")):
-        return PATIENT if who.may("appointment.book.own") else CLINIC
-    if not who.may("appointment.book.clinic"):
+    if cares and known and who.may("appointment.book.own"):
+        return PATIENT
+    if not (override or who.may("appointment.book.clinic")):
         raise Problem(403, "not_your_patient", "Book for yourself, or for somebody who named you as their caregiver.")
     if not known:
         raise Problem(404, "not_found", "There is no such patient here.")

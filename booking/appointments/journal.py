@@ -1,7 +1,7 @@
-"""The only way an appointment begins or changes: row, transition, audit and event in one statement, so in one transaction.
+"""The only way an appointment begins or changes: row, transition, audit and event in one statement.
 
-`begin` inserts with ON CONFLICT DO NOTHING: the exclusion constraint decides who has the time, and whoever has not waits
-for the winner's commit and gets nothing, without an error and without a deadlock (BOOKING 3.4). Holds that are over are
+`begin` inserts with ON CONFLICT DO NOTHING: the exclusion constraint decides who has the time; who has not waits for
+the winner's commit and gets nothing, without an error and without a deadlock (BOOKING 3.4). Holds that are over are
 ended first, in the same statement: the constraint is checked against the index as it is at that moment, and a tuple
 that the same transaction has just replaced counts no more, provided that the update has run; the insert reads the
 update's output to make sure of it.

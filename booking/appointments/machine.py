@@ -106,7 +106,7 @@ TABLE: Final[tuple[Row, ...]] = (
     _row("expire", "held", S.EXPIRED, frozenset({SYSTEM}), _HOLD, "hold.expired", "hold_over"),
     _row("book", "- held", S.CONFIRMED, ALL, _BOOK, "appointment.booked", "hold_alive"),
     _row("request", "- held", S.REQUESTED, ALL, _BOOK, "appointment.requested", "hold_alive"),
-    _row("open_class", "-", S.CONFIRMED, HOSTS, _CLASS, "appointment.booked"),
+    _row("open_class", "-", S.CONFIRMED, ALL, _CLASS, "class.opened"),  # the first seat opens its class
     _row("accept", "requested", S.CONFIRMED, HOSTS, _DECIDE, "appointment.accepted", "before_end"),
     _row("decline", "requested", S.DECLINED, HOSTS, _DECIDE, "appointment.declined", revokes=True),
     _row("reschedule", "requested confirmed", None, frozenset({PATIENT}), _MOVE, "appointment.rescheduled",

@@ -29,7 +29,8 @@ routes = Routes(tag="auth")
 Email = Annotated[str, Meta(min_length=3, max_length=254)]
 Phone = Annotated[str, Meta(min_length=4, max_length=32)]
 Password = Annotated[str, Meta(min_length=1, max_length=200)]
-Name = Annotated[str, Meta(max_length=120)]
+NO_NUL: Final = r"^[^\x00]*$"  # which Postgres cannot keep
+Name = Annotated[str, Meta(max_length=120, pattern=NO_NUL)]
 Locale = Annotated[str, Meta(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?$")]
 CodeText = Annotated[str, Meta(min_length=6, max_length=12)]
 
@@ -94,7 +95,11 @@ def contact_of(email: str | None, phone: str | None, region: str) -> Contact:
         raise Problem(422, "bad_contact", f"{str(error).capitalize()}. Look at it again.") from None
 
 
-@routes.post("/v1/auth/register", status=202, problems={422: ("bad_contact", "weak_password"), 503: ("busy",)})
+@routes.post(
+    "/v1/auth/register",
+    status=202,
+    problems={422: ("bad_contact", "weak_password"), 503: ("busy",), 429: ("rate_limited",)},
+)
 async def register(call: Call, body: Registration) -> Ticket:
     """Begin an account. A code is sent to the contact; entering it makes the account."""
     identity = identity_of(call)
@@ -110,7 +115,7 @@ async def register(call: Call, body: Registration) -> Ticket:
     return await send_code(call, contact, "register", body.locale, payload=payload)
 
 
-@routes.post("/v1/auth/otp", status=202, problems={422: ("bad_contact",)})
+@routes.post("/v1/auth/otp", status=202, problems={422: ("bad_contact",), 429: ("rate_limited",)})
 async def request_code(call: Call, body: CodeWish) -> Ticket:
     """Get a code that signs in, or makes the account of a contact that has none."""
     contact = contact_of(body.email, body.phone, call.tenant.region)
@@ -118,7 +123,7 @@ async def request_code(call: Call, body: CodeWish) -> Ticket:
     return await send_code(call, contact, "sign_in", body.locale, payload={"locale": body.locale})
 
 
-@routes.post("/v1/auth/otp/verify", problems={400: ("wrong_code",), 403: ("account_disabled",)})
+@routes.post("/v1/auth/otp/verify", problems={400: ("wrong_code",), 403: ("account_disabled",), 429: ("rate_limited",)})
 async def verify_code(call: Call, body: Code) -> Answer[SignIn]:
     """Sign in with a code."""
     proven = await prove(call, body.ticket, body.code, ("sign_in", "register"))
@@ -130,7 +135,10 @@ async def verify_code(call: Call, body: Code) -> Answer[SignIn]:
         return await sign_in(call, connection, person, (proven.contact.proof,), body.keep)
 
 
-@routes.post("/v1/auth/login", problems={401: ("wrong_credentials",), 403: ("account_disabled",), 503: ("busy",)})
+@routes.post(
+    "/v1/auth/login",
+    problems={401: ("wrong_credentials",), 403: ("account_disabled",), 503: ("busy",), 429: ("rate_limited",)},
+)
 async def log_in(call: Call, body: Credentials) -> Answer[SignIn]:
     """Sign in with a password."""
     identity = identity_of(call)
@@ -196,7 +204,7 @@ async def log_out_everywhere(call: Call) -> Answer[None]:
     return Answer(None, no_cookie(call.request))
 
 
-@routes.post("/v1/auth/anonymous", status=201)
+@routes.post("/v1/auth/anonymous", status=201, problems={429: ("rate_limited",)})
 async def visit(call: Call, body: Visit | None = None) -> Answer[SignIn]:
     """Begin without an account. What is booked stays when the visitor signs in later (/v1/auth/upgrade)."""
     identity = identity_of(call)
@@ -212,7 +220,7 @@ async def visit(call: Call, body: Visit | None = None) -> Answer[SignIn]:
 @routes.post(
     "/v1/auth/upgrade",
     right="session.manage.own",
-    problems={400: ("wrong_code",), 403: ("account_disabled",), 409: ("not_anonymous",)},
+    problems={400: ("wrong_code",), 403: ("account_disabled",), 409: ("not_anonymous",), 429: ("rate_limited",)},
 )
 async def upgrade(call: Call, body: Code) -> Answer[SignIn]:
     """A visitor proves a contact with a code of /v1/auth/otp or register, and keeps what they have done."""

@@ -5,10 +5,11 @@ of that person at once; their next one says what they are then.
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 import asyncpg
+import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from backplane.api import Call, Problem, Routes
@@ -16,7 +17,7 @@ from backplane.audit import Entry, record
 from backplane.ids import uuid7
 from backplane.postgres import Connection
 from booking.identity import contacts
-from booking.identity.auth_routes import Email, Locale
+from booking.identity.auth_routes import NO_NUL, Email, Locale
 from booking.identity.invites import accept, invite
 from booking.identity.me_routes import Invited, Zone, check_zone
 from booking.identity.people import tell
@@ -25,9 +26,10 @@ from booking.identity.service import identity_of
 from booking.rights import CLINIC_ADMIN, MAY_GRANT, ROLES, check_narrowing
 from booking.tenants import Clinic, check_colour, clinic, text_on
 
+MAX_POLICY_BYTES: Final = 16 * 1024
 routes = Routes(tag="clinic")
 
-ClinicName = Annotated[str, Meta(min_length=1, max_length=120)]
+ClinicName = Annotated[str, Meta(min_length=1, max_length=120, pattern=NO_NUL)]
 Role = Literal["doctor", "staff", "clinic_admin", "platform_admin", "finance", "support"]
 
 
@@ -42,7 +44,7 @@ class Brand(Struct, frozen=True, forbid_unknown_fields=True):
         ]
         | None
     ) = None
-    tagline: Annotated[str, Meta(max_length=200)] = ""
+    tagline: Annotated[str, Meta(max_length=200, pattern=NO_NUL)] = ""
 
 
 class TenantSeen(Struct, frozen=True):
@@ -70,7 +72,7 @@ class ClinicChange(Struct, frozen=True, forbid_unknown_fields=True):
 class NewLocation(Struct, frozen=True, forbid_unknown_fields=True):
     name: ClinicName
     timezone: Zone
-    address: Annotated[str, Meta(max_length=400)] = ""
+    address: Annotated[str, Meta(max_length=400, pattern=NO_NUL)] = ""
     latitude: Annotated[float, Meta(ge=-90, le=90)] | None = None
     longitude: Annotated[float, Meta(ge=-180, le=180)] | None = None
 
@@ -325,6 +327,9 @@ def invited_address(text: str) -> contacts.Contact:
 
 def _check_policy(policy: object) -> None:
     assert isinstance(policy, dict)
+    text = msgspec.json.encode(policy)
+    if len(text) > MAX_POLICY_BYTES or b"\\u0000" in text:
+        raise Problem(422, "bad_policy", f"A policy has at most {MAX_POLICY_BYTES} bytes, and no NUL.")
     factors = policy.get("second_factor", [])
     if not isinstance(factors, list) or not all(isinstance(role, str) and role in ROLES for role in factors):
         raise Problem(422, "bad_policy", "second_factor is a list of roles.")

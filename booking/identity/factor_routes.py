@@ -35,7 +35,7 @@ from backplane.ids import uuid7
 from backplane.postgres import Connection
 from booking.identity import totp
 from booking.identity.access import LIFETIME, SECOND_FACTOR
-from booking.identity.auth_routes import wrong_code
+from booking.identity.auth_routes import NO_NUL, wrong_code
 from booking.identity.people import standing
 from booking.identity.service import address_of, identity_of
 from booking.identity.signing_in import Keep, SignIn, factor_claims, require_recent, sign_in
@@ -90,7 +90,7 @@ class Ceremony(Struct, frozen=True):
 class NewPasskey(Struct, frozen=True, forbid_unknown_fields=True):
     id: UUID
     credential: WebAuthnJson
-    label: Annotated[str, Meta(max_length=60)] = ""
+    label: Annotated[str, Meta(max_length=60, pattern=NO_NUL)] = ""
 
 
 class Assertion(Struct, frozen=True, forbid_unknown_fields=True):
@@ -120,7 +120,11 @@ async def begin_totp(call: Call) -> Enrolment:
     return Enrolment(secret, uri)
 
 
-@routes.post("/v1/auth/mfa/totp/confirm", right="account.manage.own", problems={400: ("wrong_code",)})
+@routes.post(
+    "/v1/auth/mfa/totp/confirm",
+    right="account.manage.own",
+    problems={400: ("wrong_code",), 409: ("already_enrolled",), 429: ("rate_limited",)},
+)
 async def confirm_totp(call: Call, body: OneCode) -> Enrolled:
     """End the enrolment with a code of the app."""
     identity = identity_of(call)
@@ -138,7 +142,9 @@ async def confirm_totp(call: Call, body: OneCode) -> Enrolled:
     return Enrolled(recovery, token, int(LIFETIME.total_seconds()))
 
 
-@routes.post("/v1/auth/mfa/totp/remove", right="account.manage.own", problems={400: ("wrong_code",)})
+@routes.post(
+    "/v1/auth/mfa/totp/remove", right="account.manage.own", problems={400: ("wrong_code",), 429: ("rate_limited",)}
+)
 async def remove_totp(call: Call, body: OneCode) -> None:
     """Take the authenticator away, with a code of it or a recovery code."""
     await _check(call, call.principal.person, body.code)
@@ -147,7 +153,9 @@ async def remove_totp(call: Call, body: OneCode) -> None:
         await _note(call, connection, "second_factor.removed")
 
 
-@routes.post("/v1/auth/mfa/recovery-codes", right="account.manage.own", problems={400: ("wrong_code",)})
+@routes.post(
+    "/v1/auth/mfa/recovery-codes", right="account.manage.own", problems={400: ("wrong_code",), 429: ("rate_limited",)}
+)
 async def renew_recovery_codes(call: Call, body: OneCode) -> RecoveryCodes:
     """Ten new recovery codes; the old ones are void."""
     await _check(call, call.principal.person, body.code)
@@ -157,7 +165,9 @@ async def renew_recovery_codes(call: Call, body: OneCode) -> RecoveryCodes:
     return RecoveryCodes(made)
 
 
-@routes.post("/v1/auth/mfa/verify", problems={400: ("wrong_code",), 401: ("bad_token", "token_expired")})
+@routes.post(
+    "/v1/auth/mfa/verify", problems={400: ("wrong_code",), 401: ("bad_token", "token_expired"), 429: ("rate_limited",)}
+)
 async def enter_second_factor(call: Call, body: Entered) -> Answer[SignIn]:
     """Finish a sign-in that asked for a second factor, or add one to the session of the access token."""
     identity = identity_of(call)
@@ -176,7 +186,9 @@ async def enter_second_factor(call: Call, body: Entered) -> Answer[SignIn]:
     return Answer(SignIn("signed_in", token, expires, None, who.person, who.session, tuple(sorted(who.roles)), amr))
 
 
-@routes.post("/v1/auth/passkeys/register/start", right="account.manage.own", status=201)
+@routes.post(
+    "/v1/auth/passkeys/register/start", right="account.manage.own", status=201, problems={409: ("too_many_passkeys",)}
+)
 async def begin_passkey(call: Call) -> Ceremony:
     """Begin to make a passkey."""
     person = call.principal.person
@@ -240,7 +252,7 @@ async def finish_passkey(call: Call, body: NewPasskey) -> PasskeyMade:
     return PasskeyMade(made, token, int(LIFETIME.total_seconds()))
 
 
-@routes.post("/v1/auth/passkeys/login/start", status=201)
+@routes.post("/v1/auth/passkeys/login/start", status=201, problems={429: ("rate_limited",)})
 async def begin_passkey_login(call: Call) -> Ceremony:
     """Begin to sign in with a passkey."""
     identity = identity_of(call)

@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from backplane.api import Call, Problem, Routes
 from booking.identity import contacts, dependants
 from booking.identity.auth_routes import (
+    NO_NUL,
     Code,
     CodeWish,
     Email,
@@ -97,7 +98,7 @@ class Passkey(Struct, frozen=True):
 class NewDependant(Struct, frozen=True, forbid_unknown_fields=True):
     """Somebody without an account of their own, such as a child."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=120)]
+    name: Annotated[str, Meta(min_length=1, max_length=120, pattern=NO_NUL)]
     relation: Relation
     birth_year: BirthYear | None = None
     gender: Gender | None = None
@@ -167,7 +168,12 @@ async def change_me(call: Call, body: MyChange) -> Me:
 @routes.put(
     "/v1/me/password",
     right="account.manage.own",
-    problems={403: ("wrong_credentials", "sign_in_again"), 422: ("weak_password",), 503: ("busy",)},
+    problems={
+        403: ("wrong_credentials", "sign_in_again"),
+        422: ("weak_password",),
+        503: ("busy",),
+        429: ("rate_limited",),
+    },
 )
 async def change_password(call: Call, body: NewPassword) -> None:
     """Set or change the password. All other sessions end."""
@@ -191,7 +197,9 @@ async def change_password(call: Call, body: NewPassword) -> None:
     await identity.void(ended)
 
 
-@routes.post("/v1/me/contacts", right="account.manage.own", status=202, problems={422: ("bad_contact",)})
+@routes.post(
+    "/v1/me/contacts", right="account.manage.own", status=202, problems={422: ("bad_contact",), 429: ("rate_limited",)}
+)
 async def add_contact(call: Call, body: CodeWish) -> Ticket:
     """Add an address or number: a code is sent there, which goes to /v1/me/contacts/verify."""
     identity = identity_of(call)
@@ -206,7 +214,7 @@ async def add_contact(call: Call, body: CodeWish) -> Ticket:
 @routes.post(
     "/v1/me/contacts/verify",
     right="account.manage.own",
-    problems={400: ("wrong_code",), 409: ("contact_taken",)},
+    problems={400: ("wrong_code",), 409: ("contact_taken",), 429: ("rate_limited",)},
 )
 async def verify_contact(call: Call, body: Code) -> Me:
     """Prove the added contact; one can sign in with it from now on."""
@@ -319,7 +327,12 @@ async def list_caregivers(call: Call) -> list[Care]:
         return await dependants.carers_of(connection, call.principal.person)
 
 
-@routes.post("/v1/me/caregivers", right="dependant.manage.own", status=202, problems={422: ("bad_contact",)})
+@routes.post(
+    "/v1/me/caregivers",
+    right="dependant.manage.own",
+    status=202,
+    problems={422: ("bad_contact",), 429: ("rate_limited",)},
+)
 async def name_caregiver(call: Call, body: NewCaregiver) -> Invited:
     """Ask somebody to act for oneself."""
     identity = identity_of(call)

@@ -25,10 +25,11 @@ from backplane.logs import Log
 from backplane.postgres import Connection
 from backplane.sealed import SealError
 from booking.identity import contacts
+from booking.identity.auth_routes import NO_NUL
 from booking.identity.oidc_client import IdClaims, OidcError
 from booking.identity.people import add_identity, known_by, new_person, tell
 from booking.identity.refresh import IDLE
-from booking.identity.service import identity_of
+from booking.identity.service import address_of, identity_of
 from booking.identity.signing_in import cookie_after_redirect, loopback, sign_in
 
 LOGIN: Final = timedelta(minutes=10)
@@ -60,9 +61,9 @@ class Callback(Struct, frozen=True):
 class ProviderSetting(Struct, frozen=True, forbid_unknown_fields=True):
     """``client_secret`` empty: a public client, or keep the one that is set."""
 
-    label: Annotated[str, Meta(min_length=1, max_length=60)]
+    label: Annotated[str, Meta(min_length=1, max_length=60, pattern=NO_NUL)]
     issuer: Annotated[str, Meta(min_length=8, max_length=300)]
-    client_id: Annotated[str, Meta(min_length=1, max_length=300)]
+    client_id: Annotated[str, Meta(min_length=1, max_length=300, pattern=r"^[\x21-\x7e]+$")]
     client_secret: Annotated[str, Meta(max_length=500)] = ""
     enabled: bool = True
 
@@ -124,7 +125,7 @@ async def set_sign_in_provider(call: Call, name: ProviderName, body: ProviderSet
     "/v1/auth/oidc/{name}/start",
     status=302,
     content_type="text/plain",
-    problems={400: ("https_required",), 404: ("unknown_provider",), 502: ("provider_failed",)},
+    problems={400: ("https_required",), 404: ("unknown_provider",), 429: ("rate_limited",), 502: ("provider_failed",)},
 )
 async def begin_oidc(call: Call, name: ProviderName, query: Start) -> web.Response:
     """Send the browser to the issuer."""
@@ -134,6 +135,7 @@ async def begin_oidc(call: Call, name: ProviderName, query: Start) -> web.Respon
         raise Problem(400, "https_required", "Signing in elsewhere needs https here.")
     if not _RETURN_TO.fullmatch(query.return_to):
         raise Problem(400, "bad_request", "return_to is a path of this site.")
+    await identity.allow("visitor", address_of(call), identity.paces.visitor_per_address)
     state, nonce, verifier, browser = (secrets.token_urlsafe(32) for _ in range(4))
     redirect_uri = f"{call.request.scheme}://{call.request.host}/v1/auth/oidc/{name}/callback"
     async with call.db.tenant(call.tenant.id) as connection:
@@ -174,6 +176,7 @@ async def begin_oidc(call: Call, name: ProviderName, query: Start) -> web.Respon
         400: ("bad_state", "sign_in_refused"),
         403: ("account_disabled",),
         404: ("unknown_provider",),
+        409: ("conflict",),
         502: ("provider_failed",),
     },
 )

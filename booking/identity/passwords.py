@@ -88,7 +88,7 @@ class Passwords:
         future = asyncio.get_running_loop().run_in_executor(self._pool, work)
         # Counted until the thread is done with it, even when the person has gone.
         future.add_done_callback(self._done)
-        return await future
+        return await asyncio.shield(future)
 
     def _done(self, _: "asyncio.Future[R]") -> None:
         self._busy -= 1

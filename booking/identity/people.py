@@ -1,9 +1,11 @@
 """Persons of a clinic: found by a proven contact, made when there is none, joined when a visitor proves to be known."""
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+import asyncpg
 from msgspec import Struct
 
 from backplane.audit import Entry, record
@@ -15,10 +17,19 @@ from booking.rights import ANONYMOUS, PATIENT
 
 # Columns that move to the known person when a visitor is recognised. Other columns that point to a person either belong
 # to proofs of identity, which a visitor has none of, or tell what was, which stays
-# (tests/booking/test_identity_merge.py).
+# (tests/booking/test_identity_people.py).
 BELONGINGS: Final = (
     ("appointment", "patient_id"),
     ("appointment", "booked_by"),
+    ("instant_request", "patient_id"),
+    ("mail", "person_id"),
+    ("queue_ticket", "patient_id"),
+    ("seat", "patient_id"),
+    ("seat", "booked_by"),
+    ("series", "patient_id"),
+    ("series", "created_by"),
+    ("waitlist_entry", "patient_id"),
+    ("waitlist_entry", "booked_by"),
 )
 
 
@@ -123,7 +134,7 @@ async def recognise(connection: Connection, visitor: UUID, contact: Contact, now
     known = await known_by(connection, contact.kind, contact.value)
     assert known is not None
     for table, column in BELONGINGS:
-        await connection.execute(f"UPDATE {table} SET {column} = $2 WHERE {column} = $1", visitor, known)
+        await _move(connection, table, column, visitor, known)
     await connection.execute("UPDATE person SET merged_into = $2, disabled_at = $3 WHERE id = $1", visitor, known, now)
     await connection.execute(
         "UPDATE person SET name = (SELECT name FROM person WHERE id = $1) WHERE id = $2 AND name = ''", visitor, known
@@ -142,6 +153,19 @@ async def recognise(connection: Connection, visitor: UUID, contact: Contact, now
     )
     await tell(connection, "user.upgraded", known, now)
     return known
+
+
+async def _move(connection: Connection, table: str, column: str, visitor: UUID, known: UUID) -> None:
+    """What the known person has already, such as a place in the same queue, the visitor's is left behind."""
+    move = f"UPDATE {table} SET {column} = $2 WHERE {column} = $1"
+    try:
+        async with connection.transaction():
+            await connection.execute(move, visitor, known)
+    except asyncpg.UniqueViolationError:
+        for row in await connection.fetch(f"SELECT id FROM {table} WHERE {column} = $1", visitor):
+            with suppress(asyncpg.UniqueViolationError):
+                async with connection.transaction():
+                    await connection.execute(f"{move} AND id = $3", visitor, known, row["id"])
 
 
 async def tell(connection: Connection, type: str, person: UUID, now: datetime) -> None:

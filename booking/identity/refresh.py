@@ -159,7 +159,10 @@ async def make_stale(connection: Connection, person: UUID, now: datetime) -> lis
 
 
 async def sweep(connection: Connection, now: datetime) -> None:
-    """Forget what ended long ago; of the platform."""
+    """Forget what ended long ago; of the platform. A spent token stays as long as it could betray a thief: until it
+    would have expired. Its id carries the time it was made, and is indexed by it."""
+    oldest = UUID(int=int((now - IDLE).timestamp() * 1000) << 80)
+    await connection.execute("DELETE FROM refresh_token WHERE id < $1 AND used_at IS NOT NULL", oldest)
     await connection.execute("DELETE FROM session WHERE expires_at < $1::timestamptz - interval '30 days'", now)
     await connection.execute("DELETE FROM code WHERE expires_at < $1::timestamptz - interval '2 days'", now)
     await connection.execute("DELETE FROM passkey_challenge WHERE expires_at < $1", now)

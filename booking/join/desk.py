@@ -80,15 +80,19 @@ async def admit_next(call: Call, body: WhichQueue) -> Called:
     async with call.transaction() as connection:
         provider, day = await _line(call, connection, body.provider)
         await tickets.lock_day(connection, provider, day)
-        ticket = await tickets.next_here(connection, provider, day, call.now)
-        if ticket is None:
+        called = None
+        for ticket in await tickets.those_here(connection, provider, day, call.now):
+            visit, patient = await waiting_room.visit_of_ticket(connection, ticket)
+            visit = visit or await visit_for_walk_in(call, connection, ticket)
+            # Somebody whose visit's hours are over must not hold up the line.
+            if visit.enterable(call.now):
+                await waiting_room.admit(connection, visit, Seat.PATIENT, patient, call.now)
+                called = Called(ticket, visit.appointment, patient)
+                break
+        if called is None:
             raise Problem(404, "nobody_waits", "Nobody whose page is open waits in this line.")
-        visit, patient = await waiting_room.visit_of_ticket(connection, ticket)
-        if visit is None:
-            visit = await visit_for_walk_in(call, connection, ticket)
-        await waiting_room.admit(connection, visit, Seat.PATIENT, patient, call.now)
     note_after(call, provider)
-    return Called(ticket, visit.appointment, patient)
+    return called
 
 
 @routes.post("/v1/queue/delay", right="queue.manage", problems={403: ("not_your_queue",), 404: ()})
@@ -118,11 +122,15 @@ async def swap(call: Call, body: Swap) -> None:
     problems={403: ("not_your_queue",), 404: ("not_found", "nobody_waits"), 409: ("not_open",)},
 )
 async def admit(call: Call, appointment: UUID, body: Who) -> None:
-    """Let one person in"""
+    """Let one person in; of a class everybody who waits, unless one is named"""
     async with call.transaction() as connection:
         visit = await _visit(call, connection, appointment)
-        seat, holder = _whom(visit, body)
-        if not await waiting_room.admit(connection, visit, seat, holder, call.now):
+        if visit.patient is None and body.seat == "patient" and body.holder is None:
+            people = [(Seat.PATIENT, holder) for holder in await waiting_room.patients_waiting(connection, appointment)]
+        else:
+            people = [_whom(visit, body)]
+        admitted = [await waiting_room.admit(connection, visit, *each, call.now) for each in people]
+        if not any(admitted):
             raise Problem(404, "nobody_waits", "This person does not wait, or is in already.")
     note_after(call, visit.provider)
 
@@ -143,6 +151,14 @@ async def deny(call: Call, appointment: UUID, body: Who) -> None:
             raise Problem(404, "nobody_waits", "This person is not here.")
     await joining.rooms.put_out(joining.names.name(visit.room), identity(seat, holder))
     note_after(call, visit.provider)
+
+
+@routes.post("/v1/visits/{appointment}/vouch", right="queue.manage", problems={403: ("not_your_queue",), 404: ()})
+async def vouch(call: Call, appointment: UUID) -> None:
+    """Let the patient take the seat without the year of birth: somebody here knows who it is"""
+    async with call.transaction() as connection:
+        visit = await _visit(call, connection, appointment)
+        await waiting_room.vouch(connection, visit, call.principal.person, call.now)
 
 
 @routes.post(

@@ -42,6 +42,7 @@ from booking.join.live_messages import (
 )
 from booking.join.live_sources import Show, Shown, as_push
 from booking.join.presence import arrived, gone, still_here
+from booking.join.views import Lines
 
 REFRESH_S: Final = 15.0
 HEARTBEAT_S: Final = 10.0
@@ -302,9 +303,10 @@ class Live:
     async def _show_subject(self, tenant: int, subject: UUID) -> None:
         now = self._clock()
         watches = list(self._watches.get((tenant, subject), ()))
+        lines: Lines = {}
         async with self._db.tenant(tenant) as connection, connection.transaction("repeatable_read", readonly=True):
             for watch in watches:
-                shown = await self._sources[watch.ticket.kind](connection, watch.ticket, watch.after, now)
+                shown = await self._sources[watch.ticket.kind](connection, watch.ticket, watch.after, now, lines)
                 self._push(watch, shown)
 
     def _push(self, watch: Watching, shown: Shown) -> None:

@@ -13,7 +13,6 @@ from msgspec import Struct
 
 from backplane.postgres import Connection
 from booking.join import instant_views
-from booking.join.links import Seat
 from booking.join.live_messages import (
     Bye,
     InstantPush,
@@ -27,7 +26,7 @@ from booking.join.live_messages import (
     RingView,
     VisitPush,
 )
-from booking.join.views import QueueView, VisitView, queue_view, visit_view
+from booking.join.views import Lines, QueueView, VisitView, line_once, queue_view, seats_of, visit_view
 from booking.join.visitors import Visitor
 from booking.join.visits import load
 from booking.queue import tickets
@@ -38,49 +37,44 @@ class Gone(Struct, frozen=True):
     reason: Literal["moved", "replaced", "gone"]
 
 
+# ``lines``: what was read of lines in this moment, shared by all that is shown in it.
 Shown = VisitView | QueueView | TicketView | InstantView | list[RingView] | Gone
-Show = Callable[[Connection, LiveTicket, int, datetime], Awaitable[Shown]]
+Show = Callable[[Connection, LiveTicket, int, datetime, Lines], Awaitable[Shown]]
 
 
-async def show_visit(connection: Connection, ticket: LiveTicket, after: int, now: datetime) -> Shown:
+async def show_visit(connection: Connection, ticket: LiveTicket, after: int, now: datetime, lines: Lines) -> Shown:
     visit = await load(connection, ticket.key)
     if visit is None:
         return Gone("gone")
     if visit.epoch != ticket.epoch and not visit.status.startswith("cancelled"):
         return Gone("replaced")
-    device = await connection.fetchval(
-        "SELECT device FROM visit_seat WHERE (appointment_id, seat, holder) = ($1, $2, $3)",
-        ticket.key,
-        ticket.seat.word,
-        ticket.holder,
-    )
-    if device is not None and device != ticket.device:
+    seats = await seats_of(connection, visit, now)
+    own = next((row for row in seats if (row["seat"], row["holder"]) == (ticket.seat.word, ticket.holder)), None)
+    if own is not None and own["device"] not in (None, ticket.device):
         return Gone("moved")
-    if ticket.seat is Seat.THIRD:
-        withdrawn = await connection.fetchval("SELECT revoked_at FROM join_invite WHERE id = $1", ticket.holder)
-        if withdrawn is not None:
-            return Gone("gone")
+    if own is not None and own["revoked_at"] is not None:
+        return Gone("gone")
     who = Visitor(ticket.seat, ticket.holder, ticket.device, None, ticket.seat.word)
-    return await visit_view(connection, visit, who, now, after=after)
+    return await visit_view(connection, visit, who, now, after=after, seats=seats, lines=lines)
 
 
-async def show_queue(connection: Connection, ticket: LiveTicket, after: int, now: datetime) -> Shown:
+async def show_queue(connection: Connection, ticket: LiveTicket, after: int, now: datetime, lines: Lines) -> Shown:
     day = await tickets.today(connection, ticket.key, now)
     if day is None:
         return Gone("gone")
-    line = await tickets.read_line(connection, ticket.key, day, now)
+    line = await line_once(connection, ticket.key, day, now, lines)
     return await queue_view(connection, ticket.key, line, now)
 
 
-async def show_place(connection: Connection, ticket: LiveTicket, after: int, now: datetime) -> Shown:
-    return await ticket_view(connection, ticket.key, now) or Gone("gone")
+async def show_place(connection: Connection, ticket: LiveTicket, after: int, now: datetime, lines: Lines) -> Shown:
+    return await ticket_view(connection, ticket.key, now, lines) or Gone("gone")
 
 
-async def show_instant(connection: Connection, ticket: LiveTicket, after: int, now: datetime) -> Shown:
+async def show_instant(connection: Connection, ticket: LiveTicket, after: int, now: datetime, lines: Lines) -> Shown:
     return await instant_views.instant_view(connection, ticket.key) or Gone("gone")
 
 
-async def show_rings(connection: Connection, ticket: LiveTicket, after: int, now: datetime) -> Shown:
+async def show_rings(connection: Connection, ticket: LiveTicket, after: int, now: datetime, lines: Lines) -> Shown:
     return await instant_views.rings_of(connection, ticket.key, now)
 
 

@@ -19,20 +19,25 @@ async def arrived(connection: Connection, ticket: LiveTicket, now: datetime) -> 
     """A page has opened; whether others see a difference. Somebody who waits has the place again, within the grace."""
     match ticket.kind:
         case Kind.VISIT:
-            seated = await connection.fetchval(
-                """UPDATE visit_seat SET here = true, seen_at = $4
-                   WHERE (appointment_id, seat, holder) = ($1, $2, $3) AND device = $5 RETURNING true""",
+            was_here = await connection.fetchval(
+                """WITH before AS (
+                       SELECT here AND seen_at > $6 AS here FROM visit_seat
+                       WHERE (appointment_id, seat, holder) = ($1, $2, $3) AND device = $5
+                   )
+                   UPDATE visit_seat SET here = true, seen_at = $4 FROM before
+                   WHERE (appointment_id, seat, holder) = ($1, $2, $3) AND device = $5 RETURNING before.here""",
                 ticket.key,
                 ticket.seat.word,
                 ticket.holder,
                 now,
                 ticket.device,
+                now - tickets.ALIVE,
             )
-            if not seated:
+            if was_here is None:
                 return False
             for row in await connection.fetch(_WAITING, ticket.key, ticket.holder):
                 await tickets.come_back(connection, row["id"], now)
-            return True
+            return not was_here
         case Kind.PLACE:
             await tickets.come_back(connection, ticket.key, now)
             return True

@@ -4,13 +4,14 @@ A view is the whole state and never a part of it: the HTTP routes answer with it
 page that was away needs no history. Only messages are a list that grows, and they are numbered.
 """
 
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
 from typing import Final, Literal
 from uuid import UUID
 
 from msgspec import Struct
 
-from backplane.postgres import Connection
+from backplane.postgres import Connection, Row
 from booking.join.links import Seat
 from booking.join.visitors import ALIVE, Visitor
 from booking.join.visits import Visit, line_day
@@ -19,6 +20,7 @@ from booking.queue.tickets import Line, read_line
 
 MAX_QUEUE: Final = 200
 End = Literal["cancelled", "over"]
+Lines = dict[tuple[UUID, date], Line]
 
 
 class WaitRange(Struct, frozen=True):
@@ -100,19 +102,36 @@ class QueueView(Struct, frozen=True):
     entries: list[QueueEntry]
 
 
-async def visit_view(
-    connection: Connection, visit: Visit, visitor: Visitor, now: datetime, *, after: int = 0, line: Line | None = None
-) -> VisitView:
-    """``after``: messages with greater numbers only. ``line``: of this visit, when the caller has read it."""
-    seats = await connection.fetch(
-        """SELECT s.seat, s.holder, s.state, s.here AND s.seen_at > $2 AS here, s.arrived_at,
-               coalesce(i.name, p.name, '') AS name
+async def seats_of(connection: Connection, visit: Visit, now: datetime) -> Sequence[Row]:
+    """Everybody who has come, in order of arrival; ``ticket`` is that of a patient who waits."""
+    return await connection.fetch(
+        """SELECT s.seat, s.holder, s.device, s.state, s.here AND s.seen_at > $2 AS here, s.arrived_at,
+               coalesce(i.name, p.name, '') AS name, i.revoked_at,
+               CASE WHEN s.seat = 'patient' THEN (
+                   SELECT q.id FROM queue_ticket q WHERE q.appointment_id = s.appointment_id
+                   AND q.patient_id = s.holder AND q.state = 'waiting') END AS ticket
            FROM visit_seat s LEFT JOIN join_invite i ON s.seat = 'third' AND i.id = s.holder
            LEFT JOIN person p ON s.seat <> 'third' AND p.id = s.holder
            WHERE s.appointment_id = $1 ORDER BY s.arrived_at""",
         visit.appointment,
         now - ALIVE,
     )
+
+
+async def visit_view(
+    connection: Connection,
+    visit: Visit,
+    visitor: Visitor,
+    now: datetime,
+    *,
+    after: int = 0,
+    seats: Sequence[Row] | None = None,
+    lines: Lines | None = None,
+) -> VisitView:
+    """``after``: messages with greater numbers only. ``seats``: of this visit, when the caller has read them.
+    ``lines``: what was read of lines in this moment."""
+    if seats is None:
+        seats = await seats_of(connection, visit, now)
     own = next((row for row in seats if (row["seat"], row["holder"]) == (visitor.seat.word, visitor.holder)), None)
     others = [
         Other(
@@ -129,16 +148,11 @@ async def visit_view(
         others = [other for other in others if other.seat == "doctor"]  # a class does not show its patients around
     place, wait, delay = None, None, timedelta(0)
     if visitor.seat is Seat.PATIENT and own is not None and own["state"] == "waiting":
-        line = line or await read_line(connection, visit.provider, line_day(visit, now), now)
+        line = await line_once(connection, visit.provider, line_day(visit, now), now, {} if lines is None else lines)
         delay = line.delay
-        ticket = await connection.fetchval(
-            """SELECT id FROM queue_ticket WHERE appointment_id = $1 AND patient_id = $2 AND state = 'waiting'""",
-            visit.appointment,
-            visitor.holder,
-        )
-        if ticket is not None:
-            place = line.position(ticket, now)
-            wait = line.wait(ticket, now, visit.starts_at)
+        if own["ticket"] is not None:
+            place = line.position(own["ticket"], now)
+            wait = line.wait(own["ticket"], now, visit.starts_at)
     window = visit.window
     return VisitView(
         appointment=visit.appointment,
@@ -162,6 +176,14 @@ async def visit_view(
         others=others,
         messages=await messages(connection, visit.appointment, after),
     )
+
+
+async def line_once(connection: Connection, provider: UUID, day: date, now: datetime, lines: Lines) -> Line:
+    """A line that many screens show is read once for all of them."""
+    line = lines.get((provider, day))
+    if line is None:
+        line = lines[provider, day] = await read_line(connection, provider, day, now)
+    return line
 
 
 async def messages(connection: Connection, appointment: UUID, after: int) -> list[Message]:

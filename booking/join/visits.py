@@ -6,7 +6,7 @@ on at once, and one indexed read is all that this costs.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -22,7 +22,7 @@ from booking.queue.line import queue_day
 
 # An appointment in one of these can be entered; a completed one once more when its doctor calls again.
 ENTERED: Final = frozenset({"confirmed", "checked_in", "in_progress", "interrupted"})
-CORRECTABLE: Final = timedelta(hours=24)
+VOUCHED: Final = -1  # visit_seat.birth_tries of somebody whom the clinic knows without asking
 
 _SELECT: Final = """
 SELECT a.id, a.tenant_id, a.provider_id, p.person_id AS doctor, p.display_name, p.title, a.patient_id,

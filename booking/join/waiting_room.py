@@ -19,7 +19,7 @@ from backplane.postgres import Connection
 from backplane.web import Problem
 from booking.join.links import Seat
 from booking.join.visitors import Visitor
-from booking.join.visits import ENTERED, Lifecycle, Visit, line_day, load
+from booking.join.visits import ENTERED, VOUCHED, Lifecycle, Visit, line_day, load
 from booking.queue import tickets
 
 REOPENED_FOR: Final = timedelta(minutes=60)
@@ -133,6 +133,16 @@ async def admit(connection: Connection, visit: Visit, seat: Seat, holder: UUID, 
     return True
 
 
+async def patients_waiting(connection: Connection, appointment: UUID) -> list[UUID]:
+    """The patients of a class who wait, in order of arrival."""
+    rows = await connection.fetch(
+        """SELECT holder FROM visit_seat WHERE appointment_id = $1 AND seat = 'patient' AND state = 'waiting'
+           ORDER BY arrived_at, holder""",
+        appointment,
+    )
+    return [row["holder"] for row in rows]
+
+
 async def deny(connection: Connection, visit: Visit, seat: Seat, holder: UUID, by: UUID, now: datetime) -> bool:
     """Turn somebody away or put them out; False when they are not there."""
     changed = await connection.fetchval(
@@ -149,6 +159,18 @@ async def deny(connection: Connection, visit: Visit, seat: Seat, holder: UUID, b
         await tickets.close(connection, ticket, "denied", now)
     await _audited(connection, visit, "visit.deny", by, {"seat": seat.word}, now)
     return True
+
+
+async def vouch(connection: Connection, visit: Visit, by: UUID, now: datetime) -> None:
+    """The patient need not give the year of birth, whatever was answered before."""
+    await connection.execute(
+        """INSERT INTO visit_seat (appointment_id, seat, holder, birth_tries) VALUES ($1, 'patient', $2, $3)
+           ON CONFLICT (appointment_id, seat, holder) DO UPDATE SET birth_tries = $3""",
+        visit.appointment,
+        visit.patient,
+        VOUCHED,
+    )
+    await _audited(connection, visit, "visit.vouch", by, {}, now)
 
 
 async def leave(connection: Connection, visit: Visit, visitor: Visitor, now: datetime) -> None:

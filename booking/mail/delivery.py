@@ -23,7 +23,7 @@ from backplane.postgres import Connection, Database, Row
 from booking.application import Part
 from booking.mail.invites import Method, fill, invite
 from booking.mail.letters import Visit, local_time, write, write_plain
-from booking.mail.plans import CONSUMER, JOB, REMINDERS
+from booking.mail.plans import CONSUMER, JOB, REMINDERS, VISITS_PAGE
 from booking.mail.texts import language_of
 
 # A mail that could not be handed over for so long tells nothing new any more.
@@ -49,6 +49,7 @@ _TRUE_IN: Final[Mapping[str, frozenset[str]]] = {
     "doctor_booked": _GOING_ON,
     "doctor_changed": _GOING_ON | {"requested"},
     "doctor_cancelled": _CANCELLED,
+    "waitlist_offer": frozenset({"held"}),
     **dict.fromkeys(REMINDERS, frozenset({"confirmed"})),
 }
 _ENTERED: Final[Mapping[str, Method]] = {
@@ -58,13 +59,17 @@ _ENTERED: Final[Mapping[str, Method]] = {
     "cancelled": "CANCEL",
 }
 _WITH_LINK: Final = frozenset({"confirmation", "accepted", "changed", *REMINDERS})
+_MANAGEABLE: Final = _WITH_LINK | {"request"}
 
 _VISIT: Final = """
 SELECT a.id, a.tenant_id, t.slug, t.name AS clinic, a.status, a.kind, lower(a.during) AS start, upper(a.during) AS end,
-    a.ics_sequence, a.join_epoch, a.patient_id, a.patient_timezone, a.provider_timezone, p.display_name,
+    a.ics_sequence, a.join_epoch, a.patient_id, a.provider_timezone, p.display_name, seat.status AS seat_status,
+    coalesce(seat.patient_timezone, a.patient_timezone) AS patient_timezone,
     s.name AS service, coalesce(l.name || CASE WHEN l.address <> '' THEN ', ' || l.address ELSE '' END, '') AS place
 FROM appointment a JOIN tenant t ON t.id = a.tenant_id JOIN provider p ON p.id = a.provider_id
     JOIN service s ON s.id = a.service_id LEFT JOIN location l ON l.id = a.location_id
+    LEFT JOIN LATERAL (SELECT status, patient_timezone FROM seat WHERE appointment_id = a.id AND patient_id = $2
+        ORDER BY created_at DESC LIMIT 1) seat ON a.patient_id IS NULL
 WHERE a.id = $1"""
 
 _READER: Final = """
@@ -180,7 +185,8 @@ class Delivery:
             raise _Skip("too_late")
         visit, invited = None, False
         if mail["appointment_id"] is not None:
-            visit = await _visit(connection, mail["appointment_id"])
+            patient = job.payload.get("patient")
+            visit = await _visit(connection, mail["appointment_id"], UUID(str(patient)) if patient else None)
             _check(kind, visit, job, now)
             invited = await connection.fetchval(
                 "SELECT EXISTS (SELECT FROM mail WHERE appointment_id = $1 AND person_id = $2 AND state = 'sent' "
@@ -210,15 +216,17 @@ class Delivery:
 
     def _message(self, ready: _Ready, now: datetime) -> EmailMessage:
         visit, facts = ready.visit, ready.facts
-        link, values = None, {}
+        link, manage, values = None, None, {}
         if visit is not None:
+            if ready.kind in _MANAGEABLE:
+                manage = self._addresses.page(ready.slug, VISITS_PAGE)
             if ready.kind in _WITH_LINK and visit.status in _GOING_ON and visit.kind != "in_person":
                 link = self._addresses.join(visit, UUID(str(facts["patient"])), ready.locale)
-        elif path := facts.get("path"):
+        if path := facts.get("path"):
             link = self._addresses.page(ready.slug, str(path))
         if until := facts.get("until"):
             values["until"] = local_time(datetime.fromisoformat(str(until)), ready.zone, language_of(ready.locale))
-        letter = write(ready.kind, ready.locale, ready.clinic, visit=visit, link=link, values=values)
+        letter = write(ready.kind, ready.locale, ready.clinic, visit=visit, link=link, manage=manage, values=values)
         sender = self._sender.sender
         message = envelope(sender, ready.to, letter.subject, ready.message_id, now)
         method = _ENTERED.get(ready.kind)
@@ -230,7 +238,9 @@ class Delivery:
         ):
             fill(message, letter)
         else:
-            entry = invite(visit, method, letter.language, sender=sender, to=ready.to, link=link, now=now)
+            entry = invite(
+                visit, method, letter.language, sender=sender, to=ready.to, link=link, manage=manage, now=now
+            )
             fill(message, letter, entry, method)
         return message
 
@@ -252,9 +262,7 @@ class Delivery:
 
 def _check(kind: str, visit: Visit, job: JobRow, now: datetime) -> None:
     """Raises _Skip when the appointment is not as the mail says."""
-    # a seat of a class can be given up while the class goes on
-    off_for_one = visit.patient is None and kind in ("cancelled", "declined")
-    if visit.status not in _TRUE_IN[kind] and not off_for_one:
+    if visit.status not in _TRUE_IN[kind]:
         raise _Skip("status")
     if job.payload.get("sequence") != visit.sequence:
         raise _Skip("overtaken")
@@ -266,8 +274,8 @@ def _check(kind: str, visit: Visit, job: JobRow, now: datetime) -> None:
         raise _Skip("too_late")
 
 
-async def _visit(connection: Connection, appointment: UUID) -> Visit:
-    row = await connection.fetchrow(_VISIT, appointment)
+async def _visit(connection: Connection, appointment: UUID, patient: UUID | None) -> Visit:
+    row = await connection.fetchrow(_VISIT, appointment, patient)
     if row is None:
         raise _Skip("status")
     return Visit(
@@ -275,7 +283,8 @@ async def _visit(connection: Connection, appointment: UUID) -> Visit:
         tenant=row["tenant_id"],
         slug=row["slug"],
         clinic=row["clinic"],
-        status=row["status"],
+        # a seat that is given up is off for its patient, whatever becomes of the class
+        status=row["status"] if row["seat_status"] in (None, "confirmed") else row["seat_status"],
         kind=row["kind"],
         start=row["start"],
         end=row["end"],

@@ -35,7 +35,15 @@ def uid_of(visit: Visit, sender: str) -> str:
 
 
 def invite(
-    visit: Visit, method: Method, language: str, *, sender: str, to: str, link: str | None, now: datetime
+    visit: Visit,
+    method: Method,
+    language: str,
+    *,
+    sender: str,
+    to: str,
+    link: str | None,
+    manage: str | None,
+    now: datetime,
 ) -> bytes:
     """The entry as it stands in a file."""
     labels = LABELS[language]
@@ -56,9 +64,10 @@ def invite(
     attendee.params["partstat"] = vText("ACCEPTED")
     attendee.params["rsvp"] = vText("FALSE")
     event.add("attendee", attendee)
-    if method == "REQUEST" and link is not None:
-        event.add("description", f"{labels.join}: {link}")
-        event.add("url", link)
+    links = [f"{label}: {url}" for label, url in ((labels.join, link), (labels.manage, manage)) if url]
+    if method == "REQUEST" and links:
+        event.add("description", "\n".join(links))
+        event.add("url", link or manage)
     if visit.kind == "in_person" and visit.place:
         event.add("location", visit.place)
     calendar = Calendar()

@@ -76,16 +76,18 @@ def write(
     *,
     visit: Visit | None = None,
     link: str | None = None,
+    manage: str | None = None,
     values: Mapping[str, str] | None = None,
 ) -> Letter:
-    """The mail of ``kind``. ``values`` fills what the words of this kind leave open, such as {code}.
+    """The mail of ``kind``. ``link`` is its one button, ``manage`` leads to where a visit is moved or cancelled;
+    ``values`` fills what the words of this kind leave open, such as {code}.
 
     Raises KeyError: there is no such kind, or ``values`` lacks something.
     """
     language = language_of(locale)
     words, labels = WORDS[language][kind], LABELS[language]
     open_ = {"clinic": clinic, **(values or {})}
-    joining = visit is not None and link is not None and not kind.startswith("doctor_")
+    joining = visit is not None and visit.status != "held"
     common = {
         "language": language,
         "direction": direction_of(language),
@@ -93,6 +95,8 @@ def write(
         "link": link,
         "link_label": labels.join if joining else labels.open,
         "link_note": labels.link_note if joining else "",
+        "manage": manage,
+        "manage_label": labels.manage,
     }
     return _put_together(words.subject, [words.heading, words.body], labels.footer, open_, common)
 
@@ -100,7 +104,7 @@ def write(
 def write_plain(subject: str, body: str) -> Letter:
     """A mail whose words come from elsewhere, in whatever language; its direction is that of its first letter."""
     common: dict[str, object] = {"language": "und", "direction": "auto", "facts": [], "link": None}
-    common |= {"link_label": "", "link_note": ""}
+    common |= {"link_label": "", "link_note": "", "manage": None, "manage_label": ""}
     # braces of a foreign text are text
     parts = [each.replace("{", "{{").replace("}", "}}") for each in body.split("\n") if each.strip()]
     return _put_together(subject, parts or [subject], "", {}, common)

@@ -19,6 +19,7 @@ from backplane.outbox import Fact, Scalar
 from backplane.postgres import Connection, Row
 
 JOB: Final = "mail"
+VISITS_PAGE: Final = "/visits"
 REMINDERS: Final[Mapping[str, timedelta]] = {
     "reminder_24h": timedelta(hours=24),
     "reminder_1h": timedelta(hours=1),
@@ -122,7 +123,11 @@ async def told(connection: Connection, fact: Fact, now: datetime) -> None:
             await plan(connection, _now(fact, for_patient, reader, f":{patient}", facts, now), now)
             if fact.type in _REMINDED and appointment["status"] == "confirmed":
                 await _remind(connection, appointment, patient, reader, now)
-    if for_doctor is not None:
+    # of a class the doctor is told as a whole, and not that it was opened
+    whole = appointment["patient_id"] is not None or (
+        not fact.payload.get("patient") and fact.type != "appointment.booked"
+    )
+    if for_doctor is not None and whole:
         await plan(connection, _now(fact, for_doctor, appointment["doctor"], "", {"sequence": sequence}, now), now)
 
 
@@ -136,6 +141,36 @@ async def licence_expiring(connection: Connection, fact: Fact, now: datetime) ->
     doctor: UUID | None = await connection.fetchval("SELECT person_id FROM provider WHERE id = $1", fact.aggregate_id)
     if doctor is not None:
         await post(connection, "licence_expiry", doctor, f"licence:{fact.id}", now)
+
+
+async def waitlist_offered(connection: Connection, fact: Fact, now: datetime) -> None:
+    """Asks who is next in the line; the offer is a hold in their name."""
+    entry = await connection.fetchrow(
+        """SELECT w.patient_id, w.offer_id, w.offer_until, a.ics_sequence FROM waitlist_entry w
+               JOIN appointment a ON a.id = w.offer_id
+           WHERE w.id = $1 AND w.state = 'offered'""",
+        fact.aggregate_id,
+    )
+    if entry is None:
+        return
+    for reader in await _readers(connection, entry["patient_id"], now):
+        facts = {
+            "sequence": entry["ics_sequence"],
+            "patient": str(entry["patient_id"]),
+            "until": entry["offer_until"].isoformat(),
+            "path": VISITS_PAGE,
+        }
+        dedupe = f"{fact.id}:waitlist_offer:{reader}"
+        notice = Notice(
+            kind="waitlist_offer",
+            person=reader,
+            dedupe=dedupe,
+            key=f"mail:{dedupe}",
+            run_at=now,
+            appointment=entry["offer_id"],
+            facts=facts,
+        )
+        await plan(connection, notice, now)
 
 
 async def withdraw_reminders(connection: Connection, appointment: UUID, patient: UUID | None) -> None:
@@ -208,5 +243,6 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     **dict.fromkeys(NOTICES, told),
     **{f"appointment.{end}": over for end in _ENDS},
     "doctor.licence_expiring": licence_expiring,
+    "waitlist.offered": waitlist_offered,
 }
 CONSUMER: Final = Consumer("mail", HANDLERS)

@@ -30,6 +30,7 @@ class Labels(Struct, frozen=True, kw_only=True):
     place: str
     join: str
     open: str
+    manage: str
     link_note: str
     footer: str
     summary: str
@@ -43,6 +44,7 @@ LABELS: Final[Mapping[str, Labels]] = {
         place="Where",
         join="Join the visit",
         open="Open",
+        manage="Change or cancel",
         link_note="The link is yours alone and opens 30 minutes before the visit. Please do not pass it on.",
         footer="This mail was sent by {clinic}. Nobody reads replies to it.",
         summary="Appointment",
@@ -54,6 +56,7 @@ LABELS: Final[Mapping[str, Labels]] = {
         place="جگہ",
         join="ملاقات میں شامل ہوں",
         open="کھولیں",
+        manage="وقت بدلیں یا منسوخ کریں",
         link_note="یہ لنک صرف آپ کے لیے ہے اور ملاقات سے 30 منٹ پہلے کھلتا ہے۔ براہِ کرم کسی کو نہ دیں۔",
         footer="یہ ای میل {clinic} نے بھیجی ہے۔ اس کے جوابات نہیں پڑھے جاتے۔",
         summary="ملاقات",
@@ -65,6 +68,7 @@ LABELS: Final[Mapping[str, Labels]] = {
         place="المكان",
         join="الانضمام إلى الزيارة",
         open="فتح",
+        manage="تغيير الموعد أو إلغاؤه",
         link_note="هذا الرابط لك وحدك ويُفتح قبل الزيارة بـ 30 دقيقة. يرجى عدم مشاركته.",
         footer="أُرسلت هذه الرسالة من {clinic}. لا أحد يقرأ الردود عليها.",
         summary="موعد",

@@ -1,6 +1,6 @@
 """Onboarding over HTTP, the applicant's side: apply, add licences and files, see what is missing, hand in."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Final, Literal
 from uuid import UUID
 from zoneinfo import available_timezones
@@ -22,16 +22,20 @@ from booking.providers.registry import REGISTRY, Claim, NoRegistry
 routes = Routes(tag="onboarding")
 
 MAX_CREDENTIALS: Final = 20
+_LONGEST_VALIDITY: Final = timedelta(days=36_525)
+_UNFIT: Final = ("licence_incomplete", "number_not_kept", "expired", "bad_expiry", "no_such_document")
 _ZONES: Final = available_timezones()
 
-Name = Annotated[str, Meta(min_length=2, max_length=120, pattern=r"\S\S|\S.*\S")]
+# Postgres holds every character but NUL.
+STORABLE: Final = r"^[^\u0000]*$"
+Name = Annotated[str, Meta(min_length=2, max_length=120, pattern=r"^\s*[^\s\u0000][^\u0000]*[^\s\u0000]\s*$")]
 Language = Annotated[str, Meta(pattern="^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length=35)]
 Languages = Annotated[list[Language], Meta(max_length=12)]
 Specialties = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=8)]
 Country = Annotated[str, Meta(pattern="^[A-Z]{2}$")]
 Gender = Literal["female", "male", "other"]
-Bio = Annotated[str, Meta(max_length=4000)]
-Title = Annotated[str, Meta(max_length=60)]
+Bio = Annotated[str, Meta(max_length=4000, pattern=STORABLE)]
+Title = Annotated[str, Meta(max_length=60, pattern=STORABLE)]
 Zone = Annotated[str, Meta(max_length=64)]
 
 
@@ -55,7 +59,7 @@ class NewCredential(Struct, forbid_unknown_fields=True, kw_only=True):
 
     kind: Kind
     country: Country
-    issuer: Annotated[str, Meta(max_length=120)] = ""
+    issuer: Annotated[str, Meta(max_length=120, pattern=STORABLE)] = ""
     number: Annotated[str, Meta(max_length=60, pattern=r"^[\w./ -]*$")] = ""
     expires_at: Annotated[datetime, Meta(tz=True)] | None = None
     document: UUID | None = None
@@ -118,7 +122,12 @@ def checked_specialties(codes: list[str]) -> list[str]:
     return list(dict.fromkeys(codes))
 
 
-@routes.post("/v1/providers/applications", right=APPLY, status=201, problems={409: ("already_applied",), 422: ()})
+@routes.post(
+    "/v1/providers/applications",
+    right=APPLY,
+    status=201,
+    problems={409: ("already_applied",), 422: ("unknown_specialty", "unknown_timezone")},
+)
 async def apply(call: Call, body: NewApplication) -> Application:
     """Apply to be a provider here."""
     zone = checked_zone(body.timezone or call.tenant.timezone)
@@ -186,7 +195,7 @@ async def _ask_registry(call: Call) -> None:
 @routes.post(
     "/v1/providers/{provider}/credentials",
     status=201,
-    problems={401: (), 404: ("no_such_provider",), 409: ("licence_taken", "too_many_credentials"), 422: ()},
+    problems={401: (), 404: ("no_such_provider",), 409: ("licence_taken", "too_many_credentials"), 422: _UNFIT},
 )
 async def add_credential(call: Call, provider: UUID, body: NewCredential) -> Credential:
     """Add a licence or another paper; a reviewer verifies it. So a licence is renewed, too."""
@@ -197,6 +206,8 @@ async def add_credential(call: Call, provider: UUID, body: NewCredential) -> Cre
         raise Problem(422, "number_not_kept", "Numbers of identity papers are not kept. Send the file only.")
     if body.expires_at is not None and body.expires_at <= call.now:
         raise Problem(422, "expired", "This paper has run out already. Send the renewed one.")
+    if body.expires_at is not None and body.expires_at - call.now > _LONGEST_VALIDITY:
+        raise Problem(422, "bad_expiry", "Leave the end out when this paper has none.")
     async with call.transaction() as connection:
         await managed(call, connection, provider)
         held = await connection.fetchval("SELECT count(*) FROM credential WHERE provider_id = $1", provider)

@@ -17,7 +17,7 @@ known. Devanagari is folded and found as written only.
 """
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import Final
 
@@ -275,3 +275,20 @@ def distance(left: str, right: str, most: int) -> int:
         if min(row) > most:
             return most + 1
     return min(row[-1], most + 1)
+
+
+class Vocabulary:
+    """A few hundred words to look mistyped ones up in, without a database."""
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self._by_feature: dict[str, list[str]] = {}
+        for word in known:
+            for feature in features(word):
+                self._by_feature.setdefault(feature, []).append(word)
+
+    def near(self, word: str) -> list[tuple[int, str]]:
+        """Known words within the tolerance of ``word``, each with its slips, the nearest first."""
+        most = tolerance(word)
+        candidates = {other for feature in features(word) for other in self._by_feature.get(feature, ())}
+        found = [(distance(word, other, most), other) for other in candidates]
+        return sorted(each for each in found if each[0] <= most)

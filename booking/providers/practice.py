@@ -18,7 +18,7 @@ from backplane.audit import Entry, record
 from backplane.ids import uuid7
 from backplane.outbox import Event, emit
 from backplane.postgres import Connection, Row
-from booking.providers.access import managed, no_such_provider
+from booking.providers.access import MANAGE_CLINIC, managed, no_such_provider
 from booking.providers.applications import (
     Bio,
     Gender,
@@ -151,6 +151,7 @@ class Online(Struct, forbid_unknown_fields=True):
     minutes: Annotated[int, Meta(ge=5, le=240)] = 60
 
 
+_VERIFIED: Final = frozenset({"review", "approved", "suspended"})
 _NOT_MINE: Final = {401: (), 404: ("no_such_provider",)}
 
 
@@ -164,10 +165,14 @@ async def show_own_profile(call: Call, provider: UUID) -> OwnProfile:
 
 @routes.patch(
     "/v1/providers/{provider}",
-    problems={**_NOT_MINE, 422: ("unknown_specialty", "unknown_timezone", "unknown_location")},
+    problems={
+        **_NOT_MINE,
+        409: ("name_verified",),
+        422: ("unknown_specialty", "unknown_timezone", "unknown_location"),
+    },
 )
 async def change_profile(call: Call, provider: UUID, body: ProfileChange) -> OwnProfile:
-    """Change a profile; search knows at once."""
+    """Change a profile; search knows at once. A name that was held against a licence is the clinic's to change."""
     given = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not UNSET}
     if body.specialties is not UNSET:
         given["specialties"] = checked_specialties(body.specialties)
@@ -178,6 +183,10 @@ async def change_profile(call: Call, provider: UUID, body: ProfileChange) -> Own
     async with call.transaction() as connection:
         await managed(call, connection, provider)
         given = await _columns(connection, given)
+        if "display_name" in given and not call.may(MANAGE_CLINIC):
+            row = await connection.fetchrow("SELECT status, display_name FROM provider WHERE id = $1", provider)
+            if row is not None and row["status"] in _VERIFIED and row["display_name"] != given["display_name"]:
+                raise Problem(409, "name_verified", "Your licence was checked under this name. Ask the clinic.")
         if given:
             columns = ", ".join(f"{name} = ${at}" for at, name in enumerate(given, 2))
             await connection.execute(f"UPDATE provider SET {columns} WHERE id = $1", provider, *given.values())

@@ -5,7 +5,7 @@ All of it needs the right to verify. At the platform's address the list spans al
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
@@ -18,16 +18,17 @@ from booking import documents
 from booking.documents import DOCUMENTS
 from booking.providers import onboarding
 from booking.providers.access import VERIFY, review
-from booking.providers.applications import Application, application_of, record_read
+from booking.providers.applications import STORABLE, Application, application_of, record_read
 from booking.providers.onboarding import Actor
 from booking.rights import PLATFORM_TENANT
 
 STATISTICS_OVER: Final = timedelta(days=90)
 PROMISED: Final = timedelta(hours=48)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 routes = Routes(tag="onboarding review")
 
-Text = Annotated[str, Meta(min_length=1, max_length=4000)]
+Text = Annotated[str, Meta(min_length=1, max_length=4000, pattern=STORABLE)]
 
 
 class ApplicationQuery(Struct, forbid_unknown_fields=True):
@@ -38,6 +39,13 @@ class ApplicationQuery(Struct, forbid_unknown_fields=True):
     mine: bool = False
     cursor: Annotated[str, Meta(max_length=512)] | None = None
     limit: Annotated[int, Meta(ge=1, le=100)] = 50
+
+
+class _Place(Struct, frozen=True, array_like=True):
+    """Where a page of the list ended: microseconds since 1970, and the provider."""
+
+    at_us: Annotated[int, Meta(ge=0, le=10**16)]
+    provider: UUID
 
 
 class Waiting(Struct, frozen=True):
@@ -60,7 +68,7 @@ class Note(Struct, forbid_unknown_fields=True):
 class Reason(Struct, forbid_unknown_fields=True):
     """``text`` goes to the applicant; needed to reject or suspend."""
 
-    text: Annotated[str, Meta(max_length=4000)] = ""
+    text: Annotated[str, Meta(max_length=4000, pattern=STORABLE)] = ""
 
 
 class Assignment(Struct, forbid_unknown_fields=True):
@@ -92,7 +100,7 @@ class Statistics(Struct, frozen=True):
 @routes.get("/v1/providers/applications", right=VERIFY, problems={400: ("bad_cursor",)})
 async def list_applications(call: Call, query: ApplicationQuery) -> Page[Waiting]:
     """Applications, the oldest first."""
-    after = decode_cursor(query.cursor, tuple[datetime, UUID]) if query.cursor else (None, None)
+    after = decode_cursor(query.cursor, _Place) if query.cursor else None
     own = None if call.tenant.id == PLATFORM_TENANT else call.tenant.id
     async with _everywhere_or_here(call) as connection:
         rows = await connection.fetch(
@@ -106,7 +114,8 @@ async def list_applications(call: Call, query: ApplicationQuery) -> Page[Waiting
             query.waiting_for,
             call.principal.person if query.mine else None,
             own,
-            *after,
+            after and _EPOCH + timedelta(microseconds=after.at_us),
+            after and after.provider,
             query.limit + 1,
         )
     return page_of(
@@ -122,7 +131,7 @@ async def list_applications(call: Call, query: ApplicationQuery) -> Page[Waiting
             row["applied_at"],
             row["submitted_at"],
         ),
-        lambda row: (row["applied_at"], row["provider_id"]),
+        lambda row: ((row["applied_at"] - _EPOCH) // timedelta(microseconds=1), row["provider_id"]),
     )
 
 
@@ -270,7 +279,7 @@ async def reinstate_provider(call: Call, provider: UUID, body: Reason) -> Review
 
 _CREDENTIAL: Final = {
     403: ("own_application",),
-    404: ("no_such_provider", "no_such_credential"),
+    404: ("no_such_provider", "no_such_credential", "no_application"),
     409: ("already_decided",),
 }
 

@@ -154,8 +154,8 @@ async def close_of_visit(connection: Connection, appointment: UUID, state: str, 
     return len(rows)
 
 
-async def next_here(connection: Connection, provider: UUID, day: date, now: datetime) -> UUID | None:
-    """The first person in line whose page is open."""
+async def those_here(connection: Connection, provider: UUID, day: date, now: datetime) -> list[UUID]:
+    """Those in line whose page is open, first to last."""
     line = await read_line(connection, provider, day, now)
     rows = await connection.fetch(
         "SELECT id FROM queue_ticket WHERE id = ANY($1) AND here AND seen_at > $2",
@@ -163,7 +163,7 @@ async def next_here(connection: Connection, provider: UUID, day: date, now: date
         now - ALIVE,
     )
     here = {row["id"] for row in rows}
-    return next((each.ticket for each in in_order(line.waiting, now) if each.ticket in here), None)
+    return [each.ticket for each in in_order(line.waiting, now) if each.ticket in here]
 
 
 async def watch_grace(connection: Connection, ticket: UUID, at: datetime) -> None:

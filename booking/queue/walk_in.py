@@ -16,7 +16,7 @@ from backplane.postgres import Connection
 from backplane.web import Problem
 from booking.join.links import Seat
 from booking.join.notes import note_after
-from booking.join.views import WaitRange
+from booking.join.views import Lines, WaitRange, line_once
 from booking.join.visits import Visit, need
 from booking.queue import tickets
 
@@ -113,7 +113,10 @@ async def give_up(call: Call, ticket: UUID) -> None:
     note_after(call, provider)
 
 
-async def ticket_view(connection: Connection, ticket: UUID, now: datetime) -> TicketView | None:
+async def ticket_view(
+    connection: Connection, ticket: UUID, now: datetime, lines: Lines | None = None
+) -> TicketView | None:
+    """``lines``: as in `visit_view`."""
     row = await connection.fetchrow(
         "SELECT id, no, state, provider_id, day, appointment_id FROM queue_ticket WHERE id = $1", ticket
     )
@@ -121,7 +124,7 @@ async def ticket_view(connection: Connection, ticket: UUID, now: datetime) -> Ti
         return None
     place, wait = None, None
     if row["state"] == "waiting":
-        line = await tickets.read_line(connection, row["provider_id"], row["day"], now)
+        line = await line_once(connection, row["provider_id"], row["day"], now, {} if lines is None else lines)
         place, wait = line.position(ticket, now), line.wait(ticket, now)
     return TicketView(
         row["id"],

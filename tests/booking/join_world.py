@@ -4,7 +4,7 @@ Who asks is said by the header ``Test-Person`` (id and role); real sessions are 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,6 +23,10 @@ from backplane.postgres import Connection, Database
 from backplane.principal import Principal, Tenant
 from backplane.tokens import Revocations, TokenAuthority
 from backplane.web import Readiness, application
+from booking.appointments.bookable import Bookable
+from booking.appointments.changes import Life
+from booking.appointments.claims import VisitsNow
+from booking.appointments.desk import Desk
 from booking.instant import RINGING, Ringing
 from booking.join.links import Links, Seat
 from booking.join.live import Live
@@ -40,46 +44,21 @@ from booking.rights import rights_of
 START = datetime.fromisoformat("2026-11-21T10:00:00+00:00")
 TENANT = Tenant(1000, "alshifa", "Al-Shifa Clinic", hosts=("127.0.0.1",))
 KEY = b"k" * 32
-_FROM: Mapping[str, frozenset[str]] = {
-    "check_in": frozenset({"confirmed"}),
-    "start": frozenset({"confirmed", "checked_in", "interrupted"}),
-    "interrupt": frozenset({"in_progress"}),
-    "resume": frozenset({"interrupted"}),
-    "complete": frozenset({"in_progress", "interrupted"}),
-    "no_show_patient": frozenset({"confirmed", "checked_in"}),
-}
-_TO = {
-    "check_in": "checked_in",
-    "start": "in_progress",
-    "interrupt": "interrupted",
-    "resume": "in_progress",
-    "complete": "completed",
-    "no_show_patient": "no_show_patient",
-}
 
 
-class PlainLifecycle:
-    """The part of the table of transitions that joining uses."""
+class AnyHour:
+    """A calendar whose doctors are always there."""
 
-    async def change(
-        self,
-        connection: Connection,
-        appointment: UUID,
-        action: str,
-        *,
-        actor: UUID | None,
-        role: str,
-        cause: str,
-        now: datetime,
-    ) -> bool:
-        changed = await connection.fetchval(
-            "UPDATE appointment SET status = $2, updated_at = $4 WHERE id = $1 AND status = ANY($3) RETURNING true",
-            appointment,
-            _TO[action],
-            list(_FROM[action]),
-            now,
-        )
-        return bool(changed)
+    async def refusal(self, connection: Connection, service: Bookable, start: datetime, now: datetime) -> str | None:
+        return None
+
+    async def free(
+        self, connection: Connection, service: Bookable, start: datetime, end: datetime, now: datetime, most: int
+    ) -> list[datetime]:
+        return []
+
+
+DESK = Desk(AnyHour())
 
 
 class RecordedRooms:
@@ -96,28 +75,6 @@ class RecordedRooms:
 
     async def renew(self, room: str, identity: str, until: datetime) -> None:
         self.asked.append(("renew", room, identity))
-
-
-class PlainVisitsNow:
-    """Makes a visit of twenty minutes that begins now, unless the constraint says no."""
-
-    async def visit_now(
-        self, connection: Connection, *, provider: UUID, patient: UUID, reason: str, timezone: str, now: datetime
-    ) -> UUID | None:
-        made: UUID | None = await connection.fetchval(
-            """INSERT INTO appointment (id, provider_id, provider_no, service_id, patient_id, kind, status, during,
-                   occupied, provider_timezone, local_text, reason, created_at, updated_at)
-               SELECT $1, p.id, p.no, s.id, $3, 'video', 'confirmed', tstzrange($4, $5), tstzrange($4, $5),
-                   'Asia/Karachi', '', $6, $4, $4 FROM provider p JOIN service s ON s.provider_id = p.id
-               WHERE p.id = $2 LIMIT 1 ON CONFLICT DO NOTHING RETURNING id""",
-            uuid7(now),
-            provider,
-            patient,
-            now,
-            now + timedelta(minutes=20),
-            reason,
-        )
-        return made
 
 
 @dataclass
@@ -242,7 +199,7 @@ async def make_clinic(db: Database, data: Path, bus: Bus | None = None) -> Clini
         )
     rooms = RecordedRooms()
     authority = TokenAuthority(KEY, Revocations(data / "revoked.jsonl", START.timestamp()))
-    joining = Joining(Links({0: KEY}), Passes({0: KEY}), VisitRooms(KEY), authority, rooms, PlainLifecycle())
+    joining = Joining(Links({0: KEY}), Passes({0: KEY}), VisitRooms(KEY), authority, rooms, Life(DESK))
     clinic = Clinic(db, bus or LocalBus(), joining, UUID(int=0), UUID(int=0), UUID(int=0), rooms=rooms)
     clinic.doctor, clinic.provider = await another_provider(clinic, "Dr Amina")
     clinic.service = await service_of(clinic, clinic.provider)
@@ -269,7 +226,7 @@ async def serving(clinic: Clinic, *, ringing: Ringing | None = None) -> AsyncIte
 
     app = application(Metrics(), Readiness(dict))
     app[JOINING] = clinic.joining
-    app[VISITS_NOW] = PlainVisitsNow()
+    app[VISITS_NOW] = VisitsNow()
     app[RINGING] = ringing or Ringing(clinic.bus)
     live = app[LIVE] = Live(clinic.db, clinic.bus, LiveTickets({0: KEY}), SOURCES, lambda: clinic.now)
     services = Services(clinic.db, clinic.bus, tenant_of, authenticate, clock=lambda: clinic.now)

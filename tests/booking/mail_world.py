@@ -103,9 +103,12 @@ class Clinic:
                 )
             await connection.execute(
                 """INSERT INTO appointment (id, provider_id, provider_no, service_id, patient_id, kind, status, during,
-                       occupied, patient_timezone, provider_timezone, local_text, reason, created_at, updated_at)
+                       occupied, patient_timezone, provider_timezone, local_text, reason, hold_until, capacity,
+                       created_at, updated_at)
                    SELECT $1, id, no, $3, $4, $5, $6, tstzrange($7, $8), tstzrange($7, $8), $9, timezone, '',
-                       'haemorrhoids', $10, $10 FROM provider WHERE id = $2""",
+                       'haemorrhoids', CASE WHEN $6 = 'held' THEN $7::timestamptz END,
+                       CASE WHEN $5 = 'class' THEN 9 ELSE 1 END, $10, $10
+                   FROM provider WHERE id = $2""",
                 *(appointment, self.provider, self.services[kind]),
                 *(None if kind == "class" else patient or self.patient, kind, status, start, end, zone, self.now),
             )
@@ -135,6 +138,26 @@ class Clinic:
         appointment = await self.appointment(start, zone=facts.get("zone", "Asia/Karachi"))
         await self.tell(appointment, "appointment.booked")
         return appointment
+
+    async def seat(self, lesson: UUID, patient: UUID, number: int, zone: str) -> None:
+        """Taken and told."""
+        async with self.database.tenant(TENANT) as connection, connection.transaction():
+            await connection.execute(
+                """INSERT INTO seat (id, appointment_id, no, patient_id, status, price_minor, currency,
+                       patient_timezone, created_at, updated_at)
+                   VALUES ($1, $2, $3, $4, 'confirmed', 0, 'PKR', $5, $6, $6)""",
+                *(uuid7(self.now), lesson, number, patient, zone, self.now),
+            )
+            await self._emit(connection, lesson, "appointment.booked", patient)
+
+    async def give_up_seat(self, lesson: UUID, patient: UUID) -> None:
+        """Given up and told."""
+        async with self.database.tenant(TENANT) as connection, connection.transaction():
+            await connection.execute(
+                "UPDATE seat SET status = 'cancelled_by_patient' WHERE appointment_id = $1 AND patient_id = $2",
+                *(lesson, patient),
+            )
+            await self._emit(connection, lesson, "appointment.cancelled", patient)
 
     async def _emit(self, connection: Connection, appointment: UUID, event: str, patient: UUID | None) -> None:
         row = await connection.fetchrow(

@@ -21,7 +21,7 @@ release: held -> expired PCS
 expire: held -> expired S
 book: - -> confirmed PDCS | held -> confirmed PDCS
 request: - -> requested PDCS | held -> requested PDCS
-open_class: - -> confirmed DC
+open_class: - -> confirmed PDCS
 accept: requested -> confirmed DC
 decline: requested -> declined DC
 reschedule: requested -> requested P | confirmed -> confirmed P | requested -> confirmed DC | confirmed -> confirmed DC | checked_in -> confirmed DC

@@ -11,7 +11,7 @@ import pytest
 from backplane.postgres import Database
 from backplane.web import Problem
 from booking.documents import MAX_BYTES, Documents, FileStore, admit, keep, sniff, sweep_strays
-from booking.virus import Clamd, NoScanner, ScannerUnavailable, Verdict
+from booking.virus import Clamd, NoScanner, ScannerUnavailable, Verdict, scanner_at
 from tests.support.clamd import EICAR, fake_clamd
 from tests.support.providers import add_clinic, add_person
 
@@ -81,6 +81,19 @@ async def test_an_answer_that_says_nothing_is_no_permission(answer: bytes, tmp_p
 async def test_a_scanner_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(ScannerUnavailable):
         await Clamd(path=str(tmp_path / "clamd.ctl")).scan(PDF)
+
+
+async def test_the_scanner_is_named_by_a_setting() -> None:
+    assert isinstance(scanner_at(""), NoScanner)
+    assert isinstance(scanner_at("/run/clamav/clamd.ctl"), Clamd)
+    async with fake_clamd() as clamd:
+        assert await scanner_at(f"127.0.0.1:{clamd.port}").scan(EICAR) is Verdict.INFECTED
+
+
+@pytest.mark.parametrize("address", ["clamd", "clamd:", ":3310", "clamd:0", "clamd:70000", "clamd:x"])
+def test_a_setting_that_names_no_scanner_is_refused(address: str) -> None:
+    with pytest.raises(ValueError):
+        scanner_at(address)
 
 
 async def test_an_infected_file_is_refused(tmp_path: Path) -> None:

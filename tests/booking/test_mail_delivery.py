@@ -231,18 +231,67 @@ async def test_a_patient_without_address_is_noted_and_a_guardian_is_written_to(c
 
 
 async def test_everybody_in_a_class_is_told_that_it_is_off_and_who_left_only_once(clinic: Clinic) -> None:
+    zones = ("Asia/Karachi", "Europe/London", "America/Toronto")
     people = [await clinic.person("Zarqana", f"seat{number}@patients.example") for number in range(3)]
     lesson = await clinic.appointment(LATER, kind="class")
-    for person in people:
-        await clinic.tell(lesson, "appointment.booked", patient=person)
-    assert len(to_patients(await clinic.work())) == 3
-    await clinic.tell(lesson, "appointment.cancelled", patient=people[0])
-    assert [mail["To"] for mail in to_patients(await clinic.work())] == ["seat0@patients.example"]
+    await clinic.tell(lesson, "appointment.booked")
+    assert await clinic.work() == []  # a class was opened
+    for number, person in enumerate(people):
+        await clinic.seat(lesson, person, number + 1, zones[number])
+    mails = await clinic.work()
+    assert sorted(mail["To"] for mail in mails) == [f"seat{number}@patients.example" for number in range(3)]
+    assert "08:00–08:30 (Toronto)" in "".join(part(mail, "text/plain").get_content() for mail in mails)
+    await clinic.give_up_seat(lesson, people[0])
+    (mail,) = await clinic.work()
+    assert (mail["To"], part(mail, "text/calendar").get_param("method")) == ("seat0@patients.example", "CANCEL")
     assert len(await clinic.pass_time(LATER - 2 * HOUR)) == 2
     await clinic.change(lesson, "appointment.cancelled", status="cancelled_by_clinic")
-    told = sorted(mail["To"] for mail in to_patients(await clinic.work()))
-    assert told == ["seat1@patients.example", "seat2@patients.example"]
+    told = sorted(mail["To"] for mail in await clinic.work())
+    assert told == ["doctor@clinic.example", "seat1@patients.example", "seat2@patients.example"]
     assert await clinic.pass_time(LATER) == []
+
+
+async def test_who_is_next_on_the_waitlist_is_offered_the_time_until_it_lapses(clinic: Clinic) -> None:
+    offer = await clinic.appointment(LATER, status="held")
+    until = NOON + timedelta(minutes=30)
+    for entry, state in {UUID(int=1): "offered", UUID(int=2): "lapsed"}.items():
+        async with clinic.database.tenant(TENANT) as connection:
+            await connection.execute(
+                """INSERT INTO waitlist_entry (id, service_id, provider_id, patient_id, during, state, offer_id,
+                       offer_until, created_at) VALUES ($1, $2, $3, $4, tstzrange($5, $6), $7, $8,
+                       $9, $5)""",
+                *(entry, clinic.services["video"], clinic.provider, clinic.patient, NOON, LATER, state, offer, until),
+            )
+        await clinic_event(clinic, "waitlist.offered", entry)
+    (mail,) = await clinic.work()
+    text = part(mail, "text/plain").get_content()
+    assert "Friday 20 March 2026, 17:30 (Karachi)" in text
+    assert "Monday 23 March 2026, 17:00–17:30 (Karachi)" in text
+    assert text.splitlines()[-5:-3] == ["Open:", "https://noor.clinics.example/visits"]
+
+
+async def test_a_confirmation_leads_to_where_the_visit_is_moved_or_cancelled(clinic: Clinic) -> None:
+    await clinic.book(LATER)
+    (mail,) = to_patients(await clinic.work())
+    assert "Change or cancel: https://noor.clinics.example/visits" in part(mail, "text/plain").get_content()
+    assert "https://noor.clinics.example/visits" in part(mail, "text/calendar").get_content().replace("\r\n ", "")
+
+
+async def test_what_was_never_entered_into_a_calendar_is_not_struck_out(clinic: Clinic) -> None:
+    appointment = await clinic.appointment(LATER, status="requested")
+    await clinic.tell(appointment, "appointment.requested")
+    await clinic.work()
+    await clinic.change(appointment, "appointment.cancelled", status="cancelled_by_patient")
+    (mail,) = to_patients(await clinic.work())
+    assert [each.get_content_type() for each in mail.walk()] == ["multipart/alternative", "text/plain", "text/html"]
+
+
+async def test_a_visit_in_the_house_has_no_link_to_join(clinic: Clinic) -> None:
+    appointment = await clinic.appointment(LATER, kind="in_person")
+    await clinic.tell(appointment, "appointment.booked")
+    (mail,) = to_patients(await clinic.work())
+    assert "/j/" not in part(mail, "text/plain").get_content()
+    assert "Join" not in part(mail, "text/html").get_content()
 
 
 async def test_other_parts_post_mails_with_an_end(clinic: Clinic) -> None:
@@ -256,7 +305,7 @@ async def test_other_parts_post_mails_with_an_end(clinic: Clinic) -> None:
     (mail,) = await clinic.work()
     text = part(mail, "text/plain").get_content()
     assert "Friday 20 March 2026, 17:30 (Karachi)" in text
-    assert f"{BASE_URL}/w/1" in text
+    assert "https://noor.clinics.example/w/1" in text
     assert ("waitlist_offer", "skipped", "too_late") in await clinic.log()
 
 

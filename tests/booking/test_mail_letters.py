@@ -14,6 +14,8 @@ import pytest
 from dateutil.tz import tzical
 
 from backplane.mail import envelope
+from booking.join.links import Links
+from booking.mail.addresses import PublicAddresses
 from booking.mail.invites import FILE_NAME, Method, fill, invite
 from booking.mail.letters import Visit, isolated, write, write_plain
 from booking.mail.texts import LABELS, WORDS, direction_of, language_of
@@ -110,6 +112,21 @@ def test_plain_letters_keep_braces_and_markup_as_text() -> None:
     assert "second" in letter.html
 
 
+@pytest.mark.parametrize(
+    "base_url, page",
+    [
+        ("https://clinics.example", "https://noor.clinics.example/visits"),
+        ("http://localhost:8080", "http://noor.localhost:8080/visits"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080/visits"),
+        ("https://[2001:db8::1]", "https://[2001:db8::1]/visits"),
+    ],
+)
+def test_a_page_of_a_clinic_is_on_its_own_host_where_hosts_have_names(base_url: str, page: str) -> None:
+    addresses = PublicAddresses(Links({0: b"k" * 32}), base_url)
+    assert addresses.page("noor", "/visits") == page
+    assert addresses.join(VISIT, UUID(int=1), "ur-PK").startswith(f"{base_url}/j/noor#")
+
+
 # ---- calendars ----
 
 
@@ -138,7 +155,7 @@ class Reader:
 
 
 def calendar(visit: Visit, method: Method = "REQUEST", language: str = "en") -> bytes:
-    return invite(visit, method, language, sender=SENDER, to=TO, link=LINK, now=NOW)
+    return invite(visit, method, language, sender=SENDER, to=TO, link=LINK, manage=None, now=NOW)
 
 
 @pytest.mark.parametrize(

@@ -14,16 +14,26 @@ import pytest_asyncio
 
 from backplane.consumers import Worker
 from backplane.jobs import Scheduler
-from backplane.outbox import Event, Relay, emit
+from backplane.outbox import Relay
 from backplane.postgres import Database
+from booking.appointments.changes import cancel
+from booking.appointments.journal import Deed
 from booking.instant import Ringing
 from booking.join.call_events import CallEvents
-from booking.join.links import Seat
 from booking.join.part import consumers, jobs
 from booking.queue.line import GRACE
-from tests.booking.join_world import START, TENANT, Browser, Clinic, Screen, another_provider, make_clinic, serving
-
-DOCTOR = "doctor"
+from tests.booking.guests import DOCTOR, Guest, doctor, guest, queue
+from tests.booking.join_world import (
+    DESK,
+    START,
+    TENANT,
+    Browser,
+    Clinic,
+    another_provider,
+    make_clinic,
+    principal,
+    serving,
+)
 
 
 @pytest_asyncio.fixture
@@ -35,39 +45,6 @@ async def clinic(database: Database, tmp_path: Path) -> Clinic:
 async def browser(clinic: Clinic) -> AsyncIterator[Browser]:
     async with serving(clinic) as browser:
         yield browser
-
-
-class Guest:
-    """A patient who comes by the link."""
-
-    def __init__(self, browser: Browser, appointment: UUID, pass_: str) -> None:
-        self.browser = browser
-        self.appointment = appointment
-        self.pass_ = pass_
-        self.path = f"/v1/visits/{appointment}"
-
-    async def ask(self, method: str, path: str = "", body: object = None, status: int = 200) -> dict[str, Any]:
-        return await self.browser.ask(method, self.path + path, body, pass_=self.pass_, status=status)
-
-    async def check_in(self, status: int = 200) -> dict[str, Any]:
-        return await self.ask("POST", "/check-in", {"device_check": {"camera": True}}, status)
-
-    async def watch(self, screen: Screen, after: int = 0) -> dict[str, Any]:
-        return await screen.watch(f"{self.path}/live", pass_=self.pass_, after=after)
-
-
-async def guest(clinic: Clinic, browser: Browser, appointment: UUID | None = None, **about: Any) -> Guest:
-    appointment = appointment or await clinic.appointment(**about)
-    return Guest(browser, appointment, await browser.sit_down(await clinic.link(appointment)))
-
-
-async def doctor(clinic: Clinic, browser: Browser, path: str, body: object = None, status: int = 204) -> dict[str, Any]:
-    return await browser.ask("POST", path, body, by=(clinic.doctor, DOCTOR), status=status)
-
-
-async def queue(clinic: Clinic, browser: Browser) -> list[dict[str, Any]]:
-    view = await browser.ask("GET", "/v1/queue", by=(clinic.doctor, DOCTOR))
-    return list(view["entries"])
 
 
 async def finish_visits(clinic: Clinic, *minutes: int, day_offset: int = 0, provider: UUID | None = None) -> None:
@@ -113,31 +90,6 @@ async def test_a_patient_waits_is_admitted_and_gets_a_token(clinic: Clinic, brow
     assert clinic.rooms.asked[-1] == ("renew", claims.room, claims.identity)
 
 
-async def test_the_doctor_is_the_host_of_own_visits_only(clinic: Clinic, browser: Browser) -> None:
-    appointment = await clinic.appointment()
-    path = f"/v1/visits/{appointment}"
-    who = (clinic.doctor, DOCTOR)
-    assert (await browser.ask("POST", f"{path}/check-in", {}, by=who))["state"] == "admitted"
-    given = await browser.ask("GET", f"{path}/token", by=who)
-    assert given["role"] == "host"
-    other, _ = await another_provider(clinic)
-    for method, end in (("GET", ""), ("GET", "/token"), ("POST", "/leave")):
-        assert (await browser.ask(method, path + end, by=(other, DOCTOR), status=403))["code"] == "not_your_visit"
-    for end in ("/admit", "/deny"):
-        answer = await browser.ask("POST", path + end, {}, by=(other, DOCTOR), status=403)
-        assert answer["code"] == "not_your_queue"
-    for end in ("/end", "/call-again"):
-        assert (await browser.ask("POST", path + end, by=(other, DOCTOR), status=403))["code"] == "not_your_visit"
-
-
-async def test_a_guest_sees_this_visit_and_no_other(clinic: Clinic, browser: Browser) -> None:
-    person = await clinic.person()
-    first = await guest(clinic, browser, await clinic.appointment(person))
-    second = await clinic.appointment(person, start=START + timedelta(minutes=20))
-    answer = await browser.ask("GET", f"/v1/visits/{second}", pass_=first.pass_, status=401)
-    assert answer["code"] == "unauthorized"
-
-
 async def test_the_doctor_is_alerted_when_somebody_waits(clinic: Clinic, browser: Browser) -> None:
     """Ottehr #3553: nothing told the provider that somebody was in the waiting room."""
     patient = await guest(clinic, browser)
@@ -151,22 +103,16 @@ async def test_the_doctor_is_alerted_when_somebody_waits(clinic: Clinic, browser
 
 
 async def cancelled_by_provider(clinic: Clinic, appointment: UUID) -> None:
-    """As booking does it: the row, the epoch and the event in one transaction."""
+    who = principal(clinic.doctor, DOCTOR)
     async with clinic.db.tenant(TENANT.id) as connection, connection.transaction():
-        await connection.execute(
-            """UPDATE appointment SET status = 'cancelled_by_provider', payment = 'refunded',
-                   join_epoch = join_epoch + 1 WHERE id = $1""",
-            appointment,
-        )
-        payload = {"appointment": str(appointment), "provider": str(clinic.provider), "epoch": 2}
-        event = Event(type="appointment.cancelled", aggregate="appointment", aggregate_id=appointment, payload=payload)
-        await emit(connection, event, clinic.now)
+        await cancel(connection, DESK, who, appointment, Deed(clinic.doctor, DOCTOR, clinic.now))
 
 
 async def test_when_the_doctor_cancels_the_waiting_patient_hears_at_once(clinic: Clinic, browser: Browser) -> None:
     """Ottehr #604: stuck in the waiting room after the provider had cancelled."""
     patient = await guest(clinic, browser)
     await patient.check_in()
+    await clinic.set(patient.appointment, payment="paid", price_minor=1000)
     old_room = clinic.joining.names.name((await clinic.visit(patient.appointment)).room)
     (consumer,) = consumers(clinic.joining, clinic.bus)
     tasks = [
@@ -183,7 +129,7 @@ async def test_when_the_doctor_cancels_the_waiting_patient_hears_at_once(clinic:
         task.cancel()
     await asyncio.wait(tasks)
     visit = told["visit"]
-    assert (visit["end"], visit["status"], visit["payment"]) == ("cancelled", "cancelled_by_provider", "refunded")
+    assert (visit["end"], visit["status"], visit["payment"]) == ("cancelled", "cancelled_by_provider", "refund_due")
     assert visit["position"] is None
     assert ("revoke_room", old_room) in clinic.rooms.asked
     assert await clinic.scalar("SELECT state FROM queue_ticket") == "cancelled"
@@ -404,44 +350,13 @@ async def test_a_patient_who_does_not_come_is_marked(clinic: Clinic, browser: Br
     assert (await patient.check_in(status=409))["code"] == "not_open"
 
 
-async def test_a_third_person_is_asked_in_waits_and_is_put_out(clinic: Clinic, browser: Browser) -> None:
-    patient = await guest(clinic, browser)
-    links = f"/v1/appointments/{patient.appointment}/links"
-    made = await browser.ask("POST", links, {"kind": "interpreter", "name": "Bilal"}, pass_=patient.pass_, status=201)
-    token = made["path"].partition("#")[2]
-    third = Guest(browser, patient.appointment, await browser.sit_down(token))
-    assert await third.check_in() == {"state": "waiting"}
-    assert (await third.ask("GET"))["position"] is None
-    who = {"seat": "third", "holder": made["invite"]}
-    await doctor(clinic, browser, f"{patient.path}/admit", who)
-    assert (await third.ask("GET", "/token"))["identity"].startswith("third-")
-    assert (await browser.ask("POST", links, {"kind": "family", "name": "x"}, pass_=third.pass_, status=403))["code"]
-    listed = await browser.ask("GET", links, by=(clinic.doctor, DOCTOR))
-    assert [(each["name"], each["state"]) for each in listed["invites"]] == [("Bilal", "admitted")]
-    await browser.ask("DELETE", f"{links}/{made['invite']}", by=(clinic.doctor, DOCTOR), status=204)
-    assert clinic.rooms.asked[-1][0] == "put_out"
-    assert (await third.ask("GET", "/token", status=410))["code"] == "invitation_withdrawn"
-    assert (await browser.ask("POST", "/v1/join/look", {"token": token}))["state"] == "withdrawn"
-
-
-async def test_a_visit_has_at_most_five_invitations(clinic: Clinic, browser: Browser) -> None:
-    appointment = await clinic.appointment()
-    links = f"/v1/appointments/{appointment}/links"
-    body = {"kind": "family", "name": "somebody"}
-    who = (clinic.doctor, DOCTOR)
-    answers = await asyncio.gather(*(browser.response("POST", links, body, by=who) for _ in range(9)))
-    assert sorted(answer.status for answer in answers) == [201] * 5 + [409] * 4
-    own = await browser.ask("POST", links, {"kind": "patient"}, by=who, status=201)
-    link = clinic.links.read(own["path"].partition("#")[2])
-    assert (link.seat, link.appointment) == (Seat.PATIENT, appointment)
-
-
-async def test_the_front_desk_runs_the_lobby_but_is_not_in_the_call(clinic: Clinic, browser: Browser) -> None:
-    patient = await guest(clinic, browser)
-    await patient.check_in()
-    staff = (await clinic.person("Desk"), "staff")
-    view = await browser.ask("GET", f"/v1/queue?provider={clinic.provider}", by=staff)
-    assert len(view["entries"]) == 1
-    await browser.ask("POST", f"{patient.path}/admit", {}, by=staff, status=204)
-    await browser.ask("GET", f"{patient.path}/token", by=staff, status=403)
-    await browser.ask("POST", f"{patient.path}/end", by=staff, status=403)
+async def test_a_visit_whose_hours_are_over_does_not_hold_up_the_line(clinic: Clinic, browser: Browser) -> None:
+    stale = await guest(clinic, browser, start=START, minutes=5)
+    await stale.check_in()
+    clinic.now = START + timedelta(minutes=70)
+    fresh = await guest(clinic, browser, start=START + timedelta(minutes=70))
+    await fresh.check_in()
+    async with clinic.db.tenant(TENANT.id) as connection:
+        await connection.execute("UPDATE queue_ticket SET seen_at = $1, here = true", clinic.now)
+    called = await doctor(clinic, browser, "/v1/queue/next", {}, 200)
+    assert called["appointment"] == str(fresh.appointment)

@@ -9,6 +9,7 @@ import pytest
 
 WEB = Path(__file__).resolve().parents[2] / "web"
 TESTS = Path(__file__).resolve().parent
+PAGES = sorted(path.name for path in WEB.glob("*.html"))
 IMPORT = re.compile(r"""(?:^|;|\})\s*(?:import|export)\b[^'"();]*?["'](\.[^"']+)["']""", re.MULTILINE)
 HOLE = re.compile(r"\{\w+\}")
 
@@ -79,7 +80,7 @@ def test_every_text_that_the_code_names_exists() -> None:
     assert [key for key in sorted(named) if key not in english and f"{key}_other" not in english] == []
 
 
-@pytest.mark.parametrize("page", ["index.html", "call.html"])
+@pytest.mark.parametrize("page", PAGES)
 def test_pages_preload_exactly_the_modules_that_they_import(page: str) -> None:
     text = (WEB / page).read_text()
     entry = re.search(r'<script type="module" src="/static/([^"]+)"', text)
@@ -88,7 +89,7 @@ def test_pages_preload_exactly_the_modules_that_they_import(page: str) -> None:
     assert preloaded == {str(path.relative_to(WEB)) for path in modules_from(WEB / entry[1])}
 
 
-@pytest.mark.parametrize("page", ["index.html", "call.html"])
+@pytest.mark.parametrize("page", PAGES)
 def test_pages_hold_nothing_inline_and_load_nothing_foreign(page: str) -> None:
     text = (WEB / page).read_text()
     assert re.findall(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", text) == []

@@ -267,6 +267,25 @@ async def test_a_reviewer_at_a_clinic_sees_that_clinic_only(stage: Stage) -> Non
     assert len((await here.get("/v1/providers/applications"))["items"]) == 1
 
 
+async def test_the_list_of_applications_has_pages(stage: Stage) -> None:
+    made = []
+    for _ in range(3):
+        _, provider = await applied(stage)
+        made.append(provider)
+        stage.clock.now += timedelta(microseconds=1)
+    reviewer = await stage.somebody("platform_admin", tenant=PLATFORM)
+    seen: list[str] = []
+    cursor = ""
+    while True:
+        page = await reviewer.get(f"/v1/providers/applications?status=applied&limit=1{cursor}")
+        seen += [each["provider"] for each in page["items"]]
+        if page["next"] is None:
+            break
+        cursor = f"&cursor={page['next']}"
+    assert seen == made
+    await reviewer.send("GET", "/v1/providers/applications?cursor=WzEsMl0", status=400)
+
+
 async def test_steps_have_their_order(stage: Stage) -> None:
     _, provider = await applied(stage)
     reviewer = await stage.somebody("platform_admin", tenant=PLATFORM)
@@ -317,6 +336,7 @@ async def test_a_licence_has_one_holder(stage: Stage) -> None:
         ({"number": ""}, "licence_incomplete"),
         ({"issuer": " "}, "licence_incomplete"),
         ({"expires_at": NOW.isoformat()}, "expired"),
+        ({"expires_at": "9999-12-31T23:59:59-12:00"}, "bad_expiry"),
         ({"kind": "identity"}, "number_not_kept"),
         ({"document": "0190a1b2-0000-7000-8000-000000000001"}, "no_such_document"),
         ({"number": "<b>"}, "bad_request"),

@@ -163,12 +163,20 @@ async def test_the_clinic_manages_its_doctors_but_does_not_say_that_they_are_the
 async def test_search_knows_a_changed_profile_at_once(practice: Practice) -> None:
     at = f"/v1/providers/{practice.provider}"
     change = {"display_name": "  Zubaida   Qureshi ", "specialties": ["urology"], "languages": ["ps"], "gender": None}
-    profile = await practice.doctor.send("PATCH", at, change)
+    profile = await practice.others["clinic_admin"].send("PATCH", at, change)
     assert (profile["display_name"], profile["gender"], profile["listed"]) == ("Zubaida Qureshi", None, True)
     patient = practice.others["patient"]
     assert (await patient.get("/v1/providers?q=khan"))["items"] == []
     assert len((await patient.get("/v1/providers?q=قریشی&specialty=urology&language=ps"))["items"]) == 1
     assert (await practice.doctor.send("PATCH", at, {}))["specialties"] == ["urology"]
+
+
+async def test_a_verified_name_is_not_the_doctors_to_change(practice: Practice) -> None:
+    at = f"/v1/providers/{practice.provider}"
+    refusal = await practice.doctor.send("PATCH", at, {"display_name": "Somebody Famous", "bio": "new"}, 409)
+    assert refusal["code"] == "name_verified"
+    profile = await practice.doctor.send("PATCH", at, {"display_name": "Ayesha  Khan", "bio": "new"})
+    assert (profile["display_name"], profile["bio"]) == ("Ayesha Khan", "new")
 
 
 @pytest.mark.parametrize(
@@ -178,6 +186,8 @@ async def test_search_knows_a_changed_profile_at_once(practice: Practice) -> Non
         ({"timezone": "Mars/Olympus"}, "unknown_timezone"),
         ({"location": "0190a1b2-0000-7000-8000-000000000001"}, "unknown_location"),
         ({"status": "approved"}, "bad_request"),
+        ({"bio": "a\0b"}, "bad_request"),
+        ({"display_name": "a\0b"}, "bad_request"),
         ({"languages": ["<b>"]}, "bad_request"),
     ],
 )

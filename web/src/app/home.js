@@ -37,9 +37,12 @@ function enter(event) {
 }
 
 const startCard = () => html`
-  <button class="button primary large" data-testid="start-call" type="button" ?disabled=${state.step === 'creating'} @click=${start}>
-    ${state.step === 'creating' ? html`<span class="spinner"></span>` : icon('camera')}<span>${t('home.start')}</span>
-  </button>
+  <div class="row wrap ways">
+    <button class="button primary large" data-testid="start-call" type="button" ?disabled=${state.step === 'creating'} @click=${start}>
+      ${state.step === 'creating' ? html`<span class="spinner"></span>` : icon('camera')}<span>${t('home.start')}</span>
+    </button>
+    <a class="button secondary large" data-testid="home-book" href="/book">${icon('calendar')}<span>${t('home.book')}</span></a>
+  </div>
   ${state.failed ? html`<p class="notice danger" role="alert">${icon('warning')}<span>${t('home.failed')}</span></p>` : nothing}
   <form class="enter" @submit=${enter} novalidate>
     <label for="enter-link">${t('home.have_link')}</label>

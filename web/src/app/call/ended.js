@@ -22,10 +22,17 @@ export function ended(page) {
         <h1 id="ended-title" tabindex="-1">${t(`ended.${reason}`)}</h1>
         <p>${t(`ended.${reason}_text`)}</p>
         <p class="ended-duration">${t('ended.duration')} <strong>${duration(seconds)}</strong></p>
-        ${RETURN.has(reason)
+        ${page.visit ? backToVisit(page) : RETURN.has(reason)
           ? html`<button class="button primary large" type="button" data-testid="rejoin" @click=${() => page.again()}>${icon('retry')}<span>${t('ended.again')}</span></button>`
           : nothing}
         <a class="button quiet" href="/">${t('ended.home')}</a>
       </section>
     </main>`;
 }
+
+/** The visit page knows what has become of the visit, and is the way in again. @param {CallPage} page */
+const backToVisit = (page) => html`
+  ${page.visitEnded ? html`<p role="status">${t('ended.visit_ended')}</p>`
+    : html`<a class="button primary large" data-testid="back-to-visit" href=${page.visit?.back ?? '/visits'}>${icon('retry')}<span>${t('ended.visit')}</span></a>`}
+  ${page.visit?.host && !page.visitEnded ? html`<button class="button secondary" type="button" data-testid="end-visit" @click=${() => page.endVisit()}>${t('ended.end_visit')}</button>` : nothing}
+  ${page.visit?.host ? html`<a class="button secondary" href="/visits">${t('ended.board')}</a>` : nothing}`;

@@ -4,9 +4,10 @@
 
 import { render } from '../../../vendor/lit-html/lit-html.js';
 import { ConnectionError, DeviceError, SignallingError, WadudCall, listDevices } from '../../client/index.js';
-import { ApiError, fetchToken } from '../api.js';
+import { fetchToken } from '../api.js';
 import { oncePerFrame } from '../dom.js';
 import { CopyButton } from '../frame.js';
+import { ApiError } from '../http.js';
 import { t } from '../i18n.js';
 import { Announcer } from './announcer.js';
 import { listen } from './call-events.js';
@@ -16,6 +17,7 @@ import { lobby, showLevel } from './lobby.js';
 import { room } from './room.js';
 import { Shortcuts } from './shortcuts.js';
 import { Sound } from './sound.js';
+import { visitOf } from './visit.js';
 
 /** @typedef {'microphone' | 'camera'} Capture */
 
@@ -35,6 +37,7 @@ export class CallPage {
   devices = { microphones: [], cameras: [], speakers: [] };
   peopleOpen = false;
   qualityOpen = false;
+  visitEnded = false;
   /** Whom the host is about to remove. */
   removing = '';
   stageSize = { width: 0, height: 0 };
@@ -61,6 +64,9 @@ export class CallPage {
     this.announcer = new Announcer(this.draw);
     this.copyButton = new CopyButton(this.draw);
     this.sound = new Sound(this.draw);
+    /** The visit that this call belongs to, null for a call of its own. */
+    this.visit = visitOf(roomName, (code) => this.#refused(code));
+    this.name ||= this.visit?.name ?? '';
     this.check = this.#newCheck();
     this.shortcuts = new Shortcuts({
       m: () => this.toggle('microphone'),
@@ -151,7 +157,7 @@ export class CallPage {
     const name = this.name.trim();
     const call = new WadudCall({
       url: `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/v1/signal`,
-      token: () => fetchToken(this.roomName, name),
+      token: () => this.visit?.token() ?? fetchToken(this.roomName, name),
       name,
       tracks: { microphone, camera },
       videoCodec: /** @type {any} */ (new URLSearchParams(location.search).get('codec')?.toUpperCase()),
@@ -165,6 +171,7 @@ export class CallPage {
       await call.connect();
     } catch (error) {
       stop();
+      this.visit?.stop();
       this.call = null;
       this.phase = 'check';
       this.joinProblem = joinProblem(error);
@@ -301,6 +308,24 @@ export class CallPage {
 
   async leave() {
     await this.call?.leave();
+    await this.visit?.leave();
+  }
+
+  /** The server gives no further token: the visit is over, or the person's seat in it. @param {string} code */
+  #refused(code) {
+    console.info('the visit is over for us', code);
+    this.call?.leave();
+  }
+
+  /** The doctor, after leaving: nobody else goes on either. */
+  async endVisit() {
+    try {
+      await this.visit?.end();
+      this.visitEnded = true;
+    } catch (error) {
+      this.report(error);
+    }
+    this.draw();
   }
 
   /** @param {unknown} error of something the person asked for */
@@ -319,6 +344,7 @@ export class CallPage {
     this.end = { reason, seconds: this.seconds };
     this.phase = 'ended';
     this.#observer.disconnect();
+    this.visit?.stop();
     this.sound.play([]);
     this.peopleOpen = this.qualityOpen = false;
     this.#render();

@@ -1,0 +1,241 @@
+"""A clinic that only answers: what the pages of a visit show is said by the test, by rows and pushes.
+
+The real routes and rules are tested in tests/booking, real visits between real servers and browsers in tests/browser.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from aiohttp import WSMsgType, web
+
+from tests.web.fake_server import FakeServer
+
+PROVIDER: Final = "0190d0c0-0000-7000-8000-000000000001"
+SERVICE: Final = "0190d0c0-0000-7000-8000-0000000000a1"
+VISIT: Final = "0190d0c0-0000-7000-8000-0000000000c1"
+HOLD: Final = "0190d0c0-0000-7000-8000-0000000000b1"
+TICKET: Final = "0190d0c0-0000-7000-8000-0000000000d1"
+LINK: Final = "a-link-that-is-kept-out-of-sight"
+SLUG: Final = "ayesha-khan"
+DOCTOR: Final = "Dr. Ayesha Khan"
+Json = Mapping[str, Any]
+
+
+def soon(minutes: float = 10) -> str:
+    """So many minutes from now."""
+    return said(datetime.now(UTC) + timedelta(minutes=minutes))
+
+
+def said(at: datetime) -> str:
+    return at.replace(microsecond=0).isoformat().replace("+00:00", "Z")
+
+
+def money(amount_minor: int) -> Json:
+    return {"amount_minor": amount_minor, "currency": "PKR"}
+
+
+def card(index: int = 0) -> dict[str, Any]:
+    names = ["Ayesha Khan", "عائشہ صدیقی", "Bilal Ahmed"]
+    return {
+        "id": PROVIDER, "slug": SLUG if index == 0 else f"doctor-{index}", "name": names[index % 3], "title": "Dr.", "gender": "female",
+        "languages": ["ur", "en", "pa"], "specialties": [{"code": "dermatology", "name": "Dermatology"}],
+        "kinds": ["video", "in_person"] if index else ["video"], "price_from": money(150_000) if index != 2 else money(0),
+        "rating": {"average": 4.7, "count": 132} if index != 2 else {"average": None, "count": 0},
+        "next_free_at": soon(90 + index * 700) if index != 1 else None, "online": index == 0,
+        "place": {"code": "pk-lahore", "name": "Lahore"}, "distance_km": None,
+    }  # fmt: skip
+
+
+def profile() -> dict[str, Any]:
+    offer = {"kind": "video", "minutes": 20, "capacity": 1, "notice_minutes": 30, "horizon_days": 60}
+    return {
+        "card": card(), "bio": "Skin, hair and nails of children and grown-ups. Trained in Lahore and Dubai; fifteen years of practice.",
+        "timezone": "Asia/Dubai", "location": {"name": "Al-Shifa Clinic", "address": "12 Main Boulevard", "latitude": 31.5, "longitude": 74.3, "timezone": "Asia/Karachi"},
+        "services": [{"id": SERVICE, "name": "Video consultation", "price": money(150_000), **offer},
+                     {"id": SERVICE[:-1] + "2", "name": "Follow-up", "price": money(0), **offer, "minutes": 10}],
+        "licences": [{"issuer": "PMDC", "country": "PK", "number": "12345-P"}],
+    }  # fmt: skip
+
+
+def appointment(**changes: Any) -> dict[str, Any]:
+    return {
+        "id": VISIT, "provider": PROVIDER, "service": SERVICE, "status": "confirmed", "kind": "video", "starts_at": soon(20),
+        "ends_at": soon(40), "doctor": DOCTOR, "doctor_slug": SLUG, "service_name": "Video consultation", "patient": "Sana Malik",
+        "provider_timezone": "Asia/Dubai", "payment": "none", "reason": "An itching rash since Monday", "hold_until": None, **changes,
+    }  # fmt: skip
+
+
+def visit(**changes: Any) -> dict[str, Any]:
+    """A visit as its patient sees it from the waiting room."""
+    return {
+        "appointment": VISIT, "seat": "patient", "state": "waiting", "status": "checked_in", "end": None, "payment": "none", "doctor": DOCTOR,
+        "doctor_here": True, "clinic": "Al-Shifa Clinic", "starts_at": soon(), "ends_at": soon(30), "opens_at": soon(-20), "closes_at": soon(90),
+        "timezone": "Asia/Karachi", "arrived_at": soon(-3), "position": 2, "wait": {"low_min": 10, "high_min": 20}, "delay_minutes": 0,
+        "others": [], "messages": [], **changes,
+    }  # fmt: skip
+
+
+def message(seq: int, body: str, from_seat: str = "doctor") -> Json:
+    return {"seq": seq, "from_seat": from_seat, "body": body, "at": soon(-1)}
+
+
+def waiting(index: int = 0, **changes: Any) -> dict[str, Any]:
+    """Somebody in the doctor's line."""
+    return {
+        "ticket": TICKET[:-1] + str(index), "no": index + 1, "kind": "booked", "state": "waiting", "place": index + 1, "appointment": VISIT,
+        "patient": PROVIDER, "name": ["Sana Malik", "زینب رضا", "Omar Farooq"][index % 3], "status": "checked_in", "payment": "none",
+        "starts_at": soon(10 * index), "joined_at": soon(-4 - index), "here": index != 1, "device_check": {"camera": index != 2}, **changes,
+    }  # fmt: skip
+
+
+class FakeClinic(FakeServer):
+    """``asked`` holds every request as (method, path, body); ``refusals`` answers a path with a problem once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cards = [card(index) for index in range(3)]
+        self.appointments = [appointment()]
+        self.looked: dict[str, Any] = {
+            "state": "open", "clinic": "Al-Shifa Clinic", "language": "en", "seat": "patient", "doctor": DOCTOR, "starts_at": soon(),
+            "ends_at": soon(30), "opens_at": soon(-20), "timezone": "Asia/Karachi", "needs_birth_year": False, "needs_sign_in": False, "gesture": "click",
+        }  # fmt: skip
+        self.visit = visit()
+        self.line = {"provider": PROVIDER, "day": "2026-11-21", "delay_minutes": 0, "entries": [waiting(i) for i in range(3)]}
+        self.roles = ["anonymous"]
+        self.check_ins: list[str] = []
+        self.asked: list[tuple[str, str, Any]] = []
+        self.keys: list[str] = []
+        self.refusals: dict[str, tuple[int, Json]] = {}
+        self._live: list[tuple[web.WebSocketResponse, str]] = []
+        router = self.app.router
+        router.add_get("/v1/visits/live", self._watch_socket)
+        router.add_get("/v1/appointments/{id}.ics", self._file)
+        router.add_route("*", "/v1/{rest:.+}", self._any)
+
+    async def show(self, **changes: Any) -> None:
+        """The visit changes, and its page hears of it."""
+        self.visit = {**self.visit, **changes}
+        await self._tell("visit", {"visit": self.visit})
+
+    async def show_line(self, entries: list[dict[str, Any]], **changes: Any) -> None:
+        self.line = {**self.line, "entries": entries, **changes}
+        await self._tell("queue", {"queue": self.line})
+
+    async def bye(self, reason: str) -> None:
+        await self._tell("bye", {"reason": reason})
+
+    async def cut_live(self) -> None:
+        for socket, _ in self._live:
+            await socket.close(code=1011)
+
+    def to(self, path: str) -> list[Any]:
+        """The bodies of what was asked there."""
+        return [body for _, asked, body in self.asked if asked == path]
+
+    async def _tell(self, kind: str, fields: Json) -> None:
+        async with asyncio.timeout(5):
+            while not self._live:
+                await asyncio.sleep(0.01)
+        for socket, _ in self._live:
+            if not socket.closed:
+                await socket.send_json({"type": kind, "id": 1, "seq": 1, **fields})
+
+    async def _file(self, request: web.Request) -> web.Response:
+        return web.Response(text="BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n", content_type="text/calendar")
+
+    async def _any(self, request: web.Request) -> web.Response:
+        path = request.path
+        text = await request.text()
+        body = json.loads(text) if text else None
+        self.asked.append((request.method, path, body))
+        if "Idempotency-Key" in request.headers:
+            self.keys.append(request.headers["Idempotency-Key"])
+        if path in self.refusals:
+            status, fields = self.refusals.pop(path)
+            problem = {"status": status, "title": "No", **fields}
+            return web.json_response(problem, status=status, content_type="application/problem+json")
+        answer = self._answer_to(request.method, path, request.query, body)
+        if answer is None:
+            return web.Response(status=204)
+        return web.json_response(answer)
+
+    def _answer_to(self, method: str, path: str, query: Mapping[str, str], body: Any) -> Any:
+        match method, path.removeprefix("/v1/").split("/"):
+            case "GET", ["providers"]:
+                found = [each for each in self.cards if query.get("q", "").casefold() in each["name"].casefold()]
+                return {"items": found, "similar": False, "next": None}
+            case "GET", ["providers", _]:
+                return profile()
+            case "GET", ["specialties"]:
+                return [{"code": "dermatology", "name": "Dermatology", "names": {}}]
+            case "GET", ["providers", _, "slots"]:
+                return {"slots": self._slots(query["from"], query["to"])}
+            case "POST", ["holds"]:
+                return {"id": HOLD, "hold_until": soon(4)}
+            case "POST", ["holds", _, "extend"]:
+                return {"id": HOLD, "hold_until": soon(10)}
+            case "POST", ["appointments"]:
+                return appointment()
+            case "GET", ["appointments"]:
+                return {"items": self.appointments, "next": None}
+            case "POST", ["appointments", _, action]:
+                states = {"cancel": "cancelled_by_patient", "accept": "confirmed", "decline": "declined"}
+                self.appointments[0]["status"] = states.get(action, "confirmed")
+                return self.appointments[0]
+            case "POST", ["auth", "otp"]:
+                return {"ticket": TICKET, "expires_in": 600, "resend_after": 30}
+            case "POST", ["auth", "login"]:
+                return {"state": "second_factor", "ticket": "factor", "expires_in": 0, "access_token": None, "person": None, "roles": []}
+            case "POST", ["auth", "logout"]:
+                return None
+            case "POST", ["auth", *_]:
+                return {"state": "signed_in", "access_token": "token", "expires_in": 600, "person": PROVIDER, "roles": self.roles, "ticket": None}
+            case "POST", ["join", "look"]:
+                return self.looked
+            case "POST", ["join", "exchange"]:
+                return {"state": "seated", "appointment": VISIT, "seat": "patient", "starts_at": soon(), "opens_at": soon(-20)}
+            case "POST", [*_, "live"]:
+                return {"ticket": path, "expires_at": soon(1)}
+            case "POST", ["visits", _, "check-in"]:
+                state = "waiting" if body["switch"] or not self.check_ins else self.check_ins.pop(0)
+                return {"state": state}
+            case "GET", ["visits", _, "token"]:
+                return {"token": "token", "room": "visit-room-0123456789", "identity": "p", "role": "guest", "expires_at": soon(10), "refresh_after_s": 300}
+            case "GET", ["visits", _]:
+                return self.visit
+            case "GET", ["queue"]:
+                return self.line
+            case "POST", ["queue", "next"]:
+                return {"ticket": TICKET, "appointment": VISIT, "patient": PROVIDER}
+        return None
+
+    def _slots(self, start: str, end: str) -> list[Json]:
+        """Twenty minutes each, in the morning, on Mondays to Thursdays."""
+        at = datetime.fromisoformat(start).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+        until = datetime.fromisoformat(end)
+        found = []
+        while at < until:
+            if at.weekday() < 4 and 5 <= at.hour < 9:
+                found += [{"starts_at": said(at + timedelta(minutes=m)), "ends_at": said(at + timedelta(minutes=m + 20))} for m in (0, 20, 40)]
+            at += timedelta(hours=1)
+        return found
+
+    async def _watch_socket(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(protocols=("wadud.visits.v1",))
+        await socket.prepare(request)
+        async for frame in socket:
+            if frame.type is not WSMsgType.TEXT:
+                continue
+            asked = json.loads(frame.data)
+            if asked["type"] == "ping":
+                await socket.send_json({"type": "pong", "id": asked["id"]})
+                continue
+            kind = "queue" if "queue" in asked["ticket"] else "visit"
+            self._live.append((socket, kind))
+            state = {"queue": self.line} if kind == "queue" else {"visit": self.visit}
+            await socket.send_json({"type": kind, "id": 1, "seq": 1, **state})
+        self._live = [each for each in self._live if each[0] is not socket]
+        return socket

@@ -1,0 +1,409 @@
+// The booking page: search, doctor, details, booked. Views are functions of this object. Each step has an address, so back
+// and forward work; what was typed and the slot that is held are kept in the tab, so a reload loses nothing.
+
+/** @import { Appointment, Card, Offer, Profile, Slot } from '../booking.js' */
+/** @import { Hold, Wanted } from './api.js' */
+
+import { html, render } from '../../../vendor/lit-html/lit-html.js';
+import { announce } from '../announce.js';
+import { saveFile } from '../calendar-file.js';
+import { oncePerFrame } from '../dom.js';
+import { ApiError, download, newKey, onWhoChanged, problemText, resume } from '../http.js';
+import { duration, t } from '../i18n.js';
+import { ensureSomebody, isVisitor } from '../session.js';
+import { visitHeader } from '../site.js';
+import { dayAndClock, ownZone } from '../when.js';
+import * as api from './api.js';
+import { bookedView } from './booked.js';
+import { Calendar } from './calendar.js';
+import { detailsView } from './details.js';
+import { doctorView } from './doctor.js';
+import { searchView } from './search.js';
+
+/** @typedef {'search' | 'doctor' | 'details' | 'booked'} Step */
+
+/** @type {Wanted} */
+const ANYTHING = { q: '', specialty: '', language: '', kind: '', within: '', sort: 'relevance' };
+const STEPS = /** @type {const} */ (['search', 'doctor', 'details', 'booked']);
+const PENDING = 'wadud.booking';
+const TYPING_MS = 350;
+const EMAIL = /^[^\s@]+@[^\s@]+\.[^\s@]+$/;
+/** The countdown is said aloud at these moments only. */
+const SAY_AT_S = [300, 120, 60];
+
+export class BookPage {
+  /** @type {Step} */
+  step = 'search';
+  problem = '';
+
+  // The search.
+  wanted = { ...ANYTHING };
+  /** @type {{code: string, name: string}[]} */
+  specialties = [];
+  /** @type {Card[]} */
+  cards = [];
+  /** @type {string | null} */
+  cursor = null;
+  similar = false;
+  searching = false;
+  filtersOpen = matchMedia('(min-width: 720px)').matches;
+
+  // The doctor and the slot.
+  /** @type {Profile | null} */
+  profile = null;
+  /** @type {Offer | null} */
+  service = null;
+  /** The start of the slot that is being asked for. */
+  holding = '';
+  /** The start of the slot that is held. */
+  slot = '';
+  /** @type {Hold | null} */
+  held = null;
+  /** @type {string[]} */
+  alternatives = [];
+
+  // The person.
+  form = { name: '', email: '', reason: '' };
+  /** @type {Set<string>} */
+  missing = new Set();
+  booking = false;
+  /** @type {Appointment | null} */
+  booked = null;
+
+  #slug = '';
+  #bookKey = newKey();
+  /** @type {AbortController | null} */
+  #search = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #typing;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #ticking;
+
+  /** @param {HTMLElement} root */
+  constructor(root) {
+    this.root = root;
+    this.draw = oncePerFrame(() => this.#render());
+    this.calendar = new Calendar(this.draw);
+    onWhoChanged(this.draw);
+    addEventListener('popstate', () => this.#arrive());
+  }
+
+  async start() {
+    this.#render();
+    resume().catch((error) => console.info('not signed in', error));
+    await this.#arrive();
+  }
+
+  get filterCount() { return [this.wanted.specialty, this.wanted.language, this.wanted.kind, this.wanted.within].filter(Boolean).length; }
+
+  get doctorZone() { return this.profile?.timezone ?? null; }
+
+  get secondsLeft() { return this.held ? Math.max(0, Math.round((Date.parse(this.held.hold_until) - Date.now()) / 1000)) : 0; }
+
+  // Where we are.
+
+  /** The address has changed, or the page was just opened. */
+  async #arrive() {
+    const slug = /^\/doctors\/([^/]+)/.exec(location.pathname)?.[1];
+    if (slug === undefined) {
+      this.wanted = { ...ANYTHING, ...Object.fromEntries(new URLSearchParams(location.search)) };
+      this.#show('search');
+      if (!this.specialties.length) this.#loadSpecialties();
+      await this.find();
+      return;
+    }
+    await this.#load(decodeURIComponent(slug));
+    const pending = this.#pending();
+    if (this.profile && location.hash === '#details' && pending?.slug === this.#slug && Date.parse(pending.held.hold_until) > Date.now()) {
+      const service = this.profile.services.find(({ id }) => id === pending.service);
+      Object.assign(this, { held: pending.held, slot: pending.slot, form: pending.form, service: service ?? this.service });
+      this.#show('details');
+      this.#tick();
+    } else if (this.step !== 'booked') this.#show('doctor');
+  }
+
+  /** @param {Step} step */
+  #show(step) {
+    const moved = this.step !== step;
+    this.step = step;
+    this.#render();
+    if (!moved) return;
+    scrollTo({ top: 0 });
+    document.getElementById('step-title')?.focus({ preventScroll: true });
+  }
+
+  /** @param {MouseEvent} event @param {string} slug */
+  follow(event, slug) {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    event.preventDefault();
+    history.pushState({ inside: true }, '', `/doctors/${slug}`);
+    this.#arrive();
+  }
+
+  /** @param {MouseEvent} event */
+  backToSearch(event) {
+    if (!history.state?.inside) return;
+    event.preventDefault();
+    history.back();
+  }
+
+  // The search.
+
+  async #loadSpecialties() {
+    this.specialties = await api.specialties().catch(() => []);
+    this.draw();
+  }
+
+  /** @param {Partial<Wanted>} change @param {{later?: boolean}} [how] `later`: somebody still types */
+  want(change, { later = false } = {}) {
+    Object.assign(this.wanted, change);
+    clearTimeout(this.#typing);
+    if (later) this.#typing = setTimeout(() => this.find(), TYPING_MS);
+    else this.find();
+  }
+
+  wantAnything() {
+    this.wanted = { ...ANYTHING };
+    this.find();
+  }
+
+  async find() {
+    clearTimeout(this.#typing);
+    const given = Object.entries(this.wanted).filter(([name, value]) => value && value !== ANYTHING[/** @type {keyof Wanted} */ (name)]);
+    const query = new URLSearchParams(given).toString();
+    history.replaceState(history.state, '', query ? `/book?${query}` : '/book');
+    this.cursor = null;
+    await this.#ask([]);
+  }
+
+  findMore() {
+    return this.#ask(this.cards);
+  }
+
+  /** @param {Card[]} before */
+  async #ask(before) {
+    this.#search?.abort();
+    const search = this.#search = new AbortController();
+    this.searching = true;
+    this.problem = '';
+    this.draw();
+    try {
+      const page = await api.search(this.wanted, this.cursor, search.signal);
+      Object.assign(this, { cards: [...before, ...page.items], cursor: page.next ?? null, similar: page.similar });
+    } catch (error) {
+      if (search.signal.aborted) return;
+      this.problem = problemText(error);
+      this.cards = before;
+    }
+    this.searching = false;
+    this.draw();
+  }
+
+  // The doctor.
+
+  /** @param {string} slug */
+  async #load(slug) {
+    if (this.#slug === slug && this.profile) return;
+    Object.assign(this, { profile: null, service: null, problem: '', alternatives: [] });
+    this.#slug = slug;
+    this.#show('doctor');
+    try {
+      this.profile = await api.profile(slug);
+    } catch (error) {
+      this.problem = problemText(error);
+      this.draw();
+      return;
+    }
+    const wished = new URLSearchParams(location.search).get('service');
+    const service = this.profile.services.find(({ id }) => id === wished) ?? this.profile.services[0];
+    if (service) this.chooseService(service);
+  }
+
+  /** @param {Offer} service */
+  chooseService(service) {
+    this.service = service;
+    this.alternatives = [];
+    this.problem = '';
+    if (this.profile) this.calendar.open(this.profile.card.id, service);
+    this.draw();
+  }
+
+  /** @param {string} day */
+  chooseDay(day) {
+    this.calendar.choose(day);
+    announce(t('slots.free', { count: this.calendar.byDay.get(day)?.length ?? 0 }));
+  }
+
+  /** @param {number} by */
+  turnMonth(by) {
+    this.calendar.turn(by);
+  }
+
+  /** Holds a slot; whoever was faster leaves us the next free ones. @param {string} starts_at */
+  async choose(starts_at) {
+    if (!this.service || this.holding) return;
+    Object.assign(this, { holding: starts_at, problem: '' });
+    this.draw();
+    try {
+      await ensureSomebody();
+      const before = this.held;
+      this.held = await api.hold(this.service.id, starts_at, newKey());
+      if (before) api.release(before.id).catch((error) => console.info('the old hold ends by itself', error));
+      Object.assign(this, { slot: starts_at, alternatives: [] });
+      this.#bookKey = newKey();
+      this.#keep();
+      history.pushState({ inside: true }, '', `${location.pathname}#details`);
+      this.#show('details');
+      announce(`${t('details.chosen')} ${dayAndClock(starts_at, ownZone())}`);
+      this.#tick();
+    } catch (error) {
+      this.#notHeld(error);
+    } finally {
+      this.holding = '';
+      this.draw();
+    }
+  }
+
+  /** @param {unknown} error */
+  #notHeld(error) {
+    if (!(error instanceof ApiError && error.code === 'slot_taken')) {
+      this.problem = problemText(error);
+      return;
+    }
+    this.alternatives = startsOf(error.problem.alternatives ?? []);
+    this.problem = t(this.alternatives.length ? 'slots.taken' : 'slots.taken_none');
+    this.calendar.reload();
+    if (this.step === 'details') history.replaceState(history.state, '', location.pathname);
+    this.#show('doctor');
+    document.querySelector('[data-testid="slot-taken"]')?.scrollIntoView({ block: 'center' });
+  }
+
+  // The person.
+
+  /** @param {'name' | 'email' | 'reason'} field @param {Event} event */
+  write(field, event) {
+    this.form[field] = /** @type {HTMLInputElement} */ (event.target).value;
+    this.missing.delete(field);
+    this.#bookKey = newKey();  // another wish
+    this.#keep();
+    this.draw();
+  }
+
+  async extend() {
+    if (!this.held) return;
+    try {
+      this.held = { ...this.held, ...await api.extend(this.held.id) };
+      this.problem = '';
+      this.#keep();
+      announce(t('details.extended', { time: duration(this.secondsLeft) }));
+    } catch (error) {
+      this.problem = problemText(error);
+    }
+    this.draw();
+  }
+
+  otherTime() {
+    if (this.held) api.release(this.held.id).catch((error) => console.info('the hold ends by itself', error));
+    this.#drop();
+    this.calendar.reload();
+    history.replaceState(history.state, '', location.pathname);
+    this.#show('doctor');
+  }
+
+  async book() {
+    if (!this.held || this.booking || !this.#complete()) return;
+    Object.assign(this, { booking: true, problem: '' });
+    this.draw();
+    try {
+      if (this.secondsLeft === 0) this.held = await api.hold(this.service?.id ?? '', this.slot, newKey());
+      const { name, email, reason } = this.form;
+      const guest = isVisitor() ? { name: name.trim(), email: email.trim() } : {};
+      this.booked = await api.book({ hold: this.held.id, reason: reason.trim(), ...guest }, this.#bookKey);
+      this.#drop();
+      history.replaceState({}, '', `/visits?booked=${this.booked.id}`);
+      this.#show('booked');
+    } catch (error) {
+      this.#notBooked(error);
+    } finally {
+      this.booking = false;
+      this.draw();
+    }
+  }
+
+  /** @param {unknown} error */
+  #notBooked(error) {
+    if (error instanceof ApiError && ['hold_expired', 'slot_taken', 'no_such_hold'].includes(error.code)) this.#notHeld(new ApiError(409, 'slot_taken', '', error.problem));
+    else this.problem = problemText(error);
+  }
+
+  #complete() {
+    const { name, email } = this.form;
+    this.missing = new Set(isVisitor() ? [...name.trim() ? [] : ['name'], ...EMAIL.test(email.trim()) ? [] : ['email']] : []);
+    this.#render();
+    document.getElementById([...this.missing][0] ?? '')?.focus();
+    return this.missing.size === 0;
+  }
+
+  async saveCalendar() {
+    try {
+      saveFile(await download(`/v1/appointments/${this.booked?.id}.ics`), 'visit.ics');
+    } catch (error) {
+      this.problem = problemText(error);
+      this.draw();
+    }
+  }
+
+  // What is kept in the tab.
+
+  #keep() {
+    const { held, slot, form, service } = this;
+    if (held) sessionStorage.setItem(PENDING, JSON.stringify({ slug: this.#slug, service: service?.id, held, slot, form }));
+  }
+
+  #pending() {
+    return JSON.parse(sessionStorage.getItem(PENDING) ?? 'null');
+  }
+
+  #drop() {
+    clearInterval(this.#ticking);
+    sessionStorage.removeItem(PENDING);
+    this.held = null;
+  }
+
+  #tick() {
+    clearInterval(this.#ticking);
+    this.#ticking = setInterval(() => {
+      const left = this.secondsLeft;
+      if (SAY_AT_S.includes(left)) announce(t('details.time_left', { time: duration(left) }));
+      if (left === 0) clearInterval(this.#ticking);
+      this.draw();
+    }, 1000);
+  }
+
+  #render() {
+    document.title = this.step === 'doctor' && this.profile
+      ? t('title.doctor', { name: `${this.profile.card.title} ${this.profile.card.name}`.trim() }) : t(`title.book_${this.step}`);
+    const view = { search: searchView, doctor: doctorView, details: detailsView, booked: bookedView }[this.step];
+    render(html`
+      ${visitHeader(() => this.#relabel())}
+      <nav class="steps" aria-label=${t('steps.label')}><ol>${STEPS.map((step, index) => html`
+        <li aria-current=${step === this.step ? 'step' : 'false'} data-done=${String(index < STEPS.indexOf(this.step))}><span>${t(`steps.${step}`)}</span></li>`)}</ol></nav>
+      ${view(this)}`, this.root);
+  }
+
+  /** Names of specialties and services come from the server in the page's language. */
+  async #relabel() {
+    this.draw();
+    if (this.step === 'search') {
+      this.#loadSpecialties();
+      await this.find();
+    } else if (this.profile) {
+      this.profile = await api.profile(this.#slug).catch(() => this.profile);
+      this.draw();
+    }
+  }
+}
+
+/** @param {(string | Slot)[]} given alternatives as instants or as slots */
+const startsOf = (given) => given.map((each) => (typeof each === 'string' ? each : each.starts_at));
+

@@ -1,0 +1,66 @@
+// A call that belongs to a visit. The visit page hands over which visit it is, in this tab only; tokens are then fetched as
+// whoever may be in it, and fetched anew while the call lasts: that is what keeps the person's seat, and a refusal says
+// that they may not stay.
+
+import { ApiError } from '../http.js';
+import { VisitSeat } from '../visit-seat.js';
+
+/** @typedef {{appointment: string, byPass: boolean, back: string, host: boolean, name: string}} Handover `back`: the visit page */
+
+const HANDED = 'wadud.visit.';
+const RETRY_MS = 5000;
+
+/** @param {string} room @param {Handover} visit */
+export const handOver = (room, visit) => sessionStorage.setItem(HANDED + room, JSON.stringify(visit));
+
+/** @param {string} room @param {(code: string) => void} onRefused @returns {VisitCall | null} null: a call of its own */
+export function visitOf(room, onRefused) {
+  const visit = JSON.parse(sessionStorage.getItem(HANDED + room) ?? 'null');
+  return visit && new VisitCall(visit, onRefused);
+}
+
+export class VisitCall {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  #seat;
+
+  /** @param {Handover} visit @param {(code: string) => void} onRefused the server says that we may not stay */
+  constructor({ appointment, byPass, back, host, name }, onRefused) {
+    this.#seat = new VisitSeat(appointment, byPass);
+    this.onRefused = onRefused;
+    this.back = back;
+    this.host = host;
+    this.name = name;
+  }
+
+  /** @returns {Promise<string>} a token to join with; the next one is fetched by itself until `stop` */
+  async token() {
+    const { token, refresh_after_s } = await this.#seat.token();
+    this.stop();
+    this.#timer = setTimeout(() => this.#renew(), refresh_after_s * 1000);
+    return token;
+  }
+
+  async #renew() {
+    try {
+      await this.token();
+    } catch (error) {
+      if (error instanceof ApiError && error.status >= 400 && error.status < 500 && error.status !== 429) this.onRefused(error.code);
+      else this.#timer = setTimeout(() => this.#renew(), RETRY_MS);
+    }
+  }
+
+  stop() {
+    clearTimeout(this.#timer);
+  }
+
+  leave() {
+    this.stop();
+    return this.#seat.leave();
+  }
+
+  end() {
+    this.stop();
+    return this.#seat.end();
+  }
+}

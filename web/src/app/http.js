@@ -1,0 +1,164 @@
+// Requests to our own API, as whoever is signed in on this page.
+//
+// The access token lives in memory only; the refresh token is a cookie that no script reads. A cookie that was spent twice
+// would end the session, so one tab refreshes at a time (Web Locks), and within a tab all requests wait for the same
+// refresh. Refusals come as problem+json (RFC 9457) and leave here as ApiError; `problemText` turns one into words that say
+// what to do.
+
+import { t } from './i18n.js';
+
+/** @typedef {'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'} Method */
+/**
+ * @typedef {object} Wish
+ * @property {unknown} [body] sent as JSON
+ * @property {string} [key] Idempotency-Key: the same for every try of one wish of the person
+ * @property {boolean} [anonymous] goes without the session, whoever is signed in
+ * @property {string} [bearer] another token to go with, of an anonymous wish
+ * @property {AbortSignal} [signal]
+ */
+/** @typedef {import('./booking.js').SignIn} SignIn */
+
+export class ApiError extends Error {
+  /**
+   * @param {number} status 0: the server was not reached
+   * @param {string} code the problem's `code`, else `http_<status>`
+   * @param {string} detail
+   * @param {Record<string, any>} [problem] the whole answer
+   */
+  constructor(status, code, detail, problem = {}) {
+    super(`${status} ${code}: ${detail}`);
+    this.name = 'ApiError';
+    this.status = status;
+    this.code = code;
+    this.detail = detail;
+    this.problem = problem;
+  }
+}
+
+/** Whether this browser has a session worth asking for: the cookie itself cannot be seen. */
+const REMEMBERED = 'wadud.session';
+const REFRESH = '/v1/auth/refresh';
+const EARLY_MS = 30_000;
+
+/** @type {{token: string, until_ms: number, person: string, roles: string[]}} */
+const access = { token: '', until_ms: 0, person: '', roles: [] };
+/** @type {Promise<boolean> | null} */
+let refreshing = null;
+/** @type {Set<() => void>} */
+const listeners = new Set();
+
+/** Who this page acts for; null: nobody yet. */
+export const who = () => (access.token ? { person: access.person, roles: access.roles } : null);
+
+/** @param {() => void} changed called when somebody has signed in or out */
+export const onWhoChanged = (changed) => listeners.add(changed);
+
+addEventListener('storage', (event) => {
+  if (event.key === REMEMBERED && event.newValue === null) forget();  // signed out in another tab
+});
+
+/** @param {SignIn} signIn with state signed_in */
+export function keep(signIn) {
+  const changed = access.person !== signIn.person;
+  Object.assign(access, {
+    token: signIn.access_token ?? '', until_ms: performance.now() + signIn.expires_in * 1000,
+    person: signIn.person ?? '', roles: signIn.roles ?? [],
+  });
+  localStorage.setItem(REMEMBERED, '1');
+  if (changed) listeners.forEach((listener) => listener());
+}
+
+/** Nobody is signed in on this page any more. */
+export function forget() {
+  Object.assign(access, { token: '', until_ms: 0, person: '', roles: [] });
+  localStorage.removeItem(REMEMBERED);
+  listeners.forEach((listener) => listener());
+}
+
+/** @returns {Promise<boolean>} whether somebody is signed in, after asking the server if need be */
+export async function resume() {
+  if (access.token && performance.now() < access.until_ms - EARLY_MS) return true;
+  return localStorage.getItem(REMEMBERED) === null ? false : refresh();
+}
+
+function refresh() {
+  refreshing ??= inTurn(async () => {
+    const answer = await send('POST', REFRESH, { body: {} });
+    if (answer.ok) keep(await answer.json());
+    else if (answer.status === 401 || answer.status === 400) forget();
+    else throw await refusal(answer);
+    return answer.ok;
+  }).finally(() => {
+    refreshing = null;
+  });
+  return refreshing;
+}
+
+/** @template T @param {() => Promise<T>} work @returns {Promise<T>} done by one tab at a time */
+async function inTurn(work) {
+  return navigator.locks ? await navigator.locks.request('wadud.refresh', work) : work();
+}
+
+/**
+ * @param {Method} method
+ * @param {string} path
+ * @param {Wish} [wish]
+ * @returns {Promise<any>} the answer's JSON; null for an empty one
+ * @throws {ApiError}
+ */
+export async function request(method, path, wish = {}) {
+  const answer = await asked(method, path, wish);
+  if (answer.status === 204) return null;
+  const text = await answer.text();
+  return text ? JSON.parse(text) : null;
+}
+
+/** As `request`, for an answer that is a file. @param {string} path @returns {Promise<Blob>} */
+export const download = async (path) => (await asked('GET', path, {})).blob();
+
+/** @param {Method} method @param {string} path @param {Wish} wish */
+async function asked(method, path, wish) {
+  if (!wish.anonymous) await resume();
+  let answer = await send(method, path, wish);
+  if (answer.status === 401 && !wish.anonymous && access.token && await refresh()) answer = await send(method, path, wish);
+  if (!answer.ok) throw await refusal(answer);
+  return answer;
+}
+
+/** @param {Method} method @param {string} path @param {Wish} wish */
+async function send(method, path, { body, key, anonymous, bearer, signal }) {
+  /** @type {Record<string, string>} */
+  const headers = { accept: 'application/json' };
+  if (body !== undefined) headers['content-type'] = 'application/json';
+  if (key !== undefined) headers['idempotency-key'] = key;
+  const token = anonymous ? bearer : path !== REFRESH && access.token;
+  if (token) headers.authorization = `Bearer ${token}`;
+  try {
+    return await fetch(path, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new ApiError(0, 'unreachable', String(error));
+  }
+}
+
+/** @param {Response} answer */
+async function refusal(answer) {
+  const problem = await answer.json().catch(() => ({}));  // a proxy's own error page is no JSON
+  return new ApiError(answer.status, problem.code ?? `http_${answer.status}`, problem.detail ?? problem.title ?? '', problem);
+}
+
+/**
+ * What to tell the person: our own words for codes that we know, else what the server says in its language.
+ * @param {unknown} error
+ */
+export function problemText(error) {
+  const code = error instanceof ApiError ? error.code : 'unknown';
+  const own = t(`problem.${code}`);
+  if (own !== `problem.${code}`) return own;
+  if (error instanceof ApiError && error.status < 500 && error.detail) return error.detail;
+  return t('problem.try_again');
+}
+
+/** A new Idempotency-Key, for one wish of the person. */
+export const newKey = () => (crypto.randomUUID ? crypto.randomUUID()
+  : [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join(''));

@@ -1,0 +1,121 @@
+// A live view of a visit or a line: the whole state now and after every change (subprotocol wadud.visits.v1).
+//
+// The socket itself knows nobody: a ticket, fetched over HTTP by whoever may see the thing, opens the view. A socket that is
+// lost is opened again with a new ticket, and what comes first is the state as it is, so nothing has to be replayed.
+
+import { Backoff } from '../client/backoff.js';
+import { ApiError, request } from './http.js';
+
+const SUBPROTOCOL = 'wadud.visits.v1';
+/** A browser tells about a dead connection only after minutes, so we ask. */
+const PING_MS = 12_000;
+const PATIENCE_MS = 8_000;
+
+/**
+ * @typedef {object} Watcher
+ * @property {string} ticketPath where a ticket is asked for
+ * @property {unknown} [ticketBody]
+ * @property {boolean} [anonymous] asked for by a pass, without the session
+ * @property {() => number} [after] number of the last message that the page has
+ * @property {(push: any) => void} onPush a whole state
+ * @property {(reason: string) => void} onEnd the view is over: moved, replaced, gone, or the code of a refusal
+ * @property {(connected: boolean) => void} [onState]
+ */
+
+export class Live {
+  /** @type {WebSocket | null} */
+  #socket = null;
+  #backoff = new Backoff(Math.random);
+  #stopped = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  #onOnline = () => this.#hurry();
+
+  /** @param {Watcher} watcher */
+  constructor(watcher) {
+    this.watcher = watcher;
+    addEventListener('online', this.#onOnline);
+    this.#open();
+  }
+
+  stop() {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    removeEventListener('online', this.#onOnline);
+    this.#socket?.close();
+  }
+
+  async #open() {
+    let ticket;
+    try {
+      const { ticketPath, ticketBody: body, anonymous } = this.watcher;
+      ({ ticket } = await request('POST', ticketPath, { body, anonymous }));
+    } catch (error) {
+      if (error instanceof ApiError && error.status >= 400 && error.status < 500 && error.status !== 429) this.#end(error.code);
+      else this.#later();
+      return;
+    }
+    if (this.#stopped) return;
+    const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
+    const socket = new WebSocket(`${scheme}://${location.host}/v1/visits/live`, SUBPROTOCOL);
+    this.#socket = socket;
+    this.#expect(PATIENCE_MS);
+    socket.onopen = () => socket.send(JSON.stringify({ type: 'watch', id: 1, ticket, after: this.watcher.after?.() ?? 0 }));
+    socket.onmessage = (event) => this.#receive(JSON.parse(String(event.data)));
+    socket.onclose = () => this.#lost(socket);
+  }
+
+  /** @param {{type: string, reason?: string}} message */
+  #receive(message) {
+    this.#beat();
+    if (message.type === 'pong' || message.type === 'error') return;  // after an error the server closes
+    if (message.type === 'bye') {
+      this.#end(message.reason ?? 'gone');
+      return;
+    }
+    this.#backoff.reset();
+    this.watcher.onState?.(true);
+    this.watcher.onPush(message);
+  }
+
+  #beat() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#socket?.send('{"type":"ping","id":1}');
+      this.#expect(PATIENCE_MS);
+    }, PING_MS);
+  }
+
+  /** @param {number} patience_ms */
+  #expect(patience_ms) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#socket && this.#lost(this.#socket), patience_ms);
+  }
+
+  /** @param {WebSocket} socket */
+  #lost(socket) {
+    if (this.#stopped || socket !== this.#socket) return;
+    this.#socket = null;
+    socket.close();
+    this.watcher.onState?.(false);
+    this.#later();
+  }
+
+  #later() {
+    clearTimeout(this.#timer);
+    if (!this.#stopped) this.#timer = setTimeout(() => this.#open(), this.#backoff.next());
+  }
+
+  /** The network is back: no reason to wait. */
+  #hurry() {
+    if (this.#stopped || this.#socket !== null) return;
+    this.#backoff.reset();
+    this.#later();
+  }
+
+  /** @param {string} reason */
+  #end(reason) {
+    this.stop();
+    this.watcher.onEnd(reason);
+  }
+}

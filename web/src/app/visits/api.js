@@ -1,0 +1,38 @@
+// What the list of visits and the board of the day ask of the server.
+
+/** @import { Appointment, QueueView } from '../booking.js' */
+
+import { newKey, request } from '../http.js';
+
+/** @param {{as: 'patient' | 'doctor', from: string, cursor?: string | null}} wish @returns {Promise<{items: Appointment[], next: string | null}>} */
+export function appointments({ as, from, cursor }) {
+  const query = new URLSearchParams({ as, from, ...cursor ? { cursor } : {} });
+  return request('GET', `/v1/appointments?${query}`);
+}
+
+/** @param {string} id @param {'accept' | 'decline' | 'cancel'} action @param {Record<string, unknown>} [body] @returns {Promise<Appointment>} */
+export const change = (id, action, body = {}) => request('POST', `/v1/appointments/${id}/${action}`, { body, key: newKey() });
+
+/** @param {string} id @param {string} starts_at @returns {Promise<Appointment>} */
+export const move = (id, starts_at) => request('POST', `/v1/appointments/${id}/reschedule`, { body: { starts_at }, key: newKey() });
+
+/** @returns {Promise<QueueView>} one's own line as the doctor */
+export const line = () => request('GET', '/v1/queue');
+
+/** @returns {Promise<{appointment: string}>} who was let in */
+export const admitNext = () => request('POST', '/v1/queue/next', { body: {} });
+
+/** @param {string} visit */
+export const admit = (visit) => request('POST', `/v1/visits/${visit}/admit`, { body: {} });
+
+/** @param {string} visit */
+export const noShow = (visit) => request('POST', `/v1/visits/${visit}/no-show`);
+
+/** @param {string} visit */
+export const endVisit = (visit) => request('POST', `/v1/visits/${visit}/end`);
+
+/** @param {string} visit @param {string} body */
+export const tell = (visit, body) => request('POST', `/v1/visits/${visit}/desk-messages`, { body: { body } });
+
+/** @param {number} minutes 0 takes it back */
+export const delay = (minutes) => request('POST', '/v1/queue/delay', { body: { minutes } });

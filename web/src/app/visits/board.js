@@ -1,0 +1,87 @@
+// The board of the day: who waits since when, with everything that a doctor does to the line on one screen.
+
+/** @import { QueueEntry } from '../booking.js' */
+/** @import { VisitsPage } from './page.js' */
+
+import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
+import { repeat } from '../../../vendor/lit-html/directives/repeat.js';
+import { number, t } from '../i18n.js';
+import { icon } from '../icons.js';
+import { face } from '../site.js';
+import { clock, minutesFrom, ownZone } from '../when.js';
+
+const LATE = [10, 20, 30];
+
+/** @param {VisitsPage} page */
+export function board(page) {
+  const entries = page.board?.entries ?? [];
+  const waiting = entries.filter(({ state }) => state === 'waiting');
+  const inside = entries.filter(({ state }) => state === 'admitted');
+  const delay = page.board?.delay_minutes ?? 0;
+  return html`
+    <section class="board card" aria-labelledby="board-title" data-testid="board">
+      <div class="board-head">
+        <h2 id="board-title">${t('board.title')}</h2>
+        ${page.connected ? nothing : html`<span class="soft"><span class="spinner"></span> ${t('wait.reconnecting')}</span>`}
+        <button class="button primary" type="button" data-testid="admit-next" ?disabled=${page.busy !== '' || !waiting.some(({ here }) => here)} @click=${() => page.admitNext()}>${icon('arrow')}<span>${t('board.next')}</span></button>
+      </div>
+      <div class="late row wrap" role="group" aria-label=${t('board.late')}>
+        ${icon('clock')}<span>${t('board.late')}</span>
+        ${LATE.map((minutes) => html`<button class="button secondary small" type="button" aria-pressed=${String(delay === minutes)} @click=${() => page.late(minutes)}>${t('board.minutes', { count: minutes })}</button>`)}
+        ${delay ? html`<button class="button quiet small" type="button" @click=${() => page.late(0)}>${t('board.on_time')}</button>` : nothing}
+      </div>
+      ${inside.length ? html`<h3>${t('board.inside')}</h3><ul class="line">${repeat(inside, ({ ticket }) => ticket, (entry) => html`<li>${row(page, entry)}</li>`)}</ul>` : nothing}
+      <h3>${t('board.waiting', { count: waiting.length })}</h3>
+      ${waiting.length ? html`<ul class="line">${repeat(waiting, ({ ticket }) => ticket, (entry) => html`<li>${row(page, entry)}</li>`)}</ul>` : html`<p class="soft">${t('board.nobody')}</p>`}
+    </section>`;
+}
+
+/** @param {VisitsPage} page @param {QueueEntry} entry */
+const row = (page, entry) => html`
+  <div class="line-row" data-testid="waiting-entry" data-state=${entry.state} data-here=${String(entry.here)}>
+    ${entry.place ? html`<span class="line-place">${number(entry.place)}</span>` : nothing}
+    ${face(entry.name, 'small')}
+    <div class="line-who" id=${`visit-${entry.ticket}`} tabindex="-1">
+      <strong><bdi>${entry.name || t('person.nameless')}</bdi></strong>
+      <p class="soft facts">
+        ${entry.starts_at ? html`<span class="fact">${icon('calendar')}<bdi>${clock(entry.starts_at, ownZone())}</bdi></span>` : nothing}
+        <span class="fact">${icon('clock')}${t('board.since', { count: minutesFrom(entry.joined_at) })}</span>
+        <span class="fact"><span class="dot" data-here=${String(entry.here)}></span>${t(entry.here ? 'board.here' : 'board.away')}</span>
+        ${devices(entry)}
+      </p>
+    </div>
+    ${page.asking.id === entry.ticket ? question(page, entry) : html`<div class="row wrap line-actions">
+      ${entry.state === 'waiting'
+        ? html`<button class="button primary small" type="button" data-testid="admit" ?disabled=${page.busy !== ''} @click=${() => page.admit(entry)}>${t('board.admit')}</button>
+          <button class="button secondary small" type="button" data-testid="tell" @click=${() => page.ask(entry.ticket, 'message')}>${icon('message')}<span>${t('board.message')}</span></button>
+          <button class="button quiet small" type="button" data-testid="no-show" @click=${() => page.ask(entry.ticket, 'no-show')}>${t('board.no_show')}</button>`
+        : html`<a class="button primary small" data-testid="open-call" href=${`/visits/${entry.appointment}`}>${icon('camera')}<span>${t('visits.open')}</span></a>
+          <button class="button secondary small" type="button" data-testid="end-visit" ?disabled=${page.busy !== ''} @click=${() => page.close(entry, 'end')}>${t('ended.end_visit')}</button>`}
+    </div>`}
+  </div>`;
+
+/** What the patient's device lacks, so that the doctor knows before the call. @param {QueueEntry} entry */
+const devices = ({ device_check: check }) => ['camera', 'microphone'].filter((what) => check[what] === false)
+  .map((what) => html`<span class="fact warn">${icon(what === 'camera' ? 'cameraOff' : 'micOff')}${t(`board.no_${what}`)}</span>`);
+
+/** @param {VisitsPage} page @param {QueueEntry} entry */
+function question(page, entry) {
+  const back = html`<button class="button secondary small" type="button" @click=${() => page.ask(entry.ticket, '')}>${t('visits.keep')}</button>`;
+  if (page.asking.what === 'message') {
+    return html`
+      <form class="confirm" @submit=${(/** @type {Event} */ event) => {
+        event.preventDefault();
+        page.tell(entry);
+      }}>
+        <label for=${`ask-${entry.ticket}`}>${t('board.message_to')} <bdi>${entry.name}</bdi></label>
+        <input class="field" id=${`ask-${entry.ticket}`} maxlength="500" dir="auto" autocomplete="off" .value=${page.draft}
+          @input=${(/** @type {Event} */ event) => { page.draft = /** @type {HTMLInputElement} */ (event.target).value; }}>
+        <div class="row wrap"><button class="button primary small" type="submit">${t('wait.send')}</button>${back}</div>
+      </form>`;
+  }
+  return html`
+    <div class="confirm" role="group" aria-labelledby=${`ask-${entry.ticket}`}>
+      <p id=${`ask-${entry.ticket}`} tabindex="-1"><strong>${t('board.no_show_sure')}</strong></p>
+      <div class="row wrap"><button class="button danger small" type="button" data-testid="confirm" @click=${() => page.close(entry, 'no-show')}>${t('board.no_show')}</button>${back}</div>
+    </div>`;
+}
