@@ -32,7 +32,8 @@ SECRET_BYTES: Final = 32
 
 routes = Routes(tag="feeds")
 
-Secret = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{43}$")]
+# the secret as the name of a file, for calendars that look at the ending
+File = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}\.ics$")]
 
 # visits one has as a patient, seats in classes, and those that one gives; every row once
 _APPOINTMENTS: Final = """
@@ -88,14 +89,14 @@ async def revoke_feed(call: Call) -> None:
             await _note(call, connection, "feed.revoked")
 
 
-@routes.get("/v1/feeds/{secret}.ics", content_type="text/calendar", problems=NOT_FOUND)
-async def read_feed(call: Call, secret: Secret) -> web.Response:
+@routes.get("/v1/feeds/{file}", content_type="text/calendar", problems=NOT_FOUND)
+async def read_feed(call: Call, file: File) -> web.Response:
     """The appointments of whom the secret belongs to, as a calendar."""
     async with call.db.tenant(call.tenant.id) as connection:
         person = await connection.fetchval(
             """SELECT f.person_id FROM feed f JOIN person p ON p.id = f.person_id
                WHERE f.secret_hash = $1 AND f.revoked_at IS NULL AND p.disabled_at IS NULL""",
-            _hash(secret),
+            _hash(file.removesuffix(".ics")),
         )
         if person is None:
             raise not_found("feed")
