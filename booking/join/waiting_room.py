@@ -78,12 +78,16 @@ async def check_in(
 async def _stand_in_line(connection: Connection, visit: Visit, patient: UUID, now: datetime) -> None:
     day = line_day(visit, now)
     await tickets.lock_day(connection, visit.provider, day)
+    await tickets.close_of_visit(connection, visit.appointment, "cancelled", now, before_epoch=visit.epoch)
     ticket = await ticket_of(connection, visit.appointment, patient)
     if ticket is not None:
         await tickets.come_back(connection, ticket, now)
         return
     lost = await connection.fetchval(
-        "SELECT true FROM queue_ticket WHERE appointment_id = $1 AND patient_id = $2", visit.appointment, patient
+        "SELECT true FROM queue_ticket WHERE appointment_id = $1 AND patient_id = $2 AND epoch = $3",
+        visit.appointment,
+        patient,
+        visit.epoch,
     )
     await tickets.take_ticket(
         connection,
@@ -94,6 +98,7 @@ async def _stand_in_line(connection: Connection, visit: Visit, patient: UUID, no
         patient=patient,
         rank=max(visit.starts_at, now) if lost else visit.starts_at,
         now=now,
+        epoch=visit.epoch,
     )
 
 
@@ -204,12 +209,23 @@ async def end(
 async def over(connection: Connection, appointment: UUID, ticket_state: str, now: datetime) -> None:
     """Nobody waits for this visit or is in it any more."""
     await tickets.close_of_visit(connection, appointment, ticket_state, now)
+    await connection.execute(_EMPTY, appointment)
+    await connection.execute("UPDATE visit SET reopened_until = NULL WHERE appointment_id = $1", appointment)
+
+
+async def moved(connection: Connection, appointment: UUID, epoch: int, now: datetime) -> None:
+    """The visit has another time since ``epoch``: who came before waits no longer, who came since does."""
+    await tickets.close_of_visit(connection, appointment, "cancelled", now, before_epoch=epoch)
     await connection.execute(
-        """UPDATE visit_seat SET state = 'left', here = false
-           WHERE appointment_id = $1 AND state IN ('waiting', 'admitted')""",
+        f"""{_EMPTY} AND NOT EXISTS (
+            SELECT FROM queue_ticket q WHERE q.appointment_id = $1 AND q.patient_id = visit_seat.holder
+            AND q.state IN ('waiting', 'admitted'))""",
         appointment,
     )
-    await connection.execute("UPDATE visit SET reopened_until = NULL WHERE appointment_id = $1", appointment)
+
+
+_EMPTY: Final = """
+UPDATE visit_seat SET state = 'left', here = false WHERE appointment_id = $1 AND state IN ('waiting', 'admitted')"""
 
 
 async def call_again(connection: Connection, visit: Visit, by: UUID, now: datetime) -> datetime:
