@@ -278,6 +278,26 @@ async def test_many_bells_call_each_person_once(clinic: Clinic, browser: Browser
     assert {answer.status for answer in answers} == {200, 404}
 
 
+async def test_everything_at_once_ends_without_an_error(clinic: Clinic, browser: Browser) -> None:
+    """Arriving, calling, turning away, leaving and ending the same visits: locks are taken in one order."""
+    people = [await guest(clinic, browser, start=START + timedelta(minutes=5 * n), minutes=5) for n in range(3)]
+    who = (clinic.doctor, DOCTOR)
+    for _ in range(4):
+        asked = []
+        for each in people:
+            asked += [
+                browser.response("POST", f"{each.path}/check-in", {}, pass_=each.pass_),
+                browser.response("POST", f"{each.path}/admit", {}, by=who),
+                browser.response("POST", "/v1/queue/next", {}, by=who),
+                browser.response("POST", f"{each.path}/leave", pass_=each.pass_),
+                browser.response("POST", f"{each.path}/call-again", by=who),
+                browser.response("POST", f"{each.path}/end", by=who),
+                browser.response("POST", f"{each.path}/check-in", {}, pass_=each.pass_),
+            ]
+        answers = await asyncio.gather(*asked)
+        assert {answer.status for answer in answers} <= {200, 204, 403, 404, 409}
+
+
 async def test_who_is_denied_is_out_and_may_be_let_in_after_all(clinic: Clinic, browser: Browser) -> None:
     patient = await guest(clinic, browser)
     await patient.check_in()
