@@ -211,5 +211,5 @@ def _with_head(page: str, head: Head) -> str:
         f'  <meta property="og:url" content="{canonical}">',
         f'  <script type="application/ld+json">{head.json_ld}</script>',
     )
-    before, mark, after = _HEAD.sub("", page).partition("  <meta name=\"viewport\"")
+    before, mark, after = _HEAD.sub("", page).partition('  <meta name="viewport"')
     return before + "\n".join(lines) + "\n" + mark + after

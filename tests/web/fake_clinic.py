@@ -17,6 +17,7 @@ PROVIDER: Final = "0190d0c0-0000-7000-8000-000000000001"
 SERVICE: Final = "0190d0c0-0000-7000-8000-0000000000a1"
 VISIT: Final = "0190d0c0-0000-7000-8000-0000000000c1"
 HOLD: Final = "0190d0c0-0000-7000-8000-0000000000b1"
+PERSON: Final = "0190d0c0-0000-7000-8000-0000000000e1"
 TICKET: Final = "0190d0c0-0000-7000-8000-0000000000d1"
 LINK: Final = "a-link-that-is-kept-out-of-sight"
 SLUG: Final = "ayesha-khan"
@@ -63,7 +64,7 @@ def profile() -> dict[str, Any]:
 def appointment(**changes: Any) -> dict[str, Any]:
     return {
         "id": VISIT, "provider": PROVIDER, "service": SERVICE, "status": "confirmed", "kind": "video", "starts_at": soon(20),
-        "ends_at": soon(40), "doctor": DOCTOR, "doctor_slug": SLUG, "service_name": "Video consultation", "patient": "Sana Malik",
+        "ends_at": soon(40), "patient": PERSON, "patient_name": "Sana Malik",
         "provider_timezone": "Asia/Dubai", "payment": "none", "reason": "An itching rash since Monday", "hold_until": None, **changes,
     }  # fmt: skip
 
@@ -103,7 +104,12 @@ class FakeClinic(FakeServer):
             "ends_at": soon(30), "opens_at": soon(-20), "timezone": "Asia/Karachi", "needs_birth_year": False, "needs_sign_in": False, "gesture": "click",
         }  # fmt: skip
         self.visit = visit()
-        self.line = {"provider": PROVIDER, "day": "2026-11-21", "delay_minutes": 0, "entries": [waiting(i) for i in range(3)]}
+        self.line = {
+            "provider": PROVIDER,
+            "day": "2026-11-21",
+            "delay_minutes": 0,
+            "entries": [waiting(i) for i in range(3)],
+        }
         self.roles = ["anonymous"]
         self.check_ins: list[str] = []
         self.asked: list[tuple[str, str, Any]] = []
@@ -174,9 +180,9 @@ class FakeClinic(FakeServer):
             case "GET", ["providers", _, "slots"]:
                 return {"slots": self._slots(query["from"], query["to"])}
             case "POST", ["holds"]:
-                return {"id": HOLD, "hold_until": soon(4)}
+                return appointment(id=HOLD, status="held", hold_until=soon(4))
             case "POST", ["holds", _, "extend"]:
-                return {"id": HOLD, "hold_until": soon(10)}
+                return appointment(id=HOLD, status="held", hold_until=soon(10))
             case "POST", ["appointments"]:
                 return appointment()
             case "GET", ["appointments"]:
@@ -184,26 +190,50 @@ class FakeClinic(FakeServer):
             case "POST", ["appointments", _, action]:
                 states = {"cancel": "cancelled_by_patient", "accept": "confirmed", "decline": "declined"}
                 self.appointments[0]["status"] = states.get(action, "confirmed")
-                return self.appointments[0]
+                changed = self.appointments[0]
+                return {"appointment": changed, "fee_minor": 0, "refund_minor": 0} if action == "cancel" else changed
             case "POST", ["auth", "otp"]:
                 return {"ticket": TICKET, "expires_in": 600, "resend_after": 30}
             case "POST", ["auth", "login"]:
-                return {"state": "second_factor", "ticket": "factor", "expires_in": 0, "access_token": None, "person": None, "roles": []}
+                return {
+                    "state": "second_factor",
+                    "ticket": "factor",
+                    "expires_in": 0,
+                    "access_token": None,
+                    "person": None,
+                    "roles": [],
+                }
+            case "POST", ["auth", "upgrade"]:
+                self.roles = ["patient"]
+                return self._signed_in()
             case "POST", ["auth", "logout"]:
                 return None
             case "POST", ["auth", *_]:
-                return {"state": "signed_in", "access_token": "token", "expires_in": 600, "person": PROVIDER, "roles": self.roles, "ticket": None}
+                return self._signed_in()
             case "POST", ["join", "look"]:
                 return self.looked
             case "POST", ["join", "exchange"]:
-                return {"state": "seated", "appointment": VISIT, "seat": "patient", "starts_at": soon(), "opens_at": soon(-20)}
+                return {
+                    "state": "seated",
+                    "appointment": VISIT,
+                    "seat": "patient",
+                    "starts_at": soon(),
+                    "opens_at": soon(-20),
+                }
             case "POST", [*_, "live"]:
                 return {"ticket": path, "expires_at": soon(1)}
             case "POST", ["visits", _, "check-in"]:
                 state = "waiting" if body["switch"] or not self.check_ins else self.check_ins.pop(0)
                 return {"state": state}
             case "GET", ["visits", _, "token"]:
-                return {"token": "token", "room": "visit-room-0123456789", "identity": "p", "role": "guest", "expires_at": soon(10), "refresh_after_s": 300}
+                return {
+                    "token": "token",
+                    "room": "visit-room-0123456789",
+                    "identity": "p",
+                    "role": "guest",
+                    "expires_at": soon(10),
+                    "refresh_after_s": 300,
+                }
             case "GET", ["visits", _]:
                 return self.visit
             case "GET", ["queue"]:
@@ -212,14 +242,22 @@ class FakeClinic(FakeServer):
                 return {"ticket": TICKET, "appointment": VISIT, "patient": PROVIDER}
         return None
 
+    def _signed_in(self) -> Json:
+        return {
+            "state": "signed_in", "access_token": "token", "expires_in": 600, "person": PERSON, "roles": self.roles, "ticket": None,
+        }  # fmt: skip
+
     def _slots(self, start: str, end: str) -> list[Json]:
         """Twenty minutes each, in the morning, on Mondays to Thursdays."""
-        at = datetime.fromisoformat(start).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
-        until = datetime.fromisoformat(end)
+        at, until = (datetime.fromisoformat(day).replace(tzinfo=UTC) for day in (start, end))
+        at = max(at, datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1))
         found = []
         while at < until:
             if at.weekday() < 4 and 5 <= at.hour < 9:
-                found += [{"starts_at": said(at + timedelta(minutes=m)), "ends_at": said(at + timedelta(minutes=m + 20))} for m in (0, 20, 40)]
+                found += [
+                    {"start": said(at + timedelta(minutes=m)), "end": said(at + timedelta(minutes=m + 20))}
+                    for m in (0, 20, 40)
+                ]
             at += timedelta(hours=1)
         return found
 
