@@ -41,42 +41,88 @@ def money(amount_minor: int) -> Json:
 def card(index: int = 0) -> dict[str, Any]:
     names = ["Ayesha Khan", "عائشہ صدیقی", "Bilal Ahmed"]
     return {
-        "id": PROVIDER, "slug": SLUG if index == 0 else f"doctor-{index}", "name": names[index % 3], "title": "Dr.", "gender": "female",
-        "languages": ["ur", "en", "pa"], "specialties": [{"code": "dermatology", "name": "Dermatology"}],
-        "kinds": ["video", "in_person"] if index else ["video"], "price_from": money(150_000) if index != 2 else money(0),
+        "id": PROVIDER,
+        "slug": SLUG if index == 0 else f"doctor-{index}",
+        "name": names[index % 3],
+        "title": "Dr.",
+        "gender": "female",
+        "languages": ["ur", "en", "pa"],
+        "specialties": [{"code": "dermatology", "name": "Dermatology"}],
+        "kinds": ["video", "in_person"] if index else ["video"],
+        "price_from": money(150_000) if index != 2 else money(0),
         "rating": {"average": 4.7, "count": 132} if index != 2 else {"average": None, "count": 0},
-        "next_free_at": soon(90 + index * 700) if index != 1 else None, "online": index == 0,
-        "place": {"code": "pk-lahore", "name": "Lahore"}, "distance_km": None,
-    }  # fmt: skip
+        "next_free_at": soon(90 + index * 700) if index != 1 else None,
+        "online": index == 0,
+        "place": {"code": "pk-lahore", "name": "Lahore"},
+        "distance_km": None,
+    }
 
 
 def profile() -> dict[str, Any]:
     offer = {"kind": "video", "minutes": 20, "capacity": 1, "notice_minutes": 30, "horizon_days": 60}
     return {
-        "card": card(), "bio": "Skin, hair and nails of children and grown-ups. Trained in Lahore and Dubai; fifteen years of practice.",
-        "timezone": "Asia/Dubai", "location": {"name": "Al-Shifa Clinic", "address": "12 Main Boulevard", "latitude": 31.5, "longitude": 74.3, "timezone": "Asia/Karachi"},
-        "services": [{"id": SERVICE, "name": "Video consultation", "price": money(150_000), **offer},
-                     {"id": SERVICE[:-1] + "2", "name": "Follow-up", "price": money(0), **offer, "minutes": 10}],
+        "card": card(),
+        "bio": "Skin, hair and nails of children and grown-ups. Trained in Lahore and Dubai; fifteen years of practice.",
+        "timezone": "Asia/Dubai",
+        "location": {
+            "name": "Al-Shifa Clinic",
+            "address": "12 Main Boulevard",
+            "latitude": 31.5,
+            "longitude": 74.3,
+            "timezone": "Asia/Karachi",
+        },
+        "services": [
+            {"id": SERVICE, "name": "Video consultation", "price": money(150_000), **offer},
+            {"id": SERVICE[:-1] + "2", "name": "Follow-up", "price": money(0), **offer, "minutes": 10},
+        ],
         "licences": [{"issuer": "PMDC", "country": "PK", "number": "12345-P"}],
-    }  # fmt: skip
+    }
 
 
 def appointment(**changes: Any) -> dict[str, Any]:
     return {
-        "id": VISIT, "provider": PROVIDER, "service": SERVICE, "status": "confirmed", "kind": "video", "starts_at": soon(20),
-        "ends_at": soon(40), "patient": PERSON, "patient_name": "Sana Malik",
-        "provider_timezone": "Asia/Dubai", "payment": "none", "reason": "An itching rash since Monday", "hold_until": None, **changes,
-    }  # fmt: skip
+        "id": VISIT,
+        "provider": PROVIDER,
+        "service": SERVICE,
+        "status": "confirmed",
+        "kind": "video",
+        "starts_at": soon(20),
+        "ends_at": soon(40),
+        "patient": PERSON,
+        "patient_name": "Sana Malik",
+        "provider_timezone": "Asia/Dubai",
+        "payment": "none",
+        "reason": "An itching rash since Monday",
+        "hold_until": None,
+        **changes,
+    }
 
 
 def visit(**changes: Any) -> dict[str, Any]:
     """A visit as its patient sees it from the waiting room."""
     return {
-        "appointment": VISIT, "seat": "patient", "state": "waiting", "status": "checked_in", "end": None, "payment": "none", "doctor": DOCTOR,
-        "doctor_here": True, "clinic": "Al-Shifa Clinic", "starts_at": soon(), "ends_at": soon(30), "opens_at": soon(-20), "closes_at": soon(90),
-        "timezone": "Asia/Karachi", "arrived_at": soon(-3), "position": 2, "wait": {"low_min": 10, "high_min": 20}, "delay_minutes": 0,
-        "others": [], "messages": [], **changes,
-    }  # fmt: skip
+        "appointment": VISIT,
+        "seat": "patient",
+        "state": "waiting",
+        "status": "checked_in",
+        "end": None,
+        "payment": "none",
+        "doctor": DOCTOR,
+        "doctor_here": True,
+        "clinic": "Al-Shifa Clinic",
+        "starts_at": soon(),
+        "ends_at": soon(30),
+        "opens_at": soon(-20),
+        "closes_at": soon(90),
+        "timezone": "Asia/Karachi",
+        "arrived_at": soon(-3),
+        "position": 2,
+        "wait": {"low_min": 10, "high_min": 20},
+        "delay_minutes": 0,
+        "others": [],
+        "messages": [],
+        **changes,
+    }
 
 
 def message(seq: int, body: str, from_seat: str = "doctor") -> Json:
@@ -86,10 +132,22 @@ def message(seq: int, body: str, from_seat: str = "doctor") -> Json:
 def waiting(index: int = 0, **changes: Any) -> dict[str, Any]:
     """Somebody in the doctor's line."""
     return {
-        "ticket": TICKET[:-1] + str(index), "no": index + 1, "kind": "booked", "state": "waiting", "place": index + 1, "appointment": VISIT,
-        "patient": PROVIDER, "name": ["Sana Malik", "زینب رضا", "Omar Farooq"][index % 3], "status": "checked_in", "payment": "none",
-        "starts_at": soon(10 * index), "joined_at": soon(-4 - index), "here": index != 1, "device_check": {"camera": index != 2}, **changes,
-    }  # fmt: skip
+        "ticket": TICKET[:-1] + str(index),
+        "no": index + 1,
+        "kind": "booked",
+        "state": "waiting",
+        "place": index + 1,
+        "appointment": VISIT,
+        "patient": PROVIDER,
+        "name": ["Sana Malik", "زینب رضا", "Omar Farooq"][index % 3],
+        "status": "checked_in",
+        "payment": "none",
+        "starts_at": soon(10 * index),
+        "joined_at": soon(-4 - index),
+        "here": index != 1,
+        "device_check": {"camera": index != 2},
+        **changes,
+    }
 
 
 class FakeClinic(FakeServer):
@@ -100,9 +158,19 @@ class FakeClinic(FakeServer):
         self.cards = [card(index) for index in range(3)]
         self.appointments = [appointment()]
         self.looked: dict[str, Any] = {
-            "state": "open", "clinic": "Al-Shifa Clinic", "language": "en", "seat": "patient", "doctor": DOCTOR, "starts_at": soon(),
-            "ends_at": soon(30), "opens_at": soon(-20), "timezone": "Asia/Karachi", "needs_birth_year": False, "needs_sign_in": False, "gesture": "click",
-        }  # fmt: skip
+            "state": "open",
+            "clinic": "Al-Shifa Clinic",
+            "language": "en",
+            "seat": "patient",
+            "doctor": DOCTOR,
+            "starts_at": soon(),
+            "ends_at": soon(30),
+            "opens_at": soon(-20),
+            "timezone": "Asia/Karachi",
+            "needs_birth_year": False,
+            "needs_sign_in": False,
+            "gesture": "click",
+        }
         self.visit = visit()
         self.line = {
             "provider": PROVIDER,
@@ -244,8 +312,13 @@ class FakeClinic(FakeServer):
 
     def _signed_in(self) -> Json:
         return {
-            "state": "signed_in", "access_token": "token", "expires_in": 600, "person": PERSON, "roles": self.roles, "ticket": None,
-        }  # fmt: skip
+            "state": "signed_in",
+            "access_token": "token",
+            "expires_in": 600,
+            "person": PERSON,
+            "roles": self.roles,
+            "ticket": None,
+        }
 
     def _slots(self, start: str, end: str) -> list[Json]:
         """Twenty minutes each, in the morning, on Mondays to Thursdays."""

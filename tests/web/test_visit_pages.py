@@ -15,8 +15,10 @@ from tests.web.fake_clinic import (
     appointment,
     message,
     soon,
-    visit as visit_view,
     waiting,
+)
+from tests.web.fake_clinic import (
+    visit as visit_view,
 )
 from tests.web.test_pages import overflows, violations
 
