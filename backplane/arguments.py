@@ -91,6 +91,31 @@ def serve_parser() -> argparse.ArgumentParser:
         default="info",
         help="least level of the log on the standard error output, one JSON object per line (default: %(default)s)",
     )
+    parser.add_argument("--base-url", metavar="URL", help="public address of the pages, for links in mails")
+    parser.add_argument(
+        "--trusted-proxies",
+        metavar="LIST",
+        help="addresses or networks, with commas between, of the proxies before us, whose X-Forwarded-For, -Proto and "
+        "-Host are believed (default: none)",
+    )
+    parser.add_argument(
+        "--postgres-url",
+        metavar="URL",
+        help="database; with a password in it, rather set WADUD_POSTGRES_URL_FILE (default: one of our own in --data)",
+    )
+    parser.add_argument(
+        "--redis-url", metavar="URL", help="message bus; with a password in it, rather set WADUD_REDIS_URL_FILE"
+    )
+    parser.add_argument("--demo", action="store_true", help="fill an empty database with made-up clinics and doctors")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="TOML file of settings, named as these options with _ for -; WADUD_CONFIG names it too. "
+        "WADUD_NAME in the environment goes before the file, an option before both",
+    )
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the settings, where each comes from, and exit"
+    )
     parser.add_argument("--setup-only", action="store_true", help="do the set-up and exit without serving")
     return parser
 

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import NoReturn
 
 from backplane.arguments import migrate_parser, serve_parser
+from backplane.config import effective
 from backplane.embedded_postgres import system_binaries
 from backplane.setup_steps import Step, StepFailedError, Workshop
 from backplane.system_packages import SERVE_NEEDS, TEST_NEEDS, WEB_NEEDS, MissingPackagesError, Need, ensure
@@ -147,7 +148,8 @@ def set_up(workshop: Workshop, steps: Sequence[Step], needs: Sequence[Need], alw
 
 
 def serve(arguments: Sequence[str]) -> int:
-    options, _ = serve_parser().parse_known_args(arguments)
+    options = serve_parser().parse_args(arguments)
+    effective(arguments, os.environ)  # a mistake is told before minutes of work, not after
     set_up(Workshop(ROOT), *plan(ROOT, development=False))
     if options.setup_only:
         return 0

@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, TextIO
@@ -34,6 +35,7 @@ ALLOWED_KEYS: Final = frozenset(
         "participants",
         "port",
         "reason",
+        "request",
         "room",
         "rooms",
         "route",
@@ -53,6 +55,9 @@ _FOREIGN_EVENT: Final = "foreign"
 _ID_PREFIX: Final = 6
 _MAX_TEXT: Final = 120
 _MAX_FRAMES: Final = 12
+
+# Id of the request that is being served, as its answer's X-Request-Id says it; "" outside of one.
+REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id", default="")
 
 LogValue = str | int | float | bool | None
 
@@ -81,6 +86,8 @@ class JsonFormatter(logging.Formatter):
         for key, value in (fields or {}).items():
             if key in ALLOWED_KEYS:
                 line[key] = value[:_MAX_TEXT] if isinstance(value, str) else value
+        if record.levelno >= logging.WARNING and (request := REQUEST_ID.get()):
+            line["request"] = request
         if record.exc_info and record.exc_info[0] is not None:
             line["error"] = record.exc_info[0].__name__
             line["trace"] = _frames(record.exc_info[2])

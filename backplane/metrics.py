@@ -34,6 +34,7 @@ _JOIN_BUCKETS: Final = (
     5.0,
     15.0,
 )
+_ROUTE_BUCKETS: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _ESTIMATE_BUCKETS: Final = (50e3, 100e3, 200e3, 400e3, 800e3, 1.5e6, 3e6, 6e6, 12e6)
 _DROP: Final = "drop_"
 
@@ -88,6 +89,14 @@ class Metrics:
         self.sockets = Gauge("wadud_signalling_sockets", "Open signalling sockets.", registry=self.registry)
         self.sessions = Gauge("wadud_sessions", "Signalling sessions, suspended ones included.", registry=self.registry)
         self.requests = Counter("wadud_http_requests", "HTTP answers.", ["method", "status"], registry=self.registry)
+        self._seconds = Histogram(
+            "wadud_route_seconds",
+            "Time to answer, by route and class of the answer; sockets are not in it.",
+            ["method", "route", "status"],
+            buckets=_ROUTE_BUCKETS,
+            registry=self.registry,
+        )
+        self._seconds_of: dict[tuple[str, str, int], Histogram] = {}
         self._estimates = Histogram(
             "wadud_estimate_bps",
             "Bandwidth estimates of subscribers, once per second each, bits per second.",
@@ -98,6 +107,14 @@ class Metrics:
     def observe_stage(self, stage: str, seconds: float) -> None:
         """A join has reached ``stage``, ``seconds`` after its offer."""
         self._join_seconds.labels(stage).observe(seconds)
+
+    def observe_route(self, method: str, route: str, status: int, seconds: float) -> None:
+        """A request was answered. ``route``: its template; ``method``: one of a closed set."""
+        key = (method, route, status // 100)
+        child = self._seconds_of.get(key)
+        if child is None:  # looking a child up by its labels costs more than the observation
+            child = self._seconds_of[key] = self._seconds.labels(method, route, f"{status // 100}xx")
+        child.observe(seconds)
 
     def observe_estimate(self, estimate_bps: float) -> None:
         self._estimates.observe(estimate_bps)

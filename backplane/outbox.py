@@ -137,7 +137,9 @@ class Relay:
                 return 0
         incarnation = await self._bus.incarnation()
         async with self._database.platform() as connection, connection.transaction():
-            relay = await connection.fetchrow("SELECT incarnation FROM outbox_relay FOR UPDATE SKIP LOCKED")
+            relay = await connection.fetchrow(
+                "SELECT incarnation, commit_later() FROM outbox_relay FOR UPDATE SKIP LOCKED"
+            )
             if relay is None:
                 return 0
             if relay["incarnation"] != incarnation:
@@ -169,9 +171,10 @@ class Relay:
         idle = 0
         while True:
             try:
-                idle = 0 if await self.step() else idle + 1
+                count = await self.step()
+                idle = 0 if count else idle + 1
                 if idle < AWAKE_LOOKS:
-                    if idle:
+                    if count < self._batch:  # let a few gather: every batch is a commit
                         await asyncio.sleep(AWAKE_PAUSE_S)
                     continue
                 if await self._sleep():

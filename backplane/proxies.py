@@ -77,6 +77,9 @@ class TrustedProxies:
         return client
 
 
+NO_PROXIES: Final = TrustedProxies()
+
+
 def is_host(text: str) -> bool:
     """Whether ``text`` can stand as host and port in a link of ours."""
     if (

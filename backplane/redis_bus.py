@@ -7,6 +7,7 @@ memory is recognised by its run id, which changes with every start and failover.
 """
 
 import asyncio
+import builtins
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import datetime
@@ -51,9 +52,11 @@ def _lost(error: Exception) -> bool:
 
 
 async def _answer(command: Awaitable[T]) -> T:
+    # The client's own socket_timeout goes through asyncio.wait_for, which on Python 3.11 can swallow a cancellation.
     try:
-        return await command
-    except (RedisError, OSError) as error:
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            return await command
+    except (RedisError, OSError) as error:  # TimeoutError is an OSError
         if _lost(error):
             raise BusUnavailable from error
         raise
@@ -65,7 +68,7 @@ class RedisBus:
     def __init__(self, url: str, prefix: str = PREFIX) -> None:
         self._client: Redis = Redis.from_url(
             url,
-            socket_timeout=ANSWER_TIMEOUT_S,
+            socket_timeout=None,
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             retry=Retry(NoBackoff(), 1),
             health_check_interval=0,
@@ -95,9 +98,9 @@ class RedisBus:
         if self._listening is None:
             self._listening = asyncio.create_task(self._listen())
         elif self._pubsub is not None and not heard.is_set():
-            with suppress(*_LOST):  # the task subscribes to all topics when it is back
-                await self._pubsub.subscribe(channel)
-        with suppress(TimeoutError, asyncio.TimeoutError):
+            with suppress(BusUnavailable):  # the task subscribes to all topics when it is back
+                await _answer(self._pubsub.subscribe(channel))
+        with suppress(builtins.TimeoutError):
             async with asyncio.timeout(SUBSCRIBE_TIMEOUT_S):
                 await heard.wait()
         try:
@@ -215,8 +218,8 @@ class RedisBus:
         del self._listeners[channel]
         del self._heard[channel]
         if self._pubsub is not None:
-            with suppress(*_LOST):
-                await self._pubsub.unsubscribe(channel)
+            with suppress(BusUnavailable):
+                await _answer(self._pubsub.unsubscribe(channel))
 
     async def _listen(self) -> None:
         """One connection for all topics, made anew after every interruption, until cancelled."""
@@ -225,15 +228,17 @@ class RedisBus:
             try:
                 async with aclosing(self._client.pubsub()) as pubsub:
                     # the first channel has no listener; it keeps the connection when no topic is left
-                    await pubsub.subscribe(self._key("topic", ""), *self._listeners)
+                    await _answer(pubsub.subscribe(self._key("topic", ""), *self._listeners))
                     self._pubsub = pubsub
                     pause_s = FIRST_PAUSE_S
                     await self._hear(pubsub)
+            except BusUnavailable:
+                _log.warning("listening interrupted")
             except (RedisError, OSError) as error:
-                if not _lost(error):
-                    _log.error("listening failed")
-                else:
+                if _lost(error):
                     _log.warning("listening interrupted")
+                else:
+                    _log.error("listening failed")
             finally:
                 self._pubsub = None
             await asyncio.sleep(pause_s)
@@ -247,7 +252,7 @@ class RedisBus:
                 if silent:
                     raise ConnectionError("no answer to a ping")
                 silent = True
-                await pubsub.ping()
+                await _answer(pubsub.ping())
                 continue
             silent = False
             if message["channel"] is None:

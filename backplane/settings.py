@@ -1,4 +1,4 @@
-"""Settings of one server process: a frozen value that `signalling.main` fills from the command line.
+"""Settings of one server process: a frozen value that `backplane.config` fills.
 
 Nothing below reads the command line or the environment by itself: whoever needs a setting is given this value, so a
 test builds the one it wants. Limits that an operator has no reason to turn stand beside the code they bound.
@@ -21,7 +21,10 @@ class Settings:
     """What the operator decided.
 
     ``port`` and ``media_port``: 0 = any free one; ``media_port`` None = the number of ``port``. Worker *n* takes
-    ``media_port + n``. ``data`` holds what must outlive a restart.
+    ``media_port + n``. ``data`` holds what must outlive a restart. ``postgres_url``, ``redis_url``: None = one of our
+    own, or none. ``smtp_url``: ``smtp[s]://USER:PASSWORD@HOST:PORT``. ``base_url``: of links in mails; its host is
+    the one under which clinics have theirs. ``trusted_proxies``: see `backplane.proxies`. ``trace_ratio``: part of the
+    requests that are traced when there is an ``otlp_endpoint``. ``demo``: fill an empty database with made-up clinics.
     """
 
     host: str = "127.0.0.1"
@@ -33,6 +36,15 @@ class Settings:
     max_rooms: int = 1000
     log_level: str = "info"
     web: Path = _ROOT / "web"
+    postgres_url: str | None = None
+    redis_url: str | None = None
+    smtp_url: str | None = None
+    mail_from: str = "Wadud <no-reply@localhost>"
+    base_url: str | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    otlp_endpoint: str | None = None
+    trace_ratio: float = 0.05
+    demo: bool = False
 
     @property
     def first_media_port(self) -> int:

@@ -17,6 +17,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 from backplane.logs import Log
 from backplane.metrics import CONTENT_TYPE, Metrics
+from backplane.proxies import NO_PROXIES, TrustedProxies
+from backplane.telemetry import NO_TRACING, Tracing, observer, route_of
 
 MAX_BODY_BYTES: Final = 16 * 1024
 BODY_TIMEOUT_S: Final = 10.0
@@ -42,18 +44,30 @@ _SECURITY_HEADERS: Final = {
 
 
 class Problem(Exception):
-    """An answer other than what was asked for (RFC 9457). ``code`` is stable, ``detail`` is for people."""
+    """An answer other than what was asked for (RFC 9457). ``code`` is stable, ``detail`` is for people.
 
-    def __init__(self, status: int, code: str, detail: str = "", headers: Mapping[str, str] | None = None) -> None:
+    ``members``: further members of the body for programs (RFC 9457 section 3.2), such as other slots that are free.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str = "",
+        headers: Mapping[str, str] | None = None,
+        members: Mapping[str, object] | None = None,
+    ) -> None:
         super().__init__(code)
         self.status = status
         self.code = code
         self.detail = detail
         self.headers = dict(headers or {})
+        self.members = dict(members or {})
 
 
 def problem_response(problem: Problem) -> web.Response:
-    body: dict[str, str | int] = {
+    body: dict[str, object] = {
+        **problem.members,
         "type": "about:blank",
         "title": HTTPStatus(problem.status).phrase,
         "status": problem.status,
@@ -124,8 +138,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             raise
         response = problem_response(_http_problem(error))
     except Exception:
-        resource = request.match_info.route.resource
-        _log.error("request failed", route=resource.canonical if resource else "none")
+        _log.error("request failed", route=route_of(request))
         response = problem_response(Problem(500, "server_error", "Our fault; it has been logged."))
     method = request.method if request.method in _METHODS else "other"
     request.app[METRICS].requests.labels(method, str(response.status)).inc()
@@ -192,9 +205,11 @@ async def _metrics(request: web.Request) -> web.Response:
     )
 
 
-def application(metrics: Metrics, readiness: Readiness) -> web.Application:
+def application(
+    metrics: Metrics, readiness: Readiness, proxies: TrustedProxies = NO_PROXIES, tracing: Tracing = NO_TRACING
+) -> web.Application:
     """An application with the shell on: /healthz (the process lives), /readyz (it takes work), /metrics."""
-    middlewares: list[Middleware] = [problems]
+    middlewares: list[Middleware] = [observer(metrics, proxies, tracing), problems]
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     app[METRICS] = metrics
     app[IMPATIENCE] = Impatience()

@@ -1,7 +1,7 @@
 """Fills a database with a clinic of N providers, as they would be after onboarding: listed, priced and placed.
 
 Rows go in by unnest of whole columns, as wadud_platform, so it works on any server that the product works on. The index
-rows come from the same function as the product's. `python benchmarks/booking_data.py URL 100000` fills a database that
+rows come from the same function as the product's. `python -m benchmarks.booking_data URL 100000` fills a database that
 is migrated already.
 """
 
@@ -11,19 +11,21 @@ import random
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
 from backplane.ids import uuid7
 from backplane.postgres import Connection, Database
 from benchmarks.booking_names import Names
-from booking.places import PLACES, Place
+from booking.places import PLACES, Place, nearest
 from booking.providers import index
 from booking.specialties import CATALOGUE
 
 _CHUNK: Final = 5_000
 _LANGUAGES: Final = (("en", "ur"), ("ur",), ("en",), ("ur", "pa"), ("en", "ar"), ("ar",), ("en", "hi"), ("en", "zu"))
 _LANGUAGE_WEIGHTS: Final = (40, 20, 12, 10, 8, 4, 4, 2)
+_city = lru_cache(maxsize=None)(nearest)
 _CURRENCIES: Final = {"PK": "PKR", "AE": "AED", "QA": "QAR", "SA": "SAR", "ZA": "ZAR", "IN": "INR"}
 
 
@@ -93,7 +95,7 @@ async def fill(database: Database, tenant: int, providers: int, *, seed: int = 1
         ]
         await tables["location"].insert(connection)
         for number in range(providers):
-            clinic, place, latitude, longitude = rng.choice(clinics)
+            clinic, place, location_name, latitude, longitude = rng.choice(clinics)
             gender = rng.choice(("female", "male"))
             name = names.draw(gender)
             languages = rng.choices(_LANGUAGES, _LANGUAGE_WEIGHTS)[0]
@@ -111,8 +113,8 @@ async def fill(database: Database, tenant: int, providers: int, *, seed: int = 1
                 languages=languages,
                 specialties=specialties,
                 kinds=kinds,
-                place=place,
-                location_name=f"Clinic {place.names[0]}",
+                place=_city(latitude, longitude),
+                location_name=location_name,
             )
             tables["person"].rows.append((person, tenant, name, gender, now))
             tables["provider"].rows.append(
@@ -176,12 +178,13 @@ async def fill(database: Database, tenant: int, providers: int, *, seed: int = 1
 
 def _location(
     columns: _Columns, tenant: int, number: int, place: Place, rng: random.Random, now: datetime
-) -> tuple[UUID, Place, float, float]:
+) -> tuple[UUID, Place, str, float, float]:
     """A clinic within some ten kilometres of a city's centre."""
     location = uuid7(now)
     latitude, longitude = place.latitude + rng.gauss(0, 0.07), place.longitude + rng.gauss(0, 0.07)
-    columns.rows.append((location, tenant, f"Clinic {number}", latitude, longitude, place.timezone, now))
-    return location, place, latitude, longitude
+    name = f"{place.names[0]} Clinic {number}"
+    columns.rows.append((location, tenant, name, latitude, longitude, place.timezone, now))
+    return location, place, name, latitude, longitude
 
 
 async def _insert_searches(connection: Connection, rows: list[tuple[object, ...]]) -> None:

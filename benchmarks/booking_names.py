@@ -8,13 +8,13 @@ import random
 from typing import Final
 
 FEMALE: Final = """
-Muhammad محمد|Ahmed احمد|Ali علی|Hassan حسن|Hussain حسین|Usman عثمان|Umar عمر
-Bilal بلال|Imran عمران|Tariq طارق|Khalid خالد|Salman سلمان|Faisal فیصل
-Kamran کامران|Asif آصف|Nadeem ندیم|Waqar وقار|Adnan عدنان|Zubair زبیر|Yousuf یوسف
-Ibrahim ابراہیم|Ismail اسماعیل|Abdullah عبداللہ|Rashid راشد|Shahid شاہد
-Javed جاوید|Arif عارف|Naveed نوید|Farooq فاروق|Saeed سعید|Iqbal اقبال|Aslam اسلم
-Mohammed محمد|Ahmad احمد|Omar عمر|Yusuf یوسف|Jawad جواد|Sohail سہیل|Shoaib شعیب
-Mubashir مبشر|Zeeshan ذیشان|Danish دانش|Rizwan رضوان
+Ayesha عائشہ|Fatima فاطمہ|Maryam مریم|Zainab زینب|Khadija خدیجہ|Sana ثنا|Hina حنا
+Sadia سعدیہ|Nadia نادیہ|Bushra بشریٰ|Rabia رابعہ|Saima صائمہ|Amna آمنہ|Iqra اقرا
+Mehwish مہوش|Noor نور|Sidra سدرہ|Samina ثمینہ|Shazia شازیہ|Uzma عظمیٰ|Farah فرح
+Asma اسما|Lubna لبنیٰ|Tahira طاہرہ|Rukhsana رخسانہ|Nighat نگہت|Shabnam شبنم
+Yasmin یاسمین|Zahra زہرا|Huma ہما|Kiran کرن|Mahnoor ماہ نور|Aisha عائشہ
+Mariam مریم|Zaynab زینب|Layla لیلیٰ|Salma سلمیٰ|Safia صفیہ|Humaira حمیرا
+Kulsoom کلثوم|Parveen پروین|Nasreen نسرین
 """
 MALE: Final = """
 Muhammad محمد|Ahmed احمد|Ali علی|Hassan حسن|Hussain حسین|Usman عثمان|Umar عمر

@@ -1,6 +1,6 @@
 """How long a search takes at 1,000, 10,000 and 100,000 providers in one clinic, for every kind of question.
 
-    python benchmarks/search.py [--sizes 1000,10000,100000] [--rounds 30] [--url URL]
+    python -m benchmarks.search [--sizes 1000,10000,100000] [--rounds 30] [--url URL]
 
 Without --url a private Postgres is started in a temporary directory. Each kind has its own words, drawn anew from one
 seed for each round: names that are common and rare, begun, misspelt, in the other script and of nobody; filters alone

@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from booking.providers.normalise import distance, fold, script, tolerance, words
+from booking.providers.normalise import Vocabulary, distance, fold, script, tolerance, words
 
 EARTH_RADIUS_KM: Final = 6371.0088
 _ARABIC_SCRIPT: Final = frozenset({"ar", "ur", "fa", "ps", "sd"})
@@ -138,6 +138,8 @@ def _named() -> dict[str, frozenset[str]]:
 
 
 _NAMED: Final = _named()
+_FEWEST_LETTERS: Final = 4
+_MISTYPED: Final = Vocabulary(name for name in _NAMED if " " not in name and len(name) >= _FEWEST_LETTERS)
 
 
 def meant_by(name: str) -> frozenset[str]:
@@ -147,7 +149,6 @@ def meant_by(name: str) -> frozenset[str]:
 
 def perhaps_meant_by(word: str) -> frozenset[str]:
     """Codes of places whose name of one word differs from ``word`` by slips only."""
-    most = tolerance(word) if len(word) > 3 else 0
-    return frozenset(
-        code for name, codes in _NAMED.items() if most and distance(name, word, most) <= most for code in codes
-    )
+    if len(word) < _FEWEST_LETTERS:
+        return frozenset()
+    return frozenset(code for _, name in _MISTYPED.near(word) for code in _NAMED[name])

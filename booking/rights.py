@@ -31,7 +31,8 @@ PLATFORM_TENANT: Final = 1
 RIGHTS: Final[Mapping[str, str]] = {
     # account
     "account.read.own": "see one's own account",
-    "account.manage.own": "change one's own account, contacts, password and second factors",
+    "profile.manage.own": "change one's own name, language, time zone",
+    "account.manage.own": "change one's own contacts, password and second factors",
     "session.manage.own": "see and end one's own sessions",
     "dependant.manage.own": "add people one cares for, and name people who care for one",
     "invite.accept.own": "accept an invitation that was sent to one's own address",
@@ -105,12 +106,14 @@ RIGHTS: Final[Mapping[str, str]] = {
 
 _PERSON: Final = (
     "account.read.own",
+    "profile.manage.own",
     "account.manage.own",
     "session.manage.own",
     "invite.accept.own",
 )
 _VISITOR: Final = (
     "account.read.own",
+    "profile.manage.own",
     "session.manage.own",
     "appointment.hold",
     "appointment.book.own",

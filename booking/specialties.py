@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from booking.providers.normalise import distance, tolerance, words
+from booking.providers.normalise import Vocabulary, words
 
 _FEWEST_LETTERS_OF_A_PREFIX: Final = 4
 
@@ -164,6 +164,7 @@ def _vocabulary() -> dict[str, frozenset[str]]:
 
 
 _VOCABULARY: Final = _vocabulary()
+_MISTYPED: Final = Vocabulary(word for word in _VOCABULARY if len(word) >= _FEWEST_LETTERS_OF_A_PREFIX)
 
 
 def known(codes: Iterable[str]) -> bool:
@@ -182,17 +183,7 @@ def meant_by(word: str) -> frozenset[str]:
 
 def perhaps_meant_by(word: str) -> frozenset[str]:
     """Codes whose words differ from a folded word by slips only ('dermatolgist'), those with the fewest slips."""
-    most = tolerance(word)
     if len(word) < _FEWEST_LETTERS_OF_A_PREFIX:
         return frozenset()
-    best: set[str] = set()
-    for other, codes in _VOCABULARY.items():
-        slips = distance(word, other, most)
-        if slips > most or len(other) < _FEWEST_LETTERS_OF_A_PREFIX:
-            continue
-        if slips < most:
-            most = slips
-            best = set(codes)
-        else:
-            best |= codes
-    return frozenset(best)
+    near = _MISTYPED.near(word)
+    return frozenset(code for slips, other in near if slips == near[0][0] for code in _VOCABULARY[other])

@@ -8,13 +8,13 @@ kept while a call runs, too: who is in with a token that expires or is revoked i
 import secrets
 import time
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
 from backplane.logs import Log, short
 from backplane.metrics import Metrics
-from backplane.tokens import Claims, TokenAuthority, TokenError
+from backplane.tokens import MAX_LIFETIME_S, Claims, TokenAuthority, TokenError
 from sfu.node import Node
 from sfu.protocol import DeclaredTrack, Message, Right, RoomError, Source
 from sfu.room import Room
@@ -40,6 +40,15 @@ _KNOWN_RIGHTS: Final = {right.value: right for right in Right}
 T = TypeVar("T")
 
 
+class Observer(Protocol):
+    """Hears who is in. Neither call may block or raise."""
+
+    def joined(self, session: Session) -> None: ...
+
+    def left(self, session: Session, reason: str) -> None:
+        """Once per join. ``reason`` as in `participant_left`."""
+
+
 class Calls:
     """Sessions by id and by participant. ``wall_clock`` gives unix seconds, for tokens."""
 
@@ -62,6 +71,9 @@ class Calls:
         self._max_rooms = max_rooms
         self._sessions: dict[str, Session] = {}
         self._by_participant: dict[str, Session] = {}
+        self.observer: Observer | None = None
+        self._observed: set[str] = set()
+        self._barred: dict[tuple[str, str | None], tuple[float, float]] = {}
         node.notify = self._deliver
 
     def __len__(self) -> int:
@@ -93,6 +105,9 @@ class Calls:
         self._sessions[session.id] = session
         self._by_participant[session.participant] = session
         _log.info("joined", room=short(claims.room), session=short(session.id))
+        if self.observer is not None:
+            self._observed.add(session.id)
+            self.observer.joined(session)
         return session, Joined(
             re=request.id,
             session=session.id,
@@ -169,6 +184,38 @@ class Calls:
         self.tokens.revocations.raise_epoch(room, self.wall_clock())
         return self._expel_stale(now)
 
+    def put_out(self, room: str, identity: str | None, now: float, oldest_s: float = MAX_LIFETIME_S) -> int:
+        """End the calls of one person in one room (None: of all), and refuse what was signed for them until now.
+
+        Returns how many. Which tokens they have in hand is not known, so it is remembered from when on tokens must
+        be, for ``oldest_s``: as long as one of these tokens can live.
+        """
+        wall = self.wall_clock()
+        self._barred = {key: bar for key, bar in self._barred.items() if wall < bar[1]}
+        self._barred[room, identity] = (wall, wall + oldest_s)
+        sessions = [
+            session
+            for session in self._sessions.values()
+            if session.claims.room == room and identity in (None, session.claims.identity) and not session.ended
+        ]
+        for session in sessions:
+            self._expel(session, "revoked", now)
+        return len(sessions)
+
+    def renew(self, room: str, identity: str, until: float) -> None:
+        """Let the calls of one person in one room go on until then (unix seconds), as a newer token would."""
+        for session in self._sessions.values():
+            claims = session.claims
+            if (claims.room, claims.identity) == (room, identity) and until > claims.exp:
+                session.claims = msgspec.structs.replace(claims, exp=int(until))
+
+    def connections(self, session: Session) -> dict[str, str]:
+        """By participant id the connection state of everybody else in the session's room."""
+        room = None if session.ended else self._node.find(session.claims.room)
+        if room is None:
+            return {}
+        return {person.id: person.connection for person in _participants(room.participants_for(session.participant))}
+
     def drain(self, now: float) -> None:
         """Nobody in any more, everybody out with a bye."""
         self.draining = True
@@ -189,9 +236,13 @@ class Calls:
 
     def _verify(self, token: str) -> Claims:
         try:
-            return self.tokens.verify(token, self.wall_clock())
+            claims = self.tokens.verify(token, self.wall_clock())
         except TokenError as error:
             raise SignallingError(error_code(error.code)) from None
+        for whom in (claims.identity, None):
+            if claims.nbf <= self._barred.get((claims.room, whom), (-1.0, 0.0))[0]:
+                raise SignallingError(ErrorCode.TOKEN_REVOKED)
+        return claims
 
     def _room(self, session: Session) -> Room:
         room = self._node.find(session.claims.room)
@@ -210,6 +261,7 @@ class Calls:
             _log.error("push is not in the protocol", kind=str(message.get("type")))
         if session.ended:
             self._by_participant.pop(participant, None)
+            self._gone(session, str(message.get("reason")))
 
     def _expel_stale(self, now: float) -> int:
         stale = [
@@ -225,6 +277,7 @@ class Calls:
             room.expel(session.participant, reason, now)
         if not session.ended:  # the room no longer knew the participant
             session.push({"type": "bye", "reason": reason}, now)
+            self._gone(session, reason)
 
     def _take_out(self, session: Session, reason: str, now: float) -> None:
         self._sessions.pop(session.id, None)
@@ -234,6 +287,12 @@ class Calls:
                 room.leave(session.participant, reason, now)
             _log.info("left", room=short(session.claims.room), session=short(session.id), reason=reason)
         session.end()
+        self._gone(session, reason)
+
+    def _gone(self, session: Session, reason: str) -> None:
+        if self.observer is not None and session.id in self._observed:
+            self._observed.discard(session.id)
+            self.observer.left(session, reason)
 
     def _revoke_quietly(self, claims: Claims) -> None:
         try:

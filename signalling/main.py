@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import uvloop
@@ -22,18 +22,24 @@ from aiohttp import web
 
 from backplane import logs
 from backplane.addresses import MediaAddresses, interface_addresses, media_addresses
-from backplane.arguments import serve_parser
+from backplane.api import utc_now
 from backplane.certificates import self_signed
+from backplane.config import effective
 from backplane.metrics import Metrics
-from backplane.settings import Settings, default_workers
+from backplane.proxies import TrustedProxies
+from backplane.settings import Settings
+from backplane.telemetry import Tracing
 from backplane.tokens import TokenAuthority
 from backplane.web import IMPATIENCE, Readiness
+from booking.application import at_work
+from booking.assembly import assemble
 from rtc._dtls import Identity
 from rtc._worker import Worker
 from sfu.media_loop import MediaLoop
 from sfu.node import Node
 from signalling.calls import Calls
 from signalling.server import build
+from signalling.store import Store, StoreError, opened
 
 _HTTP_SHUTDOWN_S: Final = 0.5
 _HTTP_KEEP_ALIVE_S: Final = (
@@ -46,19 +52,12 @@ class StartError(Exception):
     """The server cannot start. The text says why and what to do."""
 
 
-def settings_from(arguments: Sequence[str]) -> Settings:
-    """The settings that a command line means. Exits as argparse does on a mistake and on --help."""
-    given = serve_parser().parse_args(arguments)
-    return Settings(
-        host=given.host,
-        port=given.port,
-        public_ip=given.public_ip,
-        media_port=given.media_port,
-        data=given.data,
-        workers=given.workers or default_workers(),
-        max_rooms=given.max_rooms,
-        log_level=given.log_level,
-    )
+def settings_from(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings that a command line means, with the environment and the file behind it.
+
+    Exits as argparse does on a mistake, on --help and on --print-config.
+    """
+    return effective(arguments, os.environ if environment is None else environment).settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,7 +85,8 @@ async def serve(settings: Settings) -> None:
     for warning in addresses.warnings:
         print(f"Warning: {warning}", flush=True)
     metrics = Metrics()
-    with contextlib.ExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
+        store = await _opened(settings, stack)
         workers = [stack.enter_context(_worker(settings, addresses, index)) for index in range(settings.workers)]
         node = Node(
             workers=workers,
@@ -108,7 +108,13 @@ async def serve(settings: Settings) -> None:
         media_loop.start()
         stack.callback(media_loop.stop)
         readiness = Readiness(lambda: {"takes_calls": not calls.draining})
-        app = build(calls, metrics, readiness, settings.web)
+        tracing = Tracing.open(settings.otlp_endpoint, settings.trace_ratio)
+        stack.callback(tracing.close)
+        app = build(calls, metrics, readiness, settings.web, TrustedProxies(settings.trusted_proxies), tracing)
+        booking = await stack.enter_async_context(
+            assemble(store.database, store.bus, settings.data, settings.base_url, None, utc_now)
+        )
+        booking.install(app)
         runner = web.AppRunner(
             app,
             access_log=None,
@@ -117,6 +123,7 @@ async def serve(settings: Settings) -> None:
             handle_signals=False,
         )
         await runner.setup()
+        await stack.enter_async_context(at_work(store.database, store.bus, booking.parts, utc_now))
         impatient = asyncio.create_task(_cut_idle_connections(app, runner))
         try:
             url = await _listen(runner, settings)
@@ -133,6 +140,13 @@ async def _cut_idle_connections(app: web.Application, runner: web.AppRunner) -> 
     while runner.server is not None:
         await asyncio.sleep(1)
         app[IMPATIENCE].sweep(runner.server.connections, time.monotonic())
+
+
+async def _opened(settings: Settings, stack: contextlib.AsyncExitStack) -> Store:
+    try:
+        return await stack.enter_async_context(opened(settings))
+    except StoreError as error:
+        raise StartError(str(error)) from None
 
 
 def _raise_file_limit() -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 from aiohttp import web
 
 from backplane.metrics import Metrics
+from backplane.proxies import NO_PROXIES, TrustedProxies
+from backplane.telemetry import NO_TRACING, Tracing
 from backplane.web import Readiness, application
 from signalling.calls import Calls
 from signalling.http import Api
@@ -21,9 +23,16 @@ from signalling.websocket import Signalling
 CLOSE_TIMEOUT_S = 1.0
 
 
-def build(calls: Calls, metrics: Metrics, readiness: Readiness, pages: Path) -> web.Application:
+def build(
+    calls: Calls,
+    metrics: Metrics,
+    readiness: Readiness,
+    pages: Path,
+    proxies: TrustedProxies = NO_PROXIES,
+    tracing: Tracing = NO_TRACING,
+) -> web.Application:
     """The application; when it shuts down, everybody gets a bye first."""
-    app = application(metrics, readiness)
+    app = application(metrics, readiness, proxies, tracing)
     signalling = Signalling(calls, metrics)
     Api(calls, RoomNames(calls.tokens.key)).add_routes(app)
     Pages(pages).add_routes(app)

@@ -17,6 +17,7 @@ from tests.support.postgres import (  # noqa: F401  (fixtures)
     postgres_url,
 )
 from tests.support.redis import redis_bus, redis_process, redis_server  # noqa: F401  (fixtures)
+from tests.support.smtp import smtp_server  # noqa: F401  (fixtures)
 
 SEED = int(os.environ.get("WADUD_SEED", "1"))
 

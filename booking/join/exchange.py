@@ -8,7 +8,7 @@ used up: the same link works again on the next device. A time that is not the vi
 answer says when to come. A device that finds the seat taken is asked before it takes over.
 
 The doctor's link opens the doctor's visit only under the doctor's own session. For a patient the clinic may ask for the
-year of birth (policy ``join.birth_year``); after `BIRTH_TRIES` mistakes the clinic has to let the person in itself.
+year of birth (policy ``join.birth_year``); after `BIRTH_TRIES` mistakes the clinic has to vouch for the person itself.
 """
 
 from datetime import datetime
@@ -20,11 +20,13 @@ from msgspec import Meta, Struct
 from backplane.api import Answer, Call, Rate, Routes
 from backplane.ids import uuid7
 from backplane.postgres import Connection
+from backplane.proxies import same_origin
 from backplane.web import Problem
 from booking.join.links import BadLink, Link, Seat
 from booking.join.passes import PASS_LIFETIME, Pass
-from booking.join.visitors import Visitor, claim, cookie_name, invited, same_origin
-from booking.join.visits import JOINING, Visit, load
+from booking.join.visitors import Visitor, claim, cookie_name, invited, seat_holder, takes_part
+from booking.join.visits import JOINING, VOUCHED, Visit, load
+from booking.rights import GUEST_LINK
 
 BIRTH_TRIES: Final = 5
 routes = Routes(tag="join")
@@ -70,8 +72,8 @@ class Exchange(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Exchanged(Struct, frozen=True):
-    """``state`` seated: the device has the seat, ``pass_`` only when a bearer was asked for. elsewhere: another device
-    has it; ask again with ``switch``. Otherwise as in a look."""
+    """``state`` seated: the device has the seat; ``bearer`` only when it was asked for, for the header Visit-Pass.
+    elsewhere: another device has it; ask again with ``switch``. Otherwise as in a look."""
 
     state: Literal["seated", "elsewhere", "open", "early", "over", "replaced", "cancelled", "withdrawn"]
     appointment: UUID | None = None
@@ -138,9 +140,10 @@ async def exchange(call: Call, body: Exchange) -> Answer[Exchanged]:
             device = _doctors_session(call, visit)
         else:
             device = _same_device(call, link) or device
-        visitor = Visitor(link.seat, link.holder, device, link.holder, "guest_link")
+        holder = seat_holder(visit, link.seat, link.holder)
+        visitor = Visitor(link.seat, holder, device, holder, GUEST_LINK)
         if _asks_birth_year(visit, link):
-            refused = await _birth_year(connection, visit, link, body.birth_year)
+            refused = await _birth_year(connection, visit, holder, body.birth_year)
         # A wrong year is counted, so it is raised only after the commit.
         if refused is None and not await claim(connection, visit, visitor, call.now, switch=body.switch):
             return Answer(Exchanged("elsewhere", visit.appointment, _seat(link.seat), visit.starts_at))
@@ -184,6 +187,9 @@ async def _state(connection: Connection, link: Link, now: datetime) -> tuple[Vis
         return visit, "replaced"
     if link.seat is Seat.THIRD and not await invited(connection, visit, link.holder):
         return visit, "withdrawn"
+    holder = seat_holder(visit, link.seat, link.holder)
+    if link.seat is Seat.PATIENT and not await takes_part(connection, visit, holder):
+        return visit, "cancelled"
     match visit.window.state(now):
         case "early":
             return visit, "early"
@@ -228,10 +234,17 @@ def _asks_birth_year(visit: Visit, link: Link) -> bool:
     return link.seat is Seat.PATIENT and isinstance(join, dict) and join.get("birth_year") is True
 
 
-async def _birth_year(connection: Connection, visit: Visit, link: Link, given: int | None) -> Problem | None:
+async def _birth_year(connection: Connection, visit: Visit, patient: UUID, given: int | None) -> Problem | None:
     """Counts a wrong answer; None when it is right, or when the clinic does not know the year."""
-    known = await connection.fetchval("SELECT birth_year FROM person WHERE id = $1", link.holder)
-    if known is None:
+    known = await connection.fetchval("SELECT birth_year FROM person WHERE id = $1", patient)
+    vouched = await connection.fetchval(
+        """SELECT birth_tries = $3 FROM visit_seat
+           WHERE (appointment_id, seat, holder) = ($1, 'patient', $2)""",
+        visit.appointment,
+        patient,
+        VOUCHED,
+    )
+    if known is None or vouched:
         return None
     if given is None:
         return Problem(403, "birth_year_needed", "Give the year of birth of the patient.")
@@ -239,14 +252,14 @@ async def _birth_year(connection: Connection, visit: Visit, link: Link, given: i
         """
         INSERT INTO visit_seat AS s (appointment_id, seat, holder, birth_tries) VALUES ($1, 'patient', $2, $3)
         ON CONFLICT (appointment_id, seat, holder) DO UPDATE SET birth_tries = s.birth_tries + $3
-        WHERE s.birth_tries < $4 RETURNING birth_tries""",
+        WHERE s.birth_tries BETWEEN 0 AND $4 - 1 RETURNING birth_tries""",
         visit.appointment,
-        link.holder,
+        patient,
         int(given != known),
         BIRTH_TRIES,
     )
     if tries is None or (tries >= BIRTH_TRIES and given != known):
-        return Problem(403, "ask_the_clinic", "Call the clinic: somebody there will let you in.")
+        return Problem(403, "ask_the_clinic", "Call the clinic: somebody there can vouch for you.")
     if given != known:
         left = BIRTH_TRIES - tries
         return Problem(403, "birth_year_wrong", f"This is not the patient's year of birth. Tries left: {left}.")

@@ -8,7 +8,6 @@ device has a seat at a time: the newer one asks whether it shall take over, and 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from aiohttp import web
@@ -16,6 +15,7 @@ from aiohttp import web
 from backplane.api import Call
 from backplane.postgres import Connection
 from backplane.principal import Principal, Tenant
+from backplane.proxies import same_origin
 from backplane.web import Problem
 from booking.join.links import Seat
 from booking.join.passes import Pass, Passes
@@ -41,11 +41,6 @@ class Visitor:
 def cookie_name(appointment: UUID) -> str:
     """One cookie per visit, so that a family's visits do not push each other out."""
     return f"visit-{appointment.hex[-16:]}"
-
-
-def same_origin(request: web.Request) -> bool:
-    """Whether a page of ours sent this, as the browser says."""
-    return urlsplit(request.headers.get("Origin", "")).netloc == request.host
 
 
 def read_pass(request: web.Request, passes: Passes, appointment: UUID, now: datetime) -> Pass | None:
@@ -79,10 +74,11 @@ async def visitor(call: Call, connection: Connection, visit: Visit) -> Visitor:
     """The seat of who asks. Problem 403 not_your_visit, 410 link_replaced or invitation_withdrawn."""
     who = call.who
     if who is not None and GUEST_LINK not in who.roles:
-        seat = await _account_seat(connection, visit, who.person, call.now)
-        if seat is not None:
-            holder = visit.patient if seat is Seat.PATIENT and visit.patient else who.person
-            return Visitor(seat, holder, who.session, who.person, seat.word)
+        if who.person == visit.doctor:
+            return Visitor(Seat.DOCTOR, who.person, who.session, who.person, "doctor")
+        patient = await _patient_for(connection, visit, who.person, call.now)
+        if patient is not None:
+            return Visitor(Seat.PATIENT, patient, who.session, who.person, "patient")
     held = read_pass(call.request, call.request.app[JOINING].passes, visit.appointment, call.now)
     if held is None or held.tenant != visit.tenant:
         raise Problem(403, "not_your_visit", "This visit is somebody else's. Open the link of your own invitation.")
@@ -91,12 +87,22 @@ async def visitor(call: Call, connection: Connection, visit: Visit) -> Visitor:
 
 async def of_pass(connection: Connection, visit: Visit, held: Pass) -> Visitor:
     """The seat that a pass still gives. Problem 410 as `visitor`."""
+    if visit.status.startswith("cancelled"):
+        raise Problem(410, "visit_cancelled", "This visit was cancelled. Book another time with the clinic.")
     if held.epoch != visit.epoch:
         raise Problem(410, "link_replaced", "The visit was changed. Open the link of the newest message.")
     if held.seat is Seat.THIRD and not await invited(connection, visit, held.holder):
         raise Problem(410, "invitation_withdrawn", "The invitation was taken back. Ask who invited you.")
-    actor = None if held.seat is Seat.THIRD else held.holder
-    return Visitor(held.seat, held.holder, held.device, actor, GUEST_LINK)
+    holder = seat_holder(visit, held.seat, held.holder)
+    if held.seat is Seat.PATIENT and not await takes_part(connection, visit, holder):
+        raise Problem(410, "visit_cancelled", "This seat was given up. Book another one with the clinic.")
+    actor = None if held.seat is Seat.THIRD else holder
+    return Visitor(held.seat, holder, held.device, actor, GUEST_LINK)
+
+
+def seat_holder(visit: Visit, seat: Seat, holder: UUID) -> UUID:
+    """Who has the seat now that was given to ``holder``: a visitor may have become somebody known since."""
+    return visit.patient if seat is Seat.PATIENT and visit.patient is not None else holder
 
 
 async def doctor_of(call: Call, visit: Visit) -> Visitor:
@@ -118,9 +124,10 @@ async def claim(connection: Connection, visit: Visit, visitor: Visitor, now: dat
     return bool(
         await connection.fetchval(
             """
-            INSERT INTO visit_seat AS s (appointment_id, seat, holder, device, seen_at) VALUES ($1, $2, $3, $4, $5)
-            ON CONFLICT (appointment_id, seat, holder) DO UPDATE SET device = $4, seen_at = $5
-            WHERE s.device IS NULL OR s.device = $4 OR s.seen_at IS NULL OR s.seen_at < $6 OR $7
+            INSERT INTO visit_seat AS s (appointment_id, seat, holder, device, here, seen_at)
+            VALUES ($1, $2, $3, $4, true, $5)
+            ON CONFLICT (appointment_id, seat, holder) DO UPDATE SET device = $4, here = true, seen_at = $5
+            WHERE s.device IS NULL OR s.device = $4 OR NOT s.here OR s.seen_at < $6 OR $7
             RETURNING true""",
             visit.appointment,
             visitor.seat.word,
@@ -133,16 +140,28 @@ async def claim(connection: Connection, visit: Visit, visitor: Visitor, now: dat
     )
 
 
-async def _account_seat(connection: Connection, visit: Visit, person: UUID, now: datetime) -> Seat | None:
-    if person == visit.doctor:
-        return Seat.DOCTOR
-    if person == visit.patient:
-        return Seat.PATIENT
-    cares = await connection.fetchval(
-        """SELECT true FROM dependant WHERE guardian_id = $1 AND person_id = $2 AND ended_at IS NULL
-               AND 'join' = ANY(rights) AND (until IS NULL OR until >= $3)""",
+async def takes_part(connection: Connection, visit: Visit, patient: UUID) -> bool:
+    """Whether this is the visit's patient, or has a seat in the class."""
+    if visit.patient is not None:
+        return patient == visit.patient
+    query = "SELECT true FROM seat WHERE appointment_id = $1 AND patient_id = $2 AND status = 'confirmed'"
+    return bool(await connection.fetchval(query, visit.appointment, patient))
+
+
+async def _patient_for(connection: Connection, visit: Visit, person: UUID, now: datetime) -> UUID | None:
+    """In whose seat ``person`` sits: their own, or that of somebody they care for."""
+    if await takes_part(connection, visit, person):
+        return person
+    patient: UUID | None = await connection.fetchval(
+        """SELECT d.person_id FROM dependant d
+           WHERE d.guardian_id = $2 AND d.ended_at IS NULL AND 'join' = ANY(d.rights)
+             AND (d.until IS NULL OR d.until >= $4)
+             AND (d.person_id = $3 OR $3 IS NULL AND EXISTS (
+                 SELECT FROM seat s WHERE s.appointment_id = $1 AND s.patient_id = d.person_id
+                 AND s.status = 'confirmed')) LIMIT 1""",
+        visit.appointment,
         person,
         visit.patient,
         now.date(),
     )
-    return Seat.PATIENT if cares else None
+    return patient

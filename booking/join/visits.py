@@ -6,7 +6,7 @@ on at once, and one indexed read is all that this costs.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -18,10 +18,11 @@ from backplane.web import Problem
 from booking.join.links import Link, Links, Seat, Window
 from booking.join.passes import Passes
 from booking.join.room_names import VisitRoom, VisitRooms
+from booking.queue.line import queue_day
 
 # An appointment in one of these can be entered; a completed one once more when its doctor calls again.
 ENTERED: Final = frozenset({"confirmed", "checked_in", "in_progress", "interrupted"})
-CORRECTABLE: Final = timedelta(hours=24)
+VOUCHED: Final = -1  # visit_seat.birth_tries of somebody whom the clinic knows without asking
 
 _SELECT: Final = """
 SELECT a.id, a.tenant_id, a.provider_id, p.person_id AS doctor, p.display_name, p.title, a.patient_id,
@@ -157,6 +158,11 @@ async def need(connection: Connection, appointment: UUID) -> Visit:
     if visit is None:
         raise no_such_visit()
     return visit
+
+
+def line_day(visit: Visit, now: datetime) -> date:
+    """In whose day's line this visit is; one that is called once more is in the line of the new call."""
+    return queue_day(now if visit.reopened(now) else visit.starts_at, visit.timezone)
 
 
 def no_such_visit() -> Problem:

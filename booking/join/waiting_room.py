@@ -19,9 +19,8 @@ from backplane.postgres import Connection
 from backplane.web import Problem
 from booking.join.links import Seat
 from booking.join.visitors import Visitor
-from booking.join.visits import ENTERED, Lifecycle, Visit, load
+from booking.join.visits import ENTERED, VOUCHED, Lifecycle, Visit, line_day, load
 from booking.queue import tickets
-from booking.queue.line import queue_day
 
 REOPENED_FOR: Final = timedelta(minutes=60)
 MAX_MESSAGES: Final = 200
@@ -38,7 +37,8 @@ async def check_in(
     """Somebody with a seat is ready; the state of the seat. Problem 403 denied, 409 not_open or device_moved."""
     must_be_open(visit, now)
     seat = await connection.fetchrow(
-        "SELECT state, device, admitted_at FROM visit_seat WHERE (appointment_id, seat, holder) = ($1, $2, $3) FOR UPDATE",
+        """SELECT state, device, admitted_at FROM visit_seat WHERE (appointment_id, seat, holder) = ($1, $2, $3)
+           FOR UPDATE""",
         visit.appointment,
         visitor.seat.word,
         visitor.holder,
@@ -76,9 +76,7 @@ async def check_in(
 
 
 async def _stand_in_line(connection: Connection, visit: Visit, patient: UUID, now: datetime) -> None:
-    day = queue_day(visit.starts_at, visit.timezone)
-    if visit.reopened(now):  # called once more: the line is that of the new call
-        day = queue_day(now, visit.timezone)
+    day = line_day(visit, now)
     await tickets.lock_day(connection, visit.provider, day)
     ticket = await ticket_of(connection, visit.appointment, patient)
     if ticket is not None:
@@ -135,6 +133,16 @@ async def admit(connection: Connection, visit: Visit, seat: Seat, holder: UUID, 
     return True
 
 
+async def patients_waiting(connection: Connection, appointment: UUID) -> list[UUID]:
+    """The patients of a class who wait, in order of arrival."""
+    rows = await connection.fetch(
+        """SELECT holder FROM visit_seat WHERE appointment_id = $1 AND seat = 'patient' AND state = 'waiting'
+           ORDER BY arrived_at, holder""",
+        appointment,
+    )
+    return [row["holder"] for row in rows]
+
+
 async def deny(connection: Connection, visit: Visit, seat: Seat, holder: UUID, by: UUID, now: datetime) -> bool:
     """Turn somebody away or put them out; False when they are not there."""
     changed = await connection.fetchval(
@@ -151,6 +159,18 @@ async def deny(connection: Connection, visit: Visit, seat: Seat, holder: UUID, b
         await tickets.close(connection, ticket, "denied", now)
     await _audited(connection, visit, "visit.deny", by, {"seat": seat.word}, now)
     return True
+
+
+async def vouch(connection: Connection, visit: Visit, by: UUID, now: datetime) -> None:
+    """The patient need not give the year of birth, whatever was answered before."""
+    await connection.execute(
+        """INSERT INTO visit_seat (appointment_id, seat, holder, birth_tries) VALUES ($1, 'patient', $2, $3)
+           ON CONFLICT (appointment_id, seat, holder) DO UPDATE SET birth_tries = $3""",
+        visit.appointment,
+        visit.patient,
+        VOUCHED,
+    )
+    await _audited(connection, visit, "visit.vouch", by, {}, now)
 
 
 async def leave(connection: Connection, visit: Visit, visitor: Visitor, now: datetime) -> None:
@@ -172,9 +192,12 @@ async def leave(connection: Connection, visit: Visit, visitor: Visitor, now: dat
         await tickets.close(connection, waiting, "left", now)
 
 
-async def end(connection: Connection, lifecycle: Lifecycle, visit: Visit, by: UUID, cause: str, now: datetime) -> None:
-    """The doctor ends the visit: completed if it was on, and the line goes on."""
-    await lifecycle.change(connection, visit.appointment, "complete", actor=by, role="doctor", cause=cause, now=now)
+async def end(
+    connection: Connection, lifecycle: Lifecycle, visit: Visit, by: UUID | None, cause: str, now: datetime
+) -> None:
+    """The visit ends: completed if it was on, and the line goes on. ``by``: the doctor, None when time decided."""
+    role = "system" if by is None else "doctor"
+    await lifecycle.change(connection, visit.appointment, "complete", actor=by, role=role, cause=cause, now=now)
     await over(connection, visit.appointment, "done", now)
 
 

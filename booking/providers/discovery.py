@@ -28,8 +28,8 @@ class ProviderQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     """What to search for; all that is given must hold.
 
     ``q``: names, specialties, complaints and cities in Latin, Urdu or Arabic letters, with slips. ``near``: latitude,
-    longitude in degrees; ``place`` names a city instead. ``radius_km`` is 25, unless sorted by distance: without
-    end. ``price_max`` is in minor units of ``currency``. Sorting by price, soonest or distance leaves out those without.
+    longitude in degrees; ``place`` names a city instead. ``radius_km`` is 25; sorted by distance there is no
+    end. ``price_max`` is in minor units of ``currency``. Sorting by price, time or distance leaves out those without.
     """
 
     q: Annotated[str, Meta(max_length=200)] = ""

@@ -11,12 +11,13 @@ Three forms, each looser than the one before:
   word still shares with the right one. `distance` then decides.
 
 Limits, known and accepted: keys ignore vowels, so Hasan and Hussain (حسن, حسین) have the same one; it is used across
-scripts and for corrections, never before a whole word. Arabic spoken with g for ق, Persian endings, and names that are
-translated rather than transliterated (Yusuf, Joseph) are not known. Devanagari is folded and found as written only.
+scripts and for corrections, never before a whole word. Arabic spoken with g for ق, names written as one word here and
+as two there (عبدالرحمن, Abdul Rahman) and names that are translated rather than transliterated (Yusuf, Joseph) are not
+known. Devanagari is folded and found as written only.
 """
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import Final
 
@@ -110,6 +111,7 @@ _ARABIC: Final[dict[str, tuple[str, ...]]] = {
     "م": ("M",),
     "ن": ("N",),
 }
+_ARTICLE: Final = "ال"
 _ASPIRABLE: Final = frozenset("بپتٹجچدڈڑکگ")  # a heh after one of these may only be its breath
 
 
@@ -162,17 +164,22 @@ def keys(word: str) -> list[str]:
     """Consonant skeletons of a folded word, sorted; empty for a script that has no table, and for digits."""
     which = script(word)
     if which == "l":
-        readings = _latin_readings(word)
-    elif which == "a":
-        readings = _arabic_readings(word)
-    else:
-        return []
+        return sorted(_skeletons(_latin_readings(word)))
+    if which == "a":
+        found = _skeletons(_arabic_readings(word))
+        if word.startswith(_ARTICLE) and len(word) > len(_ARTICLE) + 2:
+            found |= _skeletons(_arabic_readings(word.removeprefix(_ARTICLE)))  # Latin writes it apart
+        return sorted(found)
+    return []
+
+
+def _skeletons(readings: list[tuple[str, ...]]) -> set[str]:
     found: set[str] = set()
     for choice in product(*readings):
         found.add(_collapsed("".join(choice)))
         if len(found) >= _MAX_KEYS:
             break
-    return sorted(found - {""})
+    return found - {""}
 
 
 def _collapsed(key: str) -> str:
@@ -268,3 +275,20 @@ def distance(left: str, right: str, most: int) -> int:
         if min(row) > most:
             return most + 1
     return min(row[-1], most + 1)
+
+
+class Vocabulary:
+    """A few hundred words to look mistyped ones up in, without a database."""
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self._by_feature: dict[str, list[str]] = {}
+        for word in known:
+            for feature in features(word):
+                self._by_feature.setdefault(feature, []).append(word)
+
+    def near(self, word: str) -> list[tuple[int, str]]:
+        """Known words within the tolerance of ``word``, each with its slips, the nearest first."""
+        most = tolerance(word)
+        candidates = {other for feature in features(word) for other in self._by_feature.get(feature, ())}
+        found = [(distance(word, other, most), other) for other in candidates]
+        return sorted(each for each in found if each[0] <= most)

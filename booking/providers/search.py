@@ -23,12 +23,13 @@ from backplane.postgres import Connection
 from backplane.web import Problem
 from booking import places, specialties
 from booking.providers.index import key_terms, lexeme
-from booking.providers.normalise import distance, features, keys, tolerance, words
+from booking.providers.normalise import distance, features, tolerance, words
 
 FEW: Final = 5  # with fewer than these, mended words are tried
 MAX_PAGE: Final = 50
 _MAX_TYPED_WORDS: Final = 6
 _MAX_MENDED: Final = 12
+_MAX_COMPARED: Final = 80
 _FEATURE_BUDGET: Final = 2000  # rows of search_feature read per word
 _SHORTEST_PREFIX: Final = 2
 _LONGEST_PLACE: Final = 4
@@ -150,6 +151,7 @@ async def _similar(connection: Connection, tenant: int, word: str) -> list[str]:
     Only the rarest features are followed, as many as fit the budget: common ones ('an ') lead to half of all words and
     tell nothing. The first count stops at the budget, so a miss and a common word cost the same.
     """
+    asked = features(word)
     rows = await connection.fetch(
         """
         WITH counted AS (
@@ -158,25 +160,27 @@ async def _similar(connection: Connection, tenant: int, word: str) -> list[str]:
                 WHERE s.tenant_id = $1 AND s.feature = asked.feature LIMIT $3) AS first) AS n
             FROM unnest($2::text[]) AS asked (feature)
         ), rarest AS (
-            SELECT feature, n, sum(n) OVER (ORDER BY n, feature) AS total FROM counted WHERE n > 0
+            SELECT feature, sum(n) OVER (ORDER BY n, feature) AS total FROM counted WHERE n > 0
+        ), shared AS (
+            SELECT s.word, count(*) AS n, bool_or(r.feature LIKE '=%') AS sounds FROM rarest r
+            CROSS JOIN LATERAL (SELECT word FROM search_feature s WHERE s.tenant_id = $1 AND s.feature = r.feature) s
+            WHERE r.total <= $3 GROUP BY s.word
         )
-        SELECT s.word, count(*) AS shared FROM rarest r
-        CROSS JOIN LATERAL (SELECT word FROM search_feature s WHERE s.tenant_id = $1 AND s.feature = r.feature) s
-        WHERE r.total <= $3 GROUP BY s.word ORDER BY shared DESC, s.word LIMIT 300""",
+        SELECT word, n, sounds FROM shared WHERE word <> $5
+        ORDER BY n / (length(word) + 2 + $4 - n)::float8 + CASE WHEN sounds THEN 0.2 ELSE 0 END DESC, word LIMIT $6""",
         tenant,
-        features(word),
+        asked,
         _FEATURE_BUDGET,
+        len(asked),
+        word,
+        _MAX_COMPARED,
     )
     most = tolerance(word)
-    own_keys = set(keys(word))
     ranked: list[tuple[int, int, str]] = []
     for row in rows:
-        other: str = row["word"]
-        slips = distance(word, other, most)
-        if slips > most and not (len(word) > 3 and own_keys & set(keys(other))):
-            continue
-        if other != word:
-            ranked.append((slips, -row["shared"], other))
+        slips = distance(word, row["word"], most)
+        if slips <= most or (row["sounds"] and len(word) > 3):
+            ranked.append((slips, -row["n"], row["word"]))
     return [other for _, _, other in sorted(ranked)[:_MAX_MENDED]]
 
 

@@ -99,7 +99,8 @@ async def take_ticket(
     """A place in line; the caller holds `lock_day`. Emits queue.joined."""
     ticket = uuid7(now)
     await connection.execute(
-        """WITH day AS (UPDATE queue_day SET last_no = last_no + 1 WHERE provider_id = $2 AND day = $3 RETURNING last_no)
+        """WITH day AS (
+               UPDATE queue_day SET last_no = last_no + 1 WHERE provider_id = $2 AND day = $3 RETURNING last_no)
            INSERT INTO queue_ticket (id, provider_id, day, no, kind, appointment_id, patient_id, state, rank, joined_at,
                seen_at) SELECT $1, $2, $3, last_no, $4, $5, $6, 'waiting', $7, $8, $8 FROM day""",
         ticket,
@@ -153,8 +154,8 @@ async def close_of_visit(connection: Connection, appointment: UUID, state: str, 
     return len(rows)
 
 
-async def next_here(connection: Connection, provider: UUID, day: date, now: datetime) -> UUID | None:
-    """The first person in line whose page is open."""
+async def those_here(connection: Connection, provider: UUID, day: date, now: datetime) -> list[UUID]:
+    """Those in line whose page is open, first to last."""
     line = await read_line(connection, provider, day, now)
     rows = await connection.fetch(
         "SELECT id FROM queue_ticket WHERE id = ANY($1) AND here AND seen_at > $2",
@@ -162,7 +163,7 @@ async def next_here(connection: Connection, provider: UUID, day: date, now: date
         now - ALIVE,
     )
     here = {row["id"] for row in rows}
-    return next((each.ticket for each in in_order(line.waiting, now) if each.ticket in here), None)
+    return [each.ticket for each in in_order(line.waiting, now) if each.ticket in here]
 
 
 async def watch_grace(connection: Connection, ticket: UUID, at: datetime) -> None:

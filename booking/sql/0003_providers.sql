@@ -37,7 +37,8 @@ CREATE TABLE credential (
 );
 CALL make_tenant_table('credential');
 CREATE INDEX credential_provider ON credential (provider_id);
-CREATE UNIQUE INDEX credential_licence ON credential (tenant_id, country, issuer, number)
+-- one holder each; beside the verified one its renewal may wait
+CREATE UNIQUE INDEX credential_licence ON credential (tenant_id, country, issuer, number, state)
     WHERE kind = 'licence' AND state IN ('pending', 'verified');
 
 -- Where an application stands beside provider.status: who reviews it and whose turn it is.

@@ -3,14 +3,16 @@
 Who asks is said by the header ``Test-Person`` (id and role); real sessions are identity's business and tested there.
 """
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
-from aiohttp import ClientResponse, web
+from aiohttp import ClientResponse, ClientWebSocketResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from backplane.api import Services, install
@@ -21,57 +23,42 @@ from backplane.postgres import Connection, Database
 from backplane.principal import Principal, Tenant
 from backplane.tokens import Revocations, TokenAuthority
 from backplane.web import Readiness, application
-from booking.join import ROUTES
+from booking.appointments.bookable import Bookable
+from booking.appointments.changes import Life
+from booking.appointments.claims import VisitsNow
+from booking.appointments.desk import Desk
+from booking.instant import RINGING, Ringing
 from booking.join.links import Links, Seat
+from booking.join.live import Live
+from booking.join.live_messages import SUBPROTOCOL, LiveTickets
+from booking.join.live_routes import LIVE
+from booking.join.live_sources import SOURCES
+from booking.join.part import ROUTES
 from booking.join.passes import Passes
 from booking.join.room_names import VisitRooms
 from booking.join.visitors import guest_principal
 from booking.join.visits import JOINING, Joining, Visit, load
+from booking.queue.walk_in import VISITS_NOW
 from booking.rights import rights_of
 
 START = datetime.fromisoformat("2026-11-21T10:00:00+00:00")
 TENANT = Tenant(1000, "alshifa", "Al-Shifa Clinic", hosts=("127.0.0.1",))
 KEY = b"k" * 32
-_FROM: Mapping[str, frozenset[str]] = {
-    "check_in": frozenset({"confirmed"}),
-    "start": frozenset({"confirmed", "checked_in", "interrupted"}),
-    "interrupt": frozenset({"in_progress"}),
-    "resume": frozenset({"interrupted"}),
-    "complete": frozenset({"in_progress", "interrupted"}),
-    "no_show_patient": frozenset({"confirmed", "checked_in"}),
-}
-_TO = {
-    "check_in": "checked_in",
-    "start": "in_progress",
-    "interrupt": "interrupted",
-    "resume": "in_progress",
-    "complete": "completed",
-    "no_show_patient": "no_show_patient",
-}
 
 
-class PlainLifecycle:
-    """The part of the table of transitions that joining uses."""
+class AnyHour:
+    """A calendar whose doctors are always there."""
 
-    async def change(
-        self,
-        connection: Connection,
-        appointment: UUID,
-        action: str,
-        *,
-        actor: UUID | None,
-        role: str,
-        cause: str,
-        now: datetime,
-    ) -> bool:
-        changed = await connection.fetchval(
-            "UPDATE appointment SET status = $2, updated_at = $4 WHERE id = $1 AND status = ANY($3) RETURNING true",
-            appointment,
-            _TO[action],
-            list(_FROM[action]),
-            now,
-        )
-        return bool(changed)
+    async def refusal(self, connection: Connection, service: Bookable, start: datetime, now: datetime) -> str | None:
+        return None
+
+    async def free(
+        self, connection: Connection, service: Bookable, start: datetime, end: datetime, now: datetime, most: int
+    ) -> list[datetime]:
+        return []
+
+
+DESK = Desk(AnyHour())
 
 
 class RecordedRooms:
@@ -212,7 +199,7 @@ async def make_clinic(db: Database, data: Path, bus: Bus | None = None) -> Clini
         )
     rooms = RecordedRooms()
     authority = TokenAuthority(KEY, Revocations(data / "revoked.jsonl", START.timestamp()))
-    joining = Joining(Links({0: KEY}), Passes({0: KEY}), VisitRooms(KEY), authority, rooms, PlainLifecycle())
+    joining = Joining(Links({0: KEY}), Passes({0: KEY}), VisitRooms(KEY), authority, rooms, Life(DESK))
     clinic = Clinic(db, bus or LocalBus(), joining, UUID(int=0), UUID(int=0), UUID(int=0), rooms=rooms)
     clinic.doctor, clinic.provider = await another_provider(clinic, "Dr Amina")
     clinic.service = await service_of(clinic, clinic.provider)
@@ -224,7 +211,7 @@ def principal(person: UUID, role: str) -> Principal:
 
 
 @asynccontextmanager
-async def serving(clinic: Clinic) -> AsyncIterator["Browser"]:
+async def serving(clinic: Clinic, *, ringing: Ringing | None = None) -> AsyncIterator["Browser"]:
     """The routes on a socket of this machine."""
 
     async def tenant_of(request: web.Request) -> Tenant:
@@ -239,10 +226,18 @@ async def serving(clinic: Clinic) -> AsyncIterator["Browser"]:
 
     app = application(Metrics(), Readiness(dict))
     app[JOINING] = clinic.joining
+    app[VISITS_NOW] = VisitsNow()
+    app[RINGING] = ringing or Ringing(clinic.bus)
+    live = app[LIVE] = Live(clinic.db, clinic.bus, LiveTickets({0: KEY}), SOURCES, lambda: clinic.now)
     services = Services(clinic.db, clinic.bus, tenant_of, authenticate, clock=lambda: clinic.now)
     install(app, ROUTES, services)
-    async with TestClient(TestServer(app)) as client:
-        yield Browser(client)
+    showing = asyncio.create_task(live.run())
+    try:
+        async with TestClient(TestServer(app)) as client:
+            yield Browser(client)
+            await live.close()
+    finally:
+        showing.cancel()
 
 
 class Browser:
@@ -261,7 +256,7 @@ class Browser:
         by: tuple[UUID, str] | None = None,
         pass_: str | None = None,
         status: int = 200,
-    ) -> dict[str, object]:
+    ) -> dict[str, Any]:
         response = await self.response(method, path, body, by=by, pass_=pass_)
         assert response.status == status, (response.status, await response.text())
         text = await response.text()
@@ -291,3 +286,44 @@ class Browser:
         seated = await self.ask("POST", "/v1/join/exchange", body)
         assert seated["state"] == "seated", seated
         return str(seated["bearer"])
+
+    @asynccontextmanager
+    async def screen(self) -> AsyncIterator["Screen"]:
+        """A live socket."""
+        async with self.client.ws_connect("/v1/visits/live", protocols=(SUBPROTOCOL,)) as socket:
+            yield Screen(self, socket)
+
+
+class Screen:
+    """What one page shows. Watches are numbered from 1."""
+
+    def __init__(self, browser: Browser, socket: ClientWebSocketResponse) -> None:
+        self.browser = browser
+        self.socket = socket
+        self.watches = 0
+
+    async def watch(
+        self,
+        path: str,
+        body: object = None,
+        *,
+        by: tuple[UUID, str] | None = None,
+        pass_: str | None = None,
+        after: int = 0,
+    ) -> dict[str, Any]:
+        """Ask for a ticket, show it, and return what comes first."""
+        given = await self.browser.ask("POST", path, body, by=by, pass_=pass_)
+        self.watches += 1
+        await self.socket.send_json({"type": "watch", "id": self.watches, "ticket": given["ticket"], "after": after})
+        return await self.next()
+
+    async def next(self) -> dict[str, Any]:
+        message: dict[str, Any] = await self.socket.receive_json(timeout=5)
+        return message
+
+    async def until(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The first message for which it holds."""
+        async with asyncio.timeout(5):
+            while not holds(message := await self.next()):
+                pass
+        return message

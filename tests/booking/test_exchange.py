@@ -180,6 +180,10 @@ async def test_the_year_of_birth_is_asked_five_times(clinic: Clinic, browser: Br
         assert (wrong["code"], str(left) in str(wrong["detail"])) == ("birth_year_wrong", True)
     for year in (1991, 1990, 1990):
         assert (await click(browser, token, 403, birth_year=year))["code"] == "ask_the_clinic"
+    staff = (await clinic.person("Desk"), "staff")
+    appointment = await clinic.scalar("SELECT id FROM appointment")
+    await browser.ask("POST", f"/v1/visits/{appointment}/vouch", by=staff, status=204)
+    assert (await click(browser, token, switch=True))["state"] == "seated"
 
 
 @pytest.mark.parametrize(
@@ -197,3 +201,12 @@ async def test_an_appointment_that_is_gone_is_an_unknown_link(clinic: Clinic, br
     link = visit.link(Seat.PATIENT, uuid4(), "en")
     gone = clinic.links.sign(type(link)(link.tenant, uuid4(), *[getattr(link, n) for n in link.__slots__[2:]]))
     await browser.ask("POST", "/v1/join/look", {"token": gone}, status=404)
+
+
+async def test_a_link_goes_on_when_its_visitor_becomes_somebody_known(clinic: Clinic, browser: Browser) -> None:
+    appointment = await clinic.appointment()
+    token = await clinic.link(appointment)
+    known = await clinic.person("Sana")
+    await clinic.set(appointment, patient_id=known)
+    await click(browser, token)
+    assert await clinic.scalar("SELECT holder FROM visit_seat") == known

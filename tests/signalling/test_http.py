@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 
+from backplane.proxies import TrustedProxies
 from backplane.web import Readiness
 from signalling import http
 from signalling.server import build
@@ -304,3 +306,18 @@ async def test_other_methods_are_named(client: Client) -> None:
     answer = await client.put("/v1/rooms")
     assert (answer.status, answer.headers["Allow"]) == (405, "POST")
     assert (await answer.json())["code"] == "method_not_allowed"
+
+
+async def test_behind_a_trusted_proxy_links_and_limits_are_those_of_the_visitor(world: World, web: Path) -> None:
+    readiness = Readiness(lambda: {})
+    app = build(world.calls, world.metrics, readiness, web, TrustedProxies(["127.0.0.1"]))
+    async with TestClient(TestServer(app)) as client:
+
+        async def make(visitor: str) -> ClientResponse:
+            headers = {"X-Forwarded-For": visitor, "X-Forwarded-Proto": "https", "X-Forwarded-Host": "call.example"}
+            return await client.post("/v1/rooms", headers=headers)
+
+        assert (await (await make("203.0.113.1")).json())["link"].startswith("https://call.example/call/")
+        while (await make("203.0.113.1")).status != 429:
+            pass
+        assert (await make("203.0.113.2")).status == 201

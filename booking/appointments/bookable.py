@@ -1,0 +1,213 @@
+"""What somebody wants to book: a service, a start, a patient. Read in one go, with who may decide about it.
+
+The calendar stands behind `Hours`: it says whether a start lies in the provider's hours, on the grid, after the notice
+and before the horizon, and what else is free. Its view of what is taken may be a moment old; the constraint in the
+database decides. Prices, buffers and policy are read in the transaction in which the appointment begins.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from asyncpg import Range
+
+from backplane.postgres import Connection, Row
+from backplane.principal import Principal
+from backplane.web import Problem
+from booking.appointments.journal import Deed, Draft
+from booking.appointments.machine import CLINIC, PATIENT, Party
+from booking.policy import Policy, policy_of
+
+ALTERNATIVES: Final = 3
+LOOK_AHEAD: Final = timedelta(days=14)
+
+
+@dataclass(frozen=True, slots=True)
+class Bookable:
+    """A service that can be booked now, and its provider."""
+
+    id: UUID
+    tenant: int
+    provider: UUID
+    provider_no: int
+    provider_person: UUID
+    provider_timezone: str
+    location: UUID | None
+    kind: str
+    minutes: int
+    step_minutes: int
+    buffer_before_minutes: int
+    buffer_after_minutes: int
+    notice_minutes: int
+    horizon_days: int
+    capacity: int
+    price_minor: int
+    currency: str
+    auto_confirm: bool
+    policy: Policy
+
+    def during(self, start: datetime) -> "Range[datetime]":
+        return Range(start, start + timedelta(minutes=self.minutes))
+
+    def occupied(self, start: datetime) -> "Range[datetime]":
+        return Range(
+            start - timedelta(minutes=self.buffer_before_minutes),
+            start + timedelta(minutes=self.minutes + self.buffer_after_minutes),
+        )
+
+    def local_text(self, start: datetime) -> str:
+        """The start as the provider's clocks show it: evidence of what was agreed."""
+        return start.astimezone(ZoneInfo(self.provider_timezone)).strftime("%Y-%m-%d %H:%M")
+
+    def draft(self, start: datetime, patient: UUID | None, deed: Deed) -> Draft:
+        return Draft(
+            tenant=self.tenant,
+            provider=self.provider,
+            provider_no=self.provider_no,
+            service=self.id,
+            location=self.location,
+            patient=patient,
+            booked_by=deed.actor,
+            kind=self.kind,
+            during=self.during(start),
+            occupied=self.occupied(start),
+            price_minor=self.price_minor,
+            currency=self.currency,
+            provider_timezone=self.provider_timezone,
+            local_text=self.local_text(start),
+            capacity=self.capacity,
+        )
+
+
+class Hours(Protocol):
+    """What booking asks of the calendar."""
+
+    async def refusal(
+        self,
+        connection: Connection,
+        service: Bookable,
+        start: datetime,
+        now: datetime,
+        without: UUID | None = None,
+    ) -> str | None:
+        """None when a visit may begin then, else a code of why not; ``taken`` may be left to the constraint. The
+        appointment ``without`` wants to move, so its present time does not count."""
+
+    async def free(
+        self, connection: Connection, service: Bookable, start: datetime, end: datetime, now: datetime, most: int
+    ) -> list[datetime]:
+        """The first free starts in [``start``, ``end``)."""
+
+
+_COLUMNS: Final = """
+    s.id, s.tenant_id, s.provider_id, p.no, p.person_id, p.timezone, s.location_id, s.kind, s.minutes, s.step_minutes,
+    s.buffer_before_minutes, s.buffer_after_minutes, s.notice_minutes, s.horizon_days, s.capacity, s.price_minor,
+    s.currency, s.auto_confirm, s.cancel_policy, t.policy"""
+_FROM: Final = "FROM service s JOIN provider p ON p.id = s.provider_id JOIN tenant t ON t.id = s.tenant_id"
+_SERVICE: Final = f"SELECT {_COLUMNS} {_FROM} WHERE s.id = $1 AND s.active AND p.status = 'approved'"
+
+# $2: who asks, $3: for whom, $4: the day
+_WITH_PEOPLE: Final = f"""
+SELECT {_COLUMNS},
+    EXISTS (SELECT FROM person WHERE id = $3 AND disabled_at IS NULL AND merged_into IS NULL) AS known,
+    $2 = $3 OR EXISTS (
+        SELECT FROM dependant d WHERE d.guardian_id = $2 AND d.person_id = $3 AND 'book' = ANY(d.rights)
+            AND d.ended_at IS NULL AND (d.until IS NULL OR d.until >= $4)) AS cares,
+    (SELECT count(*) FROM appointment h WHERE h.booked_by = $2 AND h.status = 'held' AND h.hold_until > $5) AS holds,
+    (SELECT timezone FROM person WHERE id = $3) AS patient_timezone
+{_FROM} WHERE s.id = $1 AND s.active AND p.status = 'approved'"""
+
+# Candidates for 'any provider of a specialty': whoever is free soonest first, so that work is spread.
+_CANDIDATES: Final = f"""
+SELECT {_COLUMNS} {_FROM}
+WHERE p.status = 'approved' AND s.active AND p.specialties @> ARRAY[$1::text] AND s.kind = $2 AND s.capacity = 1
+    AND ($3::text IS NULL OR p.languages @> ARRAY[$3::text])
+ORDER BY p.rating_count, p.no LIMIT $4"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A service, for whom, and as what the one who asks acts."""
+
+    service: Bookable
+    patient: UUID
+    party: Party
+    patient_timezone: str
+    holds: int
+
+
+def bookable(row: Row) -> Bookable:
+    return Bookable(
+        id=row["id"],
+        tenant=row["tenant_id"],
+        provider=row["provider_id"],
+        provider_no=row["no"],
+        provider_person=row["person_id"],
+        provider_timezone=row["timezone"],
+        location=row["location_id"],
+        kind=row["kind"],
+        minutes=row["minutes"],
+        step_minutes=row["step_minutes"],
+        buffer_before_minutes=row["buffer_before_minutes"],
+        buffer_after_minutes=row["buffer_after_minutes"],
+        notice_minutes=row["notice_minutes"],
+        horizon_days=row["horizon_days"],
+        capacity=row["capacity"],
+        price_minor=row["price_minor"],
+        currency=row["currency"],
+        auto_confirm=row["auto_confirm"],
+        policy=policy_of(row["cancel_policy"], row["policy"]),
+    )
+
+
+async def service_of(connection: Connection, service: UUID) -> Bookable | None:
+    """An active service of an approved provider."""
+    row = await connection.fetchrow(_SERVICE, service)
+    return None if row is None else bookable(row)
+
+
+async def wish(
+    connection: Connection,
+    who: Principal,
+    service: UUID,
+    patient: UUID | None,
+    now: datetime,
+    *,
+    override: bool = False,
+) -> Wish:
+    """What ``who`` wants to book, for ``patient`` or oneself. Problem 404, or 403 for somebody else's sake."""
+    subject = patient or who.person
+    row = await connection.fetchrow(_WITH_PEOPLE, service, who.person, subject, now.date(), now)
+    if row is None:
+        raise Problem(404, "not_found", "There is no such service to book. Look for another one.")
+    party = party_for(who, row["known"], row["cares"], override=override)
+    return Wish(bookable(row), subject, party, row["patient_timezone"], row["holds"])
+
+
+def party_for(who: Principal, known: bool, cares: bool, *, override: bool = False) -> Party:
+    """As what ``who`` books for somebody. Problem 403, or 404 for a person that is not here."""
+    if cares and known and who.may("appointment.book.own"):
+        return PATIENT
+    if not (override or who.may("appointment.book.clinic")):
+        raise Problem(403, "not_your_patient", "Book for yourself, or for somebody who named you as their caregiver.")
+    if not known:
+        raise Problem(404, "not_found", "There is no such patient here.")
+    return CLINIC
+
+
+async def candidates(
+    connection: Connection, specialty: str, kind: str, language: str | None, most: int
+) -> list[Bookable]:
+    """Services of that kind by providers of that specialty."""
+    return [bookable(row) for row in await connection.fetch(_CANDIDATES, specialty, kind, language, most)]
+
+
+async def alternatives(
+    connection: Connection, hours: Hours, service: Bookable, start: datetime, now: datetime
+) -> list[datetime]:
+    """The next free starts from ``start`` on."""
+    begin = max(start, now)
+    found = await hours.free(connection, service, begin, begin + LOOK_AHEAD, now, ALTERNATIVES + 1)
+    return [each.astimezone(UTC) for each in found if each != start][:ALTERNATIVES]

@@ -1,0 +1,117 @@
+"""What happens to appointments, over HTTP: one route per action of the machine."""
+
+from uuid import UUID
+
+from backplane.api import Call, Routes
+from booking.appointments import changes
+from booking.appointments.desk import deed_of, desk_of
+from booking.appointments.reading import shown
+from booking.appointments.views import (
+    Appointment,
+    Cancellation,
+    Correction,
+    Ended,
+    Missed,
+    NewTime,
+    start_of,
+)
+
+routes = Routes(tag="booking")
+_ONE = "/v1/appointments/{appointment_id}"
+_REFUSALS = {403: ("forbidden",), 404: (), 409: ("not_possible", "changed_meanwhile", "too_early", "too_late")}
+
+
+async def _perform(call: Call, appointment_id: UUID, action: str, cause: str = "") -> Appointment:
+    async with call.transaction() as connection:
+        await changes.perform(connection, desk_of(call), call.principal, appointment_id, action, deed_of(call, cause))
+        return await shown(connection, call.principal, appointment_id, call.now)
+
+
+@routes.post(f"{_ONE}/accept", right="appointment.decide", idempotent=True, problems=_REFUSALS)
+async def accept(call: Call, appointment_id: UUID) -> Appointment:
+    """Accept a request"""
+    return await _perform(call, appointment_id, "accept")
+
+
+@routes.post(f"{_ONE}/decline", right="appointment.decide", idempotent=True, problems=_REFUSALS)
+async def decline(call: Call, appointment_id: UUID) -> Appointment:
+    """Decline a request; what was paid goes back"""
+    return await _perform(call, appointment_id, "decline")
+
+
+@routes.post(
+    f"{_ONE}/reschedule",
+    right="appointment.reschedule",
+    idempotent=True,
+    problems={
+        **_REFUSALS,
+        409: (*_REFUSALS[409], "slot_taken", "slot_not_offered", "same_time", "no_more_reschedules"),
+        422: ("bad_request",),
+    },
+)
+async def reschedule(call: Call, appointment_id: UUID, body: NewTime) -> Appointment:
+    """Move an appointment to another time"""
+    override = None if body.override is None else body.override.reason
+    async with call.transaction() as connection:
+        await changes.reschedule(
+            connection, desk_of(call), call.principal, appointment_id, start_of(body.start), deed_of(call), override
+        )
+        return await shown(connection, call.principal, appointment_id, call.now)
+
+
+@routes.post(f"{_ONE}/cancel", right="appointment.cancel", idempotent=True, problems=_REFUSALS)
+async def cancel(call: Call, appointment_id: UUID, body: Cancellation | None = None) -> Ended:
+    """Cancel an appointment by the terms of its policy"""
+    said = body or Cancellation()
+    override = None if said.override is None else said.override.reason
+    async with call.transaction() as connection:
+        cost = await changes.cancel(
+            connection, desk_of(call), call.principal, appointment_id, deed_of(call, said.reason), override
+        )
+        now_shown = await shown(connection, call.principal, appointment_id, call.now)
+    return Ended(
+        appointment=now_shown, fee_minor=cost.fee_minor, refund_minor=cost.refund_minor, currency=cost.currency
+    )
+
+
+@routes.post(f"{_ONE}/check-in", right="appointment.check_in", idempotent=True, problems=_REFUSALS)
+async def check_in(call: Call, appointment_id: UUID) -> Appointment:
+    """Arrive"""
+    return await _perform(call, appointment_id, "check_in")
+
+
+@routes.post(f"{_ONE}/start", right="appointment.conduct", idempotent=True, problems=_REFUSALS)
+async def start(call: Call, appointment_id: UUID) -> Appointment:
+    """Begin a visit by hand, where no call tells"""
+    return await _perform(call, appointment_id, "start")
+
+
+@routes.post(f"{_ONE}/interrupt", right="appointment.conduct", idempotent=True, problems=_REFUSALS)
+async def interrupt(call: Call, appointment_id: UUID) -> Appointment:
+    """Note that a visit broke off"""
+    return await _perform(call, appointment_id, "interrupt")
+
+
+@routes.post(f"{_ONE}/resume", right="appointment.conduct", idempotent=True, problems=_REFUSALS)
+async def resume(call: Call, appointment_id: UUID) -> Appointment:
+    """Go on with a visit that broke off"""
+    return await _perform(call, appointment_id, "resume")
+
+
+@routes.post(f"{_ONE}/complete", right="appointment.conduct", idempotent=True, problems=_REFUSALS)
+async def complete(call: Call, appointment_id: UUID) -> Appointment:
+    """End a visit that took place"""
+    return await _perform(call, appointment_id, "complete")
+
+
+@routes.post(f"{_ONE}/no-show", right="appointment.read", idempotent=True, problems=_REFUSALS)
+async def no_show(call: Call, appointment_id: UUID, body: Missed) -> Appointment:
+    """Say who did not come: the doctor of the patient, the patient of the doctor"""
+    return await _perform(call, appointment_id, f"no_show_{body.who}")
+
+
+@routes.post(f"{_ONE}/correct", right="appointment.conduct", idempotent=True, problems=_REFUSALS)
+async def correct(call: Call, appointment_id: UUID, body: Correction) -> Appointment:
+    """Put right, as its doctor within a day, how a visit ended"""
+    action = "correct_completed" if body.status == "completed" else "correct_no_show"
+    return await _perform(call, appointment_id, action, "correction")

@@ -1,0 +1,192 @@
+"""Classes: one appointment without a patient, whose patients have seats.
+
+A class begins with the first seat that is booked at a free start of a class service, or when its host opens it. The row
+of the class is locked while a seat is taken or given back, so the last seat has one winner and ``seats_taken`` is the
+number of seats. Seats have their own price and fate; a change of one is told as the appointment's, with the seat.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from backplane.ids import uuid7
+from backplane.postgres import Connection, Row
+from backplane.principal import Principal
+from backplane.web import Problem
+from booking import policy
+from booking.appointments import journal, machine
+from booking.appointments.bookable import Bookable, Wish
+from booking.appointments.desk import Desk, check_hours, taken_now
+from booking.appointments.guards import refusal
+from booking.appointments.journal import TELL, TOLD, WAKE, Deed
+from booking.appointments.machine import CLINIC, PATIENT, PROVIDER, Party
+from booking.appointments.record import Record
+from booking.payments import Bill
+
+_FIND: Final = """
+SELECT id, status, capacity, seats_taken FROM appointment
+WHERE service_id = $1 AND lower(during) = $2 AND kind = 'class' AND status IN ('confirmed', 'checked_in', 'in_progress')
+FOR NO KEY UPDATE"""
+
+# $1 time, $2 class, $3 seat, $4 patient ...; the number is the lowest that is free
+_TAKE: Final = f"""
+WITH counted AS (
+    UPDATE appointment a SET seats_taken = a.seats_taken + 1
+    WHERE a.id = $2 AND a.seats_taken < a.capacity RETURNING a.*
+), taken AS (
+    INSERT INTO seat (id, tenant_id, appointment_id, no, patient_id, booked_by, status, price_minor, currency, payment,
+        patient_timezone, created_at, updated_at)
+    SELECT $3, a.tenant_id, a.id, (
+            SELECT min(n) FROM generate_series(1, a.capacity) n
+            WHERE NOT EXISTS (SELECT FROM seat s WHERE s.appointment_id = $2 AND s.no = n AND s.status = 'confirmed')),
+        $4, $5, 'confirmed', $6, $7, $8, $9, $1, $1
+    FROM counted a RETURNING id
+), changed AS (
+    SELECT {TOLD}, $4::uuid AS of_patient, taken.id AS seat_id, 'book'::text AS action, NULL::text AS from_status,
+        'confirmed'::text AS to_status, 'appointment.booked'::text AS event, $5::uuid AS actor, $10::text AS actor_role,
+        $11::text AS cause
+    FROM counted a, taken
+),
+{TELL}
+SELECT seat_id, {WAKE} AS woken FROM changed"""
+
+# $2 class, $3 seats, $4 status, $8 payment by seat
+_LEAVE: Final = f"""
+WITH left_ AS (
+    UPDATE seat s SET status = $4, version = s.version + 1, updated_at = $1, payment = g.payment
+    FROM unnest($3::uuid[], $8::text[]) AS g (id, payment)
+    WHERE s.id = g.id AND s.appointment_id = $2 AND s.status = 'confirmed' RETURNING s.id, s.patient_id
+), counted AS (
+    UPDATE appointment a SET seats_taken = a.seats_taken - (SELECT count(*) FROM left_) WHERE a.id = $2
+        AND EXISTS (SELECT FROM left_) RETURNING a.*
+), changed AS (
+    SELECT {TOLD}, left_.patient_id AS of_patient, left_.id AS seat_id, 'cancel'::text AS action,
+        'confirmed'::text AS from_status, $4 AS to_status, 'appointment.cancelled'::text AS event, $5::uuid AS actor,
+        $6::text AS actor_role, $7::text AS cause
+    FROM counted a, left_
+),
+{TELL}
+SELECT seat_id, {WAKE} AS woken FROM changed"""
+
+_SEATS: Final = """
+SELECT id, no, patient_id, booked_by, status, price_minor, currency, payment, payment_ref, created_at FROM seat
+WHERE appointment_id = $1 AND status = 'confirmed' ORDER BY no"""
+
+
+@dataclass(frozen=True, slots=True)
+class Seated:
+    appointment: UUID
+    seat: UUID
+
+
+async def open_class(
+    connection: Connection, desk: Desk, service: Bookable, start: datetime, party: Party, deed: Deed
+) -> UUID:
+    """Begins a class without seats. Problem 409 slot_taken, slot_not_offered."""
+    await check_hours(connection, desk, service, start, deed.now)
+    made = await _begin(connection, service, start, party, deed)
+    if made is None:
+        raise await taken_now(connection, desk, service, start, deed.now)
+    return made
+
+
+async def _begin(connection: Connection, service: Bookable, start: datetime, party: Party, deed: Deed) -> UUID | None:
+    step = machine.find("open_class", None, party)
+    assert step is not None
+    return await journal.begin(connection, service.draft(start, None, deed), step, deed, "confirmed")
+
+
+async def take_seat(connection: Connection, desk: Desk, wanted: Wish, start: datetime, deed: Deed, zone: str) -> Seated:
+    """A seat of the class of that service at that start, which begins with it if need be.
+
+    Problem 409 class_full, already_booked, slot_taken, slot_not_offered.
+    """
+    service = wanted.service
+    found = await connection.fetchrow(_FIND, service.id, start)
+    if found is None:
+        await check_hours(connection, desk, service, start, deed.now)
+        await _begin(connection, service, start, wanted.party, deed)
+        # somebody else may have begun it just now, or taken the time for something else
+        found = await connection.fetchrow(_FIND, service.id, start)
+        if found is None:
+            raise await taken_now(connection, desk, service, start, deed.now)
+    if start <= deed.now:
+        raise Problem(409, "too_late", "This class has begun. Look for the next one.")
+    seats = await connection.fetch(_SEATS, found["id"])
+    if any(seat["patient_id"] == wanted.patient for seat in seats):
+        raise Problem(409, "already_booked", "This person has a seat in this class.")
+    if len(seats) >= found["capacity"]:
+        raise Problem(409, "class_full", "The last seat is taken. Look for another class, or join the waiting list.")
+    bill = Bill(found["id"], wanted.patient, service.id, service.price_minor, service.currency)
+    pay = await desk.payments.begin(connection, bill, deed.now)
+    seat: UUID | None = await connection.fetchval(
+        _TAKE, deed.now, found["id"], uuid7(deed.now), wanted.patient, deed.actor, service.price_minor,
+        service.currency, pay.payment, zone, deed.role, deed.cause,
+    )  # fmt: skip
+    assert seat is not None, "the class is locked and has a seat"
+    return Seated(found["id"], seat)
+
+
+async def roster(connection: Connection, appointment: UUID) -> list[Row]:
+    """The seats that are taken, by number."""
+    return await connection.fetch(_SEATS, appointment)
+
+
+async def cancel_seat(
+    connection: Connection, desk: Desk, who: Principal, found: Record, seat: UUID, deed: Deed
+) -> tuple[int, int]:
+    """Gives one seat back: its patient, their caregiver, the host or the clinic. Fee and refund in minor units."""
+    row = await connection.fetchrow(
+        """SELECT s.*, s.patient_id = $3 OR EXISTS (
+                SELECT FROM dependant d WHERE d.guardian_id = $3 AND d.person_id = s.patient_id
+                    AND 'book' = ANY(d.rights) AND d.ended_at IS NULL AND (d.until IS NULL OR d.until >= $4)) AS own
+           FROM appointment a JOIN seat s ON s.appointment_id = a.id
+           WHERE a.id = $1 AND s.id = $2 FOR NO KEY UPDATE OF a""",
+        found.id,
+        seat,
+        who.person,
+        deed.now.date(),
+    )
+    party = _party(who, found, row is not None and bool(row["own"]))
+    if row is None or party is None:
+        raise Problem(404, "not_found", "There is no such seat of yours in this class.")
+    step = machine.find("cancel", found.status, party)
+    if row["status"] != "confirmed" or step is None or step.target is None:
+        raise Problem(409, "not_possible", "This seat cannot be cancelled any more.")
+    if objection := refusal(step.guards, found.circumstances(), deed.now):
+        raise Problem(409, objection.code, objection.detail)
+    terms = policy.cancelling(found.policy, party.value, found.starts_at, deed.now)
+    fee = policy.share(row["price_minor"], terms.fee_bp)
+    refund: int = row["price_minor"] - fee
+    await _leave(connection, desk, found.id, [row], [refund], step.target, deed)
+    desk.taken.forget(found.service)
+    return fee, refund
+
+
+async def cancel_all(connection: Connection, desk: Desk, found: Record, party: Party, deed: Deed) -> None:
+    """The class was called off: every seat is given back whole."""
+    rows = await roster(connection, found.id)
+    if rows:
+        status = f"cancelled_by_{party.value}"
+        await _leave(connection, desk, found.id, rows, [row["price_minor"] for row in rows], status, deed)
+
+
+async def _leave(
+    connection: Connection, desk: Desk, appointment: UUID, rows: list[Row], refunds: list[int], status: str, deed: Deed
+) -> None:
+    payments = [
+        await desk.payments.give_back(connection, appointment, row["payment"], row["payment_ref"], refund, deed.now)
+        for row, refund in zip(rows, refunds, strict=True)
+    ]
+    await connection.execute(
+        _LEAVE, deed.now, appointment, [row["id"] for row in rows], status, deed.actor, deed.role, deed.cause, payments
+    )
+
+
+def _party(who: Principal, found: Record, own: bool) -> Party | None:
+    if own and who.may("appointment.cancel.own"):
+        return PATIENT
+    if PROVIDER in found.relations and who.may("class.manage.own"):
+        return PROVIDER
+    return CLINIC if who.may("class.manage.clinic") else None

@@ -1,0 +1,101 @@
+"""What the deeds of booking stand on beside the database, and the refusals that they share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+from aiohttp import web
+
+from backplane.api import Call
+from backplane.postgres import Connection
+from backplane.principal import Principal
+from backplane.web import Problem
+from booking.appointments.bookable import Bookable, Hours, alternatives
+from booking.appointments.journal import Deed
+from booking.appointments.taken import TakenSlots
+from booking.payments import AtClinic, Payments
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Calendar, till, and what is known to be taken."""
+
+    hours: Hours
+    payments: Payments = field(default_factory=AtClinic)
+    taken: TakenSlots = field(default_factory=TakenSlots)
+
+
+DESK: Final = web.AppKey("booking_desk", Desk)
+
+# What somebody is called in the journal, the strongest of their roles first.
+_ROLES: Final = (
+    "platform_admin", "clinic_admin", "staff", "support", "finance", "doctor", "patient", "guest_link", "anonymous",
+)  # fmt: skip
+_REASONS: Final = {
+    "too_soon": "This service wants to be booked earlier than that.",
+    "too_far": "This lies too far ahead to be booked yet.",
+    "outside_hours": "The provider does not receive anybody at that time.",
+    "not_on_grid": "Visits do not begin at that minute.",
+    "day_full": "That day is full.",
+}
+
+
+def desk_of(call: Call) -> Desk:
+    return call.request.app[DESK]
+
+
+def deed_of(call: Call, cause: str = "") -> Deed:
+    who = call.principal
+    return Deed(who.person, role_of(who), call.now, cause)
+
+
+def role_of(who: Principal) -> str:
+    return next((role for role in _ROLES if role in who.roles), "patient")
+
+
+def slot_taken(others: Sequence[datetime]) -> Problem:
+    detail = "Somebody else has this time. Take one of the alternatives, or look for another."
+    return Problem(409, "slot_taken", detail, members={"alternatives": [_text(each) for each in others]})
+
+
+def not_offered(reason: str, others: Sequence[datetime]) -> Problem:
+    detail = f"{_REASONS.get(reason, 'This time cannot be booked.')} Take one of the alternatives."
+    return Problem(
+        409, "slot_not_offered", detail, members={"reason": reason, "alternatives": [_text(each) for each in others]}
+    )
+
+
+def _text(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+async def taken_now(connection: Connection, desk: Desk, service: Bookable, start: datetime, now: datetime) -> Problem:
+    """The refusal for a slot that is found taken, remembered for those who come next."""
+    others = await alternatives(connection, desk.hours, service, start, now)
+    desk.taken.remember(service.id, start, others, now)
+    return slot_taken(others)
+
+
+def refuse_known(desk: Desk, service: UUID, start: datetime, now: datetime) -> None:
+    """Problem 409 when the slot was found taken a moment ago."""
+    others = desk.taken.known(service, start, now)
+    if others is not None:
+        raise slot_taken(others)
+
+
+async def check_hours(
+    connection: Connection,
+    desk: Desk,
+    service: Bookable,
+    start: datetime,
+    now: datetime,
+    without: UUID | None = None,
+) -> None:
+    """Problem 409 when the calendar does not offer the start."""
+    reason = await desk.hours.refusal(connection, service, start, now, without)
+    if reason == "taken":
+        raise await taken_now(connection, desk, service, start, now)
+    if reason is not None:
+        raise not_offered(reason, await alternatives(connection, desk.hours, service, start, now))

@@ -1,0 +1,224 @@
+"""The only way an appointment begins or changes: row, transition, audit and event in one statement.
+
+`begin` inserts with ON CONFLICT DO NOTHING: the exclusion constraint decides who has the time; who has not waits for
+the winner's commit and gets nothing, without an error and without a deadlock (BOOKING 3.4). Holds that are over are
+ended first, in the same statement: the constraint is checked against the index as it is at that moment, and a tuple
+that the same transaction has just replaced counts no more, provided that the update has run; the insert reads the
+update's output to make sure of it.
+
+`change` is compare-and-swap: status and version must still be what the caller saw. Every row in the CTE ``changed``,
+whatever made it, is told by the same tail, so there are as many transitions as audit entries as events, on every path.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from asyncpg import Range
+
+from backplane.ids import uuid7
+from backplane.outbox import CHANNEL
+from backplane.postgres import Connection, Row
+from booking.appointments.machine import Row as Step
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """Who does something, in which role, for what cause (a code, never free text). ``actor`` None: the system."""
+
+    actor: UUID | None
+    role: str
+    now: datetime
+    cause: str = ""
+
+    def because(self, cause: str) -> "Deed":
+        return replace(self, cause=cause)
+
+
+def system(now: datetime, cause: str = "") -> Deed:
+    return Deed(None, "system", now, cause)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """An appointment about to begin. ``patient`` None: a class."""
+
+    tenant: int
+    provider: UUID
+    provider_no: int
+    service: UUID
+    location: UUID | None
+    patient: UUID | None
+    booked_by: UUID | None
+    kind: str
+    during: Range[datetime]
+    occupied: Range[datetime]
+    price_minor: int
+    currency: str
+    provider_timezone: str
+    local_text: str
+    patient_timezone: str = "UTC"
+    hold_until: datetime | None = None
+    payment: str = "none"
+    reason: str = ""
+    series: UUID | None = None
+    capacity: int = 1
+    overridden: bool = False
+
+
+class TimeTaken(Exception):
+    """Another live appointment of the provider has (a part of) the time. The transaction is spoilt."""
+
+
+# What consumers get. Times in UTC to the second.
+_INSTANT: Final = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""
+_PAYLOAD: Final = f"""jsonb_build_object(
+    'appointment', c.id, 'provider', c.provider_id, 'service', c.service_id, 'patient', c.of_patient,
+    'status', c.to_status, 'start', {_INSTANT.format("lower(c.during)")}, 'end', {_INSTANT.format("upper(c.during)")},
+    'sequence', c.ics_sequence, 'epoch', c.join_epoch, 'cause', c.cause, 'seat', c.seat_id)"""
+
+# The tail of every statement. ``$1`` is the time. In `changed`: the columns of appointment that are read here, and
+# of_patient, seat_id, action, from_status, to_status, event, actor, actor_role, cause.
+TELL: Final = f"""
+noted AS (
+    INSERT INTO transition (tenant_id, appointment_id, seat_id, action, from_status, to_status, actor, actor_role,
+        cause, at)
+    SELECT c.tenant_id, c.id, c.seat_id, c.action, c.from_status, c.to_status, c.actor, c.actor_role, c.cause, $1
+    FROM changed c
+), audited AS (
+    INSERT INTO audit_entry (tenant_id, at, actor, actor_role, action, subject_kind, subject_id, facts)
+    SELECT c.tenant_id, $1, c.actor, c.actor_role, 'appointment.' || c.action, 'appointment', c.id,
+        jsonb_strip_nulls(jsonb_build_object('from', c.from_status, 'to', c.to_status, 'cause', nullif(c.cause, ''),
+            'seat', c.seat_id, 'overridden', nullif(c.overridden, false),
+            'start', {_INSTANT.format("lower(c.during)")}))
+    FROM changed c
+), sent AS (
+    INSERT INTO outbox (event_id, tenant_id, aggregate, aggregate_id, type, payload, at)
+    SELECT gen_random_uuid(), c.tenant_id, 'appointment', c.id, c.event, {_PAYLOAD}, $1 FROM changed c
+)"""
+WAKE: Final = f"(SELECT count(pg_notify('{CHANNEL}', '')) FROM outbox_relay WHERE asleep)"
+# what the tail reads of the row itself
+TOLD: Final = """a.id, a.tenant_id, a.provider_id, a.service_id, a.during, a.ics_sequence, a.join_epoch, a.overridden,
+    a.version"""
+
+_EXPIRE: Final = """
+    UPDATE appointment a SET status = 'expired', hold_until = NULL, version = a.version + 1, updated_at = $1
+    WHERE a.id = ANY(ARRAY(
+        SELECT h.id FROM appointment h WHERE {due} AND h.status = 'held' AND h.hold_until <= $1 {limit}
+        FOR UPDATE SKIP LOCKED))"""
+_EXPIRED: Final = f"""{TOLD}, a.patient_id AS of_patient, NULL::uuid AS seat_id, 'expire'::text AS action,
+    'held'::text AS from_status, 'expired'::text AS to_status, 'hold.expired'::text AS event, NULL::uuid AS actor,
+    'system'::text AS actor_role, 'too_old'::text AS cause"""
+
+_BEGIN: Final = f"""
+WITH expired AS ({
+    _EXPIRE.format(
+        due="h.provider_id = $4 AND int8range(h.provider_no, h.provider_no, '[]') && int8range($5, $5, '[]')"
+        " AND h.occupied && $11",
+        limit="",
+    )
+} RETURNING {_EXPIRED}),
+made AS (
+    INSERT INTO appointment AS a (id, tenant_id, provider_id, provider_no, service_id, location_id, patient_id,
+        booked_by, kind, during, occupied, status, price_minor, currency, provider_timezone, local_text,
+        patient_timezone, hold_until, payment, reason, series_id, capacity, overridden, created_at, updated_at)
+    SELECT $2, $3, $4, $5, $6, $7, $8, $9, $10, $12, $11, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
+        $1, $1
+    FROM (SELECT count(*) FROM expired) AS ended
+    ON CONFLICT DO NOTHING
+    RETURNING {TOLD}, a.patient_id AS of_patient, NULL::uuid AS seat_id, $25::text AS action, NULL::text AS from_status,
+        a.status AS to_status, $26::text AS event, $27::uuid AS actor, $28::text AS actor_role, $29::text AS cause
+),
+changed AS (SELECT * FROM expired UNION ALL SELECT * FROM made),
+{TELL}
+SELECT (SELECT count(*) FROM made) = 1 AS won, {WAKE} AS woken"""
+
+
+async def begin(connection: Connection, draft: Draft, step: Step, deed: Deed, status: str) -> UUID | None:
+    """The id of the new appointment; None: somebody else has the time. Ends holds that are over and in the way."""
+    id = uuid7(deed.now)
+    row = await connection.fetchrow(
+        _BEGIN, deed.now, id, draft.tenant, draft.provider, draft.provider_no, draft.service, draft.location,
+        draft.patient, draft.booked_by, draft.kind, draft.occupied, draft.during, status, draft.price_minor,
+        draft.currency, draft.provider_timezone, draft.local_text, draft.patient_timezone, draft.hold_until,
+        draft.payment, draft.reason, draft.series, draft.capacity, draft.overridden, step.action, step.event,
+        deed.actor, deed.role, deed.cause,
+    )  # fmt: skip
+    return id if row is not None and row["won"] else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What changes beside the status; None: stays. A status other than held takes ``hold_until`` away."""
+
+    hold_until: datetime | None = None
+    during: Range[datetime] | None = None
+    occupied: Range[datetime] | None = None
+    local_text: str | None = None
+    payment: str | None = None
+    payment_ref: str | None = None
+    reason: str | None = None
+    extended: int = 0
+    moved: int = 0
+    overridden: bool | None = None
+
+
+NOTHING: Final = Changes()
+
+_CHANGE: Final = f"""
+WITH changed AS (
+    UPDATE appointment a SET
+        status = $5, version = a.version + 1, updated_at = $1,
+        hold_until = CASE WHEN $5 = 'held' THEN coalesce($6, a.hold_until) END,
+        during = coalesce($7, a.during), occupied = coalesce($8, a.occupied),
+        local_text = coalesce($9, a.local_text), payment = coalesce($10, a.payment),
+        payment_ref = coalesce($11, a.payment_ref), reason = coalesce($12, a.reason),
+        extended = a.extended + $13, moved = a.moved + $14, overridden = coalesce($15, a.overridden),
+        join_epoch = a.join_epoch + $16, ics_sequence = a.ics_sequence + $16,
+        checked_in_at = CASE WHEN $5 = 'checked_in' THEN $1 WHEN $7::tstzrange IS NOT NULL THEN NULL
+            ELSE a.checked_in_at END
+    WHERE a.id = $2 AND a.status = $3 AND a.version = $4
+    RETURNING {TOLD}, a.patient_id AS of_patient, NULL::uuid AS seat_id, $17::text AS action, $3 AS from_status,
+        a.status AS to_status, $18::text AS event, $19::uuid AS actor, $20::text AS actor_role, $21::text AS cause
+),
+{TELL}
+SELECT c.version, {WAKE} AS woken FROM changed c"""
+
+
+async def change(
+    connection: Connection,
+    appointment: UUID,
+    status: str,
+    version: int,
+    step: Step,
+    deed: Deed,
+    changes: Changes = NOTHING,
+) -> int | None:
+    """Takes ``step`` if the appointment still is of that status and version; the new version, or None if it is not.
+
+    Raises:
+        TimeTaken: its new time is somebody else's.
+    """
+    try:
+        new: int | None = await connection.fetchval(
+            _CHANGE, deed.now, appointment, status, version, step.target or status, changes.hold_until,
+            changes.during, changes.occupied, changes.local_text, changes.payment, changes.payment_ref,
+            changes.reason, changes.extended, changes.moved, changes.overridden, int(step.revokes), step.action,
+            step.event, deed.actor, deed.role, deed.cause,
+        )  # fmt: skip
+    except asyncpg.ExclusionViolationError:
+        raise TimeTaken from None
+    return new
+
+
+_SWEEP: Final = f"""
+WITH changed AS ({_EXPIRE.format(due="true", limit="ORDER BY h.hold_until LIMIT $2")} RETURNING {_EXPIRED}),
+{TELL}
+SELECT c.id, c.provider_id, {WAKE} AS woken FROM changed c"""
+
+
+async def expire(connection: Connection, now: datetime, most: int = 500) -> list[Row]:
+    """Ends holds that are over, oldest first: of the tenant of the connection, or of all on the platform's."""
+    return await connection.fetch(_SWEEP, now, most)

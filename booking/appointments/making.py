@@ -1,0 +1,185 @@
+"""Holds, bookings, series and classes over HTTP."""
+
+from uuid import UUID
+
+from backplane.api import Call, Problem, Routes
+from booking.appointments import claims, classes, series
+from booking.appointments.bookable import service_of
+from booking.appointments.claims import Particulars
+from booking.appointments.desk import deed_of, desk_of
+from booking.appointments.machine import CLINIC, PROVIDER
+from booking.appointments.reading import shown
+from booking.appointments.record import need
+from booking.appointments.views import (
+    Appointment,
+    Booked,
+    ConflictingDate,
+    NewAppointment,
+    NewClass,
+    NewHold,
+    NewSeries,
+    SeatEnded,
+    Series,
+    start_of,
+    zone_of,
+)
+
+routes = Routes(tag="booking")
+_TAKEN = ("slot_taken", "slot_not_offered")
+
+
+@routes.post(
+    "/v1/holds",
+    right="appointment.hold",
+    status=201,
+    idempotent=True,
+    problems={
+        403: ("not_your_patient",),
+        404: (),
+        409: (*_TAKEN, "too_many_holds", "no_holds"),
+        422: ("unknown_zone",),
+    },
+)
+async def hold(call: Call, body: NewHold) -> Appointment:
+    """Keep a slot for some minutes"""
+    about = Particulars(patient=body.patient, reason=body.reason, timezone=zone_of(body.timezone))
+    async with call.transaction() as connection:
+        made = await claims.hold(
+            connection, desk_of(call), call.principal, body.service, start_of(body.start), about, deed_of(call)
+        )
+        return await shown(connection, call.principal, made, call.now)
+
+
+@routes.post(
+    "/v1/holds/{hold_id}/extend",
+    right="appointment.hold",
+    idempotent=True,
+    problems={404: (), 409: ("hold_expired", "no_more_extensions", "not_possible", "changed_meanwhile")},
+)
+async def extend(call: Call, hold_id: UUID) -> Appointment:
+    """Keep a slot some minutes longer"""
+    async with call.transaction() as connection:
+        await claims.extend(connection, call.principal, hold_id, deed_of(call))
+        return await shown(connection, call.principal, hold_id, call.now)
+
+
+@routes.delete(
+    "/v1/holds/{hold_id}",
+    right="appointment.hold",
+    problems={404: (), 409: ("not_possible", "changed_meanwhile")},
+)
+async def release(call: Call, hold_id: UUID) -> None:
+    """Let a slot go"""
+    async with call.transaction() as connection:
+        await claims.release(connection, desk_of(call), call.principal, hold_id, deed_of(call))
+
+
+@routes.post(
+    "/v1/appointments",
+    right="appointment.book",
+    status=201,
+    idempotent=True,
+    problems={
+        403: ("not_your_patient",),
+        404: (),
+        409: (*_TAKEN, "hold_expired", "class_full", "already_booked", "too_late", "not_possible", "changed_meanwhile"),
+        422: ("bad_request", "unknown_zone"),
+    },
+)
+async def book(call: Call, body: NewAppointment) -> Appointment:
+    """Book a slot: one that is held, one of a service, or whoever of a specialty is free then
+
+    With `override` (its own right) outside the rules. The answer is `held` with `payment` due where money comes first,
+    `requested` where the doctor decides, otherwise `confirmed`. A start of a class gives a seat in it.
+    """
+    who, desk, deed = call.principal, desk_of(call), deed_of(call)
+    about = Particulars(
+        patient=body.patient,
+        reason=body.reason,
+        timezone=zone_of(body.timezone),
+        override=None if body.override is None else body.override.reason,
+    )
+    chosen = [each for each in (body.hold, body.service, body.specialty) if each is not None]
+    if len(chosen) != 1 or (body.hold is None) != (body.start is not None):
+        raise Problem(422, "bad_request", "Send either hold, or service and start, or specialty and start.")
+    async with call.transaction() as connection:
+        if body.hold is not None:
+            made = body.hold
+            await claims.book_hold(connection, desk, who, made, about, deed)
+        elif body.service is not None and body.start is not None:
+            made = await claims.book(connection, desk, who, body.service, start_of(body.start), about, deed)
+        else:
+            assert body.specialty is not None
+            assert body.start is not None
+            made = await claims.book_any(
+                connection, desk, who, body.specialty, body.kind, body.language, start_of(body.start), about, deed
+            )
+        return await shown(connection, who, made, call.now)
+
+
+@routes.post(
+    "/v1/series",
+    right="appointment.book",
+    status=201,
+    idempotent=True,
+    problems={
+        403: ("not_your_patient",),
+        404: (),
+        409: ("series_conflict", "not_possible"),
+        422: ("bad_rule", "bad_request", "unknown_zone"),
+    },
+)
+async def book_series(call: Call, body: NewSeries) -> Series:
+    """Book visits that repeat, all or none"""
+    about = Particulars(patient=body.patient, reason=body.reason, timezone=zone_of(body.timezone))
+    async with call.transaction() as connection:
+        made = await series.book_series(
+            connection, desk_of(call), call.principal, body.service, start_of(body.start), body.rrule, about,
+            deed_of(call), partial=body.partial,
+        )  # fmt: skip
+    return Series(
+        made.id,
+        [Booked(id, start) for id, start in made.appointments],
+        [ConflictingDate(each.start, each.reason) for each in made.conflicts],
+    )
+
+
+@routes.post(
+    "/v1/classes",
+    right="class.manage",
+    status=201,
+    idempotent=True,
+    problems={403: ("forbidden",), 404: (), 409: _TAKEN, 422: ("bad_request",)},
+)
+async def open_class(call: Call, body: NewClass) -> Appointment:
+    """Open a class at a free start, before anybody books a seat"""
+    who = call.principal
+    async with call.transaction() as connection:
+        service = await service_of(connection, body.service)
+        if service is None or service.kind != "class":
+            raise Problem(404, "not_found", "There is no such class service here.")
+        if service.provider_person == who.person and who.may("class.manage.own"):
+            party = PROVIDER
+        elif who.may("class.manage.clinic"):
+            party = CLINIC
+        else:
+            raise Problem(403, "forbidden", "Only its own host or the clinic opens this class.")
+        made = await classes.open_class(connection, desk_of(call), service, start_of(body.start), party, deed_of(call))
+        return await shown(connection, who, made, call.now)
+
+
+@routes.delete(
+    "/v1/appointments/{appointment_id}/seats/{seat_id}",
+    right="appointment.cancel",
+    problems={404: (), 409: ("not_possible", "too_late")},
+)
+async def leave_class(call: Call, appointment_id: UUID, seat_id: UUID) -> SeatEnded:
+    """Give a seat of a class back"""
+    async with call.transaction() as connection:
+        found = await need(connection, appointment_id, call.principal, call.now)
+        if not found.is_class:
+            raise Problem(404, "not_found", "This is no class.")
+        fee, refund = await classes.cancel_seat(
+            connection, desk_of(call), call.principal, found, seat_id, deed_of(call)
+        )
+    return SeatEnded(fee, refund, found.row["currency"])

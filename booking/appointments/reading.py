@@ -1,0 +1,229 @@
+"""Looking at appointments: lists by what one is, one, its history, its terms, its entry for a calendar."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Final
+from uuid import UUID
+
+from aiohttp import web
+from icalendar import Calendar, Event
+from msgspec import Meta, Struct, field
+
+from backplane.api import Call, Routes
+from backplane.paging import Page, decode_cursor, page_of
+from backplane.postgres import Connection, Row
+from backplane.principal import Principal
+from booking import policy
+from booking.appointments import classes
+from booking.appointments.changes import terms_of
+from booking.appointments.machine import PROVIDER
+from booking.appointments.record import FIELDS, FROM, Record, need, record, sees_all
+from booking.appointments.views import Appointment, Change, ClassSession, Instant, Seat, Status, TermsNow, appointment
+
+routes = Routes(tag="booking")
+MOST: Final = 100
+_STATUS: Final = {"cancelled": "CANCELLED", "expired": "CANCELLED", "declined": "CANCELLED"}
+
+
+class AppointmentQuery(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Begins in [``from``, ``to``). ``mine``: only those one is part of, although one may see the clinic's."""
+
+    from_: Instant | None = field(default=None, name="from")
+    to: Instant | None = None
+    status: Status | None = None
+    provider: UUID | None = None
+    patient: UUID | None = None
+    service: UUID | None = None
+    mine: bool = False
+    cursor: Annotated[str, Meta(max_length=512)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=MOST)] = 20
+
+
+class ClassQuery(Struct, forbid_unknown_fields=True, kw_only=True):
+    provider: UUID | None = None
+    service: UUID | None = None
+    limit: Annotated[int, Meta(ge=1, le=MOST)] = 20
+
+
+# $3: the clinic's, or only those that the person has to do with
+_LIST: Final = f"""
+SELECT {FIELDS} {FROM}
+WHERE ($3 OR a.patient_id = $1 OR p.person_id = $1 OR a.booked_by = $1
+        OR a.patient_id IN (SELECT d.person_id FROM dependant d WHERE d.guardian_id = $1 AND d.ended_at IS NULL
+            AND 'read' = ANY(d.rights) AND (d.until IS NULL OR d.until >= $2))
+        OR a.id IN (SELECT e.appointment_id FROM seat e
+            WHERE e.status = 'confirmed' AND $1 IN (e.patient_id, e.booked_by)))
+    AND ($4::timestamptz IS NULL OR lower(a.during) >= $4) AND ($5::timestamptz IS NULL OR lower(a.during) < $5)
+    AND ($6::text IS NULL OR a.status = $6) AND ($7::uuid IS NULL OR a.provider_id = $7)
+    AND ($8::uuid IS NULL OR a.patient_id = $8) AND ($9::uuid IS NULL OR a.service_id = $9)
+    AND ($10::timestamptz IS NULL OR (lower(a.during), a.id) > ($10, $11))
+    AND (a.status <> 'expired' OR $6 = 'expired')
+ORDER BY lower(a.during), a.id LIMIT $12"""
+
+
+@routes.get("/v1/appointments", right="appointment.read")
+async def appointments(call: Call, query: AppointmentQuery) -> Page[Appointment]:
+    """Appointments that one may see, by their start
+
+    Staff see the clinic's, doctors theirs, patients their own and those of the people they care for.
+    """
+    who = call.principal
+    after: tuple[datetime | None, UUID | None] = (None, None)
+    if query.cursor is not None:
+        after = decode_cursor(query.cursor, tuple[datetime, UUID])
+    async with call.transaction() as connection:
+        rows = await connection.fetch(
+            _LIST, who.person, call.now.date(), sees_all(who) and not query.mine, query.from_, query.to, query.status,
+            query.provider, query.patient, query.service, *after, query.limit + 1,
+        )  # fmt: skip
+    return page_of(
+        rows,
+        query.limit,
+        lambda row: appointment(row, private=_private(record(row, who.person))),
+        lambda row: (row["starts_at"], row["id"]),
+    )
+
+
+# before the route below, whose path would match it
+@routes.get(
+    "/v1/appointments/{appointment_id}.ics",
+    right="appointment.read",
+    problems={404: ()},
+    content_type="text/calendar",
+)
+async def ics(call: Call, appointment_id: UUID) -> web.Response:
+    """An appointment for one's own calendar, without a word of what it is about"""
+    async with call.transaction() as connection:
+        found = await need(connection, appointment_id, call.principal, call.now)
+    return web.Response(
+        body=entry(found.row, call.request.host, call.now),
+        content_type="text/calendar",
+        charset="utf-8",
+        headers={
+            "Content-Disposition": 'attachment; filename="appointment.ics"',
+            "Cache-Control": "no-store",
+        },
+    )
+
+
+@routes.get("/v1/appointments/{appointment_id}", right="appointment.read", problems={404: ()})
+async def one(call: Call, appointment_id: UUID) -> Appointment:
+    """One appointment"""
+    async with call.transaction() as connection:
+        return await shown(connection, call.principal, appointment_id, call.now)
+
+
+async def shown(connection: Connection, who: Principal, appointment_id: UUID, now: datetime) -> Appointment:
+    """The appointment as ``who`` may see it; of a class with the seats that are theirs to see. Problem 404."""
+    found = await need(connection, appointment_id, who, now)
+    seats = None
+    if found.is_class:
+        everything = PROVIDER in found.relations or who.may("class.manage.clinic")
+        rows = await classes.roster(connection, found.id)
+        seats = [
+            Seat(id=row["id"], no=row["no"], patient=row["patient_id"], payment=row["payment"])
+            for row in rows
+            if everything or who.person in (row["patient_id"], row["booked_by"])
+        ]
+    return appointment(found.row, private=_private(found), seats=seats)
+
+
+def _private(found: Record) -> bool:
+    return bool(found.relations)
+
+
+@routes.get("/v1/appointments/{appointment_id}/transitions", right="appointment.read", problems={404: ()})
+async def transitions(call: Call, appointment_id: UUID) -> list[Change]:
+    """What happened to an appointment, oldest first"""
+    async with call.transaction() as connection:
+        found = await need(connection, appointment_id, call.principal, call.now)
+        rows = await connection.fetch(
+            """SELECT action, from_status, to_status, actor, actor_role, cause, seat_id, at FROM transition
+               WHERE appointment_id = $1 ORDER BY id""",
+            appointment_id,
+        )
+        everything = not found.is_class or PROVIDER in found.relations or sees_all(call.principal)
+    return [
+        Change(
+            action=row["action"],
+            from_status=row["from_status"],
+            to_status=row["to_status"],
+            by=row["actor_role"],
+            self=row["actor"] == call.principal.person,
+            cause=row["cause"],
+            seat=row["seat_id"],
+            at=row["at"],
+        )
+        for row in rows
+        if everything or row["seat_id"] is None or row["actor"] == call.principal.person
+    ]
+
+
+@routes.get("/v1/appointments/{appointment_id}/terms", right="appointment.read", problems={404: ()})
+async def terms(call: Call, appointment_id: UUID) -> TermsNow:
+    """What cancelling or moving would cost now"""
+    async with call.transaction() as connection:
+        found, cancelling, moving = await terms_of(connection, call.principal, appointment_id, call.now)
+    fee = policy.share(found.row["price_minor"], cancelling.fee_bp)
+    return TermsNow(
+        may_cancel=cancelling.allowed,
+        cancel_until=cancelling.until,
+        fee_minor=fee,
+        refund_minor=found.row["price_minor"] - fee,
+        currency=found.row["currency"],
+        may_reschedule=moving.allowed,
+        reschedule_until=moving.until,
+    )
+
+
+def entry(row: Row, host: str, now: datetime) -> bytes:
+    """RFC 5545. Times in UTC: a file that is fetched once needs no description of a zone."""
+    event = Event()
+    event.add("uid", f"{row['id']}@{host.partition(':')[0]}")
+    event.add("sequence", row["ics_sequence"])
+    event.add("dtstamp", now)
+    event.add("dtstart", row["starts_at"].astimezone(UTC))
+    event.add("dtend", row["ends_at"].astimezone(UTC))
+    event.add("summary", "Appointment")
+    event.add("class", "PRIVATE")
+    state = "TENTATIVE" if row["status"] in ("held", "requested") else "CONFIRMED"
+    event.add("status", _STATUS.get(row["status"].partition("_")[0], state))
+    calendar = Calendar()
+    calendar.add("prodid", "-//Wadud//booking//EN")
+    calendar.add("version", "2.0")
+    calendar.add("method", "PUBLISH")
+    calendar.add_component(event)
+    return bytes(calendar.to_ical())
+
+
+@routes.get("/v1/classes")
+async def open_classes(call: Call, query: ClassQuery) -> list[ClassSession]:
+    """Classes to come that have seats left"""
+    async with call.transaction() as connection:
+        rows = await connection.fetch(
+            """SELECT a.id, a.service_id, a.provider_id, s.name, a.during, a.capacity,
+                   a.capacity - a.seats_taken AS seats_left, a.price_minor, a.currency
+               FROM appointment a JOIN service s ON s.id = a.service_id JOIN provider p ON p.id = a.provider_id
+               WHERE a.kind = 'class' AND a.status = 'confirmed' AND lower(a.during) > $1 AND a.seats_taken < a.capacity
+                   AND p.status = 'approved' AND ($2::uuid IS NULL OR a.provider_id = $2)
+                   AND ($3::uuid IS NULL OR a.service_id = $3)
+               ORDER BY lower(a.during), a.id LIMIT $4""",
+            call.now,
+            query.provider,
+            query.service,
+            query.limit,
+        )
+    return [
+        ClassSession(
+            id=row["id"],
+            service=row["service_id"],
+            provider=row["provider_id"],
+            name=row["name"],
+            starts_at=row["during"].lower,
+            ends_at=row["during"].upper,
+            capacity=row["capacity"],
+            seats_left=row["seats_left"],
+            price_minor=row["price_minor"],
+            currency=row["currency"],
+        )
+        for row in rows
+    ]

@@ -1,0 +1,149 @@
+"""An appointment as it is now, with what the one who asks is to it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from backplane.postgres import Connection, Row
+from backplane.principal import Principal
+from backplane.web import Problem
+from booking.appointments import machine
+from booking.appointments.guards import Circumstances
+from booking.appointments.machine import CLINIC, PATIENT, PROVIDER, Party
+from booking.policy import Policy, policy_of
+
+# $1: who asks, $2: the day
+FIELDS: Final = """
+    a.*, lower(a.during) AS starts_at, upper(a.during) AS ends_at, p.person_id AS doctor, s.auto_confirm,
+    s.cancel_policy, t.policy,
+    EXISTS (SELECT FROM dependant d WHERE d.guardian_id = $1 AND d.person_id = a.patient_id AND 'book' = ANY(d.rights)
+        AND d.ended_at IS NULL AND (d.until IS NULL OR d.until >= $2)) AS cares,
+    a.patient_id IS NULL AND EXISTS (SELECT FROM seat e WHERE e.appointment_id = a.id AND e.status = 'confirmed'
+        AND $1 IN (e.patient_id, e.booked_by)) AS seated"""
+FROM: Final = """
+FROM appointment a JOIN provider p ON p.id = a.provider_id JOIN service s ON s.id = a.service_id
+    JOIN tenant t ON t.id = a.tenant_id"""
+_LOAD: Final = f"SELECT {FIELDS} {FROM} WHERE a.id = $3"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A row of appointment. ``relations``: what the one who asked is to it, without looking at rights."""
+
+    row: Row
+    policy: Policy
+    relations: frozenset[Party]
+
+    @property
+    def id(self) -> UUID:
+        id: UUID = self.row["id"]
+        return id
+
+    @property
+    def status(self) -> str:
+        return str(self.row["status"])
+
+    @property
+    def version(self) -> int:
+        return int(self.row["version"])
+
+    @property
+    def service(self) -> UUID:
+        service: UUID = self.row["service_id"]
+        return service
+
+    @property
+    def starts_at(self) -> datetime:
+        at: datetime = self.row["starts_at"]
+        return at
+
+    @property
+    def is_class(self) -> bool:
+        return self.row["patient_id"] is None
+
+    def circumstances(self) -> Circumstances:
+        row = self.row
+        return Circumstances(
+            policy=self.policy,
+            kind=row["kind"],
+            starts_at=row["starts_at"],
+            ends_at=row["ends_at"],
+            since=row["updated_at"],
+            hold_until=row["hold_until"],
+            extended=row["extended"],
+            moved=row["moved"],
+            checked_in_at=row["checked_in_at"],
+        )
+
+
+def record(row: Row, person: UUID | None) -> Record:
+    relations = set()
+    if person is not None:
+        if row["patient_id"] == person or row["cares"] or (row["status"] == "held" and row["booked_by"] == person):
+            relations.add(PATIENT)
+        if row["doctor"] == person:
+            relations.add(PROVIDER)
+    return Record(row, policy_of(row["cancel_policy"], row["policy"]), frozenset(relations))
+
+
+async def load(connection: Connection, appointment: UUID, person: UUID | None, now: datetime) -> Record | None:
+    """The appointment, with the relations of ``person``."""
+    row = await connection.fetchrow(_LOAD, person, now.date(), appointment)
+    return None if row is None else record(row, person)
+
+
+async def need(connection: Connection, appointment: UUID, who: Principal, now: datetime) -> Record:
+    """As `load`, for somebody who may know that it exists. Problem 404."""
+    found = await load(connection, appointment, who.person, now)
+    if found is None or not (found.relations or found.row["seated"] or sees_all(who)):
+        raise no_such_appointment()
+    return found
+
+
+def sees_all(who: Principal) -> bool:
+    return who.may("appointment.read.clinic")
+
+
+def no_such_appointment() -> Problem:
+    return Problem(404, "not_found", "There is no such appointment of yours here.")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """As what somebody acts, and by which row of the machine."""
+
+    party: Party
+    step: machine.Row
+
+
+def standing(found: Record, who: Principal, action: str, *, override: bool = False) -> Standing:
+    """How ``who`` may do ``action`` now. ``override``: as the clinic, past rights of the action itself.
+
+    Problem 403 forbidden: nothing that they are may ever do it. Problem 409 not_possible: not in this status.
+    """
+    allowed = []
+    for party in (PATIENT, PROVIDER):
+        right = machine.right_of(action, party)
+        if party in found.relations and right is not None and who.may(right):
+            allowed.append(party)
+    right = machine.right_of(action, CLINIC)
+    clinic = override or (right is not None and who.may(right) and sees_all(who))
+    # one's own hold needs no standing in the clinic
+    if clinic and CLINIC in machine.parties_of(action):
+        allowed.append(CLINIC)
+    if not allowed:
+        raise Problem(403, "forbidden", "This is not for you to do. Ask the clinic.")
+    for party in allowed:
+        if step := machine.find(action, found.status, party):
+            return Standing(party, step)
+    raise not_possible(action, found.status)
+
+
+def not_possible(action: str, status: str) -> Problem:
+    detail = f"This appointment is {status.replace('_', ' ')}, so this cannot be done with it. Look at it again."
+    return Problem(409, "not_possible", detail, members={"appointment_status": status})
+
+
+def changed_meanwhile() -> Problem:
+    return Problem(409, "changed_meanwhile", "Somebody else changed this appointment just now. Look at it again.")

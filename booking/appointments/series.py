@@ -1,0 +1,111 @@
+"""Visits that repeat: a rule of dates (RFC 5545) at one wall-clock time of the provider's zone, booked all or none.
+
+Only dates are expanded; each is turned into an instant by the zone of its day, so a weekly nine o'clock stays nine
+o'clock when the clocks change. The provider's row is locked, since many rows come about together. A date whose time
+does not exist is a conflict, as one that is taken. All conflicts are reported; with ``partial`` the others are booked.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from dateutil.rrule import rrulestr
+
+from backplane.ids import uuid7
+from backplane.postgres import Connection
+from backplane.principal import Principal
+from backplane.web import Problem
+from booking.appointments.bookable import wish
+from booking.appointments.claims import Particulars, claim
+from booking.appointments.desk import Desk
+from booking.appointments.journal import Deed
+
+MOST: Final = 52
+_FREQUENCIES: Final = frozenset({"DAILY", "WEEKLY", "MONTHLY"})
+_LOCK_PROVIDER: Final = "SELECT true FROM provider WHERE id = $1 FOR NO KEY UPDATE"
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    start: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    id: UUID
+    appointments: tuple[tuple[UUID, datetime], ...]
+    conflicts: tuple[Conflict, ...]
+
+
+def starts(rule: str, first: datetime, zone: str, most: int = MOST) -> tuple[list[datetime], list[datetime]]:
+    """Instants of the rule that begins at ``first``, and of those dates whose wall-clock time does not exist (the time
+    as if the clocks had not changed). ValueError: no such rule, or one that repeats too much."""
+    parts = dict(part.partition("=")[::2] for part in rule.upper().split(";"))
+    if parts.get("FREQ") not in _FREQUENCIES or not parts.keys() & {"COUNT", "UNTIL"}:
+        raise ValueError("the rule needs FREQ of DAILY, WEEKLY or MONTHLY and an end by COUNT or UNTIL")
+    if parts.keys() & {"BYHOUR", "BYMINUTE", "BYSECOND", "DTSTART"} or "\n" in rule:
+        raise ValueError("the rule is of dates: the time is that of the first visit")
+    place = ZoneInfo(zone)
+    wall = first.astimezone(place).replace(tzinfo=None)
+    midnight = wall.replace(hour=0, minute=0, second=0, microsecond=0)
+    if "UNTIL" in parts:
+        rule = ";".join(f"{key}={value[:8] if key == 'UNTIL' else value}" for key, value in parts.items())
+    found: list[datetime] = []
+    missing: list[datetime] = []
+    for count, date in enumerate(rrulestr(rule, dtstart=midnight)):
+        if count >= most:
+            raise ValueError(f"the rule has more than {most} dates")
+        local = datetime.combine(date.date(), wall.time())
+        instant = local.replace(tzinfo=place).astimezone(UTC)
+        exists = instant.astimezone(place).replace(tzinfo=None) == local
+        (found if exists else missing).append(instant)
+    return found, missing
+
+
+async def book_series(
+    connection: Connection,
+    desk: Desk,
+    who: Principal,
+    service: UUID,
+    first: datetime,
+    rule: str,
+    about: Particulars,
+    deed: Deed,
+    *,
+    partial: bool,
+) -> Made:
+    """Books every date of the rule. Problem 409 series_conflict with the conflicts, 422 for a rule that is none."""
+    wanted = await wish(connection, who, service, about.patient, deed.now)
+    if wanted.service.capacity > 1:
+        raise Problem(409, "not_possible", "Seats of classes are booked one by one.")
+    try:
+        found, missing = starts(rule, first, wanted.service.provider_timezone)
+    except ValueError as error:
+        raise Problem(422, "bad_rule", str(error)[:200]) from None
+    if not found:
+        raise Problem(422, "bad_rule", "The rule has no dates from the first visit on.")
+    await connection.execute(_LOCK_PROVIDER, wanted.service.provider)
+    series = uuid7(deed.now)
+    await connection.execute(
+        """INSERT INTO series (id, service_id, patient_id, rrule, starts_at, created_by, created_at)
+           VALUES ($1, $2, $3, $4, $5, $6, $7)""",
+        series, service, wanted.patient, rule, found[0], deed.actor, deed.now,
+    )  # fmt: skip
+    made: list[tuple[UUID, datetime]] = []
+    conflicts = [Conflict(start, "no_such_time") for start in missing]
+    for start in found:
+        reason = await desk.hours.refusal(connection, wanted.service, start, deed.now)
+        id = None if reason else await claim(connection, desk, wanted, start, about, deed, series)
+        if id is None:
+            conflicts.append(Conflict(start, reason or "taken"))
+        else:
+            made.append((id, start))
+    conflicts.sort(key=lambda each: each.start)
+    if conflicts and not (partial and made):
+        detail = "Some of these dates cannot be had. Choose another rule, or ask for the others alone with partial."
+        told = [{"start": each.start.isoformat().replace("+00:00", "Z"), "reason": each.reason} for each in conflicts]
+        raise Problem(409, "series_conflict", detail, members={"conflicts": told})
+    return Made(series, tuple(made), tuple(conflicts))

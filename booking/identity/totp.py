@@ -1,0 +1,128 @@
+"""Codes of an authenticator app (TOTP, RFC 6238), and the ten codes for the day it is lost.
+
+The step of now, the one before and the one after are taken; a step counts once (section 5.2), which the database
+decides with a compare-and-set, so the same code shown twice at the same time opens one door. Five tries in five minutes
+per person, counted before the comparison.
+"""
+
+import base64
+import hmac
+import re
+import secrets
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import pyotp
+
+from backplane.postgres import Connection
+from backplane.sealed import Sealer
+from backplane.web import Problem
+
+STEP_S: Final = 30
+MAX_TRIES: Final = 5
+TRIES_WITHIN: Final = timedelta(minutes=5)
+RECOVERY_CODES: Final = 10
+_PURPOSE: Final = "totp"
+
+
+async def begin(connection: Connection, sealer: Sealer, person: UUID, now: datetime) -> str:
+    """A new secret for ``person``, which counts once it is confirmed. Problem 409 when there is a confirmed one."""
+    secret = pyotp.random_base32()
+    written = await connection.fetchval(
+        "INSERT INTO totp (person_id, secret_sealed, tries_since, created_at) VALUES ($1, $2, $3, $3)"
+        " ON CONFLICT (person_id) DO UPDATE SET secret_sealed = excluded.secret_sealed, last_step = 0,"
+        " created_at = excluded.created_at WHERE totp.confirmed_at IS NULL RETURNING true",
+        person,
+        sealer.seal(secret.encode(), _PURPOSE),
+        now,
+    )
+    if not written:
+        raise Problem(409, "already_enrolled", "There is an authenticator already. Remove it first.")
+    return secret
+
+
+def uri(secret: str, account: str, issuer: str) -> str:
+    """otpauth: as authenticator apps read it from a QR code."""
+    return pyotp.TOTP(secret, interval=STEP_S).provisioning_uri(name=account, issuer_name=issuer)
+
+
+async def check(connection: Connection, sealer: Sealer, person: UUID, code: str, now: datetime) -> bool:
+    """Whether ``code`` is right and new, or a recovery code that was not used. Problem 429 after too many tries.
+
+    Must not stand in a transaction that may roll back: a try stays counted.
+    """
+    row = await connection.fetchrow(
+        "UPDATE totp SET tries = CASE WHEN tries_since <= $2 THEN 1 ELSE least(tries, 1000) + 1 END,"
+        " tries_since = CASE WHEN tries_since <= $2 THEN $3 ELSE tries_since END"
+        " WHERE person_id = $1 RETURNING secret_sealed, tries, confirmed_at",
+        person,
+        now - TRIES_WITHIN,
+        now,
+    )
+    if row is None:
+        return False
+    if row["tries"] > MAX_TRIES:
+        wait = {"Retry-After": str(int(TRIES_WITHIN.total_seconds()))}
+        raise Problem(429, "rate_limited", "Too many wrong codes. Wait five minutes.", wait)
+    if await _right(connection, sealer, person, row["secret_sealed"], code, now) or (
+        row["confirmed_at"] is not None and await _recovers(connection, sealer, person, code, now)
+    ):
+        await connection.execute("UPDATE totp SET tries = 0 WHERE person_id = $1", person)
+        return True
+    return False
+
+
+async def confirm(connection: Connection, sealer: Sealer, person: UUID, now: datetime) -> list[str]:
+    """The authenticator counts from now on; ten recovery codes, shown this once."""
+    await connection.execute(
+        "UPDATE totp SET confirmed_at = $2 WHERE person_id = $1 AND confirmed_at IS NULL", person, now
+    )
+    return await renew_recovery_codes(connection, sealer, person)
+
+
+async def renew_recovery_codes(connection: Connection, sealer: Sealer, person: UUID) -> list[str]:
+    """Ten new ones in place of the old."""
+    made = [base64.b32encode(secrets.token_bytes(10)).decode().lower() for _ in range(RECOVERY_CODES)]
+    await connection.execute("DELETE FROM recovery_code WHERE person_id = $1", person)
+    await connection.executemany(
+        "INSERT INTO recovery_code (person_id, mac) VALUES ($1, $2)",
+        [(person, _mac(sealer, person, code)) for code in made],
+    )
+    return [f"{code[:4]}-{code[4:8]}-{code[8:12]}-{code[12:]}" for code in made]
+
+
+async def remove(connection: Connection, person: UUID) -> None:
+    await connection.execute("DELETE FROM totp WHERE person_id = $1", person)
+    await connection.execute("DELETE FROM recovery_code WHERE person_id = $1", person)
+
+
+async def _right(connection: Connection, sealer: Sealer, person: UUID, sealed: str, code: str, now: datetime) -> bool:
+    digits = "".join(str(int(letter)) for letter in code if letter.isdecimal())
+    if len(digits) != 6 or re.search(r"[A-Za-z]", code):
+        return False
+    authenticator = pyotp.TOTP(sealer.unseal(sealed, _PURPOSE).decode(), interval=STEP_S)
+    step = int(now.timestamp()) // STEP_S
+    matching = [
+        each for each in (step - 1, step, step + 1) if hmac.compare_digest(authenticator.generate_otp(each), digits)
+    ]
+    if not matching:
+        return False
+    fresh = await connection.fetchval(
+        "UPDATE totp SET last_step = $2 WHERE person_id = $1 AND last_step < $2 RETURNING true", person, matching[0]
+    )
+    return bool(fresh)
+
+
+async def _recovers(connection: Connection, sealer: Sealer, person: UUID, code: str, now: datetime) -> bool:
+    used = await connection.fetchval(
+        "UPDATE recovery_code SET used_at = $3 WHERE person_id = $1 AND mac = $2 AND used_at IS NULL RETURNING true",
+        person,
+        _mac(sealer, person, re.sub(r"[^a-z2-7]", "", code.lower())),
+        now,
+    )
+    return bool(used)
+
+
+def _mac(sealer: Sealer, person: UUID, code: str) -> bytes:
+    return sealer.mac("recovery", person.bytes, code)

@@ -1,0 +1,299 @@
+"""Sends one mail when its time has come: once, as far as a sender can know, and only if it is still true.
+
+The row is locked, the appointment read anew and the mail marked ``sending`` before the server is spoken to, and
+``sent`` after it has taken the mail. A server that is away means a later try with growing gaps. A crash, or a
+connection that breaks, between the server's yes and our mark leaves ``sending``, and then the mail goes again: same
+Message-ID, same UID and SEQUENCE, so that mail programs and calendars see that it is the same. A lost one would be
+worse.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from email.message import EmailMessage
+from typing import Final, Protocol
+from uuid import UUID
+
+from msgspec import Struct
+
+from backplane.ids import uuid7
+from backplane.jobs import Errand, JobRow, Later
+from backplane.mail import MailRefused, MailUnavailable, Sender, bare_address, envelope
+from backplane.outbox import Scalar
+from backplane.postgres import Connection, Database, Row
+from booking.application import Part
+from booking.mail.invites import Method, fill, invite
+from booking.mail.letters import Visit, local_time, write, write_plain
+from booking.mail.plans import CONSUMER, JOB, REMINDERS, VISITS_PAGE
+from booking.mail.texts import language_of
+
+# A mail that could not be handed over for so long tells nothing new any more.
+GIVE_UP_AFTER: Final = timedelta(days=2)
+# A reminder that is later than this would only confuse: the next one, or the visit, is near.
+LATEST: Final[Mapping[str, timedelta]] = {
+    "reminder_24h": timedelta(hours=3),
+    "reminder_1h": timedelta(minutes=20),
+    "reminder_10m": timedelta(minutes=9),
+}
+
+_CANCELLED: Final = frozenset({f"cancelled_by_{who}" for who in ("patient", "provider", "clinic", "system")})
+_GOING_ON: Final = frozenset({"confirmed", "checked_in", "in_progress", "interrupted"})
+# in which states of the appointment a mail about it is true
+_TRUE_IN: Final[Mapping[str, frozenset[str]]] = {
+    "request": frozenset({"requested"}),
+    "confirmation": _GOING_ON,
+    "accepted": _GOING_ON,
+    "declined": frozenset({"declined"}),
+    "changed": _GOING_ON | {"requested"},
+    "cancelled": _CANCELLED,
+    "doctor_request": frozenset({"requested"}),
+    "doctor_booked": _GOING_ON,
+    "doctor_changed": _GOING_ON | {"requested"},
+    "doctor_cancelled": _CANCELLED,
+    "waitlist_offer": frozenset({"held"}),
+    **dict.fromkeys(REMINDERS, frozenset({"confirmed"})),
+}
+_ENTERED: Final[Mapping[str, Method]] = {
+    "confirmation": "REQUEST",
+    "accepted": "REQUEST",
+    "changed": "REQUEST",
+    "cancelled": "CANCEL",
+}
+_WITH_LINK: Final = frozenset({"confirmation", "accepted", "changed", *REMINDERS})
+_MANAGEABLE: Final = _WITH_LINK | {"request"}
+
+_VISIT: Final = """
+SELECT a.id, a.tenant_id, t.slug, t.name AS clinic, a.status, a.kind, lower(a.during) AS start, upper(a.during) AS end,
+    a.ics_sequence, a.join_epoch, a.patient_id, a.provider_timezone, p.display_name, seat.status AS seat_status,
+    coalesce(seat.patient_timezone, a.patient_timezone) AS patient_timezone,
+    s.name AS service, coalesce(l.name || CASE WHEN l.address <> '' THEN ', ' || l.address ELSE '' END, '') AS place
+FROM appointment a JOIN tenant t ON t.id = a.tenant_id JOIN provider p ON p.id = a.provider_id
+    JOIN service s ON s.id = a.service_id LEFT JOIN location l ON l.id = a.location_id
+    LEFT JOIN LATERAL (SELECT status, patient_timezone FROM seat WHERE appointment_id = a.id AND patient_id = $2
+        ORDER BY created_at DESC LIMIT 1) seat ON a.patient_id IS NULL
+WHERE a.id = $1"""
+
+_READER: Final = """
+SELECT person.locale, person.timezone, person.disabled_at, tenant.name AS clinic, tenant.slug,
+    (SELECT value FROM identity WHERE person_id = person.id AND kind = 'email' ORDER BY verified_at DESC LIMIT 1)
+        AS address
+FROM person JOIN tenant ON tenant.id = person.tenant_id WHERE person.id = $1"""
+
+
+class Addresses(Protocol):
+    """Where links lead; the composition knows hosts and keys."""
+
+    def join(self, visit: Visit, patient: UUID, locale: str) -> str | None:
+        """The patient's own link into the visit, ``https://HOST/j/SLUG#TOKEN``."""
+
+    def page(self, slug: str, path: str) -> str:
+        """A page of the clinic."""
+
+
+class _Skip(Exception):
+    """The mail is not to be sent; the text is the code of why."""
+
+
+class _Ready(Struct, frozen=True):
+    """All that a message is made of, read at one moment."""
+
+    mail: UUID
+    kind: str
+    to: str
+    locale: str
+    zone: str
+    clinic: str
+    slug: str
+    message_id: str
+    visit: Visit | None
+    invited: bool
+    facts: Mapping[str, Scalar]
+
+
+class Delivery:
+    """Does the jobs of `plans`."""
+
+    def __init__(self, database: Database, sender: Sender, addresses: Addresses, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._sender = sender
+        self._addresses = addresses
+        self._clock = clock
+
+    def part(self) -> Part:
+        """The consumer that plans and the job that sends, for `application.at_work`."""
+        return Part(consumers=[CONSUMER], jobs=self.jobs())
+
+    def jobs(self) -> dict[str, Errand]:
+        return {JOB: Errand(self.deliver)}
+
+    async def deliver(self, job: JobRow, now: datetime) -> None:
+        """Sends the mail of the job, or notes why not. Raises Later: the server is away."""
+        async with self._database.tenant(job.tenant) as connection, connection.transaction():
+            ready = await self._make_ready(connection, job, now)
+        if ready is None:
+            return
+        try:
+            await self._sender.send(self._message(ready, now), ready.to)
+        except MailUnavailable as error:
+            await self._note(job, ready, "queued", str(error))
+            raise Later(str(error)) from None
+        except (MailRefused, ValueError) as error:
+            await self._note(job, ready, "failed", str(error) if isinstance(error, MailRefused) else "bad_address")
+        else:
+            await self._note(job, ready, "sent", None, now)
+
+    async def send_text(self, tenant: int, to: str, subject: str, body: str) -> None:
+        """A mail whose words and address another part brings (sign-in codes, invitations). Nothing of it is logged.
+        Raises Later and MailRefused."""
+        now = self._clock()
+        message = envelope(self._sender.sender, to, subject, self._message_id(uuid7(now)), now)
+        fill(message, write_plain(subject, body))
+        try:
+            await self._sender.send(message, to)
+        except MailUnavailable as error:
+            raise Later(str(error)) from None
+
+    async def _make_ready(self, connection: Connection, job: JobRow, now: datetime) -> _Ready | None:
+        mail = await connection.fetchrow(
+            """SELECT id, kind, state, person_id, appointment_id, created_at FROM mail
+               WHERE id = $1 AND state IN ('queued', 'sending') FOR UPDATE""",
+            job.subject,
+        )
+        if mail is None:
+            return None
+        try:
+            ready = await self._read(connection, mail, job, now)
+        except _Skip as skip:
+            await connection.execute(
+                "UPDATE mail SET state = 'skipped', last_error = $2 WHERE id = $1", mail["id"], str(skip)
+            )
+            return None
+        await connection.execute(
+            "UPDATE mail SET state = 'sending', attempts = attempts + 1, locale = $2, message_id = $3 WHERE id = $1",
+            ready.mail,
+            language_of(ready.locale),
+            ready.message_id,
+        )
+        return ready
+
+    async def _read(self, connection: Connection, mail: Row, job: JobRow, now: datetime) -> _Ready:
+        """Raises _Skip when the mail is not true any more, or has nobody to go to."""
+        kind: str = mail["kind"]
+        if kind not in REMINDERS and now - mail["created_at"] > GIVE_UP_AFTER:
+            raise _Skip("too_old")
+        until = job.payload.get("until")
+        if until is not None and datetime.fromisoformat(str(until)) <= now:
+            raise _Skip("too_late")
+        visit, invited = None, False
+        if mail["appointment_id"] is not None:
+            patient = job.payload.get("patient")
+            visit = await _visit(connection, mail["appointment_id"], UUID(str(patient)) if patient else None)
+            _check(kind, visit, job, now)
+            invited = await connection.fetchval(
+                "SELECT EXISTS (SELECT FROM mail WHERE appointment_id = $1 AND person_id = $2 AND state = 'sent' "
+                "AND kind = ANY($3))",
+                visit.appointment,
+                mail["person_id"],
+                [each for each, method in _ENTERED.items() if method == "REQUEST"],
+            )
+        reader = await connection.fetchrow(_READER, mail["person_id"])
+        if reader is None or reader["disabled_at"] is not None:
+            raise _Skip("no_reader")
+        if reader["address"] is None:
+            raise _Skip("no_address")
+        return _Ready(
+            mail=mail["id"],
+            kind=kind,
+            to=reader["address"],
+            locale=reader["locale"],
+            zone=reader["timezone"],
+            clinic=reader["clinic"],
+            slug=reader["slug"],
+            message_id=self._message_id(mail["id"]),
+            visit=visit,
+            invited=invited,
+            facts=job.payload,
+        )
+
+    def _message(self, ready: _Ready, now: datetime) -> EmailMessage:
+        visit, facts = ready.visit, ready.facts
+        link, manage, values = None, None, {}
+        if visit is not None:
+            if ready.kind in _MANAGEABLE:
+                manage = self._addresses.page(ready.slug, VISITS_PAGE)
+            if ready.kind in _WITH_LINK and visit.status in _GOING_ON and visit.kind != "in_person":
+                link = self._addresses.join(visit, UUID(str(facts["patient"])), ready.locale)
+        if path := facts.get("path"):
+            link = self._addresses.page(ready.slug, str(path))
+        if until := facts.get("until"):
+            values["until"] = local_time(datetime.fromisoformat(str(until)), ready.zone, language_of(ready.locale))
+        letter = write(ready.kind, ready.locale, ready.clinic, visit=visit, link=link, manage=manage, values=values)
+        sender = self._sender.sender
+        message = envelope(sender, ready.to, letter.subject, ready.message_id, now)
+        method = _ENTERED.get(ready.kind)
+        # what was never entered need not be struck out, and a request is not in anybody's calendar yet
+        if (
+            visit is None
+            or method is None
+            or (not ready.invited if method == "CANCEL" else visit.status == "requested")
+        ):
+            fill(message, letter)
+        else:
+            entry = invite(
+                visit, method, letter.language, sender=sender, to=ready.to, link=link, manage=manage, now=now
+            )
+            fill(message, letter, entry, method)
+        return message
+
+    def _message_id(self, mail: UUID) -> str:
+        return f"<{mail}@{bare_address(self._sender.sender).rpartition('@')[2]}>"
+
+    async def _note(
+        self, job: JobRow, ready: _Ready, state: str, error: str | None, sent_at: datetime | None = None
+    ) -> None:
+        async with self._database.tenant(job.tenant) as connection:
+            await connection.execute(
+                "UPDATE mail SET state = $2, last_error = $3, sent_at = $4 WHERE id = $1 AND state = 'sending'",
+                ready.mail,
+                state,
+                error,
+                sent_at,
+            )
+
+
+def _check(kind: str, visit: Visit, job: JobRow, now: datetime) -> None:
+    """Raises _Skip when the appointment is not as the mail says."""
+    if visit.status not in _TRUE_IN[kind]:
+        raise _Skip("status")
+    if job.payload.get("sequence") != visit.sequence:
+        raise _Skip("overtaken")
+    if kind == "doctor_cancelled" and visit.status == "cancelled_by_provider":
+        raise _Skip("own_act")
+    if visit.end <= now and kind not in ("declined", "cancelled", "doctor_cancelled"):
+        raise _Skip("over")
+    if kind in REMINDERS and now - (visit.start - REMINDERS[kind]) > LATEST[kind]:
+        raise _Skip("too_late")
+
+
+async def _visit(connection: Connection, appointment: UUID, patient: UUID | None) -> Visit:
+    row = await connection.fetchrow(_VISIT, appointment, patient)
+    if row is None:
+        raise _Skip("status")
+    return Visit(
+        appointment=row["id"],
+        tenant=row["tenant_id"],
+        slug=row["slug"],
+        clinic=row["clinic"],
+        # a seat that is given up is off for its patient, whatever becomes of the class
+        status=row["status"] if row["seat_status"] in (None, "confirmed") else row["seat_status"],
+        kind=row["kind"],
+        start=row["start"],
+        end=row["end"],
+        sequence=row["ics_sequence"],
+        epoch=row["join_epoch"],
+        patient=row["patient_id"],
+        patient_zone=row["patient_timezone"],
+        provider=row["display_name"],
+        provider_zone=row["provider_timezone"],
+        service=row["service"],
+        place=row["place"],
+    )

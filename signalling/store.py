@@ -1,0 +1,67 @@
+"""What a server process keeps its state in: a Postgres and a bus, its own where none was named.
+
+Without ``postgres_url`` a private Postgres runs beside us with its files under ``data``; without ``redis_url`` the bus
+is within the process. Migrations are applied at the start, under a lock, so several servers may start at once.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from backplane import embedded_postgres
+from backplane.bus import Bus, LocalBus
+from backplane.migrations import MigrationError, all_series, migrate
+from backplane.postgres import Database, DatabaseUnavailable
+from backplane.redis_bus import RedisBus
+from backplane.settings import Settings
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+
+
+class StoreError(Exception):
+    """The database cannot be used. The text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """An open database, migrated, and the bus."""
+
+    database: Database
+    bus: Bus
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Store]:
+    """The store that ``settings`` mean, until the block ends. StoreError when it cannot be had."""
+    cluster = None
+    try:
+        if settings.postgres_url is None:
+            cluster = await asyncio.to_thread(embedded_postgres.start, settings.data / "postgres")
+        url = settings.postgres_url or (cluster.url() if cluster else "")
+        database = await _database(url)
+        bus: Bus = RedisBus(settings.redis_url) if settings.redis_url else LocalBus()
+        try:
+            yield Store(database, bus)
+        finally:
+            await bus.close()
+            await database.close()
+    except embedded_postgres.EmbeddedPostgresError as error:
+        raise StoreError(str(error)) from None
+    finally:
+        if cluster is not None:
+            await asyncio.to_thread(cluster.stop)
+
+
+async def _database(url: str) -> Database:
+    try:
+        await migrate(url, all_series(ROOT))
+        return await Database.open(url)
+    except MigrationError as error:
+        raise StoreError(str(error)) from None
+    except (OSError, DatabaseUnavailable):
+        raise StoreError(
+            "the database does not answer. Look at WADUD_POSTGRES_URL, or leave it out to have one started here."
+        ) from None

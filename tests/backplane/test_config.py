@@ -1,0 +1,78 @@
+"""Settings: precedence, hints, secrets."""
+
+from pathlib import Path
+
+import pytest
+
+from backplane.config import ConfigError, load, masked
+from backplane.settings import Settings, default_workers
+
+
+def test_without_anything_the_defaults_hold() -> None:
+    found = load([], {"PATH": "/bin", "WADUD_SEED": "3", "WADUD_ARGUMENTS": "--port 1", "WADUD_TEST_POSTGRES": "x"})
+    assert found.settings == Settings(workers=default_workers())
+    assert set(found.sources.values()) == {"default"}
+
+
+def test_command_line_goes_before_environment_before_file_before_default(tmp_path: Path) -> None:
+    file = tmp_path / "wadud.toml"
+    file.write_text(
+        'port = 1\nmax_rooms = 2\nlog_level = "error"\ntrusted_proxies = ["10.0.0.0/8", "::1"]\ndemo = true\n'
+    )
+    found = load(["--port", "3", "--config", str(file)], {"WADUD_PORT": "4", "WADUD_MAX_ROOMS": "5"})
+    settings = found.settings
+    assert (settings.port, settings.max_rooms, settings.log_level, settings.host) == (3, 5, "error", "127.0.0.1")
+    assert (settings.trusted_proxies, settings.demo) == (("10.0.0.0/8", "::1/128"), True)
+    assert found.sources["port"] == "--port"
+    assert found.sources["max_rooms"] == "WADUD_MAX_ROOMS"
+    assert found.sources["log_level"] == str(file)
+    assert load([], {"WADUD_CONFIG": str(file)}).settings.port == 1
+
+
+def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("postgres://wadud:hemlock@db/wadud\n")
+    (tmp_path / "wadud.toml").write_text('redis_url_file = "redis"')
+    (tmp_path / "redis").write_text("redis://:hemlock@bus/0?password=hemlock")
+    environment = {"WADUD_POSTGRES_URL_FILE": str(tmp_path / "url"), "WADUD_CONFIG": str(tmp_path / "wadud.toml")}
+    found = load(["--print-config"], environment)
+    assert found.print_only
+    assert found.settings.postgres_url == "postgres://wadud:hemlock@db/wadud"
+    report = found.report()
+    assert 'postgres_url = "postgres://wadud:***@db/wadud"  # WADUD_POSTGRES_URL_FILE' in report
+    assert 'redis_url = "redis://:***@bus/0?password=***"' in report
+    assert "hemlock" not in report
+
+
+@pytest.mark.parametrize(
+    "environment, toml, said",
+    [
+        ({"WADUD_POSTGRESURL": "hemlock"}, "", "Did you mean WADUD_POSTGRES_URL?"),
+        ({}, 'postgres_ulr = "hemlock"', "Did you mean postgres_url?"),
+        ({}, 'xyzzy = "hemlock"', "--print-config"),
+        ({"WADUD_PORT": "hemlock"}, "", r"port \(WADUD_PORT\): a whole number"),
+        ({"WADUD_PORT": "65536"}, "", "0 to 65535"),
+        ({"WADUD_POSTGRES_URL": "mysql://hemlock"}, "", "postgres://"),
+        ({"WADUD_TRACE_RATIO": "2"}, "", "from 0 to 1"),
+        ({"WADUD_TRUSTED_PROXIES": "10.0.0.1/8"}, "", "network is wrong"),
+        ({"WADUD_REDIS_URL": "redis://a", "WADUD_REDIS_URL_FILE": "/x"}, "", "Keep one"),
+        ({"WADUD_REDIS_URL_FILE": "/does/not/exist"}, "", "cannot be read"),
+        ({}, 'redis_url = "redis://:hemlock@a" x', "not TOML"),
+        ({}, "demo = 7", "true or false"),
+        ({}, "port = true", "whole number"),
+    ],
+)
+def test_a_mistake_is_named_with_what_to_do(tmp_path: Path, environment: dict[str, str], toml: str, said: str) -> None:
+    (tmp_path / "wadud.toml").write_text(toml)
+    with pytest.raises(ConfigError, match=said) as caught:
+        load([], {**environment, "WADUD_CONFIG": str(tmp_path / "wadud.toml")})
+    assert "hemlock" not in str(caught.value)
+
+
+def test_the_command_line_checks_what_it_is_given_too() -> None:
+    with pytest.raises(ConfigError, match="redis://"):
+        load(["--redis-url", "http://x"], {})
+
+
+def test_urls_without_secrets_stay_as_they_are() -> None:
+    for url in ("postgres:///wadud", "redis://bus:6379/1", "postgres://wadud@db/wadud"):
+        assert masked(url) == url

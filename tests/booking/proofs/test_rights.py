@@ -1,0 +1,152 @@
+"""The matrix of rights against every endpoint: who is let in, who is not, and who need not be asked.
+
+The server decides before it reads anything else, so a request that is wrong in every other way shows the decision and
+changes nothing.
+"""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from booking.rights import ALL_NAMES, rights_of
+from tests.booking.proofs.samples import Operation, Sampler, operations
+from tests.booking.proofs.world import CLINIC_ROLES, PLATFORM_ROLES, ROLES, STRANGER, World
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+# Anybody may ask, without saying who they are.
+PUBLIC = {
+    "GET /.well-known/jwks.json",
+    "GET /v1/auth/oidc",
+    "GET /v1/auth/oidc/{name}/callback",
+    "GET /v1/auth/oidc/{name}/start",
+    "GET /v1/locations",
+    "GET /v1/places",
+    "GET /v1/providers",
+    "GET /v1/providers/{reference}",
+    "GET /v1/specialties",
+    "GET /v1/tenant",
+    "POST /v1/auth/anonymous",
+    "POST /v1/auth/login",
+    "POST /v1/auth/otp",
+    "POST /v1/auth/otp/verify",
+    "POST /v1/auth/passkeys/login/finish",
+    "POST /v1/auth/passkeys/login/start",
+    "POST /v1/auth/refresh",
+    "POST /v1/auth/register",
+    "POST /v1/join/exchange",
+    "POST /v1/join/look",
+}
+# Handlers that look at the right themselves, because one of several will do: those, and everybody else gets 404.
+_PROVIDER = ("provider.apply", "provider.manage.own", "provider.manage.clinic")
+INSIDE: dict[str, tuple[str, ...]] = {
+    "DELETE /v1/documents/{document}": _PROVIDER,
+    "DELETE /v1/providers/{provider}/online": _PROVIDER,
+    "DELETE /v1/services/{service}": _PROVIDER,
+    "GET /v1/documents/{document}": _PROVIDER,
+    "GET /v1/providers/applications/mine": _PROVIDER,
+    "GET /v1/providers/{provider}/profile": _PROVIDER,
+    "GET /v1/providers/{provider}/services": _PROVIDER,
+    "PATCH /v1/providers/{provider}": _PROVIDER,
+    "PATCH /v1/services/{service}": _PROVIDER,
+    "POST /v1/auth/mfa/verify": (),  # whoever lacks the second factor yet, and so every right
+    "POST /v1/providers/applications/mine/submit": _PROVIDER,
+    "POST /v1/providers/{provider}/credentials": _PROVIDER,
+    "POST /v1/providers/{provider}/documents": _PROVIDER,
+    "POST /v1/providers/{provider}/services": _PROVIDER,
+    "PUT /v1/providers/{provider}/online": _PROVIDER,
+}
+
+
+def held(role: str) -> frozenset[str]:
+    """What somebody of ``role`` may do: staff are patients of their clinic too."""
+    return rights_of((role,) if role == "anonymous" else ("patient", role))
+
+
+def harmless(operation: Operation) -> dict[str, Any]:
+    """A path of ids that nobody has, and a body that is none."""
+    path = operation.path
+    for parameter in operation.said.get("parameters", ()):
+        if parameter["in"] == "path":
+            value = "1" if parameter["schema"].get("type") == "integer" else str(uuid4())
+            path = path.replace("{" + parameter["name"] + "}", value)
+    return {"path": path, **({"json": []} if "requestBody" in operation.said else {})}
+
+
+async def test_every_route_names_a_right_of_the_matrix_or_is_told_of_here(served_world: World) -> None:
+    wanted = {operation.name: operation.right for operation in operations(await served_world.document())}
+    assert {right for right in wanted.values() if right is not None} <= ALL_NAMES
+    free = {name for name, right in wanted.items() if right is None}
+    assert free - PUBLIC - INSIDE.keys() == set()
+
+
+async def test_sockets_are_told_of_in_the_document(served_world: World) -> None:
+    sockets = {route.path for route in served_world.routes if route.socket}
+    assert sockets <= {"/v1/visits/live"}  # opened with a ticket that a route with a right has given
+
+
+@pytest.mark.parametrize("role", [STRANGER, *ROLES])
+async def test_a_role_is_let_in_where_the_matrix_says_so_and_nowhere_else(role: str, served_world: World) -> None:
+    who = None if role == STRANGER else served_world.person(role)
+    rights = frozenset[str]() if who is None else held(role)
+    wrong = []
+    for operation in operations(await served_world.document()):
+        if operation.right is None:
+            continue
+        asked = harmless(operation)
+        answer = await served_world.ask(operation.method, who=who, fresh=operation.method != "GET", **asked)
+        seen = (answer.status, answer.code)
+        if who is None:
+            right = seen == (401, "unauthorized")
+        elif operation.right not in rights:
+            right = seen == (403, "forbidden")
+        else:
+            right = answer.status != 401 and seen != (403, "forbidden") and answer.status < 500
+        if not right:
+            wrong.append(f"{operation.name} ({operation.right}) answers {role} {seen}")
+    assert wrong == []
+
+
+async def test_strangers_are_let_in_where_it_is_public_and_asked_who_they_are_where_it_is_not(
+    served_world: World,
+) -> None:
+    document = await served_world.document()
+    sampler = Sampler(document, served_world.a.rows.ids)
+    wrong = []
+    for operation in operations(document):
+        if operation.right is None:
+            sample = sampler.sample(operation)
+            answer = await served_world.ask(operation.method, sample.path, **sample.options)
+            asked_who = (answer.status, answer.code) == (401, "unauthorized")
+            if asked_who != (operation.name in INSIDE) or answer.status >= 500:
+                wrong.append(f"{operation.name} answers a stranger {answer.status} {answer.code}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_what_a_handler_decides_itself_does_not_exist_for_others(role: str, served_world: World) -> None:
+    document = await served_world.document()
+    sampler = Sampler(document, served_world.a.rows.ids)
+    who = served_world.person(role)
+    own = {"doctor"}  # the rows of clinic A are theirs
+    wrong = []
+    for operation in operations(document):
+        rights = INSIDE.get(operation.name, ())
+        if not rights or role in own or not held(role).isdisjoint({right for right in rights if "clinic" in right}):
+            continue
+        sample = sampler.sample(operation)
+        answer = await served_world.ask(operation.method, sample.path, who, **sample.options)
+        if answer.status != 404:
+            wrong.append(f"{operation.name} answers {role} {answer.status} {answer.code}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("role", [*CLINIC_ROLES, *PLATFORM_ROLES])
+async def test_a_token_is_worth_nothing_at_another_clinic(role: str, served_world: World) -> None:
+    who = served_world.person(role)
+    for host in {"a.localhost", "b.localhost", "localhost"} - {who.host}:
+        answer = await served_world.ask("GET", "/v1/me", who, host=host)
+        assert (answer.status, answer.code) == (401, "bad_token"), host
+        answer = await served_world.ask("GET", "/v1/providers", who, host=host)
+        assert (answer.status, answer.code) == (401, "bad_token"), host

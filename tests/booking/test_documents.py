@@ -1,0 +1,146 @@
+"""Files that people send: what is taken for what, the scanner's protocol, the store, and what is left over."""
+
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from backplane.postgres import Database
+from backplane.web import Problem
+from booking.documents import MAX_BYTES, Documents, FileStore, admit, keep, sniff, sweep_strays
+from booking.virus import Clamd, NoScanner, ScannerUnavailable, Verdict, scanner_at
+from tests.support.clamd import EICAR, fake_clamd
+from tests.support.providers import add_clinic, add_person
+
+NOW = datetime(2026, 5, 4, 9, tzinfo=UTC)
+PDF = b"%PDF-1.7\n%a licence\n"
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type"),
+    [
+        (PDF, "application/pdf"),
+        (PNG, "image/png"),
+        (b"\xff\xd8\xff\xe0" + bytes(9), "image/jpeg"),
+        (b"RIFF\x10\x00\x00\x00WEBPVP8 ", "image/webp"),
+        (b"RIFF\x10\x00\x00\x00WAVEfmt ", None),
+        (b"<svg xmlns='http://www.w3.org/2000/svg' onload='x()'>", None),
+        (b"<html><script>", None),
+        (b" %PDF-1.7", None),
+        (b"GIF89a", None),
+        (b"MZ\x90", None),
+        (b"PK\x03\x04", None),
+        (b"\xff\xd8", None),
+        (b"", None),
+    ],
+)
+def test_the_first_bytes_say_what_a_file_is(content: bytes, media_type: str | None) -> None:
+    assert sniff(content) == media_type
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [
+        (b"", 422, "empty_document"),
+        (b"hello", 415, "unsupported_document"),
+        (PDF + bytes(MAX_BYTES), 413, "document_too_large"),
+    ],
+)
+async def test_what_is_not_taken(content: bytes, status: int, code: str, tmp_path: Path) -> None:
+    with pytest.raises(Problem) as refused:
+        await admit(Documents(FileStore(tmp_path), NoScanner()), content)
+    assert (refused.value.status, refused.value.code) == (status, code)
+
+
+@pytest.mark.parametrize("size", [20, 64 * 1024, 64 * 1024 + 1, 300_000])
+async def test_clamd_gets_the_whole_file(size: int) -> None:
+    async with fake_clamd() as clamd:
+        scanner = Clamd(port=clamd.port)
+        assert await scanner.scan(bytes(size)) is Verdict.CLEAN
+        assert await scanner.scan(bytes(size) + EICAR) is Verdict.INFECTED
+        assert clamd.scanned == [size, size + len(EICAR)]
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"INSTREAM size limit exceeded. ERROR\0", b"stream: OK", b"?\0", bytes([65]) * 9000]
+)
+async def test_an_answer_that_says_nothing_is_no_permission(answer: bytes, tmp_path: Path) -> None:
+    async with fake_clamd() as clamd:
+        clamd.answer = answer
+        with pytest.raises(ScannerUnavailable):
+            await Clamd(port=clamd.port).scan(PDF)
+        with pytest.raises(Problem) as refused:
+            await admit(Documents(FileStore(tmp_path), Clamd(port=clamd.port)), PDF)
+    assert (refused.value.status, refused.value.code) == (503, "scanner_unavailable")
+
+
+async def test_a_scanner_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(ScannerUnavailable):
+        await Clamd(path=str(tmp_path / "clamd.ctl")).scan(PDF)
+
+
+async def test_the_scanner_is_named_by_a_setting() -> None:
+    assert isinstance(scanner_at(""), NoScanner)
+    assert isinstance(scanner_at("/run/clamav/clamd.ctl"), Clamd)
+    async with fake_clamd() as clamd:
+        assert await scanner_at(f"127.0.0.1:{clamd.port}").scan(EICAR) is Verdict.INFECTED
+
+
+@pytest.mark.parametrize("address", ["clamd", "clamd:", ":3310", "clamd:0", "clamd:70000", "clamd:x"])
+def test_a_setting_that_names_no_scanner_is_refused(address: str) -> None:
+    with pytest.raises(ValueError):
+        scanner_at(address)
+
+
+async def test_an_infected_file_is_refused(tmp_path: Path) -> None:
+    async with fake_clamd() as clamd:
+        with pytest.raises(Problem) as refused:
+            await admit(Documents(FileStore(tmp_path), Clamd(port=clamd.port)), PDF + EICAR)
+    assert refused.value.code == "infected_document"
+    assert list(tmp_path.rglob("*")) == []
+
+
+async def test_the_store_gives_back_what_it_was_given_and_only_the_owner_may_look(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "documents")
+    name = uuid4()
+    await store.put(name, PDF)
+    assert await store.get(name) == PDF
+    (path,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    assert path.stat().st_mode & 0o077 == 0
+    assert path.parent.stat().st_mode & 0o077 == 0
+    await store.remove(name)
+    await store.remove(name)
+    with pytest.raises(FileNotFoundError):
+        await store.get(name)
+
+
+async def test_files_without_a_row_go_after_a_day(database: Database, tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    clinic = await add_clinic(database)
+    async with database.tenant(clinic.id) as connection, connection.transaction():
+        owner = await add_person(connection, "Ayesha", NOW)
+        kept = await keep(
+            connection, Documents(store), PDF, ("application/pdf", Verdict.CLEAN),
+            owner=owner, provider=None, kind="other", now=NOW,
+        )  # fmt: skip
+        deleted = await keep(
+            connection, Documents(store), PNG, ("image/png", Verdict.CLEAN),
+            owner=owner, provider=None, kind="other", now=NOW,
+        )  # fmt: skip
+        await connection.execute("UPDATE document SET deleted_at = $2 WHERE id = $1", deleted.id, NOW)
+    stray, fresh = UUID(int=7), UUID(int=8)
+    await store.put(stray, PDF)
+    await store.put(fresh, PDF)
+    old = time.time() - timedelta(hours=25).total_seconds()
+    for name in (kept.id, deleted.id, stray):
+        os.utime(store._path(name), (old, old))
+    assert await sweep_strays(database, store, datetime.now(UTC)) == 2
+    assert await store.get(kept.id) == PDF
+    assert await store.get(fresh) == PDF
+    for name in (deleted.id, stray):
+        with pytest.raises(FileNotFoundError):
+            await store.get(name)

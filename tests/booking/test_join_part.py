@@ -1,0 +1,39 @@
+"""Joining as the server puts it together: its routes described, its names distinct, its passes understood."""
+
+from pathlib import Path
+
+from backplane.bus import LocalBus
+from backplane.openapi import document
+from backplane.postgres import Database
+from backplane.tokens import Revocations, TokenAuthority
+from booking.appointments.changes import Life
+from booking.appointments.claims import VisitsNow
+from booking.instant import JOB
+from booking.join.call_events import SETTLE_JOB, START_JOB
+from booking.join.part import ROUTES, join
+from booking.queue.tickets import GRACE_JOB
+from booking.rights import ALL_NAMES
+from tests.booking.join_world import DESK, KEY, START
+
+
+def test_every_route_is_described_and_asks_for_a_right_that_exists() -> None:
+    routes = [route for group in ROUTES for route in group.all]
+    paths = document(routes)["paths"]
+    assert {route.path for route in routes} <= set(paths)
+    assert {route.right for route in routes if route.right is not None} <= ALL_NAMES
+    public = {route.path for route in routes if route.right is None}
+    assert public == {
+        "/v1/join/look",
+        "/v1/join/exchange",
+        "/v1/visits/live",
+        "/v1/appointments/{appointment}/links",
+        "/v1/appointments/{appointment}/links/{invite}",
+    }
+
+
+async def test_the_part_names_its_jobs_and_events(database: Database, tmp_path: Path) -> None:
+    authority = TokenAuthority(KEY, Revocations(tmp_path / "revoked.jsonl", START.timestamp()))
+    made = join(database, LocalBus(), authority, Life(DESK), VisitsNow(), lambda: START)
+    assert set(made.part.jobs) == {GRACE_JOB, START_JOB, SETTLE_JOB, JOB}
+    assert [consumer.name for consumer in made.part.consumers] == ["visits"]
+    assert {"appointment.cancelled", "appointment.rescheduled"} <= set(made.part.consumers[0].handlers)

@@ -1,0 +1,139 @@
+"""Who may take part in a visit, and as what: doctors, guests, third persons, classes, caregivers, the front desk."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest_asyncio
+
+from backplane.postgres import Database
+from booking.join.links import Seat
+from tests.booking.guests import DOCTOR, Guest, doctor, guest
+from tests.booking.join_world import START, TENANT, Browser, Clinic, another_provider, make_clinic, serving
+
+
+@pytest_asyncio.fixture
+async def clinic(database: Database, tmp_path: Path) -> Clinic:
+    return await make_clinic(database, tmp_path)
+
+
+@pytest_asyncio.fixture
+async def browser(clinic: Clinic) -> AsyncIterator[Browser]:
+    async with serving(clinic) as browser:
+        yield browser
+
+
+async def test_a_third_person_is_asked_in_waits_and_is_put_out(clinic: Clinic, browser: Browser) -> None:
+    patient = await guest(clinic, browser)
+    links = f"/v1/appointments/{patient.appointment}/links"
+    made = await browser.ask("POST", links, {"kind": "interpreter", "name": "Bilal"}, pass_=patient.pass_, status=201)
+    token = made["path"].partition("#")[2]
+    third = Guest(browser, patient.appointment, await browser.sit_down(token))
+    assert await third.check_in() == {"state": "waiting"}
+    assert (await third.ask("GET"))["position"] is None
+    who = {"seat": "third", "holder": made["invite"]}
+    await doctor(clinic, browser, f"{patient.path}/admit", who)
+    assert (await third.ask("GET", "/token"))["identity"].startswith("third-")
+    assert (await browser.ask("POST", links, {"kind": "family", "name": "x"}, pass_=third.pass_, status=403))["code"]
+    listed = await browser.ask("GET", links, by=(clinic.doctor, DOCTOR))
+    assert [(each["name"], each["state"]) for each in listed["invites"]] == [("Bilal", "admitted")]
+    await browser.ask("DELETE", f"{links}/{made['invite']}", by=(clinic.doctor, DOCTOR), status=204)
+    assert clinic.rooms.asked[-1][0] == "put_out"
+    assert (await third.ask("GET", "/token", status=410))["code"] == "invitation_withdrawn"
+    assert (await browser.ask("POST", "/v1/join/look", {"token": token}))["state"] == "withdrawn"
+
+
+async def test_a_visit_has_at_most_five_invitations(clinic: Clinic, browser: Browser) -> None:
+    appointment = await clinic.appointment()
+    links = f"/v1/appointments/{appointment}/links"
+    body = {"kind": "family", "name": "somebody"}
+    who = (clinic.doctor, DOCTOR)
+    answers = await asyncio.gather(*(browser.response("POST", links, body, by=who) for _ in range(9)))
+    assert sorted(answer.status for answer in answers) == [201] * 5 + [409] * 4
+    own = await browser.ask("POST", links, {"kind": "patient"}, by=who, status=201)
+    link = clinic.links.read(own["path"].partition("#")[2])
+    assert (link.seat, link.appointment) == (Seat.PATIENT, appointment)
+
+
+async def test_the_front_desk_runs_the_lobby_but_is_not_in_the_call(clinic: Clinic, browser: Browser) -> None:
+    patient = await guest(clinic, browser)
+    await patient.check_in()
+    staff = (await clinic.person("Desk"), "staff")
+    view = await browser.ask("GET", f"/v1/queue?provider={clinic.provider}", by=staff)
+    assert len(view["entries"]) == 1
+    await browser.ask("POST", f"{patient.path}/admit", {}, by=staff, status=204)
+    await browser.ask("GET", f"{patient.path}/token", by=staff, status=403)
+    await browser.ask("POST", f"{patient.path}/end", by=staff, status=403)
+
+
+async def test_a_class_lets_in_those_who_have_a_seat(clinic: Clinic, browser: Browser) -> None:
+    people = [await clinic.person(f"P{number}") for number in range(3)]
+    appointment = await clinic.appointment()
+    await clinic.set(appointment, patient_id=None, kind="class", capacity=10)
+    async with clinic.db.tenant(TENANT.id) as connection:
+        for number, person in enumerate(people[:2], 1):
+            await connection.execute(
+                """INSERT INTO seat (id, appointment_id, no, patient_id, status, price_minor, currency, created_at,
+                       updated_at) VALUES (gen_random_uuid(), $1, $2, $3, 'confirmed', 0, 'PKR', $4, $4)""",
+                appointment,
+                number,
+                person,
+                START,
+            )
+    path = f"/v1/visits/{appointment}"
+    for person in people[:2]:
+        assert (await browser.ask("POST", f"{path}/check-in", {}, by=(person, "patient")))["state"] == "waiting"
+    stranger = (people[2], "patient")
+    assert (await browser.ask("POST", f"{path}/check-in", {}, by=stranger, status=403))["code"] == "not_your_visit"
+    await doctor(clinic, browser, f"{path}/admit", {})
+    for person in people[:2]:
+        view = await browser.ask("GET", path, by=(person, "patient"))
+        assert (view["state"], [other["seat"] for other in view["others"]]) == ("admitted", [])
+    token = clinic.links.sign((await clinic.visit(appointment)).link(Seat.PATIENT, people[0], "en"))
+    async with clinic.db.tenant(TENANT.id) as connection:
+        await connection.execute("UPDATE seat SET status = 'cancelled_by_patient' WHERE patient_id = $1", people[0])
+    assert (await browser.ask("POST", "/v1/join/look", {"token": token}))["state"] == "cancelled"
+
+
+async def test_a_caregiver_sits_in_the_patients_seat(clinic: Clinic, browser: Browser) -> None:
+    child, parent = await clinic.person("Child"), await clinic.person("Parent")
+    appointment = await clinic.appointment(child)
+    path = f"/v1/visits/{appointment}"
+    who = (parent, "patient")
+    await browser.ask("GET", path, by=who, status=403)
+    async with clinic.db.tenant(TENANT.id) as connection:
+        await connection.execute(
+            """INSERT INTO dependant (id, guardian_id, person_id, relation, rights, created_at)
+               VALUES (gen_random_uuid(), $1, $2, 'child', '{join}', $3)""",
+            parent,
+            child,
+            START,
+        )
+    await browser.ask("POST", f"{path}/check-in", {}, by=who)
+    assert await clinic.scalar("SELECT holder FROM visit_seat") == child
+
+
+async def test_the_doctor_is_the_host_of_own_visits_only(clinic: Clinic, browser: Browser) -> None:
+    appointment = await clinic.appointment()
+    path = f"/v1/visits/{appointment}"
+    who = (clinic.doctor, DOCTOR)
+    assert (await browser.ask("POST", f"{path}/check-in", {}, by=who))["state"] == "admitted"
+    given = await browser.ask("GET", f"{path}/token", by=who)
+    assert given["role"] == "host"
+    other, _ = await another_provider(clinic)
+    for method, end in (("GET", ""), ("GET", "/token"), ("POST", "/leave")):
+        assert (await browser.ask(method, path + end, by=(other, DOCTOR), status=403))["code"] == "not_your_visit"
+    for end in ("/admit", "/deny"):
+        answer = await browser.ask("POST", path + end, {}, by=(other, DOCTOR), status=403)
+        assert answer["code"] == "not_your_queue"
+    for end in ("/end", "/call-again"):
+        assert (await browser.ask("POST", path + end, by=(other, DOCTOR), status=403))["code"] == "not_your_visit"
+
+
+async def test_a_guest_sees_this_visit_and_no_other(clinic: Clinic, browser: Browser) -> None:
+    person = await clinic.person()
+    first = await guest(clinic, browser, await clinic.appointment(person))
+    second = await clinic.appointment(person, start=START + timedelta(minutes=20))
+    answer = await browser.ask("GET", f"/v1/visits/{second}", pass_=first.pass_, status=401)
+    assert answer["code"] == "unauthorized"

@@ -1,0 +1,186 @@
+"""Visits and calls tied together: commands obeyed, events told, people put out. Calls are real, media is not."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+import pytest_asyncio
+
+from backplane.bus import LocalBus
+from backplane.postgres import DatabaseUnavailable
+from booking.join.links import Seat
+from booking.join.room_commands import PutOut, Renew, RevokeRoom, RoomCommands
+from booking.join.room_names import VisitRoom, VisitRooms, identity
+from signalling import visits
+from signalling.codes import CloseCode
+from signalling.session import RESUME_WINDOW_S
+from signalling.visits import Visits
+from tests.signalling.fakes import Client, World
+
+NAMES = VisitRooms(b"k" * 32)
+ROOM = NAMES.name(VisitRoom(1000, UUID(int=1), 1))
+DOCTOR = identity(Seat.DOCTOR, UUID(int=2))
+PATIENT = identity(Seat.PATIENT, UUID(int=3))
+
+
+class Told:
+    """Booking, as signalling sees it."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, ...]] = []
+        self.away = 0
+        self.turned_away: set[str] = set()
+
+    async def joined(self, room: str, identity: str, key: str, at: datetime) -> None:
+        if self.away:
+            self.away -= 1
+            raise DatabaseUnavailable
+        self.events.append(("joined", identity))
+
+    async def connected(self, room: str, identity: str, key: str, at: datetime) -> None:
+        self.events.append(("connected", identity))
+
+    async def left(self, room: str, identity: str, key: str, reason: str, at: datetime) -> None:
+        self.events.append(("left", identity, reason))
+
+    async def unwelcome(self, people: Mapping[str, Sequence[str]], at: datetime) -> list[tuple[str, str]]:
+        return [(room, who) for room, all in people.items() for who in all if who in self.turned_away]
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def bus() -> LocalBus:
+    return LocalBus()
+
+
+@pytest_asyncio.fixture
+async def tied(world: World, told: Told, bus: LocalBus) -> AsyncIterator[Visits]:
+    tied = Visits(world.calls, told, NAMES, bus, monotonic=lambda: world.now)
+    task = asyncio.create_task(tied.run())
+    await asyncio.sleep(0)
+    yield tied
+    task.cancel()
+
+
+def come(world: World, who: str, **claims: object) -> Client:
+    return world.joined(who, room=ROOM, identity=who, **claims)
+
+
+async def test_booking_hears_who_comes_connects_and_goes(world: World, tied: Visits, told: Told) -> None:
+    come(world, DOCTOR)
+    tied.look()
+    patient = come(world, PATIENT)
+    tied.look()
+    tied.look()
+    patient.say("leave")
+    await tied.told()
+    assert told.events == [
+        ("joined", DOCTOR),
+        ("joined", PATIENT),
+        ("connected", DOCTOR),
+        ("connected", PATIENT),
+        ("left", PATIENT, "left"),
+    ]
+
+
+async def test_a_lost_person_is_told_once_the_window_is_over(world: World, tied: Visits, told: Told) -> None:
+    come(world, DOCTOR)
+    come(world, PATIENT).lose()
+    world.advance(RESUME_WINDOW_S - 1)
+    await tied.told()
+    assert ("left", PATIENT, "connection_lost") not in told.events
+    world.advance(2)
+    await tied.told()
+    assert told.events[-1] == ("left", PATIENT, "connection_lost")
+
+
+async def test_a_second_device_replaces_the_first(world: World, tied: Visits, told: Told) -> None:
+    come(world, PATIENT)
+    come(world, PATIENT)
+    await tied.told()
+    assert told.events == [("joined", PATIENT), ("left", PATIENT, "replaced"), ("joined", PATIENT)]
+
+
+async def test_calls_that_are_no_visits_are_nobodys_business(world: World, tied: Visits, told: Told) -> None:
+    world.joined("Amina", room="k4xq2m7zt5bwc3rdhn6yfa").say("leave")
+    await tied.told()
+    assert told.events == []
+
+
+async def test_who_is_put_out_does_not_return_with_an_older_token(world: World, tied: Visits, told: Told) -> None:
+    spare = world.token(PATIENT, room=ROOM, identity=PATIENT)
+    doctor, patient = come(world, DOCTOR), come(world, PATIENT)
+    world.advance(5)
+    tied.obey(PutOut(ROOM, PATIENT))
+    assert patient.link.of("bye")[0]["reason"] == "revoked"
+    assert patient.link.code == CloseCode.BYE
+    assert doctor.link.code is None
+    refused = world.client().say("join", token=spare, offer="v=0", tracks=[])
+    assert refused["code"] == "token_revoked"
+    world.advance(1)
+    come(world, PATIENT)  # let in after all, with a new token
+
+
+async def test_an_emptied_room_refuses_all_older_tokens(world: World, tied: Visits, told: Told) -> None:
+    spare = world.token("third", room=ROOM)
+    people = [come(world, DOCTOR), come(world, PATIENT)]
+    elsewhere = world.joined("Amina", room="other")
+    world.advance(1)
+    tied.obey(RevokeRoom(ROOM))
+    assert [each.link.code for each in people] == [CloseCode.BYE, CloseCode.BYE]
+    assert elsewhere.link.code is None
+    assert world.client().say("join", token=spare, offer="v=0", tracks=[])["code"] == "token_revoked"
+    await tied.told()
+    assert ("left", DOCTOR, "revoked") in told.events
+    world.advance(1)
+    come(world, DOCTOR)
+
+
+async def test_a_call_goes_on_as_long_as_it_is_renewed(world: World, tied: Visits, told: Told) -> None:
+    renewed, forgotten = come(world, DOCTOR, lifetime_s=600), come(world, PATIENT, lifetime_s=600)
+    world.advance(500)
+    tied.obey(Renew(ROOM, DOCTOR, datetime.fromtimestamp(world.wall + 600, UTC)))
+    world.advance(200)
+    assert renewed.link.code is None
+    assert forgotten.link.of("bye")[0]["reason"] == "token_expired"
+    world.advance(500)
+    assert renewed.link.of("bye")[0]["reason"] == "token_expired"
+
+
+async def test_who_was_turned_away_while_holding_a_token_does_not_stay(world: World, tied: Visits, told: Told) -> None:
+    told.turned_away = {PATIENT}
+    patient = come(world, PATIENT)
+    await tied.told()
+    assert patient.link.code == CloseCode.BYE
+
+
+async def test_lost_commands_are_made_up_for(world: World, tied: Visits, told: Told) -> None:
+    doctor, patient = come(world, DOCTOR), come(world, PATIENT)
+    await tied.told()
+    told.turned_away = {PATIENT}
+    await tied.reconcile()
+    assert (doctor.link.code, patient.link.code) == (None, CloseCode.BYE)
+
+
+async def test_commands_come_over_the_bus(world: World, tied: Visits, told: Told, bus: LocalBus) -> None:
+    patient = come(world, PATIENT)
+    await RoomCommands(bus).put_out(ROOM, PATIENT)
+    for _ in range(10):  # turns of the loop until it is heard and obeyed
+        await asyncio.sleep(0)
+    assert patient.link.code == CloseCode.BYE
+
+
+async def test_what_the_database_did_not_hear_is_told_again(
+    world: World, tied: Visits, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visits, "RETRY_S", 0.001)
+    told.away = 3
+    come(world, DOCTOR)
+    await tied.told()
+    assert told.events == [("joined", DOCTOR)]
