@@ -62,7 +62,7 @@ def profile() -> dict[str, Any]:
     offer = {"kind": "video", "minutes": 20, "capacity": 1, "notice_minutes": 30, "horizon_days": 60}
     return {
         "card": card(),
-        "bio": "Skin, hair and nails of children and grown-ups. Trained in Lahore and Dubai; fifteen years of practice.",
+        "bio": "Skin, hair and nails of children and grown-ups. Trained in Lahore and Dubai.",
         "timezone": "Asia/Dubai",
         "location": {
             "name": "Al-Shifa Clinic",
@@ -184,6 +184,7 @@ class FakeClinic(FakeServer):
         self.keys: list[str] = []
         self.refusals: dict[str, tuple[int, Json]] = {}
         self._live: list[tuple[web.WebSocketResponse, str]] = []
+        self._watched = asyncio.Event()
         router = self.app.router
         router.add_get("/v1/visits/live", self._watch_socket)
         router.add_get("/v1/appointments/{id}.ics", self._file)
@@ -211,8 +212,7 @@ class FakeClinic(FakeServer):
 
     async def _tell(self, kind: str, fields: Json) -> None:
         async with asyncio.timeout(5):
-            while not self._live:
-                await asyncio.sleep(0.01)
+            await self._watched.wait()
         for socket, _ in self._live:
             if not socket.closed:
                 await socket.send_json({"type": kind, "id": 1, "seq": 1, **fields})
@@ -346,7 +346,10 @@ class FakeClinic(FakeServer):
                 continue
             kind = "queue" if "queue" in asked["ticket"] else "visit"
             self._live.append((socket, kind))
+            self._watched.set()
             state = {"queue": self.line} if kind == "queue" else {"visit": self.visit}
             await socket.send_json({"type": kind, "id": 1, "seq": 1, **state})
         self._live = [each for each in self._live if each[0] is not socket]
+        if not self._live:
+            self._watched.clear()
         return socket
