@@ -1,7 +1,8 @@
 """Booking put together for one server process: its parts, what handlers find in the application, who is asking.
 
 Who asks is said by an access token (identity) or by the pass of a join link; which clinic is meant, by the host name.
-Everything is made by `assemble` and lives until its block ends.
+Everything is made by `assemble` and lives until its block ends. What booking needs of the calls, and tells nobody else,
+is a bus: the process that runs them listens (signalling/visits.py).
 """
 
 import asyncio
@@ -10,60 +11,146 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from backplane.api import Routes, Services, install
 from backplane.bus import Bus
+from backplane.mail import LocalMailbox, Postman, SmtpSettings
 from backplane.postgres import Database
 from backplane.principal import Principal
+from backplane.routes import TENANT
+from backplane.tokens import TokenAuthority
 from booking.application import Part
+from booking.appointments.part import DESK, Desk, Life, VisitsNow
+from booking.appointments.part import ROUTES as APPOINTMENT_ROUTES
+from booking.calendar.part import calendar
+from booking.calendar.store import Hours
 from booking.documents import DOCUMENTS, Documents, FileStore
+from booking.identity.courier import SandboxSms, errands
 from booking.identity.routes import ROUTES as IDENTITY_ROUTES
 from booking.identity.service import IDENTITY, Identity
+from booking.instant import RINGING, Ringing
+from booking.join import part as joining_part
+from booking.join.call_events import CallEvents
+from booking.join.links import Links
+from booking.join.live import Live
+from booking.join.live_messages import LiveTickets
+from booking.join.live_routes import LIVE
+from booking.join.live_sources import SOURCES
+from booking.join.passes import Passes
+from booking.join.room_commands import RoomCommands
+from booking.join.room_names import VisitRooms
+from booking.join.visitors import guest_principal
+from booking.join.visits import JOINING, Joining
+from booking.mail.addresses import PublicAddresses
+from booking.mail.delivery import Delivery
 from booking.providers.part import providers
+from booking.queue.walk_in import VISITS_NOW
 from booking.tenants import Tenants
 
-IDENTITY_TENDED_S = 300.0
+IDENTITY_TENDED_S: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What one process gives to booking. ``base_url``: where people reach it; ``default``: slug of the clinic of the
+    base host. Without ``smtp_url`` mails go into ``data/mail``."""
+
+    database: Database
+    bus: Bus
+    data: Path
+    tokens: TokenAuthority
+    clock: Callable[[], datetime]
+    base_url: str | None = None
+    default: str | None = None
+    smtp_url: str | None = None
+    mail_from: str = "Wadud <wadud@localhost>"
 
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """What `assemble` made. ``install`` wants to be called once, before the application starts."""
+    """What `assemble` made."""
 
     parts: Sequence[Part]
     services: Services
     identity: Identity
     documents: Documents
+    joining: Joining
+    ringing: Ringing
+    live: Live
+    desk: Desk
+    call_events: CallEvents
+    addresses: PublicAddresses
 
     def install(self, app: web.Application) -> None:
-        """Put routes and what their handlers look for into ``app``."""
+        """Put routes and what their handlers look for into ``app``; once, before it starts."""
         app[IDENTITY] = self.identity
         app[DOCUMENTS] = self.documents
+        app[JOINING] = self.joining
+        app[RINGING] = self.ringing
+        app[LIVE] = self.live
+        app[DESK] = self.desk
+        app[VISITS_NOW] = VisitsNow()
         routes: list[Routes] = [group for part in self.parts for group in part.routes]
         install(app, routes, self.services)
 
+        async def close_sockets(_: web.Application) -> None:
+            await self.live.close()
+
+        app.on_shutdown.append(close_sockets)
+
 
 @asynccontextmanager
-async def assemble(
-    database: Database, bus: Bus, data: Path, base_url: str | None, default: str | None, clock: Callable[[], datetime]
-) -> AsyncIterator[Assembly]:
-    """``base_url``: where people reach the installation; ``default``: slug of the clinic of the base host."""
-    host = urlsplit(base_url).hostname if base_url else None
-    tenants = Tenants(database, clock, base=host, default=default)
-    identity = await Identity.open(database, bus, data, tenants, clock)
+async def assemble(around: Surroundings) -> AsyncIterator[Assembly]:
+    """Booking in these surroundings, at rest: `application.at_work` sets the parts to work."""
+    database, bus, clock = around.database, around.bus, around.clock
+    host = urlsplit(around.base_url).hostname if around.base_url else None
+    tenants = Tenants(database, clock, base=host, default=around.default)
+    identity = await Identity.open(database, bus, around.data, tenants, clock)
+    keys = {0: around.tokens.key}
+    links, passes, names = Links(keys), Passes(keys), VisitRooms(around.tokens.key)
+    desk = Desk(Hours())
+    lifecycle = Life(desk)
+    joining = Joining(links, passes, names, around.tokens, RoomCommands(bus), lifecycle)
+    ringing = Ringing(bus)
+    live = Live(database, bus, LiveTickets(keys), SOURCES, clock)
+    call_events = CallEvents(database, bus, names, lifecycle)
+    sender = (
+        Postman(SmtpSettings.from_url(around.smtp_url, around.mail_from))
+        if around.smtp_url
+        else LocalMailbox(around.data / "mail", around.mail_from, clock)
+    )
+    addresses = PublicAddresses(links, around.base_url or "http://localhost")
+    delivery = Delivery(database, sender, addresses, clock)
+    store = await asyncio.to_thread(FileStore, around.data / "documents")
 
     async def authenticate(request: web.Request) -> Principal | None:
-        return await identity.access.authenticate(request)
+        who = await identity.access.authenticate(request)
+        return who or guest_principal(request, request[TENANT], passes, clock())
 
-    store = await asyncio.to_thread(FileStore, data / "documents")
+    letters = errands(identity.sealer, delivery, SandboxSms(around.data / "sms.jsonl"))
     parts = (
-        Part(routes=IDENTITY_ROUTES, sweeps=[("identity", IDENTITY_TENDED_S, identity.tend)]),
+        Part(IDENTITY_ROUTES, jobs=letters, sweeps=[("identity", IDENTITY_TENDED_S, identity.tend)]),
         providers(database, store, clock),
+        calendar(database, clock),
+        Part(APPOINTMENT_ROUTES),
+        Part(
+            joining_part.ROUTES,
+            joining_part.consumers(joining, bus),
+            joining_part.jobs(joining, call_events, ringing, bus),
+        ),
+        delivery.part(),
     )
     services = Services(database, bus, tenants.tenant_of, authenticate, clock)
+    showing = asyncio.create_task(live.run())
     try:
-        yield Assembly(parts, services, identity, Documents(store))
+        yield Assembly(
+            parts, services, identity, Documents(store), joining, ringing, live, desk, call_events, addresses
+        )
     finally:
+        showing.cancel()
+        await sender.close()
         await identity.close()

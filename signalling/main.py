@@ -31,8 +31,9 @@ from backplane.settings import Settings
 from backplane.telemetry import Tracing
 from backplane.tokens import TokenAuthority
 from backplane.web import IMPATIENCE, Readiness
+from booking import demo
 from booking.application import at_work
-from booking.assembly import assemble
+from booking.assembly import Surroundings, assemble
 from rtc._dtls import Identity
 from rtc._worker import Worker
 from sfu.media_loop import MediaLoop
@@ -40,6 +41,7 @@ from sfu.node import Node
 from signalling.calls import Calls
 from signalling.server import build
 from signalling.store import Store, StoreError, opened
+from signalling.visits import Visits
 
 _HTTP_SHUTDOWN_S: Final = 0.5
 _HTTP_KEEP_ALIVE_S: Final = (
@@ -111,10 +113,13 @@ async def serve(settings: Settings) -> None:
         tracing = Tracing.open(settings.otlp_endpoint, settings.trace_ratio)
         stack.callback(tracing.close)
         app = build(calls, metrics, readiness, settings.web, TrustedProxies(settings.trusted_proxies), tracing)
-        booking = await stack.enter_async_context(
-            assemble(store.database, store.bus, settings.data, settings.base_url, None, utc_now)
-        )
+        booking = await stack.enter_async_context(assemble(_surroundings(settings, store, tokens)))
         booking.install(app)
+        if settings.demo:
+            await demo.furnish(store.database, booking.identity.passwords, utc_now())
+            print(demo.WELCOME, flush=True)
+        visits = asyncio.create_task(Visits(calls, booking.call_events, booking.joining.names, store.bus).run())
+        stack.callback(visits.cancel)
         runner = web.AppRunner(
             app,
             access_log=None,
@@ -127,6 +132,7 @@ async def serve(settings: Settings) -> None:
         impatient = asyncio.create_task(_cut_idle_connections(app, runner))
         try:
             url = await _listen(runner, settings)
+            booking.addresses.base_url = settings.base_url or url
             _log.info("started", workers=len(workers), media_port=workers[0].port)
             print(f"Wadud is ready: {url}", flush=True)
             await stop.wait()
@@ -140,6 +146,20 @@ async def _cut_idle_connections(app: web.Application, runner: web.AppRunner) -> 
     while runner.server is not None:
         await asyncio.sleep(1)
         app[IMPATIENCE].sweep(runner.server.connections, time.monotonic())
+
+
+def _surroundings(settings: Settings, store: Store, tokens: TokenAuthority) -> Surroundings:
+    return Surroundings(
+        database=store.database,
+        bus=store.bus,
+        data=settings.data,
+        tokens=tokens,
+        clock=utc_now,
+        base_url=settings.base_url,
+        default=demo.SLUG if settings.demo else None,
+        smtp_url=settings.smtp_url,
+        mail_from=settings.mail_from,
+    )
 
 
 async def _opened(settings: Settings, stack: contextlib.AsyncExitStack) -> Store:

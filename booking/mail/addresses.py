@@ -9,11 +9,12 @@ from booking.mail.letters import Visit
 
 
 class PublicAddresses:
-    """``base_url``: scheme and host under which the server is reached from outside, without a slash at its end."""
+    """``base_url``: scheme and host under which the server is reached from outside, without a slash at its
+    end; it may be set later, when the port is known."""
 
     def __init__(self, links: Links, base_url: str) -> None:
         self._links = links
-        self._base_url = base_url
+        self.base_url = base_url
 
     def join(self, visit: Visit, patient: UUID, locale: str) -> str:
         """The patient's link; it dies with the visit's epoch and works in its window."""
@@ -28,13 +29,13 @@ class PublicAddresses:
             closes_at=window.closes_at,
             language=link_language(locale),
         )
-        return self._base_url + link_path(visit.slug, self._links.sign(link))
+        return self.base_url + link_path(visit.slug, self._links.sign(link))
 
     def page(self, slug: str, path: str) -> str:
         """A page of the clinic, which is told from others by its host."""
-        parts = urlsplit(self._base_url)
+        parts = urlsplit(self.base_url)
         if _is_address(parts.hostname or ""):
-            return f"{self._base_url}{path}"
+            return f"{self.base_url}{path}"
         return f"{parts.scheme}://{slug}.{parts.netloc}{path}"
 
 
