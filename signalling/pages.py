@@ -72,8 +72,12 @@ class Head(Protocol):
     def json_ld(self) -> str: ...
 
 
-# The head of the doctor's page of that name, None when nobody here is called so.
-FindHead = Callable[[web.Request, str], Awaitable[Head | None]]
+class FindHead(Protocol):
+    """The head of the doctor's page of that name, None when nobody here is called so."""
+
+    def __call__(self, request: web.Request, slug: str, /) -> Awaitable[Head | None]: ...
+
+
 DOCTOR_HEAD: Final = web.AppKey("doctor_head", FindHead)
 
 
