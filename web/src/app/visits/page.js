@@ -219,14 +219,14 @@ export class VisitsPage {
   async admit(entry) {
     await this.#doing(`${entry.ticket} admit`, async () => {
       await api.admit(entry.appointment ?? '');
-      location.assign(`/visits/${entry.appointment}`);
+      location.assign(`/visits/${entry.appointment}#enter`);
     });
   }
 
   async admitNext() {
     await this.#doing('next', async () => {
       const { appointment } = await api.admitNext();
-      location.assign(`/visits/${appointment}`);
+      location.assign(`/visits/${appointment}#enter`);
     });
   }
 
