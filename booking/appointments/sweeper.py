@@ -3,22 +3,17 @@
 The lazy ending in `journal.begin` makes the sweeper's pace a matter of taste and not of truth.
 """
 
-import asyncio
-from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from backplane.logs import Log
-from backplane.postgres import Database, DatabaseUnavailable
+from backplane.postgres import Database
 from booking.appointments import journal
 
-_log = Log(__name__)
-EVERY_S: Final = 5.0
 BATCH: Final = 500
 
 
 async def sweep(database: Database, now: datetime) -> int:
-    """Ends what is over in all clinics; how many holds that were."""
+    """Ends what is over in all clinics; how many holds that were. Any number of processes may sweep."""
     total = 0
     while True:
         async with database.platform() as connection, connection.transaction():
@@ -26,15 +21,3 @@ async def sweep(database: Database, now: datetime) -> int:
         total += ended
         if ended < BATCH:
             return total
-
-
-async def run(database: Database, clock: Callable[[], datetime]) -> None:
-    """Sweeps until cancelled. Any number of processes may run one."""
-    while True:
-        try:
-            await sweep(database, clock())
-        except DatabaseUnavailable:
-            _log.warning("sweeper waits")
-        except Exception:
-            _log.error("sweeper failed")
-        await asyncio.sleep(EVERY_S)

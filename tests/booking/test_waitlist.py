@@ -22,7 +22,7 @@ async def place(database: Database) -> Clinic:
 
 @pytest_asyncio.fixture
 async def front(place: Clinic) -> AsyncIterator[Front]:
-    async with served(place, [*ROUTES, waitlist.routes]) as front:
+    async with served(place, ROUTES) as front:
         yield front
 
 
