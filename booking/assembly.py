@@ -152,5 +152,6 @@ async def assemble(around: Surroundings) -> AsyncIterator[Assembly]:
         )
     finally:
         showing.cancel()
+        await asyncio.wait([showing])  # it takes leave of the bus, which its owner closes next
         await sender.close()
         await identity.close()
