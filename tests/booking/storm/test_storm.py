@@ -7,7 +7,6 @@ rows: nothing overlaps, everything that happened is told once, Postgres has seen
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from random import Random
 from uuid import UUID
 
