@@ -1,8 +1,8 @@
 // The booking page: search, doctor, details, booked. Views are functions of this object. Each step has an address, so back
 // and forward work; what was typed and the slot that is held are kept in the tab, so a reload loses nothing.
 
-/** @import { Appointment, Card, Offer, Profile, Slot } from '../booking.js' */
-/** @import { Hold, Wanted } from './api.js' */
+/** @import { Appointment, Card, CodeTicket, Offer, Profile } from '../booking.js' */
+/** @import { Wanted } from './api.js' */
 
 import { html, render } from '../../../vendor/lit-html/lit-html.js';
 import { announce } from '../announce.js';
@@ -10,7 +10,7 @@ import { saveFile } from '../calendar-file.js';
 import { oncePerFrame } from '../dom.js';
 import { ApiError, download, newKey, onWhoChanged, problemText, resume } from '../http.js';
 import { duration, t } from '../i18n.js';
-import { ensureSomebody, isVisitor } from '../session.js';
+import { askForCode, ensureSomebody, enterCode, isVisitor } from '../session.js';
 import { visitHeader } from '../site.js';
 import { dayAndClock, ownZone } from '../when.js';
 import * as api from './api.js';
@@ -57,13 +57,16 @@ export class BookPage {
   holding = '';
   /** The start of the slot that is held. */
   slot = '';
-  /** @type {Hold | null} */
+  /** @type {Appointment | null} */
   held = null;
   /** @type {string[]} */
   alternatives = [];
 
   // The person.
   form = { name: '', email: '', reason: '' };
+  /** Where a code for the visitor's address waits. @type {CodeTicket | null} */
+  ticket = null;
+  code = '';
   /** @type {Set<string>} */
   missing = new Set();
   booking = false;
@@ -98,7 +101,7 @@ export class BookPage {
 
   get doctorZone() { return this.profile?.timezone ?? null; }
 
-  get secondsLeft() { return this.held ? Math.max(0, Math.round((Date.parse(this.held.hold_until) - Date.now()) / 1000)) : 0; }
+  get secondsLeft() { return Math.max(0, Math.round((Date.parse(this.held?.hold_until ?? '0') - Date.now()) / 1000)); }
 
   // Where we are.
 
@@ -114,7 +117,7 @@ export class BookPage {
     }
     await this.#load(decodeURIComponent(slug));
     const pending = this.#pending();
-    if (this.profile && location.hash === '#details' && pending?.slug === this.#slug && Date.parse(pending.held.hold_until) > Date.now()) {
+    if (this.profile && location.hash === '#details' && pending?.slug === this.#slug && Date.parse(pending.held.hold_until ?? '') > Date.now()) {
       const service = this.profile.services.find(({ id }) => id === pending.service);
       Object.assign(this, { held: pending.held, slot: pending.slot, form: pending.form, service: service ?? this.service });
       this.#show('details');
@@ -247,7 +250,7 @@ export class BookPage {
     try {
       await ensureSomebody();
       const before = this.held;
-      this.held = await api.hold(this.service.id, starts_at, newKey());
+      this.held = await api.hold(this.service.id, starts_at);
       if (before) api.release(before.id).catch((error) => console.info('the old hold ends by itself', error));
       Object.assign(this, { slot: starts_at, alternatives: [] });
       this.#bookKey = newKey();
@@ -266,11 +269,11 @@ export class BookPage {
 
   /** @param {unknown} error */
   #notHeld(error) {
-    if (!(error instanceof ApiError && error.code === 'slot_taken')) {
+    if (!(error instanceof ApiError && ['slot_taken', 'slot_not_offered', 'hold_expired'].includes(error.code))) {
       this.problem = problemText(error);
       return;
     }
-    this.alternatives = startsOf(error.problem.alternatives ?? []);
+    this.alternatives = error.problem.alternatives ?? [];
     this.problem = t(this.alternatives.length ? 'slots.taken' : 'slots.taken_none');
     this.calendar.reload();
     if (this.step === 'details') history.replaceState(history.state, '', location.pathname);
@@ -292,7 +295,7 @@ export class BookPage {
   async extend() {
     if (!this.held) return;
     try {
-      this.held = { ...this.held, ...await api.extend(this.held.id) };
+      this.held = await api.extend(this.held.id);
       this.problem = '';
       this.#keep();
       announce(t('details.extended', { time: duration(this.secondsLeft) }));
@@ -315,10 +318,9 @@ export class BookPage {
     Object.assign(this, { booking: true, problem: '' });
     this.draw();
     try {
-      if (this.secondsLeft === 0) this.held = await api.hold(this.service?.id ?? '', this.slot, newKey());
-      const { name, email, reason } = this.form;
-      const guest = isVisitor() ? { name: name.trim(), email: email.trim() } : {};
-      this.booked = await api.book({ hold: this.held.id, reason: reason.trim(), ...guest }, this.#bookKey);
+      if (this.secondsLeft === 0) this.held = await api.hold(this.service?.id ?? '', this.slot);
+      if (!await this.#introduced()) return;
+      this.booked = await api.book(this.held.id, this.form.reason.trim(), this.#bookKey);
       this.#drop();
       history.replaceState({}, '', `/visits?booked=${this.booked.id}`);
       this.#show('booked');
@@ -332,13 +334,43 @@ export class BookPage {
 
   /** @param {unknown} error */
   #notBooked(error) {
-    if (error instanceof ApiError && ['hold_expired', 'slot_taken', 'no_such_hold'].includes(error.code)) this.#notHeld(new ApiError(409, 'slot_taken', '', error.problem));
+    if (error instanceof ApiError && error.status === 409) this.#notHeld(error);
     else this.problem = problemText(error);
+  }
+
+  /**
+   * A visitor says their name; who also gives an address proves it with a code, since the link goes there.
+   * @returns {Promise<boolean>} false: the code is asked for first
+   */
+  async #introduced() {
+    if (!isVisitor()) return true;
+    const email = this.form.email.trim();
+    if (this.ticket === null) await api.introduce(this.form.name.trim());
+    if (!email) return true;
+    if (this.ticket === null) {
+      this.ticket = await askForCode(email);
+      this.draw();
+      announce(t('details.code_sent'));
+      await Promise.resolve();
+      this.#render();
+      document.getElementById('code')?.focus();
+      return false;
+    }
+    const { state } = await enterCode(this.ticket.ticket, this.code.trim());
+    if (state === 'second_factor') throw new ApiError(401, 'second_factor', t('details.second_factor'));
+    return true;
+  }
+
+  /** Another address, or none: the code for the old one is worth nothing. */
+  otherAddress() {
+    Object.assign(this, { ticket: null, code: '', problem: '' });
+    this.#render();
+    document.getElementById('email')?.focus();
   }
 
   #complete() {
     const { name, email } = this.form;
-    this.missing = new Set(isVisitor() ? [...name.trim() ? [] : ['name'], ...EMAIL.test(email.trim()) ? [] : ['email']] : []);
+    this.missing = new Set(isVisitor() ? [...name.trim() ? [] : ['name'], ...!email.trim() || EMAIL.test(email.trim()) ? [] : ['email']] : []);
     this.#render();
     document.getElementById([...this.missing][0] ?? '')?.focus();
     return this.missing.size === 0;
@@ -403,7 +435,4 @@ export class BookPage {
     }
   }
 }
-
-/** @param {(string | Slot)[]} given alternatives as instants or as slots */
-const startsOf = (given) => given.map((each) => (typeof each === 'string' ? each : each.starts_at));
 

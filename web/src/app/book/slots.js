@@ -106,7 +106,7 @@ function times(page, zone) {
   return html`
     <h3 id="times-title" tabindex="-1">${dayParts(day).long}<span class="visually-hidden"> ${t('slots.free', { count: slots.length })}</span></h3>
     <ul class="time-list" aria-labelledby="times-title">
-      ${slots.map(({ starts_at }) => html`<li>
+      ${slots.map(({ start: starts_at }) => html`<li>
         <button class="time" type="button" data-testid="slot" data-at=${starts_at} ?disabled=${page.holding !== ''} aria-busy=${String(page.holding === starts_at)} @click=${() => page.choose(starts_at)}>
           <bdi>${clock(starts_at, zone)}</bdi>
           ${sameClock(zone, doctors, starts_at) ? nothing

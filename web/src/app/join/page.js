@@ -177,7 +177,10 @@ export class JoinPage {
       await resume();
       const visit = await this.#seat.view();
       this.#receive(visit);
+      const decided = visit.seat === 'doctor' && location.hash === '#enter';  // a press on the board was the press
+      if (decided) history.replaceState(history.state, '', location.pathname);
       if (this.phase === 'early') this.#waitForOpening(visit.opens_at);
+      else if (this.phase === 'look' && decided) await this.join();
       else if (visit.state === 'waiting') this.#watch();
     } catch (error) {
       this.#failed(error);

@@ -38,12 +38,13 @@ function lists(page) {
 
 /** @param {VisitsPage} page @param {Appointment} visit */
 function card(page, visit) {
-  const other = page.doctor ? visit.patient || t('person.nameless') : visit.doctor;
+  const names = page.namesOf(visit);
+  const other = page.doctor ? visit.patient_name || t('visits.patient') : names.doctor || t('visits.doctor');
   const asked = page.asking.id === visit.id;
   return html`
     <article class="card visit-card" data-testid="visit" data-id=${visit.id} data-status=${visit.status} aria-labelledby=${`visit-${visit.id}`}>
       <div class="visit-head">${face(other, 'small')}
-        <div><h3 id=${`visit-${visit.id}`} tabindex="-1"><bdi>${other}</bdi></h3><p class="soft fact">${kindIcon(visit.kind)}<span dir="auto">${visit.service_name}</span></p></div>
+        <div><h3 id=${`visit-${visit.id}`} tabindex="-1"><bdi>${other}</bdi></h3><p class="soft fact">${kindIcon(visit.kind)}<span dir="auto">${names.service}</span></p></div>
         <span class="status" data-status=${visit.status}>${t(`status.${visit.status}`)}</span></div>
       ${bothZones(visit.starts_at, visit.provider_timezone)}
       ${page.doctor && visit.reason ? html`<p class="reason"><span class="soft">${t('visits.reason')}</span> <span dir="auto">${visit.reason}</span></p>` : nothing}
