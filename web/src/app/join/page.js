@@ -63,6 +63,7 @@ export class JoinPage {
     this.root = root;
     this.draw = oncePerFrame(() => this.#render());
     document.addEventListener('visibilitychange', () => this.#cameBack());
+    addEventListener('hashchange', () => location.hash.length > 1 && location.reload());  // another link into the same tab
   }
 
   async start() {
@@ -213,6 +214,7 @@ export class JoinPage {
     this.messages = [...this.messages, ...fresh];
     if (visit.end !== null) this.#stop(visit.end === 'cancelled' ? visit.status : 'over');
     else if (visit.state === 'denied') this.#stop('denied');
+    else if (visit.state === 'left' && this.#wasHere) this.#stop('ended');  // not by us: we stop listening when we go
     else if (visit.state === 'admitted') this.#admitted();
     else if (visit.state === 'waiting') {
       this.#wasHere = true;
