@@ -180,6 +180,13 @@ class FakeClinic(FakeServer):
         }
         self.roles = ["anonymous"]
         self.check_ins: list[str] = []
+        self.terms = {
+            "may_cancel": True,
+            "fee_minor": 75_000,
+            "refund_minor": 75_000,
+            "currency": "PKR",
+            "may_reschedule": True,
+        }
         self.asked: list[tuple[str, str, Any]] = []
         self.keys: list[str] = []
         self.refusals: dict[str, tuple[int, Json]] = {}
@@ -253,6 +260,8 @@ class FakeClinic(FakeServer):
                 return appointment(id=HOLD, status="held", hold_until=soon(10))
             case "POST", ["appointments"]:
                 return appointment()
+            case "GET", ["appointments", _, "terms"]:
+                return self.terms
             case "GET", ["appointments"]:
                 return {"items": self.appointments, "next": None}
             case "POST", ["appointments", _, action]:

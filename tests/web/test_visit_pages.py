@@ -275,4 +275,34 @@ async def test_somebody_who_arrives_is_announced_to_the_doctor(visit: Visit) -> 
     await clinic(visitor).show_line([waiting()])
     await visitor.see("admit")
     assert await visitor.page.locator("#polite").inner_text() == "Sana Malik has arrived"
-    assert await visitor.page.title() == "(1) waits · Wadud"
+    assert await visitor.page.title() == "(1) waiting · Wadud"
+
+
+async def test_who_cancels_hears_the_price_first_and_who_is_too_late_is_not_offered_times(visit: Visit) -> None:
+    visitor = await visit(before=REMEMBERED)
+    clinic(visitor).roles = ["patient"]
+    await visitor.page.goto(f"{visitor.address}/visits")
+    await visitor.of("cancel").click()
+    await visitor.see("cost")
+    assert "750" in await visitor.of("cost").inner_text()
+    await visitor.of("confirm").click()
+    await visitor.until("document.querySelector('[data-testid=visit]').dataset.status === 'cancelled_by_patient'")
+    clinic(visitor).appointments = [appointment()]
+    clinic(visitor).terms["may_reschedule"] = False
+    await visitor.page.reload()
+    await visitor.of("move").click()
+    await visitor.see("too-late")
+    assert await visitor.of("slot").count() == 0
+
+
+async def test_a_refused_move_keeps_the_visit_and_says_why(visit: Visit) -> None:
+    visitor = await visit(before=REMEMBERED)
+    clinic(visitor).roles = ["patient"]
+    clinic(visitor).refusals[f"/v1/appointments/{VISIT}/reschedule"] = (409, {"code": "slot_taken"})
+    await visitor.page.goto(f"{visitor.address}/visits")
+    await visitor.of("move").click()
+    await visitor.of("slot").first.click()
+    await visitor.see("problem")
+    assert await visitor.of("problem").count() == 1
+    await visitor.of("slot").first.click()
+    await visitor.of("move").wait_for()
