@@ -210,6 +210,8 @@ class FakeClinic(FakeServer):
         await self._tell("bye", {"reason": reason})
 
     async def cut_live(self) -> None:
+        """The live sockets break, and none is accepted until ``accepting`` is set again."""
+        self.accepting = False
         for socket, _ in self._live:
             await socket.close(code=1011)
 
@@ -344,6 +346,8 @@ class FakeClinic(FakeServer):
         return found
 
     async def _watch_socket(self, request: web.Request) -> web.WebSocketResponse:
+        if not self.accepting:
+            raise web.HTTPServiceUnavailable
         socket = web.WebSocketResponse(protocols=("wadud.visits.v1",))
         await socket.prepare(request)
         async for frame in socket:

@@ -13,7 +13,7 @@ import { handOver } from '../call/visit.js';
 import { playChime } from '../call/chime.js';
 import { oncePerFrame } from '../dom.js';
 import { ApiError, problemText, resume } from '../http.js';
-import { LANGUAGES, language, setLanguage, t } from '../i18n.js';
+import { LANGUAGES, language, languageChosen, setLanguage, t } from '../i18n.js';
 import { Live } from '../live.js';
 import { VisitSeat } from '../visit-seat.js';
 import * as api from './api.js';
@@ -92,7 +92,7 @@ export class JoinPage {
     }
     try {
       const looked = this.looked = await api.look(this.#token);
-      if (looked.language !== language() && looked.language in LANGUAGES && !localStorage.getItem('wadud.language') && !location.search.includes('lang=')) await setLanguage(looked.language);
+      if (looked.language !== language() && looked.language in LANGUAGES && !languageChosen()) await setLanguage(looked.language);
       this.asksBirthYear = looked.needs_birth_year;
       if (looked.state === 'early') this.#waitForOpening(looked.opens_at ?? '');
       else if (looked.state !== 'open') this.#stop(looked.state);
