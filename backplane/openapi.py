@@ -15,7 +15,7 @@ from msgspec import Struct
 from backplane import reference
 from backplane.binding import matches, tag_of
 from backplane.idempotency import HEADER, LONGEST, REPLAYED, SHORTEST
-from backplane.routes import Route
+from backplane.routes import PATH_PART, Route
 
 # A document is nested JSON, whose shape is that of the OpenAPI specification.
 Json = dict[str, Any]
@@ -251,7 +251,7 @@ def document(routes: Sequence[Route], title: str = "Wadud", version: str = "1") 
 
 def _plain(path: str) -> str:
     """The path with its parts as ``{name}``, without aiohttp's patterns."""
-    return "/".join(f"{{{part[1:-1].partition(':')[0]}}}" if part.startswith("{") else part for part in path.split("/"))
+    return PATH_PART.sub(r"{\1}", path)
 
 
 def _once(items: Iterable[str]) -> list[str]:

@@ -25,7 +25,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 H = TypeVar("H", bound=Callable[..., Awaitable[object]])
 
-_PATH_PART: Final = re.compile(r"\{(\w+)(?::[^}]*)?\}")
+PATH_PART: Final = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 
 # status -> codes that may come with it, or just the statuses
 Problems = Mapping[int, Sequence[str]] | Sequence[int]
@@ -252,7 +252,7 @@ def _described(
     del hints[names[0]]
     body = hints.pop("body", None)
     query = hints.pop("query", None)
-    in_path = set(_PATH_PART.findall(path))
+    in_path = set(PATH_PART.findall(path))
     if set(hints) != in_path:
         raise TypeError(f"{handler.__qualname__}: arguments {sorted(hints)} are not the path's {sorted(in_path)}")
     if query is not None and not (isinstance(query, type) and issubclass(query, Struct)):

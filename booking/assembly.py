@@ -24,8 +24,7 @@ from backplane.principal import Principal
 from backplane.routes import TENANT
 from backplane.tokens import TokenAuthority
 from booking.application import Part
-from booking.appointments.part import DESK, Desk, Life, VisitsNow
-from booking.appointments.part import ROUTES as APPOINTMENT_ROUTES
+from booking.appointments.part import DESK, Desk, Life, VisitsNow, appointments
 from booking.calendar.part import calendar
 from booking.calendar.store import Hours
 from booking.documents import DOCUMENTS, Documents, FileStore
@@ -136,7 +135,7 @@ async def assemble(around: Surroundings) -> AsyncIterator[Assembly]:
         Part(IDENTITY_ROUTES, jobs=letters, sweeps=[("identity", IDENTITY_TENDED_S, identity.tend)]),
         providers(database, store, clock),
         calendar(database, clock),
-        Part(APPOINTMENT_ROUTES),
+        appointments(database, desk, clock),
         Part(
             joining_part.ROUTES,
             joining_part.consumers(joining, bus),
@@ -152,5 +151,6 @@ async def assemble(around: Surroundings) -> AsyncIterator[Assembly]:
         )
     finally:
         showing.cancel()
+        await asyncio.wait([showing])  # it takes leave of the bus, which its owner closes next
         await sender.close()
         await identity.close()

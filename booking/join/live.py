@@ -332,4 +332,6 @@ class Live:
                         await still_here(connection, tickets, self._clock())
                 except DatabaseUnavailable:
                     _log.warning("presence not kept")
+                except Exception:  # the next round tells it again
+                    _log.error("presence not kept")
             self._mark(*self._watches)

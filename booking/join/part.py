@@ -128,8 +128,10 @@ def consumers(joining: Joining, bus: Bus) -> tuple[Consumer, ...]:
         if visit is None:
             return
         moved = fact.type == "appointment.rescheduled"
+        if moved:
+            await waiting_room.moved(connection, visit.appointment, visit.epoch, now)
         # A doctor who calls a completed visit again has opened it anew: an event from before must not close it.
-        if not visit.reopened(now) and (moved or not visit.enterable(now)):
+        elif not visit.enterable(now):
             await waiting_room.over(connection, visit.appointment, _ENDS[fact.type], now)
         for epoch in range(max(1, visit.epoch - 1), visit.epoch + (not visit.enterable(now) and not moved)):
             await joining.rooms.revoke_room(joining.names.name(VisitRoom(visit.tenant, visit.appointment, epoch)))
