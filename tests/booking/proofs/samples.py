@@ -84,6 +84,7 @@ TEXTS = {
     "specialties": "general-practice",
     "specialty": "general-practice",
     "timezone": "Asia/Karachi",
+    "url": "https://203.0.113.5/calendar.ics",
 }
 LATER = ("closes", "end", "ends_at", "last_day", "to", "until")
 METHODS = ("get", "post", "put", "patch", "delete")
