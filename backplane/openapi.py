@@ -97,7 +97,8 @@ def codes_of(route: Route, everywhere: Mapping[int, Sequence[str]] = NOWHERE) ->
     if route.rate is not None:
         add(429, "rate_limited")
     for status, codes in everywhere.items():
-        add(status, *codes)
+        if route.problems.get(status) != ():  # whose codes are not told: any may come
+            add(status, *codes)
     add(500, "server_error")
     add(503, "database_unavailable")
     return dict(sorted(found.items()))
