@@ -107,8 +107,6 @@ def servers_on(postgres_url: str, count: int, *options: str) -> Iterator[list[Se
                 server.kill()
 
 
-
-
 def fresh_database(cluster: embedded_postgres.Cluster) -> str:
     """The address of a new, empty database."""
 
