@@ -87,8 +87,18 @@ async def all_mailed(url: str, seconds: float = 60.0) -> None:
         give_up = time.monotonic() + seconds
         while unmailed := await connection.fetchval(_UNMAILED):
             assert time.monotonic() < give_up, f"{unmailed} mails are missing"
-            await asyncio.sleep(2)
+            await asyncio.sleep(1)
             await connection.execute(_HURRY)
             await connection.execute("NOTIFY job")
+    finally:
+        await connection.close()
+
+
+async def message_ids(url: str) -> list[str]:
+    """Of every mail that counts as sent."""
+    connection = await asyncpg.connect(url)
+    try:
+        rows = await connection.fetch("SELECT message_id FROM mail WHERE state = 'sent'")
+        return [row["message_id"] for row in rows]
     finally:
         await connection.close()

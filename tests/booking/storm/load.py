@@ -1,8 +1,8 @@
 """A steady load of bookings that never gives up: each wish has a slot, a patient and a key of its own.
 
-Whoever gets no answer, or is told to come back, asks again with the same key until there is a booking. Nobody else wants
-the same slot, so the only right answers are 201 and "not now": a refusal would mean that a slot was taken by an earlier
-try that nobody was told of.
+Whoever gets no answer, or is told to come back, asks again with the same key until there is a booking. Nobody else
+wants the same slot, so the only right answers are 201 and "not now": a refusal would mean that a slot was taken by an
+earlier try that nobody was told of.
 """
 
 import asyncio
@@ -34,7 +34,8 @@ def distinct_slots(doctors: list[Doctor]) -> Iterator[tuple[Doctor, datetime]]:
 
 @dataclass
 class Load:
-    """``booked``: what was acknowledged, with the key. ``slowest_s``: the longest that one answer took."""
+    """``booked``: what was acknowledged, with the key. ``slowest_s``: the longest that one answer took;
+    ``longest_gap_s``: between two bookings."""
 
     visitors: Crowd
     patients: list[Patient]
@@ -42,6 +43,8 @@ class Load:
     booked: dict[UUID, str] = field(default_factory=dict)
     counted: Counter[str] = field(default_factory=Counter)
     slowest_s: float = 0.0
+    longest_gap_s: float = 0.0
+    _booked_at: float = field(default_factory=time.monotonic)
     _stop: bool = False
 
     async def run(self) -> None:
@@ -51,15 +54,12 @@ class Load:
     def stop(self) -> None:
         self._stop = True
 
-    async def more(self, count: int = 10, seconds: float = 60.0) -> float:
-        """Waits until so many more are booked; the seconds until the first of them."""
-        begun, had, first = time.monotonic(), len(self.booked), 0.0
+    async def more(self, count: int = 10, seconds: float = 60.0) -> None:
+        """Waits until so many more are booked."""
+        give_up, had = time.monotonic() + seconds, len(self.booked)
         while len(self.booked) < had + count:
-            assert time.monotonic() - begun < seconds, f"no bookings any more: {self.counted}"
+            assert time.monotonic() < give_up, f"no bookings any more: {self.counted}"
             await asyncio.sleep(0.01)
-            if not first and len(self.booked) > had:
-                first = time.monotonic() - begun
-        return first
 
     async def _wishes(self, patient: Patient) -> None:
         while not self._stop:
@@ -76,6 +76,8 @@ class Load:
             if answer.status == 201:
                 assert answer.id not in self.booked, "two keys, one booking"
                 self.booked[answer.id] = key
+                self.longest_gap_s = max(self.longest_gap_s, time.monotonic() - self._booked_at)
+                self._booked_at = time.monotonic()
                 return answer
             assert answer.told in NOT_NOW, (answer.told, answer.body)
             if answer.status == 503:

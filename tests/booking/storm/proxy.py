@@ -2,7 +2,8 @@
 
 A step is what the server sends before it waits: messages up to Sync or Flush, or a simple query (the frontend/backend
 protocol, Postgres manual chapter 55). Only those that execute something count: whether a statement has to be prepared
-first depends on what the connection was used for before. The transaction that counts is the one in which ``key`` is sent; it ends with COMMIT.
+first depends on what the connection was used for before. The transaction that counts is the one in which ``key`` is
+sent; it ends with COMMIT.
 """
 
 import asyncio

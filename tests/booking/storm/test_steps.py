@@ -78,7 +78,7 @@ async def cuttable() -> AsyncIterator[Cuttable]:
         proxy = Proxy(directory, cluster.sockets)
         await proxy.start()
         name = postgres_url.partition("@/")[2].partition("?")[0]
-        server = Server(directory / "server", "--postgres-url", url(directory, name), seeds=SEEDS)
+        server = Server(directory / "server", SEEDS, postgres_url=url(directory, name))
         try:
             await asyncio.to_thread(server.start)
             database = await Database.open(postgres_url, min_size=1, max_size=2)
@@ -128,7 +128,7 @@ async def test_a_server_killed_between_two_steps_leaves_nothing_half_done(what: 
 
 async def test_a_server_killed_at_any_moment_loses_and_doubles_nothing(rng: Random) -> None:
     with open_directory() as directory:
-        server = Server(directory / "server", seeds=SEEDS)
+        server = Server(directory / "server", SEEDS)
         postgres_url = url(server.data / "postgres" / "run")
         try:
             await asyncio.to_thread(server.start)
