@@ -49,7 +49,8 @@ def utc_now() -> datetime:
 class Services:
     """What handlers stand on. The two hooks may raise `Problem`; ``authenticate`` gives None for a stranger.
 
-    ``tenant_of`` runs first; its answer is at ``request[TENANT]`` when ``authenticate`` runs.
+    ``tenant_of`` runs first; its answer is at ``request[TENANT]`` when ``authenticate`` runs. ``refusals``: the codes that
+    they raise, by status; they run before every route, so every route is documented to answer with them.
     """
 
     db: Database
@@ -59,6 +60,7 @@ class Services:
     clock: Callable[[], datetime] = utc_now
     title: str = "Wadud"
     version: str = "1"
+    refusals: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
 
 TENANT: Final = web.RequestKey("tenant", Tenant)

@@ -51,6 +51,12 @@ from booking.queue.walk_in import VISITS_NOW
 from booking.tenants import Tenants
 
 IDENTITY_TENDED_S: Final = 300.0
+# What any route may answer before its handler is asked: the clinic of the host (tenants), who asks (identity).
+REFUSALS: Final = {
+    401: ("bad_token", "token_expired", "session_ended"),
+    403: ("mfa_required",),
+    404: ("unknown_clinic",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +149,7 @@ async def assemble(around: Surroundings) -> AsyncIterator[Assembly]:
         ),
         delivery.part(),
     )
-    services = Services(database, bus, tenants.tenant_of, authenticate, clock)
+    services = Services(database, bus, tenants.tenant_of, authenticate, clock, refusals=REFUSALS)
     showing = asyncio.create_task(live.run())
     try:
         yield Assembly(

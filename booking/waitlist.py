@@ -156,10 +156,14 @@ async def mine(call: Call) -> list[Entry]:
     return [_entry(row) for row in rows]
 
 
-@routes.get("/v1/providers/{provider_id}/waitlist", right="waitlist.manage.clinic")
+@routes.get(
+    "/v1/providers/{provider_id}/waitlist", right="waitlist.manage.clinic", problems={404: ("no_such_provider",)}
+)
 async def line(call: Call, provider_id: UUID) -> list[Entry]:
     """Who waits for a provider, in order"""
     async with call.transaction() as connection:
+        if not await connection.fetchval("SELECT true FROM provider WHERE id = $1", provider_id):
+            raise Problem(404, "no_such_provider", "There is no such provider here.")
         rows = await connection.fetch(
             f"{_ENTRIES} WHERE w.provider_id = $1 AND w.state IN ('waiting', 'offered') ORDER BY w.created_at, w.id",
             provider_id,

@@ -167,7 +167,13 @@ async def renew_recovery_codes(call: Call, body: OneCode) -> RecoveryCodes:
 
 
 @routes.post(
-    "/v1/auth/mfa/verify", problems={400: ("wrong_code",), 401: ("bad_token", "token_expired"), 429: ("rate_limited",)}
+    "/v1/auth/mfa/verify",
+    problems={
+        400: ("wrong_code",),
+        401: ("unauthorized", "bad_token", "token_expired"),
+        403: ("forbidden",),
+        429: ("rate_limited",),
+    },
 )
 async def enter_second_factor(call: Call, body: Entered) -> Answer[SignIn]:
     """Finish a sign-in that asked for a second factor, or add one to the session of the access token."""

@@ -49,9 +49,7 @@ async def test_every_page_has_an_address_that_may_be_asked_for_without_a_body(cl
     assert await head.read() == b""
 
 
-@pytest.mark.parametrize(
-    "path", ["/visits/everything", "/j/Not_A_Clinic", "/doctors/A", "/doctors/nobody"]
-)
+@pytest.mark.parametrize("path", ["/visits/everything", "/j/Not_A_Clinic", "/doctors/A", "/doctors/nobody"])
 async def test_what_nobody_is_called_is_not_found(client: Client, path: str) -> None:
     assert (await client.get(path)).status == 404
 

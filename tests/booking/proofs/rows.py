@@ -188,7 +188,7 @@ async def _visits(connection: Connection, rows: Rows, people: dict[str, UUID]) -
     ids["requested"] = await appointment(connection, rows, patient, now + timedelta(days=4), "requested")
     ids["session"] = await appointment(
         connection, rows, patient, now + timedelta(days=5), kind="class", service_id=ids["class"], patient_id=None,
-        capacity=8,
+        capacity=8, seats_taken=1,
     )  # fmt: skip
     await rows.link(
         connection, "transition", appointment_id=visit, action="book", to_status="confirmed", actor=patient,

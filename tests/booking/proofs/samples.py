@@ -10,17 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-# name of a parameter or a field -> table
+# name of a parameter or a field, without _id -> table
 KINDS = {
     "appointment": "appointment",
-    "appointment_id": "appointment",
     "busy": "busy",
     "class": "session",
     "credential": "credential",
     "document": "document",
+    "entry": "waitlist_entry",
     "first": "queue_ticket",
     "hold": "hold",
-    "hold_id": "hold",
     "holder": "person",
     "holiday": "holiday",
     "invite": "join_invite",
@@ -34,9 +33,9 @@ KINDS = {
     "second": "queue_ticket",
     "schedule": "schedule",
     "seat": "seat",
-    "seat_id": "seat",
     "series": "series",
     "service": "service",
+    "source": "ics_source",
     "third": "join_invite",
     "ticket": "queue_ticket",
 }
@@ -71,6 +70,7 @@ TEXTS = {
     "client_id": "clinic",
     "country": "PK",
     "currency": "PKR",
+    "file": f"{'A' * 43}.ics",
     "email": "somebody@example.com",
     "gender": "female",
     "hosts": "clinic.example",
@@ -84,6 +84,7 @@ TEXTS = {
     "specialties": "general-practice",
     "specialty": "general-practice",
     "timezone": "Asia/Karachi",
+    "url": "https://203.0.113.5/calendar.ics",
 }
 LATER = ("closes", "end", "ends_at", "last_day", "to", "until")
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -170,9 +171,9 @@ class Sampler:
         }
 
     def _in_path(self, path: str, name: str, before: str, schema: Mapping[str, Any], made: Sample) -> str:
-        if schema.get("format") != "uuid" and schema.get("type") != "integer" and name not in KINDS:
+        if schema.get("format") != "uuid" and schema.get("type") != "integer" and name.removesuffix("_id") not in KINDS:
             return str(self._text(name, schema))
-        kind = EXCEPTIONS.get((path, name)) or KINDS.get(name) or PLACES.get(before)
+        kind = EXCEPTIONS.get((path, name)) or KINDS.get(name.removesuffix("_id")) or PLACES.get(before)
         if kind is None:
             raise UnknownId(f"{name} in {made.path}")
         made.in_path.append(kind)
@@ -194,7 +195,7 @@ class Sampler:
     def _value(self, operation: Operation, name: str, schema: Mapping[str, Any], used: list[str]) -> Any:
         schema = self._plain(schema)
         if self._is_id(schema):
-            kind = EXCEPTIONS.get((operation.path, name)) or KINDS.get(name)
+            kind = EXCEPTIONS.get((operation.path, name)) or KINDS.get(name.removesuffix("_id"))
             if kind is None:
                 raise UnknownId(f"{name} in {operation.name}")
             used.append(kind)

@@ -22,6 +22,7 @@ PUBLIC = {
     "GET /v1/auth/oidc/{name}/callback",
     "GET /v1/auth/oidc/{name}/start",
     "GET /v1/classes",
+    "GET /v1/feeds/{file}",  # the name is the secret
     "GET /v1/locations",
     "GET /v1/places",
     "GET /v1/providers",
