@@ -76,7 +76,8 @@ function question(page, entry) {
         <label for=${`ask-${entry.ticket}`}>${t('board.message_to')} <bdi>${entry.name}</bdi></label>
         <input class="field" id=${`ask-${entry.ticket}`} maxlength="500" dir="auto" autocomplete="off" .value=${page.draft}
           @input=${(/** @type {Event} */ event) => { page.draft = /** @type {HTMLInputElement} */ (event.target).value; }}>
-        <div class="row wrap"><button class="button primary small" type="submit">${t('wait.send')}</button>${back}</div>
+        <div class="row wrap"><button class="button primary small" type="submit">${t('wait.send')}</button>
+          <button class="button secondary small" type="button" @click=${() => page.ask(entry.ticket, '')}>${t('board.close')}</button></div>
       </form>`;
   }
   return html`
