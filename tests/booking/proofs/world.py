@@ -177,9 +177,11 @@ async def _clinic(db: Database, tenant: int, host: str, roles: tuple[str, ...], 
 
 
 @asynccontextmanager
-async def world(db: Database, data: Path, *, smtp_url: str | None = None) -> AsyncIterator[World]:
+async def world(
+    db: Database, data: Path, *, smtp_url: str | None = None, bus: Bus | None = None
+) -> AsyncIterator[World]:
     """At rest: `booking.application.at_work` would set it to work."""
-    clock, bus, spans = Clock(), LocalBus(), InMemorySpanExporter()
+    clock, bus, spans = Clock(), bus or LocalBus(), InMemorySpanExporter()
     async with db.platform() as connection:
         a = await connection.fetchval("INSERT INTO tenant (slug, name) VALUES ('a', 'Clinic A') RETURNING id")
         b = await connection.fetchval("INSERT INTO tenant (slug, name) VALUES ('b', 'Clinic B') RETURNING id")
