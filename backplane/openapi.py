@@ -96,9 +96,9 @@ def codes_of(route: Route, everywhere: Mapping[int, Sequence[str]] = NOWHERE) ->
         add(422, "idempotency_mismatch")
     if route.rate is not None:
         add(429, "rate_limited")
-    for status, codes in everywhere.items():
+    for status, refusals in everywhere.items():
         if route.problems.get(status) != ():  # whose codes are not told: any may come
-            add(status, *codes)
+            add(status, *refusals)
     add(500, "server_error")
     add(503, "database_unavailable")
     return dict(sorted(found.items()))

@@ -49,8 +49,8 @@ def utc_now() -> datetime:
 class Services:
     """What handlers stand on. The two hooks may raise `Problem`; ``authenticate`` gives None for a stranger.
 
-    ``tenant_of`` runs first; its answer is at ``request[TENANT]`` when ``authenticate`` runs. ``refusals``: the codes that
-    they raise, by status; they run before every route, so every route is documented to answer with them.
+    ``tenant_of`` runs first; its answer is at ``request[TENANT]`` when ``authenticate`` runs. ``refusals``: the codes
+    that they raise, by status; they run before every route, so every route is documented to answer with them.
     """
 
     db: Database

@@ -172,7 +172,7 @@ async def fill(database: Database, tenant: int, providers: int, *, seed: int = 1
                 searches.clear()
         for table in (*tables, "provider_search"):
             # done by autovacuum in real life, which has no time to come by here
-            await _analyze(database.url, table)
+            await analyze(database.url, table)
     return made
 
 
@@ -203,7 +203,8 @@ async def _insert_searches(connection: Connection, rows: list[tuple[object, ...]
     )
 
 
-async def _analyze(url: str, table: str) -> None:
+async def analyze(url: str, table: str) -> None:
+    """Statistics of the table, and its visibility map, as autovacuum would make them."""
     import asyncpg
 
     connection = await asyncpg.connect(url)

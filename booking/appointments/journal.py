@@ -109,9 +109,10 @@ WAKE: Final = f"(SELECT count(pg_notify('{CHANNEL}', '')) FROM outbox_relay WHER
 TOLD: Final = """a.id, a.tenant_id, a.provider_id, a.service_id, a.during, a.ics_sequence, a.join_epoch, a.overridden,
     a.version"""
 
+# status twice: without it the planner may walk through all appointments of the clinic to find those ids
 _EXPIRE: Final = """
     UPDATE appointment a SET status = 'expired', hold_until = NULL, version = a.version + 1, updated_at = $1
-    WHERE a.id = ANY(ARRAY(
+    WHERE a.status = 'held' AND a.id = ANY(ARRAY(
         SELECT h.id FROM appointment h WHERE {due} AND h.status = 'held' AND h.hold_until <= $1 {limit}
         FOR UPDATE SKIP LOCKED))"""
 _EXPIRED: Final = f"""{TOLD}, a.patient_id AS of_patient, NULL::uuid AS seat_id, 'expire'::text AS action,
@@ -121,8 +122,7 @@ _EXPIRED: Final = f"""{TOLD}, a.patient_id AS of_patient, NULL::uuid AS seat_id,
 _BEGIN: Final = f"""
 WITH expired AS ({
     _EXPIRE.format(
-        due="h.provider_id = $4 AND int8range(h.provider_no, h.provider_no, '[]') && int8range($5, $5, '[]')"
-        " AND h.occupied && $11",
+        due="h.provider_id = $4 AND h.occupied && $11",
         limit="",
     )
 } RETURNING {_EXPIRED}),

@@ -180,6 +180,13 @@ class FakeClinic(FakeServer):
         }
         self.roles = ["anonymous"]
         self.check_ins: list[str] = []
+        self.terms = {
+            "may_cancel": True,
+            "fee_minor": 75_000,
+            "refund_minor": 75_000,
+            "currency": "PKR",
+            "may_reschedule": True,
+        }
         self.asked: list[tuple[str, str, Any]] = []
         self.keys: list[str] = []
         self.refusals: dict[str, tuple[int, Json]] = {}
@@ -203,6 +210,8 @@ class FakeClinic(FakeServer):
         await self._tell("bye", {"reason": reason})
 
     async def cut_live(self) -> None:
+        """The live sockets break, and none is accepted until ``accepting`` is set again."""
+        self.accepting = False
         for socket, _ in self._live:
             await socket.close(code=1011)
 
@@ -253,6 +262,8 @@ class FakeClinic(FakeServer):
                 return appointment(id=HOLD, status="held", hold_until=soon(10))
             case "POST", ["appointments"]:
                 return appointment()
+            case "GET", ["appointments", _, "terms"]:
+                return self.terms
             case "GET", ["appointments"]:
                 return {"items": self.appointments, "next": None}
             case "POST", ["appointments", _, action]:
@@ -335,6 +346,8 @@ class FakeClinic(FakeServer):
         return found
 
     async def _watch_socket(self, request: web.Request) -> web.WebSocketResponse:
+        if not self.accepting:
+            raise web.HTTPServiceUnavailable
         socket = web.WebSocketResponse(protocols=("wadud.visits.v1",))
         await socket.prepare(request)
         async for frame in socket:

@@ -156,6 +156,7 @@ async def test_the_waiting_room_survives_a_lost_connection_and_a_reload(visit: V
     await wait_in_line(visitor)
     await clinic(visitor).cut_live()
     await visitor.see("reconnecting")
+    clinic(visitor).accepting = True
     await visitor.of("reconnecting").wait_for(state="detached")
     await clinic(visitor).show(position=1)
     await visitor.until("document.querySelector('[data-testid=position]')?.textContent === '1'")
@@ -171,6 +172,8 @@ async def test_messages_are_neither_lost_nor_doubled_over_a_reconnection(visit: 
     await clinic(visitor).show(messages=[message(1, "First"), message(2, "Second")])
     await visitor.until("document.querySelectorAll('.message').length === 2")
     await clinic(visitor).cut_live()
+    await visitor.see("reconnecting")
+    clinic(visitor).accepting = True
     await clinic(visitor).show(messages=[message(2, "Second"), message(3, "Third")])
     await visitor.until("document.querySelectorAll('.message').length === 3")
 
@@ -275,4 +278,51 @@ async def test_somebody_who_arrives_is_announced_to_the_doctor(visit: Visit) -> 
     await clinic(visitor).show_line([waiting()])
     await visitor.see("admit")
     assert await visitor.page.locator("#polite").inner_text() == "Sana Malik has arrived"
-    assert await visitor.page.title() == "(1) waits · Wadud"
+    assert await visitor.page.title() == "(1) waiting · Wadud"
+
+
+async def test_who_cancels_hears_the_price_first_and_who_is_too_late_is_not_offered_times(visit: Visit) -> None:
+    visitor = await visit(before=REMEMBERED)
+    clinic(visitor).roles = ["patient"]
+    await visitor.page.goto(f"{visitor.address}/visits")
+    await visitor.of("cancel").click()
+    await visitor.see("cost")
+    assert "750" in await visitor.of("cost").inner_text()
+    await visitor.of("confirm").click()
+    await visitor.until("document.querySelector('[data-testid=visit]').dataset.status === 'cancelled_by_patient'")
+    clinic(visitor).appointments = [appointment()]
+    clinic(visitor).terms["may_reschedule"] = False
+    await visitor.page.reload()
+    await visitor.of("move").click()
+    await visitor.see("too-late")
+    assert await visitor.of("slot").count() == 0
+
+
+async def test_a_refused_move_keeps_the_visit_and_says_why(visit: Visit) -> None:
+    visitor = await visit(before=REMEMBERED)
+    clinic(visitor).roles = ["patient"]
+    clinic(visitor).refusals[f"/v1/appointments/{VISIT}/reschedule"] = (409, {"code": "slot_taken"})
+    await visitor.page.goto(f"{visitor.address}/visits")
+    await visitor.of("move").click()
+    await visitor.of("slot").first.click()
+    await visitor.see("problem")
+    assert await visitor.of("problem").count() == 1
+    await visitor.of("slot").first.click()
+    await visitor.of("move").wait_for()
+
+
+async def test_who_signs_in_while_booking_comes_back_to_the_same_slot(visit: Visit) -> None:
+    visitor = await visit()
+    await choose_time(visitor, "ur")
+    await visitor.of("reason-input").fill("A rash")
+    held = [body["start"] for body in clinic(visitor).to("/v1/holds")]
+    await visitor.of("sign-in-first").click()
+    await visitor.of("email-input").fill("sana@example.org")
+    await visitor.of("submit").click()
+    await visitor.of("code-input").fill("123456")
+    await visitor.of("submit").click()
+    await visitor.see("hold")
+    assert [body["start"] for body in clinic(visitor).to("/v1/holds")] == held * 2
+    assert await visitor.of("reason-input").input_value() == "A rash"
+    assert await visitor.of("name-input").count() == 0
+    assert await visitor.page.evaluate("document.documentElement.lang") == "ur"

@@ -1,5 +1,8 @@
 """What must be true of the rows, whatever has happened; asked in plain SQL that knows nothing of the constraint."""
 
+import asyncio
+import time
+
 import asyncpg
 
 # The list of the exclusion constraint is written out once more: a test that read it from there would prove nothing.
@@ -62,5 +65,40 @@ async def whole(url: str) -> int:
         sent = await connection.fetchval("SELECT count(*) FROM outbox WHERE aggregate = 'appointment'")
         assert sent == await connection.fetchval("SELECT count(*) FROM transition") == total
         return total
+    finally:
+        await connection.close()
+
+
+# A job that was cut off in the middle waits for the end of its lease, one that failed for its next try: up to minutes,
+# which a test need not sit through.
+_HURRY = """
+UPDATE job SET run_at = least(run_at, now()), locked_until = NULL, state = 'waiting'
+WHERE kind = 'mail' AND (state = 'running' OR (state = 'waiting' AND attempts > 0))"""
+
+_UNMAILED = """
+SELECT count(*) FROM appointment a WHERE a.status = 'confirmed' AND NOT EXISTS (
+    SELECT FROM mail m WHERE m.appointment_id = a.id AND m.kind = 'confirmation' AND m.state = 'sent')"""
+
+
+async def all_mailed(url: str, seconds: float = 60.0) -> None:
+    """Waits until every booking was confirmed by a mail."""
+    connection = await asyncpg.connect(url)
+    try:
+        give_up = time.monotonic() + seconds
+        while unmailed := await connection.fetchval(_UNMAILED):
+            assert time.monotonic() < give_up, f"{unmailed} mails are missing"
+            await asyncio.sleep(1)
+            await connection.execute(_HURRY)
+            await connection.execute("NOTIFY job")
+    finally:
+        await connection.close()
+
+
+async def message_ids(url: str) -> list[str]:
+    """Of every mail that counts as sent."""
+    connection = await asyncpg.connect(url)
+    try:
+        rows = await connection.fetch("SELECT message_id FROM mail WHERE state = 'sent'")
+        return [row["message_id"] for row in rows]
     finally:
         await connection.close()

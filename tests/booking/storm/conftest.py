@@ -91,13 +91,10 @@ def cluster_of(kind: str) -> Iterator[embedded_postgres.Cluster]:
 
 
 @contextmanager
-def servers_on(postgres_url: str, count: int, *options: str) -> Iterator[list[Server]]:
+def servers_on(postgres_url: str, count: int, **settings: str) -> Iterator[list[Server]]:
     """Processes that share the keys of one installation; all are gone at the end, whatever happens."""
     with open_directory() as directory:
-        servers = [
-            Server(directory / f"server{n}", "--postgres-url", postgres_url, *options, seeds=SEEDS)
-            for n in range(count)
-        ]
+        servers = [Server(directory / f"server{n}", SEEDS, postgres_url=postgres_url, **settings) for n in range(count)]
         try:
             with ThreadPoolExecutor() as pool:
                 list(pool.map(Server.start, servers))
@@ -105,8 +102,6 @@ def servers_on(postgres_url: str, count: int, *options: str) -> Iterator[list[Se
         finally:
             for server in servers:
                 server.kill()
-
-
 
 
 def fresh_database(cluster: embedded_postgres.Cluster) -> str:
@@ -128,14 +123,14 @@ def fresh_database(cluster: embedded_postgres.Cluster) -> str:
 def installation(request: pytest.FixtureRequest) -> Iterator[Installation]:
     """Running, empty; several processes share a Redis."""
     kind, count = request.param
-    options: list[str] = []
+    settings: dict[str, str] = {}
     if count > 1:
         redis: RedisServer = request.getfixturevalue("redis_process")
         with Redis.from_url(redis.url) as client:
             client.flushall()
-        options = ["--redis-url", redis.url]
+        settings["redis_url"] = redis.url
     with cluster_of(kind) as cluster:
         url = fresh_database(cluster)
-        with servers_on(url, count, *options) as servers:
+        with servers_on(url, count, **settings) as servers:
             plural = "es" if count > 1 else ""
             yield Installation(f"{kind} Postgres, {count} process{plural}", cluster, url, servers)

@@ -1,8 +1,8 @@
 """Real server processes for storms: as `bin/serve` runs them, one or several on one Postgres and one Redis.
 
 A process is started through ``python -P -m signalling.main`` on a port of its own choice and writes into a file, so it
-can be started and killed from anywhere, in a fixture or in the middle of a test. The settings of the machine's
-environment do not reach it.
+can be started and killed from anywhere, in a fixture or in the middle of a test. Settings reach it by
+its environment, those of the test run do not.
 """
 
 import os
@@ -31,12 +31,12 @@ def eventually(what: str, holds: Callable[[], object], seconds: float = 20.0) ->
 class Server:
     """One server process, which may be ended and started again on the same port and data."""
 
-    def __init__(self, data: Path, *options: str, seeds: Sequence[tuple[str, bytes]] = ()) -> None:
+    def __init__(self, data: Path, seeds: Sequence[tuple[str, bytes]] = (), **settings: str) -> None:
         self.data = data
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = data.with_suffix(".log")
-        self._options = options
+        self._settings = {f"WADUD_{name.upper()}": value for name, value in settings.items()}
         self._process: subprocess.Popen[bytes] | None = None
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, content in seeds:  # keys that all servers of one installation share
@@ -52,6 +52,11 @@ class Server:
     def runs(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    def cpu_s(self) -> float:
+        """Processor time that it has had."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def start(self) -> float:
         """Waits until it serves; the seconds it took."""
         begun = time.monotonic()
@@ -61,10 +66,10 @@ class Server:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-P", "-m", "signalling.main", "--port", str(self.port), "--media-port", "0"),
-                    *("--workers", "1", "--data", str(self.data), *self._options),
+                    *("--workers", "1", "--data", str(self.data)),
                 ],
                 cwd=self.data.parent,
-                env={**environment, "PYTHONPATH": str(ROOT)},
+                env={**environment, **self._settings, "PYTHONPATH": str(ROOT)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

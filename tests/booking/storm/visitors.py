@@ -46,9 +46,7 @@ class Crowd:
         self._urls = urls
         self._turn = 0
 
-    async def ask(
-        self, method: str, path: str, token: str, body: object = None, *, key: str | None = None
-    ) -> Answer:
+    async def ask(self, method: str, path: str, token: str, body: object = None, *, key: str | None = None) -> Answer:
         """One request; each goes to the next server."""
         self._turn += 1
         url = self._urls[self._turn % len(self._urls)] + path

@@ -29,6 +29,8 @@ export interface Appointment {
   patient: string | null; provider_timezone: string; payment: string; reason?: string;
   doctor_name?: string; service_name?: string; patient_name?: string;
 }
+/** What cancelling or moving costs now. */
+export interface Terms { may_cancel: boolean; fee_minor: number; refund_minor: number; currency: string; may_reschedule: boolean }
 export interface Me { person: string; name: string; anonymous: boolean; roles: string[] }
 
 export interface SignIn {

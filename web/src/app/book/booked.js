@@ -2,7 +2,7 @@
 
 /** @import { BookPage } from './page.js' */
 
-import { html } from '../../../vendor/lit-html/lit-html.js';
+import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
 import { t } from '../i18n.js';
 import { icon } from '../icons.js';
 import { trouble } from '../site.js';
@@ -23,7 +23,7 @@ export function bookedView(page) {
           ? html` ${t('booked.mail_to')} <bdi>${page.form.email}</bdi>` : ''}</p>
         <div class="booked-summary">${summary(page)}</div>
         ${trouble(page.problem)}
-        <a class="button primary large" data-testid="visit-link" href=${`/visits/${booked.id}`}>${icon('camera')}<span>${t('booked.visit')}</span></a>
+        ${waits || due ? nothing : html`<a class="button primary large" data-testid="visit-link" href=${`/visits/${booked.id}`}>${icon('camera')}<span>${t('booked.visit')}</span></a>`}
         <button class="button secondary" type="button" data-testid="add-to-calendar" @click=${() => page.saveCalendar()}>${icon('calendar')}<span>${t('booked.calendar')}</span></button>
         <a class="button quiet" data-testid="manage-link" href="/visits">${t('booked.manage')}</a>
       </section>

@@ -47,7 +47,7 @@ const held = (page) => (page.secondsLeft > 0 ? html`
 
 /** @param {BookPage} page */
 const guest = (page) => html`
-  <p class="soft">${t('details.guest')} <a href=${`/sign-in?next=${encodeURIComponent(location.pathname)}`}>${t('details.sign_in')}</a></p>
+  <p class="soft">${t('details.guest')} <button class="link" type="button" data-testid="sign-in-first" @click=${() => page.signIn()}>${t('details.sign_in')}</button></p>
   ${field(page, 'name', 'text', 'name')}
   ${field(page, 'email', 'email', 'email')}`;
 

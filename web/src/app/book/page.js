@@ -1,8 +1,7 @@
 // The booking page: search, doctor, details, booked. Views are functions of this object. Each step has an address, so back
 // and forward work; what was typed and the slot that is held are kept in the tab, so a reload loses nothing.
 
-/** @import { Appointment, Card, CodeTicket, Offer, Profile } from '../booking.js' */
-/** @import { Wanted } from './api.js' */
+/** @import { Appointment, CodeTicket, Offer, Profile } from '../booking.js' */
 
 import { html, render } from '../../../vendor/lit-html/lit-html.js';
 import { announce } from '../announce.js';
@@ -18,15 +17,13 @@ import { bookedView } from './booked.js';
 import { Calendar } from './calendar.js';
 import { detailsView } from './details.js';
 import { doctorView } from './doctor.js';
+import { Finder } from './finder.js';
 import { searchView } from './search.js';
 
 /** @typedef {'search' | 'doctor' | 'details' | 'booked'} Step */
 
-/** @type {Wanted} */
-const ANYTHING = { q: '', specialty: '', language: '', kind: '', within: '', sort: 'relevance' };
 const STEPS = /** @type {const} */ (['search', 'doctor', 'details', 'booked']);
 const PENDING = 'wadud.booking';
-const TYPING_MS = 350;
 const EMAIL = /^[^\s@]+@[^\s@]+\.[^\s@]+$/;
 /** The countdown is said aloud at these moments only. */
 const SAY_AT_S = [300, 120, 60];
@@ -35,18 +32,6 @@ export class BookPage {
   /** @type {Step} */
   step = 'search';
   problem = '';
-
-  // The search.
-  wanted = { ...ANYTHING };
-  /** @type {{code: string, name: string}[]} */
-  specialties = [];
-  /** @type {Card[]} */
-  cards = [];
-  /** @type {string | null} */
-  cursor = null;
-  similar = false;
-  searching = false;
-  filtersOpen = matchMedia('(min-width: 720px)').matches;
 
   // The doctor and the slot.
   /** @type {Profile | null} */
@@ -75,10 +60,6 @@ export class BookPage {
 
   #slug = '';
   #bookKey = newKey();
-  /** @type {AbortController | null} */
-  #search = null;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #typing;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #ticking;
 
@@ -87,6 +68,7 @@ export class BookPage {
     this.root = root;
     this.draw = oncePerFrame(() => this.#render());
     this.calendar = new Calendar(this.draw);
+    this.finder = new Finder(this.draw);
     onWhoChanged(this.draw);
     addEventListener('popstate', () => this.#arrive());
   }
@@ -96,8 +78,6 @@ export class BookPage {
     resume().catch((error) => console.info('not signed in', error));
     await this.#arrive();
   }
-
-  get filterCount() { return [this.wanted.specialty, this.wanted.language, this.wanted.kind, this.wanted.within].filter(Boolean).length; }
 
   get doctorZone() { return this.profile?.timezone ?? null; }
 
@@ -109,17 +89,20 @@ export class BookPage {
   async #arrive() {
     const slug = /^\/doctors\/([^/]+)/.exec(location.pathname)?.[1];
     if (slug === undefined) {
-      this.wanted = { ...ANYTHING, ...Object.fromEntries(new URLSearchParams(location.search)) };
       this.#show('search');
-      if (!this.specialties.length) this.#loadSpecialties();
-      await this.find();
+      await this.finder.open(location.search);
       return;
     }
     await this.#load(decodeURIComponent(slug));
     const pending = this.#pending();
-    if (this.profile && location.hash === '#details' && pending?.slug === this.#slug && Date.parse(pending.held.hold_until ?? '') > Date.now()) {
+    if (this.profile && location.hash === '#details' && pending?.slug === this.#slug) {
       const service = this.profile.services.find(({ id }) => id === pending.service);
       Object.assign(this, { held: pending.held, slot: pending.slot, form: pending.form, service: service ?? this.service });
+      if (this.secondsLeft === 0) {
+        this.#show('doctor');
+        await this.choose(pending.slot);
+        return;
+      }
       this.#show('details');
       this.#tick();
     } else if (this.step !== 'booked') this.#show('doctor');
@@ -148,58 +131,6 @@ export class BookPage {
     if (!history.state?.inside) return;
     event.preventDefault();
     history.back();
-  }
-
-  // The search.
-
-  async #loadSpecialties() {
-    this.specialties = await api.specialties().catch(() => []);
-    this.draw();
-  }
-
-  /** @param {Partial<Wanted>} change @param {{later?: boolean}} [how] `later`: somebody still types */
-  want(change, { later = false } = {}) {
-    Object.assign(this.wanted, change);
-    clearTimeout(this.#typing);
-    if (later) this.#typing = setTimeout(() => this.find(), TYPING_MS);
-    else this.find();
-  }
-
-  wantAnything() {
-    this.wanted = { ...ANYTHING };
-    this.find();
-  }
-
-  async find() {
-    clearTimeout(this.#typing);
-    const given = Object.entries(this.wanted).filter(([name, value]) => value && value !== ANYTHING[/** @type {keyof Wanted} */ (name)]);
-    const query = new URLSearchParams(given).toString();
-    history.replaceState(history.state, '', query ? `/book?${query}` : '/book');
-    this.cursor = null;
-    await this.#ask([]);
-  }
-
-  findMore() {
-    return this.#ask(this.cards);
-  }
-
-  /** @param {Card[]} before */
-  async #ask(before) {
-    this.#search?.abort();
-    const search = this.#search = new AbortController();
-    this.searching = true;
-    this.problem = '';
-    this.draw();
-    try {
-      const page = await api.search(this.wanted, this.cursor, search.signal);
-      Object.assign(this, { cards: [...before, ...page.items], cursor: page.next ?? null, similar: page.similar });
-    } catch (error) {
-      if (search.signal.aborted) return;
-      this.problem = problemText(error);
-      this.cards = before;
-    }
-    this.searching = false;
-    this.draw();
   }
 
   // The doctor.
@@ -305,6 +236,15 @@ export class BookPage {
     this.draw();
   }
 
+  /** Whoever signs in is somebody else than the visitor who holds the slot: it is let go, and taken again after. */
+  async signIn() {
+    const { held } = this;
+    this.held = null;
+    this.#keep();
+    if (held) await api.release(held.id).catch((error) => console.info('the hold ends by itself', error));
+    location.assign(`/sign-in?next=${encodeURIComponent(`${location.pathname}#details`)}`);
+  }
+
   otherTime() {
     if (this.held) api.release(this.held.id).catch((error) => console.info('the hold ends by itself', error));
     this.#drop();
@@ -389,7 +329,7 @@ export class BookPage {
 
   #keep() {
     const { held, slot, form, service } = this;
-    if (held) sessionStorage.setItem(PENDING, JSON.stringify({ slug: this.#slug, service: service?.id, held, slot, form }));
+    sessionStorage.setItem(PENDING, JSON.stringify({ slug: this.#slug, service: service?.id, held, slot, form }));
   }
 
   #pending() {
@@ -426,10 +366,8 @@ export class BookPage {
   /** Names of specialties and services come from the server in the page's language. */
   async #relabel() {
     this.draw();
-    if (this.step === 'search') {
-      this.#loadSpecialties();
-      await this.find();
-    } else if (this.profile) {
+    if (this.step === 'search') await this.finder.open(location.search);
+    else if (this.profile) {
       this.profile = await api.profile(this.#slug).catch(() => this.profile);
       this.draw();
     }

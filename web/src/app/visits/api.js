@@ -10,6 +10,9 @@ export function appointments(from, cursor) {
   return request('GET', `/v1/appointments?${query}`);
 }
 
+/** @param {string} id @returns {Promise<import('../booking.js').Terms>} */
+export const terms = (id) => request('GET', `/v1/appointments/${id}/terms`);
+
 /** @param {string} id @param {'accept' | 'decline' | 'cancel'} action @returns {Promise<Appointment>} */
 export async function change(id, action) {
   const answer = await request('POST', `/v1/appointments/${id}/${action}`, { key: newKey(), body: action === 'cancel' ? {} : undefined });

@@ -1,7 +1,7 @@
 // One's visits: what is ahead, what was. A doctor also has the board of the day above it: who waits, since when, and every
 // button that moves the line. The board is always the whole line as the server pushed it last.
 
-/** @import { Appointment, Profile, QueueEntry, QueueView } from '../booking.js' */
+/** @import { Appointment, Profile, QueueEntry, QueueView, Terms } from '../booking.js' */
 
 import { render } from '../../../vendor/lit-html/lit-html.js';
 import { announce } from '../announce.js';
@@ -16,6 +16,7 @@ import { Live } from '../live.js';
 import { isDoctor } from '../session.js';
 import { clock, longDay, ownZone } from '../when.js';
 import * as api from './api.js';
+import { costText } from './cost.js';
 import { visitsView } from './views.js';
 
 /** How far back the list goes. */
@@ -37,6 +38,8 @@ export class VisitsPage {
   /** What is being asked about: a visit's id with what would be done. */
   asking = { id: '', what: /** @type {'' | 'cancel' | 'move' | 'no-show' | 'message' | 'decline'} */ ('') };
   busy = '';
+  /** Of the visit that is being asked about. @type {Terms | null} */
+  terms = null;
 
   // A visit that is moved.
   calendar;
@@ -121,9 +124,21 @@ export class VisitsPage {
     this.problem = '';
     this.alternatives = [];
     this.draft = '';
+    this.terms = null;
     if (what === 'move') this.#openCalendar(id);
+    if (what === 'move' || what === 'cancel') this.#askTerms(id);
     this.#render();
     document.getElementById(what ? `ask-${id}` : `visit-${id}`)?.focus();
+  }
+
+  /** Whoever cancels knows the price before. @param {string} id */
+  async #askTerms(id) {
+    const terms = await api.terms(id).catch(() => null);  // the server decides anyhow, and says why not
+    if (this.asking.id !== id || !terms) return;
+    this.terms = terms;
+    this.#render();
+    const text = this.asking.what === 'cancel' ? costText(terms) : '';
+    announce(text);
   }
 
   // The list.
