@@ -5,6 +5,7 @@ operators, other programs and other servers is searched.
 """
 
 import asyncio
+import base64
 import io
 import logging
 import re
@@ -13,6 +14,7 @@ from datetime import timedelta
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -76,7 +78,7 @@ async def until(ready: Callable[[], Awaitable[bool]], what: str) -> None:
     """Fails after `PATIENCE_S`."""
     try:
         async with asyncio.timeout(PATIENCE_S):
-            while not await ready():
+            while not await ready():  # noqa: ASYNC110 (it happens in the database, which tells nobody)
                 await asyncio.sleep(0.02)
     except TimeoutError:
         pytest.fail(f"never came: {what}")
@@ -101,7 +103,7 @@ class Tale:
         """As the patient, unless ``who`` is somebody of the clinic."""
         self.number += 1
         headers = {**options.pop("headers", {}), "Idempotency-Key": f"canary-{self.number:06}"}
-        if who is None:
+        if who is None and not options.pop("stranger", False):
             headers = {**self.headers, **headers}
         if body is not None:
             options["json"] = body
@@ -182,8 +184,8 @@ class Tale:
         await self.ask("GET", f"/v1/appointments/{booked}", status=200)
         await self.ask("GET", f"/v1/appointments/{booked}.ics", status=200)
         await self.ask("POST", f"/v1/appointments/{booked}/cancel", {}, 200)
-        entry = {"service": service, "earliest": third, "latest": "2035-01-01T00:00:00Z"}
-        await self.ask("POST", "/v1/waitlist", entry)
+        entry = {"service": service, "earliest": third, "latest": moved}
+        await self.ask("POST", "/v1/waitlist", entry, 201)
         asked = {"specialty": "general-practice", "language": "en", "reason": canaries.REASON}
         await self.ask("POST", "/v1/instant-requests", asked, 201)
         await self.mailed(
@@ -208,8 +210,8 @@ class Tale:
         click = {"token": token, "gesture": self.keep("gesture", gesture), "bearer": True}
         page = {"Origin": f"http://{a.host}"}
         seated = (await self.ask("POST", "/v1/join/exchange", click, 200, headers=page)).body
-        guest = {"Visit-Pass": self.keep("pass", seated["bearer"]), "Authorization": ""}
-        await self.ask("GET", f"/v1/visits/{number}", headers=guest)
+        guest = {"Visit-Pass": self.keep("pass", seated["bearer"])}
+        await self.ask("GET", f"/v1/visits/{number}", headers=guest, status=200, stranger=True)
         await self.ask("POST", f"/v1/visits/{number}/admit", {"seat": "patient"}, who=doctor)
         joining = await self.ask("GET", f"/v1/visits/{number}/token")
         if joining.status == 200:
@@ -304,9 +306,6 @@ async def test_canaries_turn_up_nowhere(
 
 @pytest.mark.parametrize("name", sorted(canaries.SAID))
 def test_a_canary_is_found_however_it_is_written(name: str) -> None:
-    import base64
-    from urllib.parse import quote
-
     canary = canaries.SAID[name]
     for before in ("", "x", "xy"):
         coded = base64.b64encode(f"{before}{canary}, and more".encode()).decode()

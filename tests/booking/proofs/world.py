@@ -33,15 +33,13 @@ from backplane.web import Readiness, application
 from booking.assembly import Assembly, Surroundings, assemble
 from booking.identity.people import standing
 from booking.identity.refresh import open_session
-from booking.rights import GUEST_LINK, MEMBER_ROLES, PLATFORM_ADMIN, PLATFORM_TENANT
+from booking.rights import MEMBER_ROLES, PLATFORM_ADMIN, PLATFORM_TENANT
 from tests.booking.proofs.rows import Rows, fill
 
 STRANGER = "stranger"  # somebody without a token
 CLINIC_ROLES = ("anonymous", "patient", "doctor", "staff", "clinic_admin", "finance", "support")
 PLATFORM_ROLES = (PLATFORM_ADMIN,)
-# A guest of a link has no account: the join tests hold what its pass may do.
 ROLES = (*CLINIC_ROLES, *PLATFORM_ROLES)
-WITHOUT_ACCOUNT = frozenset({GUEST_LINK})
 
 
 class Clock:
