@@ -119,10 +119,17 @@ def content_security_policy(host: str) -> str:
     )
 
 
+_WHAT_TO_DO: Final = {
+    404: "There is nothing at this address. Look at the link again, or at /docs for what can be asked.",
+    405: "This cannot be done here. The header Allow tells what can.",
+    413: "Send less at once.",
+}
+
+
 def _http_problem(error: web.HTTPException) -> Problem:
     headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
     code = HTTPStatus(error.status).phrase.lower().replace(" ", "_").replace("'", "").replace("-", "_")
-    return Problem(error.status, code, headers=headers)
+    return Problem(error.status, code, _WHAT_TO_DO.get(error.status, "Look at /docs for what can be asked."), headers)
 
 
 @web.middleware

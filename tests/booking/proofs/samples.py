@@ -56,7 +56,7 @@ PLACES = {
 }
 # path -> what the field of that name means there
 EXCEPTIONS = {
-    ("/v1/appointments/{appointment_id}/seats/{seat_id}", "appointment_id"): "session",
+    ("/v1/appointments/{appointment}/seats/{seat_id}", "appointment"): "session",
     ("/v1/auth/otp/verify", "ticket"): "code",
     ("/v1/auth/upgrade", "ticket"): "code",
     ("/v1/me/contacts/verify", "ticket"): "code",

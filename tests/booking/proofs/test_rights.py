@@ -4,12 +4,15 @@ The server decides before it reads anything else, so a request that is wrong in 
 changes nothing.
 """
 
+from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
-from booking.rights import ALL_NAMES, rights_of
+from booking.join.links import Seat
+from booking.join.passes import Pass
+from booking.rights import ALL_NAMES, GUEST_LINK, rights_of
 from tests.booking.proofs.samples import Operation, Sampler, operations
 from tests.booking.proofs.world import CLINIC_ROLES, PLATFORM_ROLES, ROLES, STRANGER, World
 
@@ -70,12 +73,14 @@ def held(role: str) -> frozenset[str]:
     return rights_of((role,) if role == "anonymous" else ("patient", role))
 
 
-def harmless(operation: Operation) -> dict[str, Any]:
-    """A path of ids that nobody has, and a body that is none."""
+def harmless(operation: Operation, appointment: UUID | None = None) -> dict[str, Any]:
+    """A path of ids that nobody has (but ``appointment``), and a body that is none."""
     path = operation.path
     for parameter in operation.said.get("parameters", ()):
         if parameter["in"] == "path":
             value = "1" if parameter["schema"].get("type") == "integer" else str(uuid4())
+            if parameter["name"] == "appointment" and appointment is not None:
+                value = str(appointment)
             path = path.replace("{" + parameter["name"] + "}", value)
     return {"path": path, **({"json": []} if "requestBody" in operation.said else {})}
 
@@ -112,6 +117,35 @@ async def test_a_role_is_let_in_where_the_matrix_says_so_and_nowhere_else(role: 
         if not right:
             wrong.append(f"{operation.name} ({operation.right}) answers {role} {seen}")
     assert not wrong, "\n".join(wrong)
+
+
+async def test_the_guest_of_a_link_is_let_in_at_their_visit_only(served_world: World) -> None:
+    """With the pass of a patient's link, on every path of that visit and on the same paths of another one."""
+    a = served_world.a
+    visit, patient = a.rows.ids["appointment"], a.people["patient"].id
+    until = served_world.clock() + timedelta(hours=1)
+    given = Pass(a.tenant, visit, Seat.PATIENT, patient, 1, uuid4(), until)
+    headers = {"Visit-Pass": served_world.assembly.joining.passes.sign(given)}
+    rights = rights_of((GUEST_LINK,))
+    tried, wrong = 0, []
+    for operation in operations(await served_world.document()):
+        if operation.right is None:
+            continue
+        for here in (True, False):
+            asked = harmless(operation, visit if here else None)
+            answer = await served_world.ask(operation.method, headers=headers, **asked)
+            seen = (answer.status, answer.code)
+            if not here or "{appointment}" not in operation.path:
+                right = seen == (401, "unauthorized")
+            elif operation.right not in rights:
+                right = seen == (403, "forbidden")
+            else:
+                tried += 1
+                right = answer.status != 401 and seen != (403, "forbidden") and answer.status < 500
+            if not right:
+                wrong.append(f"{operation.name} ({operation.right}) answers a guest {seen}, own visit: {here}")
+    assert not wrong, "\n".join(wrong)
+    assert tried > 5
 
 
 async def test_strangers_are_let_in_where_it_is_public_and_asked_who_they_are_where_it_is_not(

@@ -114,3 +114,21 @@ async def test_no_answer_surprises_the_document(served_world: World) -> None:
         for mode in GenerationMode:
             await asyncio.to_thread(tour.make, mode, number)
     assert not failures, "\n\n".join(f"{where}\n{error}" for error, where in failures.items())
+
+
+async def test_what_no_route_answers_says_what_to_do(served_world: World) -> None:
+    for method, path, status in (
+        ("GET", "/v1/nothing-here", 404),
+        ("POST", "/", 404),
+        ("PATCH", "/v1/holds", 405),
+        ("OPTIONS", "/v1/holds", 405),
+    ):
+        answer = await served_world.ask(method, path)
+        assert answer.status == status
+        assert answer.headers["Content-Type"].startswith("application/problem+json")
+        assert len(answer.body["detail"]) > 10
+
+
+async def test_a_host_of_no_clinic_is_told_so_everywhere(served_world: World) -> None:
+    answer = await served_world.ask("GET", "/v1/tenant", host="nobody.localhost")
+    assert (answer.status, answer.code) == (404, "unknown_clinic")

@@ -5,10 +5,15 @@ status. So every request is sent twice, with B's ids and with new ones, by every
 """
 
 import re
+from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from booking.identity.refresh import open_session
+from booking.join.links import Seat
+from booking.join.passes import Pass
 from booking.rights import rights_of
 from tests.booking.proofs.rows import TABLES
 from tests.booking.proofs.samples import Operation, Sampler, operations
@@ -130,3 +135,18 @@ async def test_every_path_finds_ones_own(served_world: World) -> None:
         else:
             blind.append(f"{operation.name} answers {answers} with the clinic's own ids")
     assert not blind, "\n".join(blind)
+
+
+async def test_what_one_holds_of_a_clinic_opens_nothing_at_another(served_world: World) -> None:
+    world, b = served_world, served_world.b
+    patient, visit = b.people["patient"], b.rows.ids["appointment"]
+    async with world.db.tenant(b.tenant) as connection, connection.transaction():
+        opened = await open_session(connection, patient.id, ("otp",), "proof", world.clock())
+    until = world.clock() + timedelta(hours=1)
+    held = world.assembly.joining.passes.sign(Pass(b.tenant, visit, Seat.PATIENT, patient.id, 1, uuid4(), until))
+    for host, refreshed, seen in ((world.a.host, 401, 401), (b.host, 200, 200)):
+        token = {"refresh_token": opened.refresh}
+        answer = await world.ask("POST", "/v1/auth/refresh", host=host, json=token)
+        assert answer.status == refreshed, host
+        answer = await world.ask("GET", f"/v1/visits/{visit}", host=host, headers={"Visit-Pass": held})
+        assert answer.status == seen, host

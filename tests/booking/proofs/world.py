@@ -33,15 +33,13 @@ from backplane.web import Readiness, application
 from booking.assembly import Assembly, Surroundings, assemble
 from booking.identity.people import standing
 from booking.identity.refresh import open_session
-from booking.rights import GUEST_LINK, MEMBER_ROLES, PLATFORM_ADMIN, PLATFORM_TENANT
+from booking.rights import MEMBER_ROLES, PLATFORM_ADMIN, PLATFORM_TENANT
 from tests.booking.proofs.rows import Rows, fill
 
 STRANGER = "stranger"  # somebody without a token
 CLINIC_ROLES = ("anonymous", "patient", "doctor", "staff", "clinic_admin", "finance", "support")
 PLATFORM_ROLES = (PLATFORM_ADMIN,)
-# A guest of a link has no account: the join tests hold what its pass may do.
 ROLES = (*CLINIC_ROLES, *PLATFORM_ROLES)
-WITHOUT_ACCOUNT = frozenset({GUEST_LINK})
 
 
 class Clock:
@@ -177,9 +175,11 @@ async def _clinic(db: Database, tenant: int, host: str, roles: tuple[str, ...], 
 
 
 @asynccontextmanager
-async def world(db: Database, data: Path, *, smtp_url: str | None = None) -> AsyncIterator[World]:
+async def world(
+    db: Database, data: Path, *, smtp_url: str | None = None, bus: Bus | None = None
+) -> AsyncIterator[World]:
     """At rest: `booking.application.at_work` would set it to work."""
-    clock, bus, spans = Clock(), LocalBus(), InMemorySpanExporter()
+    clock, bus, spans = Clock(), bus or LocalBus(), InMemorySpanExporter()
     async with db.platform() as connection:
         a = await connection.fetchval("INSERT INTO tenant (slug, name) VALUES ('a', 'Clinic A') RETURNING id")
         b = await connection.fetchval("INSERT INTO tenant (slug, name) VALUES ('b', 'Clinic B') RETURNING id")
