@@ -66,6 +66,7 @@ class Worker:
         self._consumer = consumer
         self._clock = clock
         self._name = secrets.token_hex(6)
+        self._taken: list[Entry] = []  # and not dealt with: the database was away
 
     async def run(self) -> None:
         """Consumes until cancelled; goes on by itself after Postgres or the bus were away."""
@@ -75,14 +76,21 @@ class Worker:
             tasks.create_task(self._loop(self._sweep))
 
     async def step(self, *, wait_s: float = 0.001, claim_after_s: float = CLAIM_AFTER_S) -> int:
-        """Takes what dead consumers left and then what is new, and says how many entries that were."""
+        """Takes what dead consumers left and then what is new, and says how many entries that were.
+
+        What a lost server interrupts is kept and comes first in the next step: nothing waits for the time after which
+        a consumer counts as dead, and no entry is delivered anew, and in the end given up, because of a long outage.
+        """
         name = self._consumer.name
-        entries = await self._bus.claim(STREAM, name, self._name, BATCH, claim_after_s)
-        entries += await self._bus.take(STREAM, name, self._name, BATCH, wait_s)
-        for entry in entries:
-            await self._deal_with(entry)
-            await self._bus.acknowledge(STREAM, name, [entry.id])
-        return len(entries)
+        if not self._taken:
+            self._taken = await self._bus.claim(STREAM, name, self._name, BATCH, claim_after_s)
+            self._taken += await self._bus.take(STREAM, name, self._name, BATCH, wait_s)
+        count = len(self._taken)
+        while self._taken:
+            await self._deal_with(self._taken[0])
+            await self._bus.acknowledge(STREAM, name, [self._taken[0].id])
+            del self._taken[0]
+        return count
 
     async def retry_step(self) -> bool:
         """Tries one failed event whose time has come; whether there was one."""

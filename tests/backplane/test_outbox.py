@@ -13,7 +13,7 @@ from backplane.bus import Bus, BusUnavailable, LocalBus
 from backplane.consumers import MAX_ATTEMPTS, Consumer, Worker, replay
 from backplane.logs import JsonFormatter
 from backplane.outbox import STREAM, Event, Fact, Relay, decode, emit
-from backplane.postgres import Connection, Database
+from backplane.postgres import Connection, Database, DatabaseUnavailable
 from backplane.redis_bus import RedisBus
 from tests.support.redis import RedisServer
 from tests.support.tasks import running
@@ -232,6 +232,29 @@ async def test_what_a_dying_consumer_had_is_done_by_another_exactly_once(databas
     assert await effects.done(database) == []
     effects.die = False
     assert await Worker(database, bus, effects.consumer, noon).step(claim_after_s=0.0) == 3
+    assert await effects.done(database) == [1, 2, 3]
+
+
+async def test_what_a_lost_database_interrupts_goes_on_at_once_and_is_delivered_once(
+    database: Database, bus: Bus
+) -> None:
+    effects = Effects()
+    away = True
+
+    async def handle(connection: Connection, fact: Fact, now: datetime) -> None:
+        if away:
+            raise DatabaseUnavailable
+        await effects.handle(connection, fact, now)
+
+    await emit_all(database, 1, 2, 3)
+    await bus.join(STREAM, "effects")
+    await Relay(database, bus, noon).step()
+    worker = Worker(database, bus, Consumer("effects", {"appointment.booked": handle}), noon)
+    for _ in range(consumers.MAX_DELIVERIES + 1):  # as long an outage as it likes
+        with pytest.raises(DatabaseUnavailable):
+            await worker.step(claim_after_s=0.0)
+    away = False
+    assert await worker.step() == 3
     assert await effects.done(database) == [1, 2, 3]
 
 

@@ -65,6 +65,7 @@ class Load:
         while not self._stop:
             doctor, start = next(self.slots)
             await self.carry_through(patient, doctor, start, uuid4().hex)
+            await asyncio.sleep(PAUSE_S)
 
     async def carry_through(self, patient: Patient, doctor: Doctor, start: datetime, key: str) -> Answer:
         """Asks until the slot is booked."""

@@ -50,7 +50,11 @@ class House:
     async def is_whole(self) -> None:
         """The load ends; everything that was acknowledged is there, told once and mailed, by the same process."""
         assert self.server.runs
+        begun = time.monotonic()
         await checks.all_mailed(self.postgres_url)
+        print(
+            f"{len(self.load.booked)} bookings; the last mail came {time.monotonic() - begun:.1f} s after the last one"
+        )
         await checks.whole(self.postgres_url)
         await self.load.nothing_lost_or_doubled(self.postgres_url)
         assert set(await checks.message_ids(self.postgres_url)) <= {each["Message-ID"] for each in self.smtp.received}
