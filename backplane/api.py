@@ -57,4 +57,4 @@ def install(app: web.Application, routes: Sequence[Routes], services: Services) 
             app.router.add_get(route.path, serve)  # HEAD as well
         else:
             app.router.add_route(route.method, route.path, serve)
-    add_documentation(app, declared, services.title, services.version)
+    add_documentation(app, declared, services.title, services.version, services.refusals)

@@ -60,6 +60,19 @@ def _too_large(limit: int) -> Problem:
     return Problem(413, "payload_too_large", f"The body may have at most {limit} bytes.", {"Connection": "close"})
 
 
+def refuse_nul(value: object, where: str, status: int) -> None:
+    """Postgres cannot keep U+0000, so no text from outside may hold it. Problem ``status`` bad_request."""
+    pending = [msgspec.to_builtins(value)]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str) and "\0" in item:
+            raise Problem(status, "bad_request", f"A text of the {where} holds the character U+0000.")
+        if isinstance(item, dict):
+            pending += [*item.keys(), *item.values()]
+        elif isinstance(item, list | tuple | set | frozenset):
+            pending += item
+
+
 def _body_reader(route: Route) -> Part:
     limit = route.body_limit
     if route.body is bytes:
@@ -74,11 +87,14 @@ def _body_reader(route: Route) -> Part:
             raise Problem(415, "unsupported_media_type", "Send the body as application/json.")
         body = await read_body(request, limit)
         try:
-            return decode(body)
+            value = decode(body)
         except msgspec.ValidationError as error:
             raise Problem(422, "bad_request", what_is_wrong(error, "body")) from None
         except (msgspec.DecodeError, RecursionError, UnicodeError):
             raise Problem(400, "bad_json", "The body is not JSON.") from None
+        if b"\\u0000" in body:
+            refuse_nul(value, "body", 422)
+        return value
 
     return read
 
@@ -93,6 +109,8 @@ def _query_reader(model: type) -> Callable[[web.Request], object]:
 
     def read(request: web.Request) -> object:
         query = request.query
+        if "%00" in request.raw_path:
+            refuse_nul([*query.keys(), *query.values()], "query", 400)
         given: dict[str, object] = {}
         for name in query:
             values = query.getall(name)
@@ -153,6 +171,8 @@ def _path_reader(path_types: Mapping[str, object]) -> Callable[[web.Request], di
         arguments: dict[str, object] = {}
         for name, kind in parts:
             if kind is str:
+                if "\0" in given[name]:
+                    raise Problem(404, "not_found", f"There is nothing here: {name} is not one of ours.")
                 arguments[name] = given[name]
                 continue
             try:

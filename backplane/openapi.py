@@ -15,31 +15,37 @@ from msgspec import Struct
 from backplane import reference
 from backplane.binding import matches, tag_of
 from backplane.idempotency import HEADER, LONGEST, REPLAYED, SHORTEST
-from backplane.routes import Route
+from backplane.routes import PATH_PART, Route
 
 # A document is nested JSON, whose shape is that of the OpenAPI specification.
 Json = dict[str, Any]
 
 _REF: Final = "#/components/schemas/{name}"
 _PROBLEM: Final = "application/problem+json"
+NOWHERE: Final[Mapping[int, Sequence[str]]] = {}
 
 # What the codes mean that routes do not declare themselves.
 SHARED_CODES: Final[Mapping[str, str]] = {
     "bad_cursor": "The cursor is not one of ours.",
     "bad_json": "The body is not JSON.",
     "bad_origin": "A request with cookies came from a page that is not ours.",
+    "bad_token": "The access token is not one of ours, or is for another clinic.",
     "bad_request": "A parameter or a field is wrong; the detail names it.",
     "database_unavailable": "The database cannot be reached; try again after Retry-After seconds.",
     "forbidden": "The right that this needs is missing.",
     "idempotency_in_progress": "The first request with this key is still at work.",
     "idempotency_key_required": f"The header {HEADER} is missing or malformed.",
     "idempotency_mismatch": "The key was used for another request.",
+    "mfa_required": "The role of who asks needs a second factor, which was not entered.",
     "not_found": "There is no such thing.",
     "payload_too_large": "The body is longer than this route takes.",
     "rate_limited": "Too many requests; try again after Retry-After seconds.",
     "request_timeout": "The body did not arrive in time.",
     "server_error": "Our fault; it has been logged under the answer's X-Request-Id.",
+    "session_ended": "The session of the access token was ended; sign in again.",
+    "token_expired": "The access token is too old; get a new one with the refresh token.",
     "unauthorized": "Sign in first.",
+    "unknown_clinic": "No clinic has this host name.",
     "unsupported_media_type": "The body must be application/json.",
 }
 
@@ -54,8 +60,10 @@ class ProblemBody(Struct, frozen=True):
     detail: str = ""
 
 
-def codes_of(route: Route) -> dict[int, list[str]]:
-    """Every status of a problem that ``route`` can answer with, and the codes that come with it."""
+def codes_of(route: Route, everywhere: Mapping[int, Sequence[str]] = NOWHERE) -> dict[int, list[str]]:
+    """Every status of a problem that ``route`` can answer with, and the codes that come with it.
+
+    ``everywhere``: as `Services.refusals`."""
     found: dict[int, list[str]] = {}
 
     def add(status: int, *codes: str) -> None:
@@ -88,6 +96,9 @@ def codes_of(route: Route) -> dict[int, list[str]]:
         add(422, "idempotency_mismatch")
     if route.rate is not None:
         add(429, "rate_limited")
+    for status, refusals in everywhere.items():
+        if route.problems.get(status) != ():  # whose codes are not told: any may come
+            add(status, *refusals)
     add(500, "server_error")
     add(503, "database_unavailable")
     return dict(sorted(found.items()))
@@ -157,7 +168,9 @@ def _query_parameters(schema: Json) -> Iterator[Json]:
         yield parameter
 
 
-def _operation(route: Route, schemas: Iterator[Json], components: Json) -> Json:
+def _operation(
+    route: Route, schemas: Iterator[Json], components: Json, everywhere: Mapping[int, Sequence[str]]
+) -> Json:
     parameters: list[Json] = []
     for name in route.path_types:
         parameters.append({"name": name, "in": "path", "required": True, "schema": next(schemas)})
@@ -199,14 +212,19 @@ def _operation(route: Route, schemas: Iterator[Json], components: Json) -> Json:
         answers = {str(route.status): _success(route, next(schemas) if _is_data(route) else None)}
     if route.etag:
         answers["304"] = {"description": "Not changed since the answer with that ETag."}
-    for status, codes in codes_of(route).items():
+    for status, codes in codes_of(route, everywhere).items():
         answers[str(status)] = _problem(status, codes)
     operation["responses"] = answers
     return operation
 
 
-def document(routes: Sequence[Route], title: str = "Wadud", version: str = "1") -> Json:
-    """The OpenAPI 3.1 document of ``routes``.
+def document(
+    routes: Sequence[Route],
+    title: str = "Wadud",
+    version: str = "1",
+    everywhere: Mapping[int, Sequence[str]] = NOWHERE,
+) -> Json:
+    """The OpenAPI 3.1 document of ``routes``. ``everywhere``: as `Services.refusals`.
 
     Raises:
         ValueError: an operation or its id stands there twice.
@@ -217,7 +235,7 @@ def document(routes: Sequence[Route], title: str = "Wadud", version: str = "1") 
     paths: Json = {}
     names: set[str] = set()
     for route in routes:
-        operation = _operation(route, each, components)
+        operation = _operation(route, each, components, everywhere)
         methods = paths.setdefault(_plain(route.path), {})
         if route.method.lower() in methods or operation["operationId"] in names:
             raise ValueError(f"{route.method} {route.path} ({operation['operationId']}) is declared twice")
@@ -251,16 +269,22 @@ def document(routes: Sequence[Route], title: str = "Wadud", version: str = "1") 
 
 def _plain(path: str) -> str:
     """The path with its parts as ``{name}``, without aiohttp's patterns."""
-    return "/".join(f"{{{part[1:-1].partition(':')[0]}}}" if part.startswith("{") else part for part in path.split("/"))
+    return PATH_PART.sub(r"{\1}", path)
 
 
 def _once(items: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(items))
 
 
-def add_documentation(app: web.Application, routes: Sequence[Route], title: str, version: str) -> None:
+def add_documentation(
+    app: web.Application,
+    routes: Sequence[Route],
+    title: str,
+    version: str,
+    everywhere: Mapping[int, Sequence[str]] = NOWHERE,
+) -> None:
     """Serve /openapi.json, /docs and the style sheet of the latter."""
-    described = document(routes, title, version)
+    described = document(routes, title, version, everywhere)
     _add(app, "/openapi.json", "application/json", msgspec.json.encode(described))
     _add(app, "/docs", "text/html", reference.page(described).encode())
     _add(app, "/docs.css", "text/css", reference.STYLE.encode())

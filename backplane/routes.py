@@ -25,7 +25,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 H = TypeVar("H", bound=Callable[..., Awaitable[object]])
 
-_PATH_PART: Final = re.compile(r"\{(\w+)(?::[^}]*)?\}")
+PATH_PART: Final = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 
 # status -> codes that may come with it, or just the statuses
 Problems = Mapping[int, Sequence[str]] | Sequence[int]
@@ -49,7 +49,8 @@ def utc_now() -> datetime:
 class Services:
     """What handlers stand on. The two hooks may raise `Problem`; ``authenticate`` gives None for a stranger.
 
-    ``tenant_of`` runs first; its answer is at ``request[TENANT]`` when ``authenticate`` runs.
+    ``tenant_of`` runs first; its answer is at ``request[TENANT]`` when ``authenticate`` runs. ``refusals``: the codes
+    that they raise, by status; they run before every route, so every route is documented to answer with them.
     """
 
     db: Database
@@ -59,6 +60,7 @@ class Services:
     clock: Callable[[], datetime] = utc_now
     title: str = "Wadud"
     version: str = "1"
+    refusals: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
 
 TENANT: Final = web.RequestKey("tenant", Tenant)
@@ -252,7 +254,7 @@ def _described(
     del hints[names[0]]
     body = hints.pop("body", None)
     query = hints.pop("query", None)
-    in_path = set(_PATH_PART.findall(path))
+    in_path = set(PATH_PART.findall(path))
     if set(hints) != in_path:
         raise TypeError(f"{handler.__qualname__}: arguments {sorted(hints)} are not the path's {sorted(in_path)}")
     if query is not None and not (isinstance(query, type) and issubclass(query, Struct)):

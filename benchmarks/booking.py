@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 import msgspec
@@ -177,7 +177,7 @@ async def _events(world: World, database: Database, tenant: int, figures: Figure
     stream = f"{PREFIX}stream:{STREAM}"
 
     async def added() -> int:
-        found = await client.execute_command("XINFO", "STREAM", stream)
+        found: Any = await client.execute_command("XINFO", "STREAM", stream)  # type: ignore[no-untyped-call]
         facts = dict(zip(found[::2], found[1::2])) if isinstance(found, list) else found
         count: int = facts[b"entries-added"]
         return count

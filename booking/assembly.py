@@ -24,8 +24,7 @@ from backplane.principal import Principal
 from backplane.routes import TENANT
 from backplane.tokens import TokenAuthority
 from booking.application import Part
-from booking.appointments.part import DESK, Desk, Life, VisitsNow
-from booking.appointments.part import ROUTES as APPOINTMENT_ROUTES
+from booking.appointments.part import DESK, Desk, Life, VisitsNow, appointments
 from booking.calendar.part import calendar
 from booking.calendar.store import Hours
 from booking.documents import DOCUMENTS, Documents, FileStore
@@ -52,6 +51,12 @@ from booking.queue.walk_in import VISITS_NOW
 from booking.tenants import Tenants
 
 IDENTITY_TENDED_S: Final = 300.0
+# What any route may answer before its handler is asked: the clinic of the host (tenants), who asks (identity).
+REFUSALS: Final = {
+    401: ("bad_token", "token_expired", "session_ended"),
+    403: ("mfa_required",),
+    404: ("unknown_clinic",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +141,7 @@ async def assemble(around: Surroundings) -> AsyncIterator[Assembly]:
         Part(IDENTITY_ROUTES, jobs=letters, sweeps=[("identity", IDENTITY_TENDED_S, identity.tend)]),
         providers(database, store, clock),
         calendar(database, clock),
-        Part(APPOINTMENT_ROUTES),
+        appointments(database, desk, clock),
         Part(
             joining_part.ROUTES,
             joining_part.consumers(joining, bus),
@@ -144,7 +149,7 @@ async def assemble(around: Surroundings) -> AsyncIterator[Assembly]:
         ),
         delivery.part(),
     )
-    services = Services(database, bus, tenants.tenant_of, authenticate, clock)
+    services = Services(database, bus, tenants.tenant_of, authenticate, clock, refusals=REFUSALS)
     showing = asyncio.create_task(live.run())
     try:
         yield Assembly(
@@ -152,5 +157,6 @@ async def assemble(around: Surroundings) -> AsyncIterator[Assembly]:
         )
     finally:
         showing.cancel()
+        await asyncio.wait([showing])  # it takes leave of the bus, which its owner closes next
         await sender.close()
         await identity.close()

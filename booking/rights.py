@@ -254,6 +254,15 @@ MAY_GRANT: Final[Mapping[str, frozenset[str]]] = {
 }
 
 
+# In whose name somebody of several roles acts, as the audit trail says it.
+_RANK: Final = (PLATFORM_ADMIN, CLINIC_ADMIN, FINANCE, SUPPORT, STAFF, DOCTOR, PATIENT, GUEST_LINK, ANONYMOUS)
+
+
+def acting_role(roles: Iterable[str]) -> str:
+    """The weightiest of ``roles``. ValueError when there is none."""
+    return min(roles, key=_RANK.index)
+
+
 class RoleNarrowing(Struct, frozen=True):
     """What a tenant takes away from one role."""
 

@@ -39,6 +39,8 @@ from rtc._worker import Worker
 from sfu.media_loop import MediaLoop
 from sfu.node import Node
 from signalling.calls import Calls
+from signalling.doctor_head import doctor_head
+from signalling.pages import DOCTOR_HEAD
 from signalling.server import build
 from signalling.store import Store, StoreError, opened
 from signalling.visits import Visits
@@ -115,6 +117,7 @@ async def serve(settings: Settings) -> None:
         app = build(calls, metrics, readiness, settings.web, TrustedProxies(settings.trusted_proxies), tracing)
         booking = await stack.enter_async_context(assemble(_surroundings(settings, store, tokens)))
         booking.install(app)
+        app[DOCTOR_HEAD] = doctor_head(booking.services)
         if settings.demo:
             await demo.furnish(store.database, booking.identity.passwords, utc_now())
             print(demo.WELCOME, flush=True)

@@ -72,8 +72,13 @@ class Head(Protocol):
     def json_ld(self) -> str: ...
 
 
-# The head of the doctor's page of that name, None when nobody here is called so.
-FindHead = Callable[[web.Request, str], Awaitable[Head | None]]
+class FindHead(Protocol):
+    """The head of the doctor's page of that name, None when nobody here is called so."""
+
+    def __call__(self, request: web.Request, slug: str, /) -> Awaitable[Head | None]: ...
+
+
+DOCTOR_HEAD: Final = web.AppKey("doctor_head", FindHead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +90,10 @@ class _File:
 
 
 class Pages:
-    """Handlers of all pages and of /static/. ``root``: the folder web/. ``head``: of doctors' pages."""
+    """Handlers of all pages and of /static/. ``root``: the folder web/. Heads of doctors' pages: `DOCTOR_HEAD`."""
 
-    def __init__(self, root: Path, head: FindHead | None = None) -> None:
+    def __init__(self, root: Path) -> None:
         self._root = root.resolve()
-        self._head = head
         self._files: OrderedDict[Path, _File] = OrderedDict()
         self._kept_bytes = 0
 
@@ -130,9 +134,10 @@ class Pages:
             raise Problem(404, "not_found")
         path = self._root / "book.html"
         file = self._read(path)
-        if self._head is None or file is None:
+        find = request.app.get(DOCTOR_HEAD)
+        if find is None or file is None:
             return self._answer(request, path)
-        head = await self._head(request, slug)
+        head = await find(request, slug)
         # A page is given in any case: it says in the visitor's language that nobody is called so.
         body = file.body if head is None else _with_head(file.body.decode(), head).encode()
         kind = {"Content-Type": _TYPES[".html"], "Cache-Control": "no-cache"}

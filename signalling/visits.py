@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from backplane.bus import GAP, Bus
+from backplane.bus import GAP, Bus, BusUnavailable
 from backplane.logs import Log, short
 from backplane.postgres import DatabaseUnavailable
 from backplane.tokens import CLOCK_SKEW_S
@@ -179,12 +179,20 @@ class Visits:
             self._untold.task_done()
 
     async def _obey(self) -> None:
-        async with self._bus.subscribe(room_commands.TOPIC) as subscription:
-            async for message in subscription:
-                if message == GAP:
-                    await self._reconcile_once()
-                elif (command := room_commands.read(message)) is not None:
-                    self.obey(command)
+        while True:
+            try:
+                async with self._bus.subscribe(room_commands.TOPIC) as subscription:
+                    await self._reconcile_once()  # what was said before is not heard
+                    async for message in subscription:
+                        if message == GAP:
+                            await self._reconcile_once()
+                        elif (command := room_commands.read(message)) is not None:
+                            self.obey(command)
+            except BusUnavailable:
+                _log.warning("listening waits")
+            except Exception:
+                _log.error("listening failed")
+            await asyncio.sleep(RETRY_S)
 
     async def _look(self) -> None:
         while True:

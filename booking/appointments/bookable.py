@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from asyncpg import Range
 
@@ -18,6 +17,7 @@ from backplane.principal import Principal
 from backplane.web import Problem
 from booking.appointments.journal import Deed, Draft
 from booking.appointments.machine import CLINIC, PATIENT, Party
+from booking.calendar import zones
 from booking.policy import Policy, policy_of
 
 ALTERNATIVES: Final = 3
@@ -59,7 +59,7 @@ class Bookable:
 
     def local_text(self, start: datetime) -> str:
         """The start as the provider's clocks show it: evidence of what was agreed."""
-        return start.astimezone(ZoneInfo(self.provider_timezone)).strftime("%Y-%m-%d %H:%M")
+        return start.astimezone(zones.zone(self.provider_timezone)).strftime("%Y-%m-%d %H:%M")
 
     def draft(self, start: datetime, patient: UUID | None, deed: Deed) -> Draft:
         return Draft(

@@ -2,7 +2,7 @@
 
 Moving is one update of the time under the same constraint, so the old time is never free before the new one is had, and
 an appointment does not stand in its own way. Those who move visits of one provider queue at the provider's row, since
-two updates that want each other's time would otherwise wait for one another.
+two updates that want each other's time would otherwise wait for one another (see `journal`).
 """
 
 from dataclasses import dataclass, replace

@@ -255,6 +255,7 @@ class VisitsNow:
             payment="at_clinic" if service.price_minor else "none",
         )  # fmt: skip
         step = step_of("book", None, SYSTEM)
+        await journal.calm(connection, provider)  # they come in within the same transaction
         return await journal.begin(connection, draft, step, deed, "confirmed")
 
 

@@ -103,6 +103,7 @@ async def take_seat(connection: Connection, desk: Desk, wanted: Wish, start: dat
     Problem 409 class_full, already_booked, slot_taken, slot_not_offered.
     """
     service = wanted.service
+    await journal.calm(connection, service.provider)
     found = await connection.fetchrow(_FIND, service.id, start)
     if found is None:
         await check_hours(connection, desk, service, start, deed.now)
@@ -137,6 +138,7 @@ async def cancel_seat(
     connection: Connection, desk: Desk, who: Principal, found: Record, seat: UUID, deed: Deed
 ) -> tuple[int, int]:
     """Gives one seat back: its patient, their caregiver, the host or the clinic. Fee and refund in minor units."""
+    await journal.calm(connection, found.row["provider_id"])
     row = await connection.fetchrow(
         """SELECT s.*, s.patient_id = $3 OR EXISTS (
                 SELECT FROM dependant d WHERE d.guardian_id = $3 AND d.person_id = s.patient_id

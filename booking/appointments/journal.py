@@ -6,6 +6,11 @@ ended first, in the same statement: the constraint is checked against the index 
 that the same transaction has just replaced counts no more, provided that the update has run; the insert reads the
 update's output to make sure of it.
 
+A change that leaves the appointment alive is held against the constraint anew, and would wait for a move that is under
+way into its time while that move waits for it. So movers take the provider's row, everybody else who changes something
+living takes it in share mode first (`calm`), and so does whoever begins an appointment and goes on with it in the same
+transaction. An insert alone needs no lock: with ON CONFLICT it gives way.
+
 `change` is compare-and-swap: status and version must still be what the caller saw. Every row in the CTE ``changed``,
 whatever made it, is told by the same tail, so there are as many transitions as audit entries as events, on every path.
 """
@@ -21,6 +26,7 @@ from asyncpg import Range
 from backplane.ids import uuid7
 from backplane.outbox import CHANNEL
 from backplane.postgres import Connection, Row
+from booking.appointments.machine import LIVE
 from booking.appointments.machine import Row as Step
 
 
@@ -103,9 +109,10 @@ WAKE: Final = f"(SELECT count(pg_notify('{CHANNEL}', '')) FROM outbox_relay WHER
 TOLD: Final = """a.id, a.tenant_id, a.provider_id, a.service_id, a.during, a.ics_sequence, a.join_epoch, a.overridden,
     a.version"""
 
+# status twice: without it the planner may walk through all appointments of the clinic to find those ids
 _EXPIRE: Final = """
     UPDATE appointment a SET status = 'expired', hold_until = NULL, version = a.version + 1, updated_at = $1
-    WHERE a.id = ANY(ARRAY(
+    WHERE a.status = 'held' AND a.id = ANY(ARRAY(
         SELECT h.id FROM appointment h WHERE {due} AND h.status = 'held' AND h.hold_until <= $1 {limit}
         FOR UPDATE SKIP LOCKED))"""
 _EXPIRED: Final = f"""{TOLD}, a.patient_id AS of_patient, NULL::uuid AS seat_id, 'expire'::text AS action,
@@ -115,8 +122,7 @@ _EXPIRED: Final = f"""{TOLD}, a.patient_id AS of_patient, NULL::uuid AS seat_id,
 _BEGIN: Final = f"""
 WITH expired AS ({
     _EXPIRE.format(
-        due="h.provider_id = $4 AND int8range(h.provider_no, h.provider_no, '[]') && int8range($5, $5, '[]')"
-        " AND h.occupied && $11",
+        due="h.provider_id = $4 AND h.occupied && $11",
         limit="",
     )
 } RETURNING {_EXPIRED}),
@@ -179,12 +185,24 @@ WITH changed AS (
         join_epoch = a.join_epoch + $16, ics_sequence = a.ics_sequence + $16,
         checked_in_at = CASE WHEN $5 = 'checked_in' THEN $1 WHEN $7::tstzrange IS NOT NULL THEN NULL
             ELSE a.checked_in_at END
-    WHERE a.id = $2 AND a.status = $3 AND a.version = $4
+    /*beside*/
+    WHERE a.id = $2 AND a.status = $3 AND a.version = $4 /*joined*/
     RETURNING {TOLD}, a.patient_id AS of_patient, NULL::uuid AS seat_id, $17::text AS action, $3 AS from_status,
         a.status AS to_status, $18::text AS event, $19::uuid AS actor, $20::text AS actor_role, $21::text AS cause
 ),
 {TELL}
 SELECT c.version, {WAKE} AS woken FROM changed c"""
+_END: Final = _CHANGE
+_GO_ON: Final = _CHANGE.replace(
+    "/*beside*/",
+    """FROM (SELECT id FROM provider
+        WHERE id = (SELECT provider_id FROM appointment WHERE id = $2) FOR SHARE) AS calm""",
+).replace("/*joined*/", "AND a.provider_id = calm.id")
+
+
+async def calm(connection: Connection, provider: UUID) -> None:
+    """Keeps out those who move visits of this provider until the end of the transaction."""
+    await connection.execute("SELECT true FROM provider WHERE id = $1 FOR SHARE", provider)
 
 
 async def change(
@@ -201,9 +219,11 @@ async def change(
     Raises:
         TimeTaken: its new time is somebody else's.
     """
+    target = step.target or status
+    statement = _GO_ON if target in LIVE else _END
     try:
         new: int | None = await connection.fetchval(
-            _CHANGE, deed.now, appointment, status, version, step.target or status, changes.hold_until,
+            statement, deed.now, appointment, status, version, target, changes.hold_until,
             changes.during, changes.occupied, changes.local_text, changes.payment, changes.payment_ref,
             changes.reason, changes.extended, changes.moved, changes.overridden, int(step.revokes), step.action,
             step.event, deed.actor, deed.role, deed.cause,

@@ -169,14 +169,14 @@ async def open_class(call: Call, body: NewClass) -> Appointment:
 
 
 @routes.delete(
-    "/v1/appointments/{appointment_id}/seats/{seat_id}",
+    "/v1/appointments/{appointment}/seats/{seat_id}",
     right="appointment.cancel",
     problems={404: (), 409: ("not_possible", "too_late")},
 )
-async def leave_class(call: Call, appointment_id: UUID, seat_id: UUID) -> SeatEnded:
+async def leave_class(call: Call, appointment: UUID, seat_id: UUID) -> SeatEnded:
     """Give a seat of a class back"""
     async with call.transaction() as connection:
-        found = await need(connection, appointment_id, call.principal, call.now)
+        found = await need(connection, appointment, call.principal, call.now)
         if not found.is_class:
             raise Problem(404, "not_found", "This is no class.")
         fee, refund = await classes.cancel_seat(

@@ -17,7 +17,8 @@ from booking.appointments import classes
 from booking.appointments.changes import terms_of
 from booking.appointments.machine import PROVIDER
 from booking.appointments.record import FIELDS, FROM, Record, need, record, sees_all
-from booking.appointments.views import Appointment, Change, ClassSession, Instant, Seat, Status, TermsNow, appointment
+from booking.appointments.views import Appointment, Change, ClassSession, Instant, Seat, Status, TermsNow
+from booking.appointments.views import appointment as view
 
 routes = Routes(tag="booking")
 MOST: Final = 100
@@ -78,22 +79,22 @@ async def appointments(call: Call, query: AppointmentQuery) -> Page[Appointment]
     return page_of(
         rows,
         query.limit,
-        lambda row: appointment(row, private=_private(record(row, who.person))),
+        lambda row: view(row, private=_private(record(row, who.person))),
         lambda row: (row["starts_at"], row["id"]),
     )
 
 
 # before the route below, whose path would match it
 @routes.get(
-    "/v1/appointments/{appointment_id}.ics",
+    "/v1/appointments/{appointment}.ics",
     right="appointment.read",
     problems={404: ()},
     content_type="text/calendar",
 )
-async def ics(call: Call, appointment_id: UUID) -> web.Response:
+async def ics(call: Call, appointment: UUID) -> web.Response:
     """An appointment for one's own calendar, without a word of what it is about"""
     async with call.transaction() as connection:
-        found = await need(connection, appointment_id, call.principal, call.now)
+        found = await need(connection, appointment, call.principal, call.now)
     return web.Response(
         body=entry(found.row, call.request.host, call.now),
         content_type="text/calendar",
@@ -105,16 +106,16 @@ async def ics(call: Call, appointment_id: UUID) -> web.Response:
     )
 
 
-@routes.get("/v1/appointments/{appointment_id}", right="appointment.read", problems={404: ()})
-async def one(call: Call, appointment_id: UUID) -> Appointment:
+@routes.get("/v1/appointments/{appointment}", right="appointment.read", problems={404: ()})
+async def one(call: Call, appointment: UUID) -> Appointment:
     """One appointment"""
     async with call.transaction() as connection:
-        return await shown(connection, call.principal, appointment_id, call.now)
+        return await shown(connection, call.principal, appointment, call.now)
 
 
-async def shown(connection: Connection, who: Principal, appointment_id: UUID, now: datetime) -> Appointment:
+async def shown(connection: Connection, who: Principal, appointment: UUID, now: datetime) -> Appointment:
     """The appointment as ``who`` may see it; of a class with the seats that are theirs to see. Problem 404."""
-    found = await need(connection, appointment_id, who, now)
+    found = await need(connection, appointment, who, now)
     seats = None
     if found.is_class:
         everything = PROVIDER in found.relations or who.may("class.manage.clinic")
@@ -124,22 +125,22 @@ async def shown(connection: Connection, who: Principal, appointment_id: UUID, no
             for row in rows
             if everything or who.person in (row["patient_id"], row["booked_by"])
         ]
-    return appointment(found.row, private=_private(found), seats=seats)
+    return view(found.row, private=_private(found), seats=seats)
 
 
 def _private(found: Record) -> bool:
     return bool(found.relations)
 
 
-@routes.get("/v1/appointments/{appointment_id}/transitions", right="appointment.read", problems={404: ()})
-async def transitions(call: Call, appointment_id: UUID) -> list[Change]:
+@routes.get("/v1/appointments/{appointment}/transitions", right="appointment.read", problems={404: ()})
+async def transitions(call: Call, appointment: UUID) -> list[Change]:
     """What happened to an appointment, oldest first"""
     async with call.transaction() as connection:
-        found = await need(connection, appointment_id, call.principal, call.now)
+        found = await need(connection, appointment, call.principal, call.now)
         rows = await connection.fetch(
             """SELECT action, from_status, to_status, actor, actor_role, cause, seat_id, at FROM transition
                WHERE appointment_id = $1 ORDER BY id""",
-            appointment_id,
+            appointment,
         )
         everything = not found.is_class or PROVIDER in found.relations or sees_all(call.principal)
     return [
@@ -158,11 +159,11 @@ async def transitions(call: Call, appointment_id: UUID) -> list[Change]:
     ]
 
 
-@routes.get("/v1/appointments/{appointment_id}/terms", right="appointment.read", problems={404: ()})
-async def terms(call: Call, appointment_id: UUID) -> TermsNow:
+@routes.get("/v1/appointments/{appointment}/terms", right="appointment.read", problems={404: ()})
+async def terms(call: Call, appointment: UUID) -> TermsNow:
     """What cancelling or moving would cost now"""
     async with call.transaction() as connection:
-        found, cancelling, moving = await terms_of(connection, call.principal, appointment_id, call.now)
+        found, cancelling, moving = await terms_of(connection, call.principal, appointment, call.now)
     fee = policy.share(found.row["price_minor"], cancelling.fee_bp)
     return TermsNow(
         may_cancel=cancelling.allowed,

@@ -6,12 +6,9 @@ does not exist is a conflict, as one that is taken. All conflicts are reported; 
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
-
-from dateutil.rrule import rrulestr
 
 from backplane.ids import uuid7
 from backplane.postgres import Connection
@@ -21,9 +18,10 @@ from booking.appointments.bookable import wish
 from booking.appointments.claims import Particulars, claim
 from booking.appointments.desk import Desk
 from booking.appointments.journal import Deed
+from booking.calendar import recurrence, zones
 
 MOST: Final = 52
-_FREQUENCIES: Final = frozenset({"DAILY", "WEEKLY", "MONTHLY"})
+LONGEST: Final = timedelta(days=731)
 _LOCK_PROVIDER: Final = "SELECT true FROM provider WHERE id = $1 FOR NO KEY UPDATE"
 
 
@@ -43,25 +41,23 @@ class Made:
 def starts(rule: str, first: datetime, zone: str, most: int = MOST) -> tuple[list[datetime], list[datetime]]:
     """Instants of the rule that begins at ``first``, and of those dates whose wall-clock time does not exist (the time
     as if the clocks had not changed). ValueError: no such rule, or one that repeats too much."""
-    parts = dict(part.partition("=")[::2] for part in rule.upper().split(";"))
-    if parts.get("FREQ") not in _FREQUENCIES or not parts.keys() & {"COUNT", "UNTIL"}:
-        raise ValueError("the rule needs FREQ of DAILY, WEEKLY or MONTHLY and an end by COUNT or UNTIL")
-    if parts.keys() & {"BYHOUR", "BYMINUTE", "BYSECOND", "DTSTART"} or "\n" in rule:
-        raise ValueError("the rule is of dates: the time is that of the first visit")
-    place = ZoneInfo(zone)
+    parsed = recurrence.parse(rule)
+    if parsed.count is None and parsed.until is None:
+        raise ValueError("the rule needs an end: COUNT or UNTIL")
+    if (parsed.count or 0) > most:
+        raise ValueError(f"the rule has more than {most} dates")
+    place = zones.zone(zone)
     wall = first.astimezone(place).replace(tzinfo=None)
-    midnight = wall.replace(hour=0, minute=0, second=0, microsecond=0)
-    if "UNTIL" in parts:
-        rule = ";".join(f"{key}={value[:8] if key == 'UNTIL' else value}" for key, value in parts.items())
+    day = wall.date()
+    dates = recurrence.dates(parsed, day, day, day + LONGEST, recurrence.until_date(parsed))
+    if len(dates) > most:
+        raise ValueError(f"the rule has more than {most} dates")
     found: list[datetime] = []
     missing: list[datetime] = []
-    for count, date in enumerate(rrulestr(rule, dtstart=midnight)):
-        if count >= most:
-            raise ValueError(f"the rule has more than {most} dates")
-        local = datetime.combine(date.date(), wall.time())
+    for each in dates:
+        local = datetime.combine(each, wall.time())
         instant = local.replace(tzinfo=place).astimezone(UTC)
-        exists = instant.astimezone(place).replace(tzinfo=None) == local
-        (found if exists else missing).append(instant)
+        (found if zones.exists(local, place) else missing).append(instant)
     return found, missing
 
 

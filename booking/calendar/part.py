@@ -6,13 +6,14 @@ from typing import Final
 
 from backplane.postgres import Database
 from booking.application import Part
-from booking.calendar import exceptions, manage, routes, upkeep
+from booking.calendar import exceptions, ics_out, manage, routes, sources, upkeep
+from booking.calendar.fetch import Fetcher
 
 ZONE_DATA_S: Final = 6 * 3600.0
-ROUTES: Final = (routes.routes, manage.routes, exceptions.routes)
+ROUTES: Final = (routes.routes, manage.routes, exceptions.routes, sources.routes, ics_out.routes)
 
 
-def calendar(database: Database, clock: Callable[[], datetime]) -> Part:
+def calendar(database: Database, clock: Callable[[], datetime], fetcher: Fetcher | None = None) -> Part:
     """The part, with its look at every clinic when the zone data are of another release."""
 
     async def zone_data() -> None:
@@ -21,6 +22,6 @@ def calendar(database: Database, clock: Callable[[], datetime]) -> Part:
     return Part(
         routes=ROUTES,
         consumers=[upkeep.CONSUMER],
-        jobs=upkeep.HANDLERS,
+        jobs={**upkeep.HANDLERS, **sources.Reader(database, clock, fetcher).handlers},
         sweeps=[("zone data", ZONE_DATA_S, zone_data)],
     )

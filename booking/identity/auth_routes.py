@@ -137,7 +137,13 @@ async def verify_code(call: Call, body: Code) -> Answer[SignIn]:
 
 @routes.post(
     "/v1/auth/login",
-    problems={401: ("wrong_credentials",), 403: ("account_disabled",), 503: ("busy",), 429: ("rate_limited",)},
+    problems={
+        401: ("wrong_credentials",),
+        403: ("account_disabled",),
+        422: ("bad_contact",),
+        429: ("rate_limited",),
+        503: ("busy",),
+    },
 )
 async def log_in(call: Call, body: Credentials) -> Answer[SignIn]:
     """Sign in with a password."""
@@ -174,7 +180,7 @@ async def refresh_session(call: Call, body: RefreshToken | None = None) -> Answe
     keep: Keep = "body" if shown is not None else "cookie"
     token = shown if shown is not None else cookie_token(call.request)
     if token is None:
-        raise Problem(401, "session_ended", "Sign in.")
+        raise Problem(401, "session_ended", "Sign in again.")
     async with call.transaction() as connection:
         opened = await refresh(connection, identity.sealer, token, call.now)
         if not isinstance(opened, Ended):

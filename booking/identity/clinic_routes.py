@@ -23,7 +23,7 @@ from booking.identity.me_routes import Invited, Zone, check_zone
 from booking.identity.people import tell
 from booking.identity.refresh import make_stale
 from booking.identity.service import identity_of
-from booking.rights import CLINIC_ADMIN, MAY_GRANT, ROLES, check_narrowing
+from booking.rights import MAY_GRANT, ROLES, acting_role, check_narrowing
 from booking.tenants import Clinic, check_colour, clinic, text_on
 
 MAX_POLICY_BYTES: Final = 16 * 1024
@@ -351,10 +351,9 @@ def not_found(what: str) -> Problem:
 
 
 async def _note(call: Call, connection: Connection, action: str, kind: str, subject: UUID, facts: list[str]) -> None:
-    role = CLINIC_ADMIN if CLINIC_ADMIN in call.principal.roles else max(call.principal.roles)
     entry = Entry(
         actor=call.principal.person,
-        actor_role=role,
+        actor_role=acting_role(call.principal.roles),
         action=action,
         subject_kind=kind,
         subject_id=subject,

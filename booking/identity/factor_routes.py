@@ -39,6 +39,7 @@ from booking.identity.auth_routes import NO_NUL, wrong_code
 from booking.identity.people import standing
 from booking.identity.service import address_of, identity_of
 from booking.identity.signing_in import Keep, SignIn, factor_claims, require_recent, sign_in
+from booking.rights import acting_role
 from booking.tenants import host_name
 
 CEREMONY: Final = timedelta(minutes=5)
@@ -166,7 +167,13 @@ async def renew_recovery_codes(call: Call, body: OneCode) -> RecoveryCodes:
 
 
 @routes.post(
-    "/v1/auth/mfa/verify", problems={400: ("wrong_code",), 401: ("bad_token", "token_expired"), 429: ("rate_limited",)}
+    "/v1/auth/mfa/verify",
+    problems={
+        400: ("wrong_code",),
+        401: ("unauthorized", "bad_token", "token_expired"),
+        403: ("forbidden",),
+        429: ("rate_limited",),
+    },
 )
 async def enter_second_factor(call: Call, body: Entered) -> Answer[SignIn]:
     """Finish a sign-in that asked for a second factor, or add one to the session of the access token."""
@@ -320,7 +327,13 @@ async def _note(call: Call, connection: Connection, action: str) -> None:
     who = call.principal
     await record(
         connection,
-        Entry(actor=who.person, actor_role=min(who.roles), action=action, subject_kind="person", subject_id=who.person),
+        Entry(
+            actor=who.person,
+            actor_role=acting_role(who.roles),
+            action=action,
+            subject_kind="person",
+            subject_id=who.person,
+        ),
         call.now,
     )
 

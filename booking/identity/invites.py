@@ -22,6 +22,7 @@ from booking.identity.courier import Letter, Text
 from booking.identity.dependants import Relation, Right, relate
 from booking.identity.people import tell
 from booking.identity.service import identity_of
+from booking.rights import acting_role
 
 LIFETIME: Final = timedelta(hours=72)
 AUDIENCE: Final = "wadud.invite"
@@ -84,7 +85,7 @@ async def invite(
     if role is not None:
         entry = Entry(
             actor=who.person,
-            actor_role=max(who.roles),
+            actor_role=acting_role(who.roles),
             action="invite.created",
             subject_kind="invite",
             subject_id=made,

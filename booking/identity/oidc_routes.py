@@ -31,6 +31,7 @@ from booking.identity.people import add_identity, known_by, new_person, tell
 from booking.identity.refresh import IDLE
 from booking.identity.service import address_of, identity_of
 from booking.identity.signing_in import cookie_after_redirect, loopback, sign_in
+from booking.rights import acting_role
 
 LOGIN: Final = timedelta(minutes=10)
 STATE_COOKIE: Final = "__Host-wadud-oidc"
@@ -63,7 +64,7 @@ class ProviderSetting(Struct, frozen=True, forbid_unknown_fields=True):
 
     label: Annotated[str, Meta(min_length=1, max_length=60, pattern=NO_NUL)]
     issuer: Annotated[str, Meta(min_length=8, max_length=300)]
-    client_id: Annotated[str, Meta(min_length=1, max_length=300, pattern=r"^[\x21-\x7e]+$")]
+    client_id: Annotated[str, Meta(min_length=1, max_length=300, pattern=r"^[\x20-\x7e]+$")]
     client_secret: Annotated[str, Meta(max_length=500)] = ""
     enabled: bool = True
 
@@ -111,7 +112,7 @@ async def set_sign_in_provider(call: Call, name: ProviderName, body: ProviderSet
         )
         entry = Entry(
             actor=call.principal.person,
-            actor_role="clinic_admin",
+            actor_role=acting_role(call.principal.roles),
             action="sign_in_provider.set",
             subject_kind="oidc_provider",
             subject_id=provider,

@@ -99,7 +99,12 @@ async def make_tenant(call: Call, body: NewTenant) -> TenantListed:
     return TenantListed(row["id"], row["slug"], row["name"], row["region"], tuple(row["hosts"]))
 
 
-@routes.post("/v1/tenants/{id}/admins", right="tenant.manage", status=201, problems={404: ("not_found",)})
+@routes.post(
+    "/v1/tenants/{id}/admins",
+    right="tenant.manage",
+    status=201,
+    problems={404: ("not_found",), 422: ("bad_contact",)},
+)
 async def invite_admin(call: Call, id: int, body: NewAdmin) -> Invited:
     """Invite somebody as admin of a clinic."""
     _on_the_platform(call)

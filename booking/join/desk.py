@@ -73,7 +73,9 @@ async def read_queue(call: Call, query: WhichQueue) -> QueueView:
 
 
 @routes.post(
-    "/v1/queue/next", right="queue.manage", problems={403: ("not_your_queue",), 404: ("nobody_waits",), 409: ()}
+    "/v1/queue/next",
+    right="queue.manage",
+    problems={403: ("not_your_queue",), 404: ("nobody_waits", "not_found"), 409: ()},
 )
 async def admit_next(call: Call, body: WhichQueue) -> Called:
     """Let in whoever is next and has the page open"""

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from aiohttp import WSMsgType, web
 
-from backplane.bus import GAP, Bus
+from backplane.bus import GAP, Bus, BusUnavailable
 from backplane.logs import Log
 from backplane.postgres import Database, DatabaseUnavailable
 from backplane.ratelimit import TokenBucket
@@ -48,6 +48,7 @@ REFRESH_S: Final = 15.0
 HEARTBEAT_S: Final = 10.0
 SILENCE_S: Final = 10.0
 CLOSE_TIMEOUT_S: Final = 1.0
+RETRY_S: Final = 1.0
 MAX_SOCKETS: Final = 10_000
 MAX_SOCKETS_PER_PERSON: Final = 6
 MAX_WATCHES: Final = 8
@@ -278,12 +279,20 @@ class Live:
                 self._wake.set()
 
     async def _listen(self) -> None:
-        async with self._bus.subscribe(notes.TOPIC) as subscription:
-            async for message in subscription:
-                if message == GAP:
-                    self._mark(*self._watches)
-                elif (note := notes.read(message)) is not None:
-                    self._mark((note.tenant, note.subject))
+        while True:
+            try:
+                async with self._bus.subscribe(notes.TOPIC) as subscription:
+                    self._mark(*self._watches)  # what was said before is not heard
+                    async for message in subscription:
+                        if message == GAP:
+                            self._mark(*self._watches)
+                        elif (note := notes.read(message)) is not None:
+                            self._mark((note.tenant, note.subject))
+            except BusUnavailable:
+                _log.warning("listening waits")
+            except Exception:
+                _log.error("listening failed")
+            await asyncio.sleep(RETRY_S)
 
     async def _show(self) -> None:
         while True:
@@ -332,4 +341,6 @@ class Live:
                         await still_here(connection, tickets, self._clock())
                 except DatabaseUnavailable:
                     _log.warning("presence not kept")
+                except Exception:  # the next round tells it again
+                    _log.error("presence not kept")
             self._mark(*self._watches)

@@ -106,6 +106,12 @@ async def still_here(connection: Connection, watched: Sequence[LiveTicket], now:
 
 async def end_of_grace(connection: Connection, ticket: UUID, now: datetime) -> bool:
     """Whether somebody who waited was taken out of the line; otherwise it is looked at again when the time comes."""
+    await connection.execute(  # the seat before the ticket, as everywhere
+        """SELECT 1 FROM visit_seat s JOIN queue_ticket q
+               ON (s.appointment_id, s.seat, s.holder) = (q.appointment_id, 'patient', q.patient_id)
+           WHERE q.id = $1 FOR UPDATE OF s""",
+        ticket,
+    )
     row = await connection.fetchrow(
         "SELECT seen_at FROM queue_ticket WHERE id = $1 AND state = 'waiting' FOR UPDATE", ticket
     )

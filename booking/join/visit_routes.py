@@ -83,6 +83,9 @@ async def check_in(call: Call, appointment: UUID, body: CheckIn) -> CheckedIn:
     joining = call.request.app[JOINING]
     async with call.transaction() as connection:
         visit, who = await _at(call, connection, appointment)
+        if who.seat is Seat.PATIENT:
+            await waiting_room.lock_line(connection, visit, call.now)
+            visit, who = await _at(call, connection, appointment)  # as it is under the lock
         waiting_room.must_be_open(visit, call.now)
         if not await claim(connection, visit, who, call.now, switch=body.switch):
             return CheckedIn("elsewhere")

@@ -8,6 +8,9 @@ appointment as it is now; what the world outside must hear (calls, screens) the 
                           |--deny--> denied --admit--> admitted
 
 Somebody who was in a visit that is still on goes straight back in. A doctor is never in line.
+
+Locks are taken in one order everywhere, so nobody waits in a circle: the day of the line, the appointment, seats,
+tickets.
 """
 
 from datetime import datetime, timedelta
@@ -26,6 +29,12 @@ REOPENED_FOR: Final = timedelta(minutes=60)
 MAX_MESSAGES: Final = 200
 
 
+async def lock_line(connection: Connection, visit: Visit, now: datetime) -> None:
+    """Before a patient takes a place: the line and the appointment are the caller's until the transaction ends."""
+    await tickets.lock_day(connection, visit.provider, line_day(visit, now))
+    await connection.execute("SELECT 1 FROM appointment WHERE id = $1 FOR NO KEY UPDATE", visit.appointment)
+
+
 async def check_in(
     connection: Connection,
     lifecycle: Lifecycle,
@@ -34,7 +43,10 @@ async def check_in(
     device_check: dict[str, bool],
     now: datetime,
 ) -> str:
-    """Somebody with a seat is ready; the state of the seat. Problem 403 denied, 409 not_open or device_moved."""
+    """Somebody with a seat is ready; the state of the seat. Problem 403 denied, 409 not_open or device_moved.
+
+    For a patient the caller holds `lock_line`.
+    """
     must_be_open(visit, now)
     seat = await connection.fetchrow(
         """SELECT state, device, admitted_at FROM visit_seat WHERE (appointment_id, seat, holder) = ($1, $2, $3)
@@ -76,24 +88,27 @@ async def check_in(
 
 
 async def _stand_in_line(connection: Connection, visit: Visit, patient: UUID, now: datetime) -> None:
-    day = line_day(visit, now)
-    await tickets.lock_day(connection, visit.provider, day)
+    await tickets.close_of_visit(connection, visit.appointment, "cancelled", now, before_epoch=visit.epoch)
     ticket = await ticket_of(connection, visit.appointment, patient)
     if ticket is not None:
         await tickets.come_back(connection, ticket, now)
         return
     lost = await connection.fetchval(
-        "SELECT true FROM queue_ticket WHERE appointment_id = $1 AND patient_id = $2", visit.appointment, patient
+        "SELECT true FROM queue_ticket WHERE appointment_id = $1 AND patient_id = $2 AND epoch = $3",
+        visit.appointment,
+        patient,
+        visit.epoch,
     )
     await tickets.take_ticket(
         connection,
         provider=visit.provider,
-        day=day,
+        day=line_day(visit, now),
         kind="booked",
         appointment=visit.appointment,
         patient=patient,
         rank=max(visit.starts_at, now) if lost else visit.starts_at,
         now=now,
+        epoch=visit.epoch,
     )
 
 
@@ -203,13 +218,25 @@ async def end(
 
 async def over(connection: Connection, appointment: UUID, ticket_state: str, now: datetime) -> None:
     """Nobody waits for this visit or is in it any more."""
+    await connection.execute(_EMPTY, appointment)
     await tickets.close_of_visit(connection, appointment, ticket_state, now)
-    await connection.execute(
-        """UPDATE visit_seat SET state = 'left', here = false
-           WHERE appointment_id = $1 AND state IN ('waiting', 'admitted')""",
-        appointment,
-    )
     await connection.execute("UPDATE visit SET reopened_until = NULL WHERE appointment_id = $1", appointment)
+
+
+async def moved(connection: Connection, appointment: UUID, epoch: int, now: datetime) -> None:
+    """The visit has another time since ``epoch``: who came before waits no longer, who came since does."""
+    await connection.execute(
+        f"""{_EMPTY} AND NOT EXISTS (
+            SELECT FROM queue_ticket q WHERE q.appointment_id = $1 AND q.patient_id = visit_seat.holder
+            AND q.state IN ('waiting', 'admitted') AND q.epoch >= $2)""",
+        appointment,
+        epoch,
+    )
+    await tickets.close_of_visit(connection, appointment, "cancelled", now, before_epoch=epoch)
+
+
+_EMPTY: Final = """
+UPDATE visit_seat SET state = 'left', here = false WHERE appointment_id = $1 AND state IN ('waiting', 'admitted')"""
 
 
 async def call_again(connection: Connection, visit: Visit, by: UUID, now: datetime) -> datetime:

@@ -95,6 +95,7 @@ async def take_ticket(
     patient: UUID,
     rank: datetime,
     now: datetime,
+    epoch: int = 1,
 ) -> UUID:
     """A place in line; the caller holds `lock_day`. Emits queue.joined."""
     ticket = uuid7(now)
@@ -102,7 +103,7 @@ async def take_ticket(
         """WITH day AS (
                UPDATE queue_day SET last_no = last_no + 1 WHERE provider_id = $2 AND day = $3 RETURNING last_no)
            INSERT INTO queue_ticket (id, provider_id, day, no, kind, appointment_id, patient_id, state, rank, joined_at,
-               seen_at) SELECT $1, $2, $3, last_no, $4, $5, $6, 'waiting', $7, $8, $8 FROM day""",
+               seen_at, epoch) SELECT $1, $2, $3, last_no, $4, $5, $6, 'waiting', $7, $8, $8, $9 FROM day""",
         ticket,
         provider,
         day,
@@ -111,6 +112,7 @@ async def take_ticket(
         patient,
         as_rank(rank),
         now,
+        epoch,
     )
     await watch_grace(connection, ticket, now + GRACE)
     await told(connection, "queue.joined", ticket, appointment, provider, now)
@@ -144,10 +146,15 @@ async def close(connection: Connection, ticket: UUID, state: str, now: datetime)
     return True
 
 
-async def close_of_visit(connection: Connection, appointment: UUID, state: str, now: datetime) -> int:
-    """End all tickets of an appointment; says how many there were."""
+async def close_of_visit(
+    connection: Connection, appointment: UUID, state: str, now: datetime, before_epoch: int | None = None
+) -> int:
+    """End all tickets of an appointment, or those of an earlier epoch; says how many there were."""
     rows = await connection.fetch(
-        "SELECT id FROM queue_ticket WHERE appointment_id = $1 AND state IN ('waiting', 'admitted')", appointment
+        """SELECT id FROM queue_ticket WHERE appointment_id = $1 AND state IN ('waiting', 'admitted')
+           AND ($2::int IS NULL OR epoch < $2)""",
+        appointment,
+        before_epoch,
     )
     for row in rows:
         await close(connection, row["id"], state, now)

@@ -12,6 +12,7 @@ ALTER TABLE appointment
 -- The outcome of a class is its own; what each patient did is in the seat.
 CREATE INDEX appointment_class ON appointment (service_id, lower(during))
     WHERE kind = 'class' AND status IN ('confirmed', 'checked_in', 'in_progress', 'interrupted');
+CREATE INDEX appointment_held ON appointment (provider_id, hold_until) WHERE status = 'held';
 CREATE INDEX appointment_held_by ON appointment (booked_by) WHERE status = 'held';
 
 CREATE TABLE seat (

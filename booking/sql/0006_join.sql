@@ -65,6 +65,7 @@ CREATE TABLE queue_ticket (
     no integer NOT NULL,
     kind text NOT NULL CHECK (kind IN ('booked', 'walk_in')),
     appointment_id uuid REFERENCES appointment,  -- of a walk-in: null until called
+    epoch integer NOT NULL DEFAULT 1,            -- the appointment's when it was taken: a moved visit has a new line
     patient_id uuid NOT NULL REFERENCES person,
     state text NOT NULL CHECK (state IN ('waiting', 'admitted', 'done', 'left', 'denied', 'cancelled', 'no_show')),
     rank bigint NOT NULL,

@@ -179,6 +179,18 @@ async def test_a_wrong_body_is_named_but_not_quoted(body: bytes, status: int, co
         assert "hemlock" not in text
 
 
+@pytest.mark.parametrize("text", [r"a\u0000b", r"\\\u0000"])
+async def test_what_postgres_cannot_keep_is_refused_at_the_border(text: str) -> None:
+    async with served([routes]) as client:
+        headers = {"Content-Type": "application/json"}
+        answer = await client.post("/toys", data=f'{{"name": "{text}"}}'.encode(), headers=headers)
+        assert (answer.status, (await answer.json())["code"]) == (422, "bad_request")
+        answer = await client.post("/toys", data=rb'{"name": "\\u0000"}', headers=headers)  # six plain characters
+        assert answer.status == 201
+        answer = await client.get(f"/toys/{ID}?lang=%00")
+        assert (answer.status, (await answer.json())["code"]) == (400, "bad_request")
+
+
 async def test_a_body_without_length_is_cut_off_as_well() -> None:
     async def endless():  # type: ignore[no-untyped-def]
         for _ in range(50):

@@ -194,7 +194,9 @@ async def test_what_is_served_is_what_is_described() -> None:
     """A small schemathesis pass: whatever it sends, status, media type and body are documented."""
     async with TestServer(toy([_fuzzable()])) as server:
         url = str(server.make_url("/openapi.json"))
-        schema = await asyncio.to_thread(schemathesis.openapi.from_url, url)
+        # JSON Schema cannot say that U+0000 is refused everywhere (backplane/binding.py)
+        without_nul = schemathesis.Config.from_dict({"generation": {"allow-x00": False}})
+        schema = await asyncio.to_thread(schemathesis.openapi.from_url, url, config=without_nul)
         tried: set[str] = set()
 
         def run() -> None:

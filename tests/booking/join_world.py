@@ -49,7 +49,9 @@ KEY = b"k" * 32
 class AnyHour:
     """A calendar whose doctors are always there."""
 
-    async def refusal(self, connection: Connection, service: Bookable, start: datetime, now: datetime) -> str | None:
+    async def refusal(
+        self, connection: Connection, service: Bookable, start: datetime, now: datetime, without: UUID | None = None
+    ) -> str | None:
         return None
 
     async def free(

@@ -83,7 +83,7 @@ async def test_a_request_waits_for_the_doctor(place: Clinic, front: Front) -> No
     assert (await front.post("drsana", f"/v1/appointments/{first['id']}/accept"))["status"] == "confirmed"
     assert (await front.post("front", f"/v1/appointments/{second['id']}/decline"))["status"] == "declined"
     again = await front.post("drsana", f"/v1/appointments/{second['id']}/accept", status=409)
-    assert (again["code"], again["status"]) == ("not_possible", 409)
+    assert (again["code"], again["appointment_status"]) == ("not_possible", "declined")
     await place.balanced()
 
 
@@ -265,11 +265,17 @@ async def test_a_series_is_booked_whole_or_reported(place: Clinic, front: Front)
     assert await place.balanced() == 1
     made = await front.post("amina", "/v1/series", {**body, "partial": True}, 201)
     assert [each["start"] for each in made["appointments"]] == [wire(at(1)), wire(at(15))]
-    assert (await front.post("amina", "/v1/series", {**body, "rrule": "FREQ=HOURLY;COUNT=3"}, 422))[
-        "code"
-    ] == "bad_rule"
+    refused = await front.post("amina", "/v1/series", {**body, "rrule": "FREQ=HOURLY;COUNT=3"}, 422)
+    assert refused["code"] == "bad_rule"
     await place.balanced()
 
 
 def uuid_of(answer: dict[str, str]) -> str:
     return answer["id"]
+
+
+def test_the_pass_of_a_join_link_opens_the_routes_of_its_appointment() -> None:
+    """`booking.join.visitors.guest_principal` knows the appointment by this name in the path."""
+    paths = {route.path for group in ROUTES for route in group.all if route.path.startswith("/v1/appointments/")}
+    assert paths
+    assert all(path.startswith("/v1/appointments/{appointment}") for path in paths)

@@ -147,7 +147,7 @@ STAYS = {
     "audit_entry", "identity", "password", "code", "session", "totp", "recovery_code", "passkey", "passkey_challenge",
     "membership", "dependant", "invite",  # proofs and relations, of which a visitor has none
     "person",  # merged_into itself
-    "provider", "document", "join_invite", "queue_swap",  # of doctors and staff, which a visitor is not
+    "provider", "document", "join_invite", "queue_swap", "feed",  # for which a visitor has no right
 }  # fmt: skip
 
 

@@ -44,6 +44,16 @@ async def test_a_code_counts_once(served: House) -> None:
     assert sorted(answer.status for answer in answers) == [200, 400, 400, 400]
 
 
+async def test_two_first_sign_ins_at_once_make_one_account(served: House) -> None:
+    codes = [await served.code(AMINA) for _ in range(4)]
+    answers = await asyncio.gather(*(served.ask("POST", "/v1/auth/otp/verify", code) for code in codes))
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.body["person"] for answer in answers}) == 1
+    async with served.db.platform() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM person") == 1
+        assert await connection.fetchval("SELECT count(*) FROM outbox WHERE type = 'user.registered'") == 1
+
+
 async def test_a_code_in_arabic_digits_is_the_same_code(served: House) -> None:
     code = await served.code(AMINA)
     code["code"] = "".join("٠١٢٣٤٥٦٧٨٩"[int(digit)] for digit in code["code"])

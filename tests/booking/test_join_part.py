@@ -2,18 +2,14 @@
 
 from pathlib import Path
 
-from backplane.bus import LocalBus
 from backplane.openapi import document
 from backplane.postgres import Database
-from backplane.tokens import Revocations, TokenAuthority
-from booking.appointments.changes import Life
-from booking.appointments.claims import VisitsNow
-from booking.instant import JOB
-from booking.join.call_events import SETTLE_JOB, START_JOB
-from booking.join.part import ROUTES, join
+from booking.instant import JOB, Ringing
+from booking.join.call_events import SETTLE_JOB, START_JOB, CallEvents
+from booking.join.part import ROUTES, consumers, jobs
 from booking.queue.tickets import GRACE_JOB
 from booking.rights import ALL_NAMES
-from tests.booking.join_world import DESK, KEY, START
+from tests.booking.join_world import make_clinic
 
 
 def test_every_route_is_described_and_asks_for_a_right_that_exists() -> None:
@@ -32,8 +28,9 @@ def test_every_route_is_described_and_asks_for_a_right_that_exists() -> None:
 
 
 async def test_the_part_names_its_jobs_and_events(database: Database, tmp_path: Path) -> None:
-    authority = TokenAuthority(KEY, Revocations(tmp_path / "revoked.jsonl", START.timestamp()))
-    made = join(database, LocalBus(), authority, Life(DESK), VisitsNow(), lambda: START)
-    assert set(made.part.jobs) == {GRACE_JOB, START_JOB, SETTLE_JOB, JOB}
-    assert [consumer.name for consumer in made.part.consumers] == ["visits"]
-    assert {"appointment.cancelled", "appointment.rescheduled"} <= set(made.part.consumers[0].handlers)
+    clinic = await make_clinic(database, tmp_path)
+    events = CallEvents(database, clinic.bus, clinic.joining.names, clinic.joining.lifecycle)
+    assert set(jobs(clinic.joining, events, Ringing(clinic.bus), clinic.bus)) == {GRACE_JOB, START_JOB, SETTLE_JOB, JOB}
+    (consumer,) = consumers(clinic.joining, clinic.bus)
+    assert consumer.name == "visits"
+    assert {"appointment.cancelled", "appointment.rescheduled"} <= set(consumer.handlers)

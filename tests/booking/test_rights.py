@@ -11,6 +11,7 @@ from booking.rights import (
     MEMBER_ROLES,
     RIGHTS,
     ROLES,
+    acting_role,
     check_narrowing,
     implied,
     rights_of,
@@ -119,3 +120,8 @@ def test_a_policy_with_a_mistake_is_refused(rights: object) -> None:
 def test_an_unknown_role_holds_nothing_and_nobody_grants_more_than_membership() -> None:
     assert rights_of(["root", ""]) == frozenset()
     assert set().union(*MAY_GRANT.values()) == MEMBER_ROLES
+
+
+def test_who_has_several_roles_acts_in_the_weightiest() -> None:
+    assert acting_role({"patient", "clinic_admin", "doctor"}) == "clinic_admin"
+    assert {acting_role([role]) for role in ROLES} == ROLES

@@ -16,7 +16,7 @@ from backplane.consumers import Worker
 from backplane.jobs import Scheduler
 from backplane.outbox import Relay
 from backplane.postgres import Database
-from booking.appointments.changes import cancel
+from booking.appointments.changes import cancel, reschedule
 from booking.appointments.journal import Deed
 from booking.instant import Ringing
 from booking.join.call_events import CallEvents
@@ -278,6 +278,26 @@ async def test_many_bells_call_each_person_once(clinic: Clinic, browser: Browser
     assert {answer.status for answer in answers} == {200, 404}
 
 
+async def test_everything_at_once_ends_without_an_error(clinic: Clinic, browser: Browser) -> None:
+    """Arriving, calling, turning away, leaving and ending the same visits: locks are taken in one order."""
+    people = [await guest(clinic, browser, start=START + timedelta(minutes=5 * n), minutes=5) for n in range(3)]
+    who = (clinic.doctor, DOCTOR)
+    for _ in range(4):
+        asked = []
+        for each in people:
+            asked += [
+                browser.response("POST", f"{each.path}/check-in", {}, pass_=each.pass_),
+                browser.response("POST", f"{each.path}/admit", {}, by=who),
+                browser.response("POST", "/v1/queue/next", {}, by=who),
+                browser.response("POST", f"{each.path}/leave", pass_=each.pass_),
+                browser.response("POST", f"{each.path}/call-again", by=who),
+                browser.response("POST", f"{each.path}/end", by=who),
+                browser.response("POST", f"{each.path}/check-in", {}, pass_=each.pass_),
+            ]
+        answers = await asyncio.gather(*asked)
+        assert {answer.status for answer in answers} <= {200, 204, 403, 404, 409}
+
+
 async def test_who_is_denied_is_out_and_may_be_let_in_after_all(clinic: Clinic, browser: Browser) -> None:
     patient = await guest(clinic, browser)
     await patient.check_in()
@@ -360,3 +380,42 @@ async def test_a_visit_whose_hours_are_over_does_not_hold_up_the_line(clinic: Cl
         await connection.execute("UPDATE queue_ticket SET seen_at = $1, here = true", clinic.now)
     called = await doctor(clinic, browser, "/v1/queue/next", {}, 200)
     assert called["appointment"] == str(fresh.appointment)
+
+
+async def test_who_waits_for_a_moved_visit_is_told_and_comes_by_the_new_link(clinic: Clinic, browser: Browser) -> None:
+    patient = await guest(clinic, browser)
+    await patient.check_in()
+    (consumer,) = consumers(clinic.joining, clinic.bus)
+    async with browser.screen() as screen:
+        await patient.watch(screen)
+        who = principal(clinic.doctor, DOCTOR)
+        async with clinic.db.tenant(TENANT.id) as connection, connection.transaction():
+            later = START + timedelta(minutes=25)
+            deed = Deed(clinic.doctor, DOCTOR, clinic.now)
+            await reschedule(connection, DESK, who, patient.appointment, later, deed)
+        await Relay(clinic.db, clinic.bus, lambda: clinic.now).step()
+        await Worker(clinic.db, clinic.bus, consumer, lambda: clinic.now).step()
+        assert (await screen.until(lambda message: message["type"] == "bye"))["reason"] == "replaced"
+    assert await queue(clinic, browser) == []
+    assert (await patient.check_in(status=410))["code"] == "link_replaced"
+    again = Guest(browser, patient.appointment, await browser.sit_down(await clinic.link(patient.appointment)))
+    assert await again.check_in() == {"state": "waiting"}
+    assert (await again.ask("GET"))["position"] == 1
+
+
+async def test_the_news_of_a_move_that_comes_late_takes_no_new_place_away(clinic: Clinic, browser: Browser) -> None:
+    patient = await guest(clinic, browser)
+    await patient.check_in()
+    who = principal(clinic.doctor, DOCTOR)
+    async with clinic.db.tenant(TENANT.id) as connection, connection.transaction():
+        deed = Deed(clinic.doctor, DOCTOR, clinic.now)
+        await reschedule(connection, DESK, who, patient.appointment, START + timedelta(minutes=25), deed)
+    clinic.now += timedelta(seconds=10)
+    again = Guest(
+        browser, patient.appointment, await browser.sit_down(await clinic.link(patient.appointment), switch=True)
+    )
+    assert await again.check_in() == {"state": "waiting"}
+    (consumer,) = consumers(clinic.joining, clinic.bus)
+    await Relay(clinic.db, clinic.bus, lambda: clinic.now).step()
+    await Worker(clinic.db, clinic.bus, consumer, lambda: clinic.now).step()
+    assert (await again.ask("GET"))["state"] == "waiting"

@@ -44,6 +44,12 @@
   }
 
   window.harness = {
+    // A call that our own pages have made.
+    adopt(call) {
+      state.call = call;
+      for (const event of ['mediachange', 'participantjoined', 'participantupdated']) call.on(event, attach);
+      attach();
+    },
     async join({ token, name, videoCodec, camera = true, microphone = true }) {
       const library = await import('/static/src/client/index.js');
       const media = camera || microphone ? await navigator.mediaDevices.getUserMedia({ audio: microphone, video: camera && { width: 640, height: 360 } }) : null;

@@ -131,11 +131,10 @@ class Clinic:
         async with self.db.platform() as connection:
             return int(
                 await connection.fetchval(
-                    """SELECT count(*) FROM appointment a JOIN appointment b ON a.provider_no = b.provider_no
-                           AND a.id < b.id AND a.occupied && b.occupied
-                       WHERE NOT a.overridden AND NOT b.overridden
-                           AND a.status IN ('held', 'requested', 'confirmed', 'checked_in', 'in_progress', 'interrupted')
-                           AND b.status IN ('held', 'requested', 'confirmed', 'checked_in', 'in_progress', 'interrupted')"""
+                    """WITH live AS (SELECT * FROM appointment WHERE NOT overridden AND status IN
+                           ('held', 'requested', 'confirmed', 'checked_in', 'in_progress', 'interrupted'))
+                       SELECT count(*) FROM live a JOIN live b ON a.provider_no = b.provider_no
+                           AND a.id < b.id AND a.occupied && b.occupied"""
                 )
             )
 
@@ -175,8 +174,8 @@ async def clinic(db: Database, tenant: Tenant = TENANT, desk: Desk | None = None
         ):
             made.services[name] = uuid7(NOW)
             await connection.execute(
-                """INSERT INTO service (id, provider_id, name, kind, minutes, capacity, auto_confirm, price_minor, created_at)
-                   VALUES ($1, $2, $3, $4, 30, $5, $6, $7, $8)""",
+                """INSERT INTO service (id, provider_id, name, kind, minutes, capacity, auto_confirm, price_minor,
+                       created_at) VALUES ($1, $2, $3, $4, 30, $5, $6, $7, $8)""",
                 made.services[name],
                 made.providers[provider],
                 name,

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from asyncpg import Range
 
-from backplane.api import Principal, Services, Tenant, install
+from backplane.api import Principal, Services, Tenant, install, unauthorized
 from backplane.ids import uuid7
 from backplane.metrics import Metrics
 from backplane.postgres import Connection, Database
@@ -89,7 +89,11 @@ async def running(database: Database, clock: Clock) -> AsyncIterator[World]:
             return None
         who, _, roles = given.partition(" ")
         held = frozenset(roles.split(",")) - {""}
-        return Principal(UUID(who), int(request.headers["X-Clinic"]), held, rights_of(held), UUID(int=1))
+        try:
+            person = UUID(who)
+        except ValueError:
+            raise unauthorized() from None
+        return Principal(person, int(request.headers["X-Clinic"]), held, rights_of(held), UUID(int=1))
 
     app = application(Metrics(), Readiness(lambda: {}))
     install(app, ROUTES, Services(database, cast("Any", None), tenant_of, authenticate, clock))

@@ -95,8 +95,9 @@ async def visit(fake: tuple[FakeServer, str]) -> AsyncIterator[Visit]:
             visitors.append(visitor)
 
             def heard(message: ConsoleMessage) -> None:
-                # A socket that the test itself refuses is also reported by the browser.
-                if message.type == "error" and "WebSocket" not in message.text:
+                # What the test itself refuses is also reported by the browser.
+                refused = "WebSocket" in message.text or "the server responded with a status of" in message.text
+                if message.type == "error" and not refused:
                     visitor.complaints.append(message.text)
 
             page.on("console", heard)

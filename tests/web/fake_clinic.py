@@ -17,6 +17,7 @@ PROVIDER: Final = "0190d0c0-0000-7000-8000-000000000001"
 SERVICE: Final = "0190d0c0-0000-7000-8000-0000000000a1"
 VISIT: Final = "0190d0c0-0000-7000-8000-0000000000c1"
 HOLD: Final = "0190d0c0-0000-7000-8000-0000000000b1"
+PERSON: Final = "0190d0c0-0000-7000-8000-0000000000e1"
 TICKET: Final = "0190d0c0-0000-7000-8000-0000000000d1"
 LINK: Final = "a-link-that-is-kept-out-of-sight"
 SLUG: Final = "ayesha-khan"
@@ -40,42 +41,88 @@ def money(amount_minor: int) -> Json:
 def card(index: int = 0) -> dict[str, Any]:
     names = ["Ayesha Khan", "عائشہ صدیقی", "Bilal Ahmed"]
     return {
-        "id": PROVIDER, "slug": SLUG if index == 0 else f"doctor-{index}", "name": names[index % 3], "title": "Dr.", "gender": "female",
-        "languages": ["ur", "en", "pa"], "specialties": [{"code": "dermatology", "name": "Dermatology"}],
-        "kinds": ["video", "in_person"] if index else ["video"], "price_from": money(150_000) if index != 2 else money(0),
+        "id": PROVIDER,
+        "slug": SLUG if index == 0 else f"doctor-{index}",
+        "name": names[index % 3],
+        "title": "Dr.",
+        "gender": "female",
+        "languages": ["ur", "en", "pa"],
+        "specialties": [{"code": "dermatology", "name": "Dermatology"}],
+        "kinds": ["video", "in_person"] if index else ["video"],
+        "price_from": money(150_000) if index != 2 else money(0),
         "rating": {"average": 4.7, "count": 132} if index != 2 else {"average": None, "count": 0},
-        "next_free_at": soon(90 + index * 700) if index != 1 else None, "online": index == 0,
-        "place": {"code": "pk-lahore", "name": "Lahore"}, "distance_km": None,
-    }  # fmt: skip
+        "next_free_at": soon(90 + index * 700) if index != 1 else None,
+        "online": index == 0,
+        "place": {"code": "pk-lahore", "name": "Lahore"},
+        "distance_km": None,
+    }
 
 
 def profile() -> dict[str, Any]:
     offer = {"kind": "video", "minutes": 20, "capacity": 1, "notice_minutes": 30, "horizon_days": 60}
     return {
-        "card": card(), "bio": "Skin, hair and nails of children and grown-ups. Trained in Lahore and Dubai; fifteen years of practice.",
-        "timezone": "Asia/Dubai", "location": {"name": "Al-Shifa Clinic", "address": "12 Main Boulevard", "latitude": 31.5, "longitude": 74.3, "timezone": "Asia/Karachi"},
-        "services": [{"id": SERVICE, "name": "Video consultation", "price": money(150_000), **offer},
-                     {"id": SERVICE[:-1] + "2", "name": "Follow-up", "price": money(0), **offer, "minutes": 10}],
+        "card": card(),
+        "bio": "Skin, hair and nails of children and grown-ups. Trained in Lahore and Dubai.",
+        "timezone": "Asia/Dubai",
+        "location": {
+            "name": "Al-Shifa Clinic",
+            "address": "12 Main Boulevard",
+            "latitude": 31.5,
+            "longitude": 74.3,
+            "timezone": "Asia/Karachi",
+        },
+        "services": [
+            {"id": SERVICE, "name": "Video consultation", "price": money(150_000), **offer},
+            {"id": SERVICE[:-1] + "2", "name": "Follow-up", "price": money(0), **offer, "minutes": 10},
+        ],
         "licences": [{"issuer": "PMDC", "country": "PK", "number": "12345-P"}],
-    }  # fmt: skip
+    }
 
 
 def appointment(**changes: Any) -> dict[str, Any]:
     return {
-        "id": VISIT, "provider": PROVIDER, "service": SERVICE, "status": "confirmed", "kind": "video", "starts_at": soon(20),
-        "ends_at": soon(40), "doctor": DOCTOR, "doctor_slug": SLUG, "service_name": "Video consultation", "patient": "Sana Malik",
-        "provider_timezone": "Asia/Dubai", "payment": "none", "reason": "An itching rash since Monday", "hold_until": None, **changes,
-    }  # fmt: skip
+        "id": VISIT,
+        "provider": PROVIDER,
+        "service": SERVICE,
+        "status": "confirmed",
+        "kind": "video",
+        "starts_at": soon(20),
+        "ends_at": soon(40),
+        "patient": PERSON,
+        "patient_name": "Sana Malik",
+        "provider_timezone": "Asia/Dubai",
+        "payment": "none",
+        "reason": "An itching rash since Monday",
+        "hold_until": None,
+        **changes,
+    }
 
 
 def visit(**changes: Any) -> dict[str, Any]:
     """A visit as its patient sees it from the waiting room."""
     return {
-        "appointment": VISIT, "seat": "patient", "state": "waiting", "status": "checked_in", "end": None, "payment": "none", "doctor": DOCTOR,
-        "doctor_here": True, "clinic": "Al-Shifa Clinic", "starts_at": soon(), "ends_at": soon(30), "opens_at": soon(-20), "closes_at": soon(90),
-        "timezone": "Asia/Karachi", "arrived_at": soon(-3), "position": 2, "wait": {"low_min": 10, "high_min": 20}, "delay_minutes": 0,
-        "others": [], "messages": [], **changes,
-    }  # fmt: skip
+        "appointment": VISIT,
+        "seat": "patient",
+        "state": "waiting",
+        "status": "checked_in",
+        "end": None,
+        "payment": "none",
+        "doctor": DOCTOR,
+        "doctor_here": True,
+        "clinic": "Al-Shifa Clinic",
+        "starts_at": soon(),
+        "ends_at": soon(30),
+        "opens_at": soon(-20),
+        "closes_at": soon(90),
+        "timezone": "Asia/Karachi",
+        "arrived_at": soon(-3),
+        "position": 2,
+        "wait": {"low_min": 10, "high_min": 20},
+        "delay_minutes": 0,
+        "others": [],
+        "messages": [],
+        **changes,
+    }
 
 
 def message(seq: int, body: str, from_seat: str = "doctor") -> Json:
@@ -85,10 +132,22 @@ def message(seq: int, body: str, from_seat: str = "doctor") -> Json:
 def waiting(index: int = 0, **changes: Any) -> dict[str, Any]:
     """Somebody in the doctor's line."""
     return {
-        "ticket": TICKET[:-1] + str(index), "no": index + 1, "kind": "booked", "state": "waiting", "place": index + 1, "appointment": VISIT,
-        "patient": PROVIDER, "name": ["Sana Malik", "زینب رضا", "Omar Farooq"][index % 3], "status": "checked_in", "payment": "none",
-        "starts_at": soon(10 * index), "joined_at": soon(-4 - index), "here": index != 1, "device_check": {"camera": index != 2}, **changes,
-    }  # fmt: skip
+        "ticket": TICKET[:-1] + str(index),
+        "no": index + 1,
+        "kind": "booked",
+        "state": "waiting",
+        "place": index + 1,
+        "appointment": VISIT,
+        "patient": PROVIDER,
+        "name": ["Sana Malik", "زینب رضا", "Omar Farooq"][index % 3],
+        "status": "checked_in",
+        "payment": "none",
+        "starts_at": soon(10 * index),
+        "joined_at": soon(-4 - index),
+        "here": index != 1,
+        "device_check": {"camera": index != 2},
+        **changes,
+    }
 
 
 class FakeClinic(FakeServer):
@@ -99,17 +158,40 @@ class FakeClinic(FakeServer):
         self.cards = [card(index) for index in range(3)]
         self.appointments = [appointment()]
         self.looked: dict[str, Any] = {
-            "state": "open", "clinic": "Al-Shifa Clinic", "language": "en", "seat": "patient", "doctor": DOCTOR, "starts_at": soon(),
-            "ends_at": soon(30), "opens_at": soon(-20), "timezone": "Asia/Karachi", "needs_birth_year": False, "needs_sign_in": False, "gesture": "click",
-        }  # fmt: skip
+            "state": "open",
+            "clinic": "Al-Shifa Clinic",
+            "language": "en",
+            "seat": "patient",
+            "doctor": DOCTOR,
+            "starts_at": soon(),
+            "ends_at": soon(30),
+            "opens_at": soon(-20),
+            "timezone": "Asia/Karachi",
+            "needs_birth_year": False,
+            "needs_sign_in": False,
+            "gesture": "click",
+        }
         self.visit = visit()
-        self.line = {"provider": PROVIDER, "day": "2026-11-21", "delay_minutes": 0, "entries": [waiting(i) for i in range(3)]}
+        self.line = {
+            "provider": PROVIDER,
+            "day": "2026-11-21",
+            "delay_minutes": 0,
+            "entries": [waiting(i) for i in range(3)],
+        }
         self.roles = ["anonymous"]
         self.check_ins: list[str] = []
+        self.terms = {
+            "may_cancel": True,
+            "fee_minor": 75_000,
+            "refund_minor": 75_000,
+            "currency": "PKR",
+            "may_reschedule": True,
+        }
         self.asked: list[tuple[str, str, Any]] = []
         self.keys: list[str] = []
         self.refusals: dict[str, tuple[int, Json]] = {}
         self._live: list[tuple[web.WebSocketResponse, str]] = []
+        self._watched = asyncio.Event()
         router = self.app.router
         router.add_get("/v1/visits/live", self._watch_socket)
         router.add_get("/v1/appointments/{id}.ics", self._file)
@@ -128,6 +210,8 @@ class FakeClinic(FakeServer):
         await self._tell("bye", {"reason": reason})
 
     async def cut_live(self) -> None:
+        """The live sockets break, and none is accepted until ``accepting`` is set again."""
+        self.accepting = False
         for socket, _ in self._live:
             await socket.close(code=1011)
 
@@ -137,8 +221,7 @@ class FakeClinic(FakeServer):
 
     async def _tell(self, kind: str, fields: Json) -> None:
         async with asyncio.timeout(5):
-            while not self._live:
-                await asyncio.sleep(0.01)
+            await self._watched.wait()
         for socket, _ in self._live:
             if not socket.closed:
                 await socket.send_json({"type": kind, "id": 1, "seq": 1, **fields})
@@ -174,36 +257,62 @@ class FakeClinic(FakeServer):
             case "GET", ["providers", _, "slots"]:
                 return {"slots": self._slots(query["from"], query["to"])}
             case "POST", ["holds"]:
-                return {"id": HOLD, "hold_until": soon(4)}
+                return appointment(id=HOLD, status="held", hold_until=soon(4))
             case "POST", ["holds", _, "extend"]:
-                return {"id": HOLD, "hold_until": soon(10)}
+                return appointment(id=HOLD, status="held", hold_until=soon(10))
             case "POST", ["appointments"]:
                 return appointment()
+            case "GET", ["appointments", _, "terms"]:
+                return self.terms
             case "GET", ["appointments"]:
                 return {"items": self.appointments, "next": None}
             case "POST", ["appointments", _, action]:
                 states = {"cancel": "cancelled_by_patient", "accept": "confirmed", "decline": "declined"}
                 self.appointments[0]["status"] = states.get(action, "confirmed")
-                return self.appointments[0]
+                changed = self.appointments[0]
+                return {"appointment": changed, "fee_minor": 0, "refund_minor": 0} if action == "cancel" else changed
             case "POST", ["auth", "otp"]:
                 return {"ticket": TICKET, "expires_in": 600, "resend_after": 30}
             case "POST", ["auth", "login"]:
-                return {"state": "second_factor", "ticket": "factor", "expires_in": 0, "access_token": None, "person": None, "roles": []}
+                return {
+                    "state": "second_factor",
+                    "ticket": "factor",
+                    "expires_in": 0,
+                    "access_token": None,
+                    "person": None,
+                    "roles": [],
+                }
+            case "POST", ["auth", "upgrade"]:
+                self.roles = ["patient"]
+                return self._signed_in()
             case "POST", ["auth", "logout"]:
                 return None
             case "POST", ["auth", *_]:
-                return {"state": "signed_in", "access_token": "token", "expires_in": 600, "person": PROVIDER, "roles": self.roles, "ticket": None}
+                return self._signed_in()
             case "POST", ["join", "look"]:
                 return self.looked
             case "POST", ["join", "exchange"]:
-                return {"state": "seated", "appointment": VISIT, "seat": "patient", "starts_at": soon(), "opens_at": soon(-20)}
+                return {
+                    "state": "seated",
+                    "appointment": VISIT,
+                    "seat": "patient",
+                    "starts_at": soon(),
+                    "opens_at": soon(-20),
+                }
             case "POST", [*_, "live"]:
                 return {"ticket": path, "expires_at": soon(1)}
             case "POST", ["visits", _, "check-in"]:
                 state = "waiting" if body["switch"] or not self.check_ins else self.check_ins.pop(0)
                 return {"state": state}
             case "GET", ["visits", _, "token"]:
-                return {"token": "token", "room": "visit-room-0123456789", "identity": "p", "role": "guest", "expires_at": soon(10), "refresh_after_s": 300}
+                return {
+                    "token": "token",
+                    "room": "visit-room-0123456789",
+                    "identity": "p",
+                    "role": "guest",
+                    "expires_at": soon(10),
+                    "refresh_after_s": 300,
+                }
             case "GET", ["visits", _]:
                 return self.visit
             case "GET", ["queue"]:
@@ -212,18 +321,33 @@ class FakeClinic(FakeServer):
                 return {"ticket": TICKET, "appointment": VISIT, "patient": PROVIDER}
         return None
 
+    def _signed_in(self) -> Json:
+        return {
+            "state": "signed_in",
+            "access_token": "token",
+            "expires_in": 600,
+            "person": PERSON,
+            "roles": self.roles,
+            "ticket": None,
+        }
+
     def _slots(self, start: str, end: str) -> list[Json]:
         """Twenty minutes each, in the morning, on Mondays to Thursdays."""
-        at = datetime.fromisoformat(start).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
-        until = datetime.fromisoformat(end)
+        at, until = (datetime.fromisoformat(day).replace(tzinfo=UTC) for day in (start, end))
+        at = max(at, datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1))
         found = []
         while at < until:
             if at.weekday() < 4 and 5 <= at.hour < 9:
-                found += [{"starts_at": said(at + timedelta(minutes=m)), "ends_at": said(at + timedelta(minutes=m + 20))} for m in (0, 20, 40)]
+                found += [
+                    {"start": said(at + timedelta(minutes=m)), "end": said(at + timedelta(minutes=m + 20))}
+                    for m in (0, 20, 40)
+                ]
             at += timedelta(hours=1)
         return found
 
     async def _watch_socket(self, request: web.Request) -> web.WebSocketResponse:
+        if not self.accepting:
+            raise web.HTTPServiceUnavailable
         socket = web.WebSocketResponse(protocols=("wadud.visits.v1",))
         await socket.prepare(request)
         async for frame in socket:
@@ -235,7 +359,10 @@ class FakeClinic(FakeServer):
                 continue
             kind = "queue" if "queue" in asked["ticket"] else "visit"
             self._live.append((socket, kind))
+            self._watched.set()
             state = {"queue": self.line} if kind == "queue" else {"visit": self.visit}
             await socket.send_json({"type": kind, "id": 1, "seq": 1, **state})
         self._live = [each for each in self._live if each[0] is not socket]
+        if not self._live:
+            self._watched.clear()
         return socket

@@ -5,7 +5,7 @@ out; a table that is not told of here has no row, and test_tenants fails with it
 """
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -55,6 +55,7 @@ async def fill(connection: Connection, people: dict[str, UUID], now: datetime) -
     rows = Rows(now, frozenset(row["relname"] for row in await connection.fetch(TABLES)))
     rows.ids["person"] = people["patient"]
     await _practice(connection, rows, people["doctor"])
+    await _calendar(connection, rows, people["patient"])
     await _people(connection, rows, people)
     await _visits(connection, rows, people)
     await _plumbing(connection, rows, people)
@@ -93,6 +94,28 @@ async def _practice(connection: Connection, rows: Rows, doctor: UUID) -> None:
     )
     async with connection.transaction():
         await reindex(connection, ids["provider"], now)
+
+
+async def _calendar(connection: Connection, rows: Rows, person: UUID) -> None:
+    now, ids = rows.now, rows.ids
+    today = now.date()
+    await rows.put(
+        connection, "schedule", provider_id=ids["provider"], name="Week", timezone="Asia/Karachi", created_at=now
+    )
+    await rows.put(connection, "schedule_rule", schedule_id=ids["schedule"], opens=time(9), closes=time(17))
+    await rows.link(connection, "schedule_override", schedule_id=ids["schedule"], day=date(2030, 1, 2))
+    await rows.put(
+        connection, "holiday", provider_id=ids["provider"], name="Eid", first_day=today + timedelta(days=40),
+        last_day=today + timedelta(days=41), created_at=now,
+    )  # fmt: skip
+    await rows.put(
+        connection, "ics_source", provider_id=ids["provider"], name="Home", url="https://calendar.example/a.ics",
+        created_at=now,
+    )  # fmt: skip
+    during = Range(now + timedelta(days=50), now + timedelta(days=50, hours=1))
+    await rows.put(connection, "busy", provider_id=ids["provider"], during=during)
+    secret = sha256(person.bytes).digest()
+    await rows.put(connection, "feed", person_id=person, secret_hash=secret, created_at=now)
 
 
 async def _people(connection: Connection, rows: Rows, people: dict[str, UUID]) -> None:
@@ -165,7 +188,7 @@ async def _visits(connection: Connection, rows: Rows, people: dict[str, UUID]) -
     ids["requested"] = await appointment(connection, rows, patient, now + timedelta(days=4), "requested")
     ids["session"] = await appointment(
         connection, rows, patient, now + timedelta(days=5), kind="class", service_id=ids["class"], patient_id=None,
-        capacity=8,
+        capacity=8, seats_taken=1,
     )  # fmt: skip
     await rows.link(
         connection, "transition", appointment_id=visit, action="book", to_status="confirmed", actor=patient,
@@ -183,7 +206,7 @@ async def _visits(connection: Connection, rows: Rows, people: dict[str, UUID]) -
         connection, "waitlist_entry", service_id=ids["service"], provider_id=ids["provider"], patient_id=patient,
         booked_by=patient, during=Range(now, now + timedelta(days=9)), created_at=now,
     )  # fmt: skip
-    await rows.link(connection, "visit", appointment_id=visit)
+    await rows.link(connection, "visit", appointment_id=visit, last_message=1)
     await rows.put(
         connection, "join_invite", appointment_id=visit, kind="interpreter", name="Zara", language="ur",
         made_by=doctor, made_at=now,

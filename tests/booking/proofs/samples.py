@@ -10,15 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-# name of a parameter or a field -> table
+# name of a parameter or a field, without _id -> table
 KINDS = {
     "appointment": "appointment",
+    "busy": "busy",
     "class": "session",
     "credential": "credential",
     "document": "document",
+    "entry": "waitlist_entry",
     "first": "queue_ticket",
     "hold": "hold",
     "holder": "person",
+    "holiday": "holiday",
     "invite": "join_invite",
     "location": "location",
     "patient": "person",
@@ -28,9 +31,11 @@ KINDS = {
     "request": "instant_request",
     "reviewer": "person",
     "second": "queue_ticket",
+    "schedule": "schedule",
     "seat": "seat",
     "series": "series",
     "service": "service",
+    "source": "ics_source",
     "third": "join_invite",
     "ticket": "queue_ticket",
 }
@@ -51,6 +56,7 @@ PLACES = {
 }
 # path -> what the field of that name means there
 EXCEPTIONS = {
+    ("/v1/appointments/{appointment_id}/seats/{seat_id}", "appointment_id"): "session",
     ("/v1/auth/otp/verify", "ticket"): "code",
     ("/v1/auth/upgrade", "ticket"): "code",
     ("/v1/me/contacts/verify", "ticket"): "code",
@@ -61,8 +67,10 @@ EXCEPTIONS = {
 }
 # Strings whose schema tells a pattern, and some that mean more than their schema tells.
 TEXTS = {
+    "client_id": "clinic",
     "country": "PK",
     "currency": "PKR",
+    "file": f"{'A' * 43}.ics",
     "email": "somebody@example.com",
     "gender": "female",
     "hosts": "clinic.example",
@@ -76,7 +84,9 @@ TEXTS = {
     "specialties": "general-practice",
     "specialty": "general-practice",
     "timezone": "Asia/Karachi",
+    "url": "https://203.0.113.5/calendar.ics",
 }
+LATER = ("closes", "end", "ends_at", "last_day", "to", "until")
 METHODS = ("get", "post", "put", "patch", "delete")
 WEBSOCKET = "x-websocket"
 
@@ -133,7 +143,9 @@ class Sampler:
             name, schema = parameter["name"], self._plain(parameter["schema"])
             if parameter["in"] == "path":
                 before = operation.path.partition("{" + name + "}")[0].rstrip("/").rpartition("/")[2]
-                made.path = made.path.replace("{" + name + "}", self._in_path(name, before, schema, made))
+                made.path = made.path.replace(
+                    "{" + name + "}", self._in_path(operation.path, name, before, schema, made)
+                )
             elif parameter["in"] == "query" and (parameter["required"] or self._is_id(schema)):
                 made.options.setdefault("params", {})[name] = str(self._value(operation, name, schema, made.in_body))
             elif parameter["in"] == "header" and parameter["required"]:
@@ -149,10 +161,19 @@ class Sampler:
             made.options["headers"] = headers
         return made
 
-    def _in_path(self, name: str, before: str, schema: Mapping[str, Any], made: Sample) -> str:
-        if schema.get("format") != "uuid" and schema.get("type") != "integer" and name not in KINDS:
+    def path_ids(self, operation: Operation) -> dict[str, str]:
+        """The path's parameters that are ids."""
+        whole, made = operation.path.split("/"), self.sample(operation)
+        return {
+            part[1:-1]: value
+            for part, value in zip(whole, made.path.split("/"))
+            if part.startswith("{") and len(made.in_path) > 0 and part[1:-1] not in ("name", "verdict")
+        }
+
+    def _in_path(self, path: str, name: str, before: str, schema: Mapping[str, Any], made: Sample) -> str:
+        if schema.get("format") != "uuid" and schema.get("type") != "integer" and name.removesuffix("_id") not in KINDS:
             return str(self._text(name, schema))
-        kind = KINDS.get(name) or PLACES.get(before)
+        kind = EXCEPTIONS.get((path, name)) or KINDS.get(name.removesuffix("_id")) or PLACES.get(before)
         if kind is None:
             raise UnknownId(f"{name} in {made.path}")
         made.in_path.append(kind)
@@ -174,7 +195,7 @@ class Sampler:
     def _value(self, operation: Operation, name: str, schema: Mapping[str, Any], used: list[str]) -> Any:
         schema = self._plain(schema)
         if self._is_id(schema):
-            kind = EXCEPTIONS.get((operation.path, name)) or KINDS.get(name)
+            kind = EXCEPTIONS.get((operation.path, name)) or KINDS.get(name.removesuffix("_id"))
             if kind is None:
                 raise UnknownId(f"{name} in {operation.name}")
             used.append(kind)
@@ -209,9 +230,9 @@ class Sampler:
     @staticmethod
     def _text(name: str, schema: Mapping[str, Any]) -> str:
         if schema.get("format") == "date-time":
-            return "2030-01-02T09:00:00Z"
+            return f"2030-01-02T{10 if name in LATER else 9:02}:00:00Z"
         if schema.get("format") == "date":
-            return "2030-01-02"
+            return f"2030-01-0{3 if name in LATER else 2}"
         text = TEXTS.get(name, "sample text")
         text = text.ljust(schema.get("minLength", 0), "x")[: schema.get("maxLength", 1000)]
         if "pattern" in schema and not re.search(schema["pattern"], text):

@@ -24,6 +24,10 @@ def for_clinics(operation: Operation) -> bool:
     return operation.right is None or any(operation.right in rights_of((role,)) for role in CLINIC_ROLES)
 
 
+# An offer that is gone and one that never was are the same to the doctor who comes too late: 409.
+GONE = {"POST /v1/instant-requests/{request}/accept", "POST /v1/instant-requests/{request}/decline"}
+
+
 def ids_of(clinic: Clinic) -> dict[str, Any]:
     return {**clinic.rows.ids, "tenant": clinic.tenant}
 
@@ -88,9 +92,9 @@ async def test_ids_of_another_clinic_are_ids_that_nobody_has(served_world: World
                 )
             if secrets & set(UUID_TEXT.findall(theirs_answer.content)):
                 wrong.append(f"{operation.name} tells {role} an id of the other clinic")
-        if sample.in_path and for_clinics(operation) and 404 not in seen:
+        if sample.in_path and for_clinics(operation) and operation.name not in GONE and 404 not in seen:
             wrong.append(f"{operation.name} answers nobody 404 but {seen}: the request of samples.py is not taken")
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)
     after = await rows_of(world, world.b.tenant)
     assert [table for table, rows in after.items() if rows != theirs_before[table]] == []
 
@@ -106,7 +110,7 @@ async def test_nothing_that_a_clinic_reads_holds_an_id_of_another(role: str, ser
             answer = await ask(world, own, operation, role)
             if theirs & set(UUID_TEXT.findall(answer.content)):
                 found.append(operation.name)
-    assert found == []
+    assert not found, "\n".join(found)
 
 
 async def test_every_path_finds_ones_own(served_world: World) -> None:
@@ -115,8 +119,8 @@ async def test_every_path_finds_ones_own(served_world: World) -> None:
     own, nobodys = Sampler(document, ids_of(world.a)), Sampler(document, {})
     last = {"GET": 0, "PUT": 1, "PATCH": 1, "POST": 2, "DELETE": 3}
     blind = []
-    for operation in sorted(operations(document), key=lambda each: last[each.method]):
-        if not own.sample(operation).in_path or not for_clinics(operation):
+    for operation in sorted(operations(document), key=lambda each: (last[each.method], -len(each.path))):
+        if not own.sample(operation).in_path or not for_clinics(operation) or operation.name in GONE:
             continue
         answers = {}
         for role in (STRANGER, *CLINIC_ROLES):
@@ -125,4 +129,4 @@ async def test_every_path_finds_ones_own(served_world: World) -> None:
                 break
         else:
             blind.append(f"{operation.name} answers {answers} with the clinic's own ids")
-    assert blind == []
+    assert not blind, "\n".join(blind)

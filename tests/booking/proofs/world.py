@@ -5,7 +5,7 @@ booking.identity as often as a test likes (`World.token`), so a test that ends a
 are whatever `booking.assembly.assemble` gives: a new one is under every proof from the day it is wired.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,8 +28,9 @@ from backplane.postgres import Database
 from backplane.proxies import NO_PROXIES
 from backplane.routes import Route
 from backplane.telemetry import Tracing
+from backplane.tokens import TokenAuthority
 from backplane.web import Readiness, application
-from booking.assembly import Assembly, assemble
+from booking.assembly import Assembly, Surroundings, assemble
 from booking.identity.people import standing
 from booking.identity.refresh import open_session
 from booking.rights import GUEST_LINK, MEMBER_ROLES, PLATFORM_ADMIN, PLATFORM_TENANT
@@ -176,10 +177,8 @@ async def _clinic(db: Database, tenant: int, host: str, roles: tuple[str, ...], 
 
 
 @asynccontextmanager
-async def world(
-    db: Database, data: Path, *, wire: Callable[[Assembly], None] = lambda assembly: None
-) -> AsyncIterator[World]:
-    """``wire``: may change what was assembled before it serves."""
+async def world(db: Database, data: Path, *, smtp_url: str | None = None) -> AsyncIterator[World]:
+    """At rest: `booking.application.at_work` would set it to work."""
     clock, bus, spans = Clock(), LocalBus(), InMemorySpanExporter()
     async with db.platform() as connection:
         a = await connection.fetchval("INSERT INTO tenant (slug, name) VALUES ('a', 'Clinic A') RETURNING id")
@@ -190,8 +189,9 @@ async def world(
     await Sealer(db).seal()
     tracing = Tracing(SimpleSpanProcessor(spans), 1.0)
     app = application(Metrics(), Readiness(lambda: {}), NO_PROXIES, tracing)
-    async with assemble(db, bus, data, None, None, clock) as assembly:
-        wire(assembly)
+    tokens = TokenAuthority.open(data, clock().timestamp())
+    around = Surroundings(db, bus, data, tokens, clock, base_url="http://localhost", smtp_url=smtp_url)
+    async with assemble(around) as assembly:
         assembly.install(app)
         for clinic in (first, second):
             await assembly.documents.store.put(clinic.rows.ids["document"], b"%PDF")

@@ -21,13 +21,17 @@ export interface Profile {
   services: Offer[]; licences: { issuer: string; country: string; number: string }[];
 }
 
-export interface Slot { starts_at: string; ends_at: string }
+export interface Slot { start: string; end: string }
 
+/** The names are there only where the server, or the doctor's profile, told them. */
 export interface Appointment {
-  id: string; provider: string; service: string; status: string; kind: Kind; starts_at: string; ends_at: string;
-  doctor: string; doctor_slug: string; service_name: string; patient: string | null; provider_timezone: string; payment: string;
-  reason: string; hold_until: string | null;
+  id: string; provider: string; service: string; status: string; kind: Kind; starts_at: string; ends_at: string; hold_until: string | null;
+  patient: string | null; provider_timezone: string; payment: string; reason?: string;
+  doctor_name?: string; service_name?: string; patient_name?: string;
 }
+/** What cancelling or moving costs now. */
+export interface Terms { may_cancel: boolean; fee_minor: number; refund_minor: number; currency: string; may_reschedule: boolean }
+export interface Me { person: string; name: string; anonymous: boolean; roles: string[] }
 
 export interface SignIn {
   state: 'signed_in' | 'second_factor'; access_token: string | null; expires_in: number; person: string | null; roles: string[];

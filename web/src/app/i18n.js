@@ -20,12 +20,16 @@ let current = FALLBACK;
 
 export const language = () => current;
 
-/** The stored choice, else `?lang=`, else the first of the browser's languages that we have. */
+/** `?lang=`, which holds for this tab, else the stored choice, else the first of the browser's languages that we have. */
 export function preferredLanguage() {
   const asked = new URLSearchParams(location.search).get('lang');
-  const wishes = [asked, localStorage.getItem(STORED), ...navigator.languages.map((tag) => tag.split('-')[0])];
+  if (asked !== null) sessionStorage.setItem(STORED, asked);
+  const wishes = [sessionStorage.getItem(STORED), localStorage.getItem(STORED), ...navigator.languages.map((tag) => tag.split('-')[0])];
   return wishes.find((tag) => tag !== null && tag in LANGUAGES) ?? FALLBACK;
 }
+
+/** Whether the person, or who sent the link, has said which language. */
+export const languageChosen = () => sessionStorage.getItem(STORED) !== null || localStorage.getItem(STORED) !== null;
 
 /** @param {string} tag one of LANGUAGES; loaded, shown to the document and remembered when `remember` */
 export async function setLanguage(tag, remember = false) {
@@ -33,7 +37,9 @@ export async function setLanguage(tag, remember = false) {
   current = tag;
   document.documentElement.lang = tag;
   document.documentElement.dir = LANGUAGES[tag].dir;
-  if (remember) localStorage.setItem(STORED, tag);
+  if (!remember) return;
+  localStorage.setItem(STORED, tag);
+  sessionStorage.removeItem(STORED);
 }
 
 /**

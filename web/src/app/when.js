@@ -30,6 +30,9 @@ export function clock(at, zone) {
   return LANGUAGES[language()].dir === 'rtl' ? `\u2066${text}\u2069` : text;  // else the PM stands before its hour
 }
 
+/** 0 to 23. @param {string | Date} at @param {string} zone */
+export const hour = (at, zone) => Number(new Intl.DateTimeFormat('en-u-nu-latn', { hour: 'numeric', hourCycle: 'h23', timeZone: zone }).format(new Date(at)));
+
 /** Day and clock in one. @param {string | Date} at @param {string} zone @param {(at: string | Date, zone: string) => string} [day] */
 export const dayAndClock = (at, zone, day = longDay) => `${day(at, zone)}${t('list.comma')}${clock(at, zone)}`;
 

@@ -2,7 +2,7 @@
 
 /** @import { Appointment, Profile, ProviderPage, Slot } from '../booking.js' */
 
-import { request } from '../http.js';
+import { newKey, request } from '../http.js';
 import { language } from '../i18n.js';
 import { ownZone } from '../when.js';
 
@@ -28,23 +28,24 @@ export const specialties = () => request('GET', `/v1/specialties?locale=${langua
 /** @param {string} slug @returns {Promise<Profile>} */
 export const profile = (slug) => request('GET', `/v1/providers/${encodeURIComponent(slug)}?locale=${language()}`, { anonymous: true });
 
-/** Free slots of a service. @param {string} provider @param {string} service @param {string} from instant @param {string} to instant @returns {Promise<Slot[]>} */
+/** Free slots of a service. @param {string} provider @param {string} service @param {string} from day of the visitor's zone @param {string} to day after the last @returns {Promise<Slot[]>} */
 export async function slots(provider, service, from, to) {
   const query = new URLSearchParams({ service, from, to, tz: ownZone() });
   const { slots: found } = await request('GET', `/v1/providers/${provider}/slots?${query}`, { anonymous: true });
   return found;
 }
 
-/** @typedef {{id: string, hold_until: string}} Hold */
+/** @param {string} service @param {string} start @returns {Promise<Appointment>} held */
+export const hold = (service, start) => request('POST', '/v1/holds', { key: newKey(), body: { service, start, timezone: ownZone() } });
 
-/** @param {string} service @param {string} starts_at @param {string} key @returns {Promise<Hold>} */
-export const hold = (service, starts_at, key) => request('POST', '/v1/holds', { key, body: { service, starts_at, timezone: ownZone() } });
-
-/** @param {string} id @returns {Promise<Hold>} */
-export const extend = (id) => request('POST', `/v1/holds/${id}/extend`);
+/** @param {string} id @returns {Promise<Appointment>} held for longer */
+export const extend = (id) => request('POST', `/v1/holds/${id}/extend`, { key: newKey() });
 
 /** @param {string} id */
 export const release = (id) => request('DELETE', `/v1/holds/${id}`);
 
-/** @param {{hold: string, reason: string, name?: string, email?: string}} wish @param {string} key @returns {Promise<Appointment>} */
-export const book = (wish, key) => request('POST', '/v1/appointments', { key, body: { ...wish, locale: language() } });
+/** @param {string} held @param {string} reason @param {string} key @returns {Promise<Appointment>} */
+export const book = (held, reason, key) => request('POST', '/v1/appointments', { key, body: { hold: held, reason, timezone: ownZone() } });
+
+/** How the visitor is called, and how we write to them. @param {string} name */
+export const introduce = (name) => request('PATCH', '/v1/me', { body: { name, locale: language(), timezone: ownZone() } });

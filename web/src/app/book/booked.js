@@ -2,10 +2,9 @@
 
 /** @import { BookPage } from './page.js' */
 
-import { html } from '../../../vendor/lit-html/lit-html.js';
+import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
 import { t } from '../i18n.js';
 import { icon } from '../icons.js';
-import { isVisitor } from '../session.js';
 import { trouble } from '../site.js';
 import { summary } from './details.js';
 
@@ -14,16 +13,17 @@ export function bookedView(page) {
   const { booked } = page;
   if (booked === null) return html``;
   const waits = booked.status === 'requested';
+  const due = booked.status === 'held';
   return html`
     <main class="booked">
       <section class="card booked-card" data-testid="booked" data-status=${booked.status} data-appointment=${booked.id}>
-        <span class="ended-icon">${icon(waits ? 'clock' : 'check')}</span>
-        <h1 id="step-title" tabindex="-1">${t(waits ? 'booked.requested' : 'booked.title')}</h1>
-        <p class="soft">${t(waits ? 'booked.requested_text' : 'booked.text')}${isVisitor() && page.form.email
+        <span class="ended-icon">${icon(waits || due ? 'clock' : 'check')}</span>
+        <h1 id="step-title" tabindex="-1">${t(due ? 'booked.due' : waits ? 'booked.requested' : 'booked.title')}</h1>
+        <p class="soft">${t(due ? 'booked.due_text' : waits ? 'booked.requested_text' : 'booked.text')}${page.ticket !== null && page.form.email
           ? html` ${t('booked.mail_to')} <bdi>${page.form.email}</bdi>` : ''}</p>
         <div class="booked-summary">${summary(page)}</div>
         ${trouble(page.problem)}
-        <a class="button primary large" data-testid="visit-link" href=${`/visits/${booked.id}`}>${icon('camera')}<span>${t('booked.visit')}</span></a>
+        ${waits || due ? nothing : html`<a class="button primary large" data-testid="visit-link" href=${`/visits/${booked.id}`}>${icon('camera')}<span>${t('booked.visit')}</span></a>`}
         <button class="button secondary" type="button" data-testid="add-to-calendar" @click=${() => page.saveCalendar()}>${icon('calendar')}<span>${t('booked.calendar')}</span></button>
         <a class="button quiet" data-testid="manage-link" href="/visits">${t('booked.manage')}</a>
       </section>

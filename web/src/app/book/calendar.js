@@ -6,9 +6,6 @@ import { problemText } from '../http.js';
 import { dayKey, ownZone, plusDays } from '../when.js';
 import { slots } from './api.js';
 
-const HOUR_MS = 3_600_000;
-/** Clocks of the earth are at most so far from UTC. */
-const WIDEST_ZONE_MS = 14 * HOUR_MS;
 /** Months that are looked at for a first free day before the person is asked. */
 const LOOK_AHEAD = 2;
 
@@ -22,6 +19,8 @@ export class Calendar {
   #provider = '';
   /** @type {Offer | null} */
   #service = null;
+  /** @type {Offer | null} whose slots are shown */
+  #shown = null;
   #asked = 0;
 
   /** @param {() => void} changed */
@@ -66,21 +65,22 @@ export class Calendar {
   /** @param {string} month */
   async #load(month) {
     if (!this.#service) return;
+    const another = this.month !== month || this.#shown !== this.#service;
     this.month = month;
-    this.loading = true;
+    this.loading = another;
     this.problem = '';
-    this.byDay = new Map();
+    if (another) this.byDay = new Map();
+    this.#shown = this.#service;
     this.changed();
     const asked = ++this.#asked;
-    // The month of the visitor's zone, whichever it is; what lies outside is dropped below.
-    const from = Math.max(Date.now(), Date.parse(`${month}-01T00:00:00Z`) - WIDEST_ZONE_MS);
-    const to = Date.parse(`${this.#month(1)}-01T00:00:00Z`) + WIDEST_ZONE_MS;
+    const from = [this.#today, `${month}-01`].sort()[1];
     try {
-      const found = await slots(this.#provider, this.#service.id, new Date(from).toISOString(), new Date(to).toISOString());
+      const found = await slots(this.#provider, this.#service.id, from, `${this.#month(1)}-01`);
       if (asked !== this.#asked) return;
+      this.byDay = new Map();
       for (const slot of found) {
-        const key = dayKey(slot.starts_at, ownZone());
-        if (key.startsWith(month)) this.byDay.set(key, [...this.byDay.get(key) ?? [], slot]);
+        const key = dayKey(slot.start, ownZone());
+        this.byDay.set(key, [...this.byDay.get(key) ?? [], slot]);
       }
     } catch (error) {
       if (asked !== this.#asked) return;

@@ -21,7 +21,7 @@ export const detailsView = (page) => html`
         event.preventDefault();
         page.book();
       }}>
-        ${isVisitor() ? guest(page) : html`<p class="soft">${t('details.signed_in')}</p>`}
+        ${page.ticket !== null && isVisitor() ? code(page) : isVisitor() ? guest(page) : html`<p class="soft">${t('details.signed_in')}</p>`}
         <div class="form-field">
           <label for="reason">${t('details.reason')} <span class="soft">${t('details.optional')}</span></label>
           <textarea class="field" id="reason" data-testid="reason-input" rows="3" maxlength="2000" dir="auto" aria-describedby="reason-help" .value=${page.form.reason}
@@ -47,15 +47,25 @@ const held = (page) => (page.secondsLeft > 0 ? html`
 
 /** @param {BookPage} page */
 const guest = (page) => html`
-  <p class="soft">${t('details.guest')} <a href=${`/sign-in?next=${encodeURIComponent(location.pathname)}`}>${t('details.sign_in')}</a></p>
+  <p class="soft">${t('details.guest')} <button class="link" type="button" data-testid="sign-in-first" @click=${() => page.signIn()}>${t('details.sign_in')}</button></p>
   ${field(page, 'name', 'text', 'name')}
   ${field(page, 'email', 'email', 'email')}`;
+
+/** @param {BookPage} page */
+const code = (page) => html`
+  <div class="form-field">
+    <label for="code">${t('signin.code')}</label>
+    <input class="field code-field" id="code" data-testid="code-input" inputmode="numeric" autocomplete="one-time-code" dir="ltr" maxlength="12" aria-describedby="code-help" .value=${page.code}
+      @input=${(/** @type {Event} */ event) => { page.code = /** @type {HTMLInputElement} */ (event.target).value; }}>
+    <p class="soft" id="code-help">${t('signin.sent')} <bdi>${page.form.email}</bdi></p>
+    <button class="button quiet small" type="button" data-testid="other-address" @click=${() => page.otherAddress()}>${t('details.other_address')}</button>
+  </div>`;
 
 /** @param {BookPage} page @param {'name' | 'email'} name @param {string} type @param {'name' | 'email'} autocomplete */
 const field = (page, name, type, autocomplete) => html`
   <div class="form-field">
-    <label for=${name}>${t(`details.${name}`)}</label>
-    <input class="field" id=${name} data-testid=${`${name}-input`} type=${type} name=${name} autocomplete=${autocomplete} maxlength=${name === 'name' ? 120 : 254} required
+    <label for=${name}>${t(`details.${name}`)} ${name === 'email' ? html`<span class="soft">${t('details.optional')}</span>` : nothing}</label>
+    <input class="field" id=${name} data-testid=${`${name}-input`} type=${type} name=${name} autocomplete=${autocomplete} maxlength=${name === 'name' ? 120 : 254} ?required=${name === 'name'}
       dir=${name === 'name' ? 'auto' : 'ltr'} aria-invalid=${String(page.missing.has(name))} aria-describedby=${`${name}-help ${name}-problem`} .value=${page.form[name]}
       @input=${(/** @type {Event} */ event) => page.write(name, event)}>
     <p class="soft" id=${`${name}-help`}>${t(`details.${name}_help`)}</p>

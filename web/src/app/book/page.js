@@ -1,8 +1,7 @@
 // The booking page: search, doctor, details, booked. Views are functions of this object. Each step has an address, so back
 // and forward work; what was typed and the slot that is held are kept in the tab, so a reload loses nothing.
 
-/** @import { Appointment, Card, Offer, Profile, Slot } from '../booking.js' */
-/** @import { Hold, Wanted } from './api.js' */
+/** @import { Appointment, CodeTicket, Offer, Profile } from '../booking.js' */
 
 import { html, render } from '../../../vendor/lit-html/lit-html.js';
 import { announce } from '../announce.js';
@@ -10,7 +9,7 @@ import { saveFile } from '../calendar-file.js';
 import { oncePerFrame } from '../dom.js';
 import { ApiError, download, newKey, onWhoChanged, problemText, resume } from '../http.js';
 import { duration, t } from '../i18n.js';
-import { ensureSomebody, isVisitor } from '../session.js';
+import { askForCode, ensureSomebody, enterCode, isVisitor } from '../session.js';
 import { visitHeader } from '../site.js';
 import { dayAndClock, ownZone } from '../when.js';
 import * as api from './api.js';
@@ -18,15 +17,13 @@ import { bookedView } from './booked.js';
 import { Calendar } from './calendar.js';
 import { detailsView } from './details.js';
 import { doctorView } from './doctor.js';
+import { Finder } from './finder.js';
 import { searchView } from './search.js';
 
 /** @typedef {'search' | 'doctor' | 'details' | 'booked'} Step */
 
-/** @type {Wanted} */
-const ANYTHING = { q: '', specialty: '', language: '', kind: '', within: '', sort: 'relevance' };
 const STEPS = /** @type {const} */ (['search', 'doctor', 'details', 'booked']);
 const PENDING = 'wadud.booking';
-const TYPING_MS = 350;
 const EMAIL = /^[^\s@]+@[^\s@]+\.[^\s@]+$/;
 /** The countdown is said aloud at these moments only. */
 const SAY_AT_S = [300, 120, 60];
@@ -35,18 +32,6 @@ export class BookPage {
   /** @type {Step} */
   step = 'search';
   problem = '';
-
-  // The search.
-  wanted = { ...ANYTHING };
-  /** @type {{code: string, name: string}[]} */
-  specialties = [];
-  /** @type {Card[]} */
-  cards = [];
-  /** @type {string | null} */
-  cursor = null;
-  similar = false;
-  searching = false;
-  filtersOpen = matchMedia('(min-width: 720px)').matches;
 
   // The doctor and the slot.
   /** @type {Profile | null} */
@@ -57,13 +42,16 @@ export class BookPage {
   holding = '';
   /** The start of the slot that is held. */
   slot = '';
-  /** @type {Hold | null} */
+  /** @type {Appointment | null} */
   held = null;
   /** @type {string[]} */
   alternatives = [];
 
   // The person.
   form = { name: '', email: '', reason: '' };
+  /** Where a code for the visitor's address waits. @type {CodeTicket | null} */
+  ticket = null;
+  code = '';
   /** @type {Set<string>} */
   missing = new Set();
   booking = false;
@@ -72,10 +60,6 @@ export class BookPage {
 
   #slug = '';
   #bookKey = newKey();
-  /** @type {AbortController | null} */
-  #search = null;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #typing;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #ticking;
 
@@ -84,6 +68,7 @@ export class BookPage {
     this.root = root;
     this.draw = oncePerFrame(() => this.#render());
     this.calendar = new Calendar(this.draw);
+    this.finder = new Finder(this.draw);
     onWhoChanged(this.draw);
     addEventListener('popstate', () => this.#arrive());
   }
@@ -94,11 +79,9 @@ export class BookPage {
     await this.#arrive();
   }
 
-  get filterCount() { return [this.wanted.specialty, this.wanted.language, this.wanted.kind, this.wanted.within].filter(Boolean).length; }
-
   get doctorZone() { return this.profile?.timezone ?? null; }
 
-  get secondsLeft() { return this.held ? Math.max(0, Math.round((Date.parse(this.held.hold_until) - Date.now()) / 1000)) : 0; }
+  get secondsLeft() { return Math.max(0, Math.round((Date.parse(this.held?.hold_until ?? '0') - Date.now()) / 1000)); }
 
   // Where we are.
 
@@ -106,17 +89,20 @@ export class BookPage {
   async #arrive() {
     const slug = /^\/doctors\/([^/]+)/.exec(location.pathname)?.[1];
     if (slug === undefined) {
-      this.wanted = { ...ANYTHING, ...Object.fromEntries(new URLSearchParams(location.search)) };
       this.#show('search');
-      if (!this.specialties.length) this.#loadSpecialties();
-      await this.find();
+      await this.finder.open(location.search);
       return;
     }
     await this.#load(decodeURIComponent(slug));
     const pending = this.#pending();
-    if (this.profile && location.hash === '#details' && pending?.slug === this.#slug && Date.parse(pending.held.hold_until) > Date.now()) {
+    if (this.profile && location.hash === '#details' && pending?.slug === this.#slug) {
       const service = this.profile.services.find(({ id }) => id === pending.service);
       Object.assign(this, { held: pending.held, slot: pending.slot, form: pending.form, service: service ?? this.service });
+      if (this.secondsLeft === 0) {
+        this.#show('doctor');
+        await this.choose(pending.slot);
+        return;
+      }
       this.#show('details');
       this.#tick();
     } else if (this.step !== 'booked') this.#show('doctor');
@@ -145,58 +131,6 @@ export class BookPage {
     if (!history.state?.inside) return;
     event.preventDefault();
     history.back();
-  }
-
-  // The search.
-
-  async #loadSpecialties() {
-    this.specialties = await api.specialties().catch(() => []);
-    this.draw();
-  }
-
-  /** @param {Partial<Wanted>} change @param {{later?: boolean}} [how] `later`: somebody still types */
-  want(change, { later = false } = {}) {
-    Object.assign(this.wanted, change);
-    clearTimeout(this.#typing);
-    if (later) this.#typing = setTimeout(() => this.find(), TYPING_MS);
-    else this.find();
-  }
-
-  wantAnything() {
-    this.wanted = { ...ANYTHING };
-    this.find();
-  }
-
-  async find() {
-    clearTimeout(this.#typing);
-    const given = Object.entries(this.wanted).filter(([name, value]) => value && value !== ANYTHING[/** @type {keyof Wanted} */ (name)]);
-    const query = new URLSearchParams(given).toString();
-    history.replaceState(history.state, '', query ? `/book?${query}` : '/book');
-    this.cursor = null;
-    await this.#ask([]);
-  }
-
-  findMore() {
-    return this.#ask(this.cards);
-  }
-
-  /** @param {Card[]} before */
-  async #ask(before) {
-    this.#search?.abort();
-    const search = this.#search = new AbortController();
-    this.searching = true;
-    this.problem = '';
-    this.draw();
-    try {
-      const page = await api.search(this.wanted, this.cursor, search.signal);
-      Object.assign(this, { cards: [...before, ...page.items], cursor: page.next ?? null, similar: page.similar });
-    } catch (error) {
-      if (search.signal.aborted) return;
-      this.problem = problemText(error);
-      this.cards = before;
-    }
-    this.searching = false;
-    this.draw();
   }
 
   // The doctor.
@@ -247,7 +181,7 @@ export class BookPage {
     try {
       await ensureSomebody();
       const before = this.held;
-      this.held = await api.hold(this.service.id, starts_at, newKey());
+      this.held = await api.hold(this.service.id, starts_at);
       if (before) api.release(before.id).catch((error) => console.info('the old hold ends by itself', error));
       Object.assign(this, { slot: starts_at, alternatives: [] });
       this.#bookKey = newKey();
@@ -266,11 +200,11 @@ export class BookPage {
 
   /** @param {unknown} error */
   #notHeld(error) {
-    if (!(error instanceof ApiError && error.code === 'slot_taken')) {
+    if (!(error instanceof ApiError && ['slot_taken', 'slot_not_offered', 'hold_expired'].includes(error.code))) {
       this.problem = problemText(error);
       return;
     }
-    this.alternatives = startsOf(error.problem.alternatives ?? []);
+    this.alternatives = error.problem.alternatives ?? [];
     this.problem = t(this.alternatives.length ? 'slots.taken' : 'slots.taken_none');
     this.calendar.reload();
     if (this.step === 'details') history.replaceState(history.state, '', location.pathname);
@@ -292,7 +226,7 @@ export class BookPage {
   async extend() {
     if (!this.held) return;
     try {
-      this.held = { ...this.held, ...await api.extend(this.held.id) };
+      this.held = await api.extend(this.held.id);
       this.problem = '';
       this.#keep();
       announce(t('details.extended', { time: duration(this.secondsLeft) }));
@@ -300,6 +234,15 @@ export class BookPage {
       this.problem = problemText(error);
     }
     this.draw();
+  }
+
+  /** Whoever signs in is somebody else than the visitor who holds the slot: it is let go, and taken again after. */
+  async signIn() {
+    const { held } = this;
+    this.held = null;
+    this.#keep();
+    if (held) await api.release(held.id).catch((error) => console.info('the hold ends by itself', error));
+    location.assign(`/sign-in?next=${encodeURIComponent(`${location.pathname}#details`)}`);
   }
 
   otherTime() {
@@ -315,10 +258,9 @@ export class BookPage {
     Object.assign(this, { booking: true, problem: '' });
     this.draw();
     try {
-      if (this.secondsLeft === 0) this.held = await api.hold(this.service?.id ?? '', this.slot, newKey());
-      const { name, email, reason } = this.form;
-      const guest = isVisitor() ? { name: name.trim(), email: email.trim() } : {};
-      this.booked = await api.book({ hold: this.held.id, reason: reason.trim(), ...guest }, this.#bookKey);
+      if (this.secondsLeft === 0) this.held = await api.hold(this.service?.id ?? '', this.slot);
+      if (!await this.#introduced()) return;
+      this.booked = await api.book(this.held.id, this.form.reason.trim(), this.#bookKey);
       this.#drop();
       history.replaceState({}, '', `/visits?booked=${this.booked.id}`);
       this.#show('booked');
@@ -332,13 +274,43 @@ export class BookPage {
 
   /** @param {unknown} error */
   #notBooked(error) {
-    if (error instanceof ApiError && ['hold_expired', 'slot_taken', 'no_such_hold'].includes(error.code)) this.#notHeld(new ApiError(409, 'slot_taken', '', error.problem));
+    if (error instanceof ApiError && error.status === 409) this.#notHeld(error);
     else this.problem = problemText(error);
+  }
+
+  /**
+   * A visitor says their name; who also gives an address proves it with a code, since the link goes there.
+   * @returns {Promise<boolean>} false: the code is asked for first
+   */
+  async #introduced() {
+    if (!isVisitor()) return true;
+    const email = this.form.email.trim();
+    if (this.ticket === null) await api.introduce(this.form.name.trim());
+    if (!email) return true;
+    if (this.ticket === null) {
+      this.ticket = await askForCode(email);
+      this.draw();
+      announce(t('details.code_sent'));
+      await Promise.resolve();
+      this.#render();
+      document.getElementById('code')?.focus();
+      return false;
+    }
+    const { state } = await enterCode(this.ticket.ticket, this.code.trim());
+    if (state === 'second_factor') throw new ApiError(401, 'second_factor', t('details.second_factor'));
+    return true;
+  }
+
+  /** Another address, or none: the code for the old one is worth nothing. */
+  otherAddress() {
+    Object.assign(this, { ticket: null, code: '', problem: '' });
+    this.#render();
+    document.getElementById('email')?.focus();
   }
 
   #complete() {
     const { name, email } = this.form;
-    this.missing = new Set(isVisitor() ? [...name.trim() ? [] : ['name'], ...EMAIL.test(email.trim()) ? [] : ['email']] : []);
+    this.missing = new Set(isVisitor() ? [...name.trim() ? [] : ['name'], ...!email.trim() || EMAIL.test(email.trim()) ? [] : ['email']] : []);
     this.#render();
     document.getElementById([...this.missing][0] ?? '')?.focus();
     return this.missing.size === 0;
@@ -357,7 +329,7 @@ export class BookPage {
 
   #keep() {
     const { held, slot, form, service } = this;
-    if (held) sessionStorage.setItem(PENDING, JSON.stringify({ slug: this.#slug, service: service?.id, held, slot, form }));
+    sessionStorage.setItem(PENDING, JSON.stringify({ slug: this.#slug, service: service?.id, held, slot, form }));
   }
 
   #pending() {
@@ -394,16 +366,11 @@ export class BookPage {
   /** Names of specialties and services come from the server in the page's language. */
   async #relabel() {
     this.draw();
-    if (this.step === 'search') {
-      this.#loadSpecialties();
-      await this.find();
-    } else if (this.profile) {
+    if (this.step === 'search') await this.finder.open(location.search);
+    else if (this.profile) {
       this.profile = await api.profile(this.#slug).catch(() => this.profile);
       this.draw();
     }
   }
 }
-
-/** @param {(string | Slot)[]} given alternatives as instants or as slots */
-const startsOf = (given) => given.map((each) => (typeof each === 'string' ? each : each.starts_at));
 

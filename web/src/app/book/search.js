@@ -21,23 +21,23 @@ export const searchView = (page) => html`
     <h1 id="step-title" tabindex="-1">${t('search.title')}</h1>
     <form class="search-form" role="search" @submit=${(/** @type {Event} */ event) => {
       event.preventDefault();
-      page.find();
+      page.finder.find();
     }}>
       <div class="search-line">
         <label class="visually-hidden" for="q">${t('search.label')}</label>
         ${icon('search')}
         <input class="field" id="q" data-testid="search-input" type="search" name="q" maxlength="200" dir="auto" autocomplete="off" enterkeyhint="search"
-          placeholder=${t('search.placeholder')} .value=${page.wanted.q}
-          @input=${(/** @type {Event} */ event) => page.want({ q: value(event) }, { later: true })}>
+          placeholder=${t('search.placeholder')} .value=${page.finder.wanted.q}
+          @input=${(/** @type {Event} */ event) => page.finder.want({ q: value(event) }, { later: true })}>
         <button class="button primary" type="submit">${t('search.find')}</button>
       </div>
-      <details class="filters" ?open=${page.filtersOpen} @toggle=${(/** @type {Event} */ event) => {
-        page.filtersOpen = /** @type {HTMLDetailsElement} */ (event.target).open;
+      <details class="filters" ?open=${page.finder.filtersOpen} @toggle=${(/** @type {Event} */ event) => {
+        page.finder.filtersOpen = /** @type {HTMLDetailsElement} */ (event.target).open;
       }}>
-        <summary class="button secondary">${icon('filter')}<span>${t('search.filters')}</span>${page.filterCount
-          ? html`<span class="count">${number(page.filterCount)}</span>` : nothing}</summary>
+        <summary class="button secondary">${icon('filter')}<span>${t('search.filters')}</span>${page.finder.filterCount
+          ? html`<span class="count">${number(page.finder.filterCount)}</span>` : nothing}</summary>
         <div class="filter-fields">
-          ${select(page, 'specialty', t('search.specialty'), page.specialties.map(({ code, name }) => [code, name]))}
+          ${select(page, 'specialty', t('search.specialty'), page.finder.specialties.map(({ code, name }) => [code, name]))}
           ${select(page, 'language', t('search.language'), LANGUAGES.map((code) => [code, languageName(code)]))}
           ${select(page, 'kind', t('search.kind'), KINDS.map((kind) => [kind, kindName(kind)]))}
           ${select(page, 'within', t('search.within'), WITHIN.map((days) => [days, t('search.within_days', { count: days })]))}
@@ -45,27 +45,27 @@ export const searchView = (page) => html`
       </details>
     </form>
     <div class="results-head">
-      <p class="results-count" role="status" data-testid="results-count">${page.searching ? t('search.searching') : countText(page)}</p>
+      <p class="results-count" role="status" data-testid="results-count">${page.finder.searching ? t('search.searching') : countText(page)}</p>
       <label class="sort"><span>${t('search.sort')}</span>
-        <select class="field" @change=${(/** @type {Event} */ event) => page.want({ sort: value(event) })}>
-          ${SORTS.map((sort) => html`<option value=${sort} ?selected=${sort === page.wanted.sort}>${t(`search.sort_${sort}`)}</option>`)}
+        <select class="field" @change=${(/** @type {Event} */ event) => page.finder.want({ sort: value(event) })}>
+          ${SORTS.map((sort) => html`<option value=${sort} ?selected=${sort === page.finder.wanted.sort}>${t(`search.sort_${sort}`)}</option>`)}
         </select>
       </label>
     </div>
-    ${trouble(page.problem)}
-    ${page.similar && page.cards.length ? html`<p class="hint">${t('search.similar')}</p>` : nothing}
-    <ul class="cards" aria-busy=${String(page.searching)}>
-      ${page.searching && !page.cards.length ? [1, 2, 3].map(() => html`<li class="card doctor-card skeleton" aria-hidden="true"><i></i><i></i><i></i></li>`)
-        : page.cards.map((card) => html`<li>${doctorCard(page, card)}</li>`)}
+    ${trouble(page.finder.problem)}
+    ${page.finder.similar && page.finder.cards.length ? html`<p class="hint">${t('search.similar')}</p>` : nothing}
+    <ul class="cards" aria-busy=${String(page.finder.searching)}>
+      ${page.finder.searching && !page.finder.cards.length ? [1, 2, 3].map(() => html`<li class="card doctor-card skeleton" aria-hidden="true"><i></i><i></i><i></i></li>`)
+        : page.finder.cards.map((card) => html`<li>${doctorCard(page, card)}</li>`)}
     </ul>
-    ${page.cursor ? html`<button class="button secondary more" type="button" ?disabled=${page.searching} @click=${() => page.findMore()}>${t('search.more')}</button>` : nothing}
-    ${!page.searching && !page.problem && !page.cards.length ? html`
+    ${page.finder.cursor ? html`<button class="button secondary more" type="button" ?disabled=${page.finder.searching} @click=${() => page.finder.findMore()}>${t('search.more')}</button>` : nothing}
+    ${!page.finder.searching && !page.finder.problem && !page.finder.cards.length ? html`
       <div class="nobody"><p>${t('search.nobody')}</p>
-        <button class="button secondary" type="button" @click=${() => page.wantAnything()}>${t('search.clear')}</button></div>` : nothing}
+        <button class="button secondary" type="button" @click=${() => page.finder.wantAnything()}>${t('search.clear')}</button></div>` : nothing}
   </main>`;
 
 /** @param {BookPage} page */
-const countText = (page) => (page.cards.length ? t(page.cursor ? 'search.found_many' : 'search.found', { count: page.cards.length }) : '');
+const countText = (page) => (page.finder.cards.length ? t(page.finder.cursor ? 'search.found_many' : 'search.found', { count: page.finder.cards.length }) : '');
 
 /** @param {Event} event */
 const value = (event) => /** @type {HTMLInputElement} */ (event.target).value;
@@ -73,9 +73,9 @@ const value = (event) => /** @type {HTMLInputElement} */ (event.target).value;
 /** @param {BookPage} page @param {keyof Wanted} name @param {string} label @param {string[][]} options */
 const select = (page, name, label, options) => html`
   <label><span>${label}</span>
-    <select class="field" data-testid=${`filter-${name}`} @change=${(/** @type {Event} */ event) => page.want({ [name]: value(event) })}>
-      <option value="" ?selected=${!page.wanted[name]}>${t('search.any')}</option>
-      ${options.map(([code, text]) => html`<option value=${code} ?selected=${page.wanted[name] === code}>${text}</option>`)}
+    <select class="field" data-testid=${`filter-${name}`} @change=${(/** @type {Event} */ event) => page.finder.want({ [name]: value(event) })}>
+      <option value="" ?selected=${!page.finder.wanted[name]}>${t('search.any')}</option>
+      ${options.map(([code, text]) => html`<option value=${code} ?selected=${page.finder.wanted[name] === code}>${text}</option>`)}
     </select>
   </label>`;
 

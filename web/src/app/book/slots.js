@@ -1,6 +1,7 @@
 // The slot picker: a month whose free days can be pressed, and the times of the chosen day. Everything is in the visitor's
 // zone; where the doctor's clock shows something else, it stands under each time.
 
+/** @import { Slot } from '../booking.js' */
 /** @import { Calendar } from './calendar.js' */
 
 /**
@@ -12,7 +13,7 @@ import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
 import { number, t } from '../i18n.js';
 import { icon } from '../icons.js';
 import { trouble } from '../site.js';
-import { clock, dayKey, dayParts, monthName, ownZone, plusDays, sameClock, zoneName } from '../when.js';
+import { clock, dayKey, dayParts, hour, monthName, ownZone, plusDays, sameClock, zoneName } from '../when.js';
 
 const WEEK = 7;
 /** 2024-01-01 was a Monday. */
@@ -105,14 +106,24 @@ function times(page, zone) {
   const doctors = page.doctorZone ?? zone;
   return html`
     <h3 id="times-title" tabindex="-1">${dayParts(day).long}<span class="visually-hidden"> ${t('slots.free', { count: slots.length })}</span></h3>
-    <ul class="time-list" aria-labelledby="times-title">
-      ${slots.map(({ starts_at }) => html`<li>
+    <div class="time-box">${partsOf(slots, zone).map(([part, theirs]) => html`
+    <h4 class="soft">${t(`slots.${part}`)}</h4>
+    <ul class="time-list" aria-label=${t(`slots.${part}`)}>
+      ${theirs.map(({ start: starts_at }) => html`<li>
         <button class="time" type="button" data-testid="slot" data-at=${starts_at} ?disabled=${page.holding !== ''} aria-busy=${String(page.holding === starts_at)} @click=${() => page.choose(starts_at)}>
           <bdi>${clock(starts_at, zone)}</bdi>
           ${sameClock(zone, doctors, starts_at) ? nothing
             : html`<span class="their-clock"><bdi>${clock(starts_at, doctors)}</bdi>${dayKey(starts_at, doctors) === day ? nothing : html` <bdi>${t('slots.other_day')}</bdi>`}
                 <span class="visually-hidden">${t('slots.doctor_clock')}</span></span>`}
         </button></li>`)}
-    </ul>
+    </ul>`)}</div>
     <p class="fine start">${icon('clock')}<span>${t('slots.kept', { count: 10, minutes: number(10) })}</span></p>`;
+}
+
+/** The times of a day by its parts, which is how people look for them. @param {Slot[]} slots @param {string} zone @returns {[string, Slot[]][]} */
+function partsOf(slots, zone) {
+  /** @type {[string, Slot[]][]} */
+  const parts = [['morning', []], ['afternoon', []], ['evening', []]];
+  for (const slot of slots) parts[Math.min(2, Math.floor(Math.max(0, hour(slot.start, zone) - 7) / 5))][1].push(slot);
+  return parts.filter(([, theirs]) => theirs.length);
 }

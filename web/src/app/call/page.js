@@ -3,16 +3,16 @@
 /** @import { EndReason, LocalStats, Participant, Publication, Source, WadudError } from '../../client/index.js' */
 
 import { render } from '../../../vendor/lit-html/lit-html.js';
-import { ConnectionError, DeviceError, SignallingError, WadudCall, listDevices } from '../../client/index.js';
+import { DeviceError, WadudCall, listDevices } from '../../client/index.js';
 import { fetchToken } from '../api.js';
 import { oncePerFrame } from '../dom.js';
 import { CopyButton } from '../frame.js';
-import { ApiError } from '../http.js';
 import { t } from '../i18n.js';
 import { Announcer } from './announcer.js';
 import { listen } from './call-events.js';
 import { DeviceCheck } from './device-check.js';
 import { ended } from './ended.js';
+import { joinProblem } from './join-problem.js';
 import { lobby, showLevel } from './lobby.js';
 import { room } from './room.js';
 import { Shortcuts } from './shortcuts.js';
@@ -393,13 +393,4 @@ export class CallPage {
     const view = { check: lobby, joining: lobby, call: room, ended }[this.phase];
     render(view(this), this.root);
   }
-}
-
-/** @param {unknown} error @returns {string} what to tell the person */
-function joinProblem(error) {
-  const code = error instanceof ApiError && error.status === 404 ? 'no_room'
-    : error instanceof ConnectionError ? 'unreachable'
-      : error instanceof SignallingError || error instanceof ApiError ? error.code : 'unknown';
-  const text = t(`join.${code}`);
-  return text === `join.${code}` ? t('join.unknown') : text;
 }

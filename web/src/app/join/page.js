@@ -13,7 +13,7 @@ import { handOver } from '../call/visit.js';
 import { playChime } from '../call/chime.js';
 import { oncePerFrame } from '../dom.js';
 import { ApiError, problemText, resume } from '../http.js';
-import { LANGUAGES, language, setLanguage, t } from '../i18n.js';
+import { LANGUAGES, language, languageChosen, setLanguage, t } from '../i18n.js';
 import { Live } from '../live.js';
 import { VisitSeat } from '../visit-seat.js';
 import * as api from './api.js';
@@ -63,6 +63,7 @@ export class JoinPage {
     this.root = root;
     this.draw = oncePerFrame(() => this.#render());
     document.addEventListener('visibilitychange', () => this.#cameBack());
+    addEventListener('hashchange', () => location.hash.length > 1 && location.reload());  // another link into the same tab
   }
 
   async start() {
@@ -91,7 +92,7 @@ export class JoinPage {
     }
     try {
       const looked = this.looked = await api.look(this.#token);
-      if (looked.language !== language() && looked.language in LANGUAGES && !localStorage.getItem('wadud.language') && !location.search.includes('lang=')) await setLanguage(looked.language);
+      if (looked.language !== language() && looked.language in LANGUAGES && !languageChosen()) await setLanguage(looked.language);
       this.asksBirthYear = looked.needs_birth_year;
       if (looked.state === 'early') this.#waitForOpening(looked.opens_at ?? '');
       else if (looked.state !== 'open') this.#stop(looked.state);
@@ -177,7 +178,10 @@ export class JoinPage {
       await resume();
       const visit = await this.#seat.view();
       this.#receive(visit);
+      const decided = visit.seat === 'doctor' && location.hash === '#enter';  // a press on the board was the press
+      if (decided) history.replaceState(history.state, '', location.pathname);
       if (this.phase === 'early') this.#waitForOpening(visit.opens_at);
+      else if (this.phase === 'look' && decided) await this.join();
       else if (visit.state === 'waiting') this.#watch();
     } catch (error) {
       this.#failed(error);
@@ -210,6 +214,7 @@ export class JoinPage {
     this.messages = [...this.messages, ...fresh];
     if (visit.end !== null) this.#stop(visit.end === 'cancelled' ? visit.status : 'over');
     else if (visit.state === 'denied') this.#stop('denied');
+    else if (visit.state === 'left' && this.#wasHere) this.#stop('ended');  // not by us: we stop listening when we go
     else if (visit.state === 'admitted') this.#admitted();
     else if (visit.state === 'waiting') {
       this.#wasHere = true;

@@ -147,7 +147,7 @@ const admitted = (page) => html`
 
 /** @param {JoinPage} page */
 function over(page) {
-  const calm = page.reason === 'over' || page.reason === 'completed';
+  const calm = ['over', 'ended', 'completed'].includes(page.reason);
   const money = page.visit?.payment === 'refunded' || page.visit?.payment === 'refund_due' ? t(`over.${page.visit.payment}`) : '';
   return html`
     <section class="card join-card" data-testid="visit-over" data-reason=${page.reason}>

@@ -4,17 +4,23 @@
 
 import { newKey, request } from '../http.js';
 
-/** @param {{as: 'patient' | 'doctor', from: string, cursor?: string | null}} wish @returns {Promise<{items: Appointment[], next: string | null}>} */
-export function appointments({ as, from, cursor }) {
-  const query = new URLSearchParams({ as, from, ...cursor ? { cursor } : {} });
+/** @param {string} from @param {string | null} cursor @returns {Promise<{items: Appointment[], next?: string | null}>} */
+export function appointments(from, cursor) {
+  const query = new URLSearchParams({ mine: 'true', from, limit: '50', ...cursor ? { cursor } : {} });
   return request('GET', `/v1/appointments?${query}`);
 }
 
-/** @param {string} id @param {'accept' | 'decline' | 'cancel'} action @param {Record<string, unknown>} [body] @returns {Promise<Appointment>} */
-export const change = (id, action, body = {}) => request('POST', `/v1/appointments/${id}/${action}`, { body, key: newKey() });
+/** @param {string} id @returns {Promise<import('../booking.js').Terms>} */
+export const terms = (id) => request('GET', `/v1/appointments/${id}/terms`);
 
-/** @param {string} id @param {string} starts_at @returns {Promise<Appointment>} */
-export const move = (id, starts_at) => request('POST', `/v1/appointments/${id}/reschedule`, { body: { starts_at }, key: newKey() });
+/** @param {string} id @param {'accept' | 'decline' | 'cancel'} action @returns {Promise<Appointment>} */
+export async function change(id, action) {
+  const answer = await request('POST', `/v1/appointments/${id}/${action}`, { key: newKey(), body: action === 'cancel' ? {} : undefined });
+  return action === 'cancel' ? answer.appointment : answer;
+}
+
+/** @param {string} id @param {string} start @returns {Promise<Appointment>} */
+export const move = (id, start) => request('POST', `/v1/appointments/${id}/reschedule`, { body: { start }, key: newKey() });
 
 /** @returns {Promise<QueueView>} one's own line as the doctor */
 export const line = () => request('GET', '/v1/queue');

@@ -31,7 +31,7 @@ export function board(page) {
         ${delay ? html`<button class="button quiet small" type="button" @click=${() => page.late(0)}>${t('board.on_time')}</button>` : nothing}
       </div>
       ${inside.length ? html`<h3>${t('board.inside')}</h3><ul class="line">${repeat(inside, ({ ticket }) => ticket, (entry) => html`<li>${row(page, entry)}</li>`)}</ul>` : nothing}
-      <h3>${t('board.waiting', { count: waiting.length })}</h3>
+      ${waiting.length ? html`<h3>${t('board.waiting', { count: waiting.length })}</h3>` : nothing}
       ${waiting.length ? html`<ul class="line">${repeat(waiting, ({ ticket }) => ticket, (entry) => html`<li>${row(page, entry)}</li>`)}</ul>` : html`<p class="soft">${t('board.nobody')}</p>`}
     </section>`;
 }

@@ -1,7 +1,7 @@
 // One's visits: what is ahead, what was. A doctor also has the board of the day above it: who waits, since when, and every
 // button that moves the line. The board is always the whole line as the server pushed it last.
 
-/** @import { Appointment, QueueEntry, QueueView } from '../booking.js' */
+/** @import { Appointment, Profile, QueueEntry, QueueView, Terms } from '../booking.js' */
 
 import { render } from '../../../vendor/lit-html/lit-html.js';
 import { announce } from '../announce.js';
@@ -16,6 +16,7 @@ import { Live } from '../live.js';
 import { isDoctor } from '../session.js';
 import { clock, longDay, ownZone } from '../when.js';
 import * as api from './api.js';
+import { costText } from './cost.js';
 import { visitsView } from './views.js';
 
 /** How far back the list goes. */
@@ -29,12 +30,16 @@ export class VisitsPage {
   appointments = [];
   /** @type {string | null} */
   cursor = null;
-  /** The visit that somebody has just booked here. */
-  fresh = new URLSearchParams(location.search).get('booked') ?? '';
+  /** Doctors by number, as far as they are listed. @type {Map<string, Profile>} */
+  profiles = new Map();
+  /** @type {Map<string, Promise<Profile | null>>} */
+  #profiles = new Map();
 
   /** What is being asked about: a visit's id with what would be done. */
   asking = { id: '', what: /** @type {'' | 'cancel' | 'move' | 'no-show' | 'message' | 'decline'} */ ('') };
   busy = '';
+  /** Of the visit that is being asked about. @type {Terms | null} */
+  terms = null;
 
   // A visit that is moved.
   calendar;
@@ -85,14 +90,32 @@ export class VisitsPage {
     this.draw();
     try {
       const from = new Date(Date.now() - PAST_MS).toISOString();
-      const page = await api.appointments({ as: isDoctor() ? 'doctor' : 'patient', from, cursor: more ? this.cursor : null });
+      const page = await api.appointments(from, more ? this.cursor : null);
       this.appointments = [...more ? this.appointments : [], ...page.items];
       this.cursor = page.next ?? null;
+      this.#learnNames();
     } catch (error) {
       this.problem = problemText(error);
     }
     this.loading = false;
     this.draw();
+  }
+
+  /** An appointment names its doctor by number only; the profile has the rest. */
+  async #learnNames() {
+    for (const { provider } of this.appointments) {
+      if (!this.#profiles.has(provider)) this.#profiles.set(provider, discovery.profile(provider).catch(() => null));
+      const profile = await this.#profiles.get(provider);
+      if (profile) this.profiles.set(provider, profile);
+    }
+    this.draw();
+  }
+
+  /** @param {Appointment} visit @returns {{doctor: string, service: string}} */
+  namesOf(visit) {
+    const profile = this.profiles.get(visit.provider);
+    const doctor = profile ? `${profile.card.title} ${profile.card.name}`.trim() : '';
+    return { doctor: visit.doctor_name ?? doctor, service: visit.service_name ?? profile?.services.find(({ id }) => id === visit.service)?.name ?? t(`kind.${visit.kind}`) };
   }
 
   /** @param {string} id @param {typeof this.asking.what} what empty to think better of it */
@@ -101,9 +124,21 @@ export class VisitsPage {
     this.problem = '';
     this.alternatives = [];
     this.draft = '';
+    this.terms = null;
     if (what === 'move') this.#openCalendar(id);
+    if (what === 'move' || what === 'cancel') this.#askTerms(id);
     this.#render();
     document.getElementById(what ? `ask-${id}` : `visit-${id}`)?.focus();
+  }
+
+  /** Whoever cancels knows the price before. @param {string} id */
+  async #askTerms(id) {
+    const terms = await api.terms(id).catch(() => null);  // the server decides anyhow, and says why not
+    if (this.asking.id !== id || !terms) return;
+    this.terms = terms;
+    this.#render();
+    const text = this.asking.what === 'cancel' ? costText(terms) : '';
+    announce(text);
   }
 
   // The list.
@@ -123,7 +158,7 @@ export class VisitsPage {
     const appointment = this.appointments.find((each) => each.id === id);
     if (!appointment) return;
     try {
-      const profile = await discovery.profile(appointment.doctor_slug);
+      const profile = this.profiles.get(appointment.provider) ?? await discovery.profile(appointment.provider);
       const service = profile.services.find((each) => each.id === appointment.service);
       this.doctorZone = profile.timezone;
       if (service) await this.calendar.open(profile.card.id, service);
@@ -199,14 +234,14 @@ export class VisitsPage {
   async admit(entry) {
     await this.#doing(`${entry.ticket} admit`, async () => {
       await api.admit(entry.appointment ?? '');
-      location.assign(`/visits/${entry.appointment}`);
+      location.assign(`/visits/${entry.appointment}#enter`);
     });
   }
 
   async admitNext() {
     await this.#doing('next', async () => {
       const { appointment } = await api.admitNext();
-      location.assign(`/visits/${appointment}`);
+      location.assign(`/visits/${appointment}#enter`);
     });
   }
 
@@ -256,7 +291,7 @@ export class VisitsPage {
   #failed(error) {
     this.loading = false;
     this.problem = problemText(error);
-    if (error instanceof ApiError && error.code === 'slot_taken') this.problem = t('slots.taken');
+    if (error instanceof ApiError && error.code === 'slot_taken') this.problem = t('slots.taken_none');
     this.draw();
   }
 

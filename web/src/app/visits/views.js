@@ -10,13 +10,14 @@ import { t } from '../i18n.js';
 import { icon } from '../icons.js';
 import { bothZones, face, isAhead, kindIcon, trouble, visitHeader } from '../site.js';
 import { board } from './board.js';
+import { costText } from './cost.js';
 
 /** @param {VisitsPage} page */
 export const visitsView = (page) => html`
   ${visitHeader(() => page.draw())}
   <main class="visits">
     <h1 id="visits-title" tabindex="-1">${t(page.doctor ? 'visits.title_doctor' : 'visits.title')}</h1>
-    ${trouble(page.problem)}
+    ${page.asking.id ? nothing : trouble(page.problem)}
     ${page.doctor && page.board ? board(page) : nothing}
     ${page.loading ? html`<p class="soft" role="status"><span class="spinner"></span> ${t('visits.loading')}</p>`
       : !page.signedIn ? html`<section class="nobody"><p>${t('visits.nobody')}</p>
@@ -38,12 +39,13 @@ function lists(page) {
 
 /** @param {VisitsPage} page @param {Appointment} visit */
 function card(page, visit) {
-  const other = page.doctor ? visit.patient || t('person.nameless') : visit.doctor;
+  const names = page.namesOf(visit);
+  const other = page.doctor ? visit.patient_name || t('visits.patient') : names.doctor || t('visits.doctor');
   const asked = page.asking.id === visit.id;
   return html`
     <article class="card visit-card" data-testid="visit" data-id=${visit.id} data-status=${visit.status} aria-labelledby=${`visit-${visit.id}`}>
       <div class="visit-head">${face(other, 'small')}
-        <div><h3 id=${`visit-${visit.id}`} tabindex="-1"><bdi>${other}</bdi></h3><p class="soft fact">${kindIcon(visit.kind)}<span dir="auto">${visit.service_name}</span></p></div>
+        <div><h3 id=${`visit-${visit.id}`} tabindex="-1"><bdi>${other}</bdi></h3><p class="soft fact">${kindIcon(visit.kind)}<span dir="auto">${names.service}</span></p></div>
         <span class="status" data-status=${visit.status}>${t(`status.${visit.status}`)}</span></div>
       ${bothZones(visit.starts_at, visit.provider_timezone)}
       ${page.doctor && visit.reason ? html`<p class="reason"><span class="soft">${t('visits.reason')}</span> <span dir="auto">${visit.reason}</span></p>` : nothing}
@@ -75,13 +77,17 @@ function question(page, visit) {
   const back = html`<button class="button secondary" type="button" @click=${() => page.ask(visit.id, '')}>${t('visits.keep')}</button>`;
   if (what === 'move') {
     return html`<div class="confirm" role="group" aria-labelledby=${`ask-${visit.id}`}><p id=${`ask-${visit.id}`} tabindex="-1"><strong>${t('visits.move_sure')}</strong></p>
-      ${trouble(page.problem)}${page.calendar.month ? slotPicker(page) : nothing}<div class="row wrap">${back}</div></div>`;
+      ${trouble(page.problem)}
+      ${page.terms?.may_reschedule === false ? html`<p class="notice warn" data-testid="too-late">${icon('warning')}<span>${t('problem.too_late')}</span></p>`
+        : page.calendar.month ? slotPicker(page) : nothing}<div class="row wrap">${back}</div></div>`;
   }
   const action = what === 'decline' ? 'decline' : 'cancel';
   return html`
     <div class="confirm" role="group" aria-labelledby=${`ask-${visit.id}`}>
       <p id=${`ask-${visit.id}`} tabindex="-1"><strong>${t(`visits.${action}_sure`)}</strong></p>
       <p class="soft">${t(page.doctor ? `visits.${action}_doctor_text` : 'visits.cancel_text')}</p>
+      ${action === 'cancel' && page.terms && costText(page.terms) ? html`<p data-testid="cost">${costText(page.terms)}</p>` : nothing}
+      ${trouble(page.problem)}
       <div class="row wrap">
         <button class="button danger" type="button" data-testid="confirm" ?disabled=${page.busy !== ''} @click=${() => page.change(visit, action)}>${t(`visits.${action}_yes`)}</button>${back}</div>
     </div>`;

@@ -1,0 +1,376 @@
+"""Many who want the same: one wins, nobody hangs, and the books balance.
+
+``WADUD_STORM_S`` makes the storm last that long; by default it is a short one.
+"""
+
+import asyncio
+import os
+import random
+from collections import Counter
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from backplane.postgres import Database, DatabaseUnavailable
+from backplane.principal import Tenant
+from backplane.web import Problem
+from booking.appointments import changes, claims, journal
+from booking.appointments.claims import Particulars
+from booking.appointments.part import ROUTES
+from booking.appointments.sweeper import sweep
+from tests.support.booking import NOW, Clinic, at, clinic, served, wire
+
+NOBODY = Particulars()
+STORM_S = float(os.environ.get("WADUD_STORM_S", "4"))
+
+
+@pytest_asyncio.fixture
+async def place(database: Database) -> Clinic:
+    return await clinic(database)
+
+
+async def deadlocks(place: Clinic) -> int:
+    async with place.db.platform() as connection:
+        return int(
+            await connection.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        )
+
+
+async def book(place: Clinic, name: str, start: object = None, service: str = "video") -> UUID:
+    async with place.transaction() as connection:
+        return await claims.book(
+            connection,
+            place.desk,
+            place.who(name),
+            place.services[service],
+            start or at(),
+            NOBODY,
+            place.deed(name),  # type: ignore[arg-type]
+        )
+
+
+async def test_one_of_a_thousand_who_want_one_slot_gets_it(place: Clinic) -> None:
+    told: list[object] = []
+
+    async def attempt(n: int) -> str:
+        try:
+            await book(place, ("amina", "bilal", "chand")[n % 3])
+        except Problem as problem:
+            told.append(problem.members["alternatives"])
+            return problem.code
+        return "won"
+
+    async with asyncio.timeout(10):
+        outcome = Counter(await asyncio.gather(*(attempt(n) for n in range(1000))))
+    assert outcome == {"won": 1, "slot_taken": 999}
+    assert all(each == [wire(at(minute=m)) for m in (30, 45, 60)] for each in told)
+    assert await place.balanced() == 1
+    assert await deadlocks(place) == 0
+
+
+async def test_a_thousand_who_all_reach_the_constraint_wait_for_one(place: Clinic) -> None:
+    """As above without the memory of what is taken."""
+    async with place.db.tenant(place.tenant.id) as connection:
+        wanted = await claims.wish(connection, place.who("amina"), place.services["video"], None, NOW)
+
+    async def attempt(n: int) -> bool:
+        async with place.transaction() as connection:
+            # staggered ranges overlap one another in all ways
+            start = at(minute=n % 3 * 10)
+            made = await claims.claim(connection, place.desk, wanted, start, NOBODY, place.deed("amina"))
+            return made is not None
+
+    async with asyncio.timeout(20):
+        won = sum(await asyncio.gather(*(attempt(n) for n in range(1000))))
+    assert won == 1
+    assert await place.overlaps() == 0
+    assert await deadlocks(place) == 0
+    assert await place.balanced() == 1
+
+
+async def test_over_http_everybody_but_one_is_told_what_else_is_free(place: Clinic) -> None:
+    body = {"service": str(place.services["video"]), "start": wire(at())}
+    async with served(place, ROUTES) as front:
+
+        async def attempt(n: int) -> int:
+            answer = await front.ask(("amina", "bilal", "chand")[n % 3], "POST", "/v1/appointments", body)
+            if answer.status == 409:
+                assert len((await answer.json())["alternatives"]) == 3
+            return answer.status
+
+        outcome = Counter(await asyncio.gather(*(attempt(n) for n in range(300))))
+    assert outcome == {201: 1, 409: 299}
+    await place.balanced()
+
+
+async def test_an_overdue_hold_is_taken_over_by_one(place: Clinic) -> None:
+    async with place.transaction() as connection:
+        await claims.hold(
+            connection, place.desk, place.who("amina"), place.services["video"], at(), NOBODY, place.deed("amina")
+        )
+    place.now += timedelta(minutes=10)
+    attempts = [book(place, "bilal") for _ in range(50)]
+    outcome = await asyncio.gather(*attempts, sweep(place.db, place.now), return_exceptions=True)
+    won = [each for each in outcome if isinstance(each, UUID)]
+    assert len(won) <= 1
+    if not won:  # whoever ended the hold may have been too late for all the others
+        await book(place, "bilal")
+    assert await place.overlaps() == 0
+    assert await place.balanced() == 3
+
+
+async def test_the_last_seat_has_one_winner(place: Clinic) -> None:
+    await book(place, "guest", service="yoga")
+    names = ["amina", "bilal", "chand", "drtariq"] * 10
+    outcome = await asyncio.gather(*(book(place, name, service="yoga") for name in names), return_exceptions=True)
+    assert sum(isinstance(each, UUID) for each in outcome) == 1
+    codes = {each.code for each in outcome if isinstance(each, Problem)}
+    assert codes <= {"class_full", "already_booked"}
+    async with place.transaction() as connection:
+        row = await connection.fetchrow(
+            "SELECT seats_taken, (SELECT count(*) FROM seat WHERE status = 'confirmed') AS seats FROM appointment"
+        )
+    assert row is not None
+    assert tuple(row) == (2, 2)
+    await place.balanced()
+
+
+async def test_a_class_that_nobody_opened_is_opened_once(place: Clinic) -> None:
+    names = ["amina", "bilal", "chand", "guest", "drtariq"] * 4
+    outcome = await asyncio.gather(*(book(place, name, service="yoga") for name in names), return_exceptions=True)
+    assert sum(isinstance(each, UUID) for each in outcome) == 2
+    async with place.transaction() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM appointment") == 1
+    assert await deadlocks(place) == 0
+
+
+async def test_two_visits_that_want_each_others_time_do_not_hang(place: Clinic) -> None:
+    first, second = await book(place, "amina", at(hour=10)), await book(place, "bilal", at(hour=11))
+
+    async def move(id: UUID, name: str, start: object) -> None:
+        async with place.transaction() as connection:
+            await changes.reschedule(connection, place.desk, place.who(name), id, start, place.deed(name))  # type: ignore[arg-type]
+
+    for _ in range(10):
+        outcome = await asyncio.gather(
+            move(first, "amina", at(hour=11)), move(second, "bilal", at(hour=10)), return_exceptions=True
+        )
+        assert all(isinstance(each, Problem) and each.code == "slot_taken" for each in outcome), outcome
+    assert await deadlocks(place) == 0
+
+
+async def test_a_cancellation_and_an_acceptance_do_not_both_win(place: Clinic) -> None:
+    for hour in range(10, 16):
+        visit = await book(place, "amina", at(hour=hour), "asked")
+
+        async def accept(visit: UUID = visit) -> None:
+            async with place.transaction() as connection:
+                await changes.perform(
+                    connection, place.desk, place.who("drsana"), visit, "accept", place.deed("drsana")
+                )
+
+        async def decline(visit: UUID = visit) -> None:
+            async with place.transaction() as connection:
+                await changes.perform(connection, place.desk, place.who("front"), visit, "decline", place.deed("front"))
+
+        outcome = await asyncio.gather(accept(), decline(), return_exceptions=True)
+        assert sum(each is None for each in outcome) == 1
+        (lost,) = [each for each in outcome if each is not None]
+        assert isinstance(lost, Problem)
+        assert lost.code in ("changed_meanwhile", "not_possible")
+    await place.balanced()
+
+
+@pytest.mark.slow
+async def test_after_a_storm_the_books_balance(place: Clinic, rng: random.Random) -> None:
+    """Book, hold, move and cancel at random over fifty slots of two doctors."""
+    slots = [at(1 + n // 25, 8 + n % 25 // 3, n % 3 * 15) for n in range(50)]
+    names = ("amina", "bilal", "chand")
+    done: Counter[str] = Counter()
+    visits: list[tuple[UUID, str]] = []
+    until = asyncio.get_running_loop().time() + STORM_S
+
+    async def one() -> None:
+        name = rng.choice(names)
+        who, start = place.who(name), rng.choice(slots)
+        service = place.services[rng.choice(("video", "other"))]
+        deed, about = place.deed(name), NOBODY
+        what = rng.choice(("book", "book", "hold", "move", "move", "cancel", "sweep"))
+        if what == "sweep":
+            await sweep(place.db, NOW + timedelta(minutes=rng.choice((1, 20))))
+            return
+        async with place.transaction() as connection:
+            if what == "book":
+                id = await claims.book(connection, place.desk, who, service, start, about, deed)
+            elif what == "hold":
+                id = await claims.hold(connection, place.desk, who, service, start, about, deed)
+            elif visits:
+                id, name = rng.choice(visits)
+                if what == "cancel":
+                    await changes.cancel(connection, place.desk, place.who(name), id, deed)
+                else:
+                    front = place.who("front")
+                    await changes.reschedule(connection, place.desk, front, id, start, place.deed("front"))
+                return
+            else:
+                return
+        visits.append((id, name))
+        if what == "hold":
+            async with place.transaction() as connection:
+                await claims.book_hold(connection, place.desk, who, id, about, deed)
+
+    async def worker() -> None:
+        while asyncio.get_running_loop().time() < until:
+            place.desk.taken.forget(place.services["video"])
+            place.desk.taken.forget(place.services["other"])
+            try:
+                await one()
+                done["ok"] += 1
+            except Problem as problem:
+                done[problem.code] += 1
+
+    await asyncio.gather(*(worker() for _ in range(16)))
+    assert done["ok"] > 50
+    assert done["slot_taken"] > 0
+    assert await place.overlaps() == 0
+    assert await deadlocks(place) == 0
+    assert await place.balanced() > 50
+
+
+@pytest.mark.parametrize("deed", ["book", "book_hold", "reschedule", "cancel", "seat"])
+async def test_a_server_that_dies_between_any_two_steps_leaves_nothing_half(place: Clinic, deed: str) -> None:
+    """The backend is killed before the n-th statement of a deed, for every n, and the deed is then done again."""
+    visit = await book(place, "amina")
+    async with place.transaction() as connection:
+        hold = await claims.hold(
+            connection, place.desk, place.who("amina"), place.services["video"], at(2), NOBODY, place.deed("amina")
+        )
+    before = await place.balanced()
+    who, mine = place.who("amina"), place.deed("amina")
+
+    async def do(connection: "Dying") -> None:
+        alike: journal.Connection = connection  # type: ignore[assignment]
+        if deed == "book":
+            await claims.book(alike, place.desk, who, place.services["video"], at(3), NOBODY, mine)
+        elif deed == "book_hold":
+            await claims.book_hold(alike, place.desk, who, hold, NOBODY, mine)
+        elif deed == "reschedule":
+            await changes.reschedule(alike, place.desk, who, visit, at(4), mine)
+        elif deed == "cancel":
+            await changes.cancel(alike, place.desk, who, visit, mine)
+        else:
+            await claims.book(alike, place.desk, who, place.services["yoga"], at(5), NOBODY, mine)
+
+    operator = await asyncpg.connect(place.db.url)
+    n = 0
+    while True:
+        try:
+            async with place.transaction() as connection:
+                dying = Dying(connection, operator, n)
+                await do(dying)
+                await dying.step()  # and before the commit
+            break
+        except DatabaseUnavailable:
+            pass
+        assert await place.balanced() == before, f"statement {n}"
+        n += 1
+    await operator.close()
+    assert n >= 2
+    assert await place.balanced() == before + (2 if deed == "seat" else 1)
+    assert await place.overlaps() == 0
+
+
+class Dying:
+    """A connection whose server process is gone before the ``n``-th statement."""
+
+    def __init__(self, connection: journal.Connection, operator: "asyncpg.Connection[asyncpg.Record]", n: int) -> None:
+        self._connection = connection
+        self._operator = operator
+        self._left = n
+
+    async def step(self) -> None:
+        if self._left == 0:
+            pid = await self._connection.fetchval("SELECT pg_backend_pid()")
+            await self._operator.execute("SELECT pg_terminate_backend($1, 5000)", pid)
+        self._left -= 1
+
+    async def fetch(self, query: str, *arguments: object) -> object:
+        await self.step()
+        return await self._connection.fetch(query, *arguments)
+
+    async def fetchrow(self, query: str, *arguments: object) -> object:
+        await self.step()
+        return await self._connection.fetchrow(query, *arguments)
+
+    async def fetchval(self, query: str, *arguments: object) -> object:
+        await self.step()
+        return await self._connection.fetchval(query, *arguments)
+
+    async def execute(self, query: str, *arguments: object) -> object:
+        await self.step()
+        return await self._connection.execute(query, *arguments)
+
+    def transaction(self) -> object:
+        return self._connection.transaction()
+
+
+async def test_a_request_that_is_cancelled_leaves_nothing_half(place: Clinic, rng: random.Random) -> None:
+    for n in range(60):
+        task = asyncio.create_task(book(place, "amina", at(1 + n // 20, n % 20)))
+        for _ in range(rng.randrange(40)):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await place.balanced()
+    assert await place.overlaps() == 0
+
+
+async def test_clinics_are_apart(place: Clinic) -> None:
+    other = await clinic(place.db, Tenant(1001, "defence", "Defence Clinic"))
+    visit = await book(place, "amina")
+    async with other.transaction() as connection:
+        with pytest.raises(Problem, match="not_found"):
+            await changes.cancel(connection, other.desk, other.who("boss"), visit, other.deed("boss"))
+        with pytest.raises(Problem, match="not_found"):
+            await claims.book(
+                connection, other.desk, other.who("boss"), place.services["video"], at(2), NOBODY, other.deed("boss")
+            )
+        for table in ("appointment", "transition", "seat", "series", "waitlist_entry"):
+            assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0
+    with pytest.raises(Problem, match="not_found"):
+        await _book_for(other, place)
+    await book(other, "amina")
+    await place.balanced()
+
+
+async def _book_for(other: Clinic, place: Clinic) -> None:
+    """The front desk of one clinic books for a patient of another."""
+    about = Particulars(patient=place.people["bilal"])
+    async with other.transaction() as connection:
+        await claims.book(
+            connection, other.desk, other.who("front"), other.services["video"], at(2), about, other.deed("front")
+        )
+
+
+async def test_money_that_comes_twice_or_late_confirms_once_or_never(place: Clinic) -> None:
+    async with place.transaction() as connection:
+        hold = await claims.hold(
+            connection, place.desk, place.who("amina"), place.services["video"], at(), NOBODY, place.deed("amina")
+        )
+
+    async def paid() -> str:
+        async with place.transaction() as connection:
+            return await claims.confirm_paid(connection, hold, str(uuid4()), place.now)
+
+    assert sorted(await asyncio.gather(paid(), paid(), paid())) == ["confirmed", "known", "known"]
+    async with place.transaction() as connection:
+        late = await claims.hold(
+            connection, place.desk, place.who("amina"), place.services["video"], at(2), NOBODY, place.deed("amina")
+        )
+    await sweep(place.db, NOW + timedelta(hours=1))
+    async with place.transaction() as connection:
+        assert await claims.confirm_paid(connection, late, "ref", place.now) == "too_late"
+    await place.balanced()

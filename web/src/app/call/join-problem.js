@@ -1,0 +1,14 @@
+// Why a join did not work, in words.
+
+import { ConnectionError, SignallingError } from '../../client/index.js';
+import { ApiError } from '../http.js';
+import { t } from '../i18n.js';
+
+/** @param {unknown} error @returns {string} what to tell the person */
+export function joinProblem(error) {
+  const code = error instanceof ApiError && error.status === 404 ? 'no_room'
+    : error instanceof ConnectionError ? 'unreachable'
+      : error instanceof SignallingError || error instanceof ApiError ? error.code : 'unknown';
+  const text = t(`join.${code}`);
+  return text === `join.${code}` ? t('join.unknown') : text;
+}
