@@ -29,6 +29,8 @@ class World:
     url: str
     redis_url: str
     data: Path
+    supervisor: int
+    """Process id of what runs Postgres."""
     pids: list[int]
     ports: list[int]
     logs: list[Path]
@@ -57,7 +59,15 @@ def world(servers: int) -> Iterator[World]:
             stack.callback(process.stop, server)
             started.append((server.pid, _port(server, logs[-1])))
         spread([pid for pid, _ in started])
-        yield World(cluster.url(), redis_url, data, [pid for pid, _ in started], [port for _, port in started], logs)
+        yield World(
+            cluster.url(),
+            redis_url,
+            data,
+            cluster.supervisor.pid,
+            [pid for pid, _ in started],
+            [port for _, port in started],
+            logs,
+        )
 
 
 @contextlib.contextmanager
@@ -71,6 +81,23 @@ def bare(size: int) -> Iterator[tuple[int, int]]:
             yield server.pid, int(server.stdout.readline())
         finally:
             process.stop(server)
+
+
+def postgres_cpu_s(world: World) -> float:
+    """CPU time of all processes of Postgres that live; connections are kept, so hardly one ends meanwhile."""
+    found, new = {world.supervisor}, {world.supervisor}
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+    while new:
+        new = {pid for pid, parent in parents.items() if parent in new}
+        found |= new
+    total = 0.0
+    for pid in found:
+        with contextlib.suppress(OSError):
+            total += process.cpu_s(pid)
+    return total
 
 
 def pin(pid: int, cpus: set[int]) -> None:
