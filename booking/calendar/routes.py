@@ -101,26 +101,31 @@ async def _slots(call: Call, connection: Connection, provider: UUID, query: Slot
         calendar = await load_calendar(connection, provider, end, horizon)
         taken = await load_taken(connection, provider, end, horizon, call.now, query.service)
         following = next_free(calendar, service, taken, call.now, max(end, call.now))
-    here = zones.zone(name)
     return Slots(
         provider=provider,
         service=query.service,
         zone=name,
         provider_zone=row["timezone"],
-        slots=[_free(slot, here) for slot in found],
+        slots=[_free(slot, name) for slot in found],
         next=None if following is None else following.start,
     )
 
 
-def _free(slot: Slot, here: ZoneInfo) -> FreeSlot:
+def _free(slot: Slot, here: str) -> FreeSlot:
+    local = _on_the_clock(slot.start, here)
     return FreeSlot(
         start=slot.start,
         end=slot.end,
-        local=slot.start.astimezone(here).isoformat(timespec="minutes"),
-        at_provider=slot.start.astimezone(zones.zone(slot.zone)).isoformat(timespec="minutes"),
+        local=local,
+        # mostly the same zone, and a month has a thousand slots
+        at_provider=local if slot.zone == here else _on_the_clock(slot.start, slot.zone),
         seats=slot.seats,
         location=slot.location,
     )
+
+
+def _on_the_clock(at: datetime, zone: str) -> str:
+    return at.astimezone(zones.zone(zone)).isoformat(timespec="minutes")
 
 
 def _stretch(query: SlotQuery, name: str, now: datetime) -> tuple[datetime, datetime]:

@@ -60,7 +60,9 @@ async def list_tenants(call: Call) -> list[TenantListed]:
     return [TenantListed(**{**dict(row), "hosts": tuple(row["hosts"])}) for row in rows]
 
 
-@routes.post("/v1/tenants", right="tenant.manage", status=201, problems={409: ("taken",), 422: ("bad_contact",)})
+@routes.post(
+    "/v1/tenants", right="tenant.manage", status=201, problems={409: ("taken",), 422: ("bad_contact", "bad_timezone")}
+)
 async def make_tenant(call: Call, body: NewTenant) -> TenantListed:
     """Make a clinic and invite its first admin."""
     _on_the_platform(call)

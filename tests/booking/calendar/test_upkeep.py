@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -11,7 +11,7 @@ from icalendar import Calendar
 from backplane.bus import LocalBus
 from backplane.consumers import Worker
 from backplane.jobs import JobRow, Scheduler
-from backplane.outbox import Relay
+from backplane.outbox import Fact, Relay
 from booking.calendar import sources, upkeep, zones
 from booking.calendar.fetch import Fetcher
 from booking.calendar.sources import Reader
@@ -61,6 +61,28 @@ async def test_the_next_free_time_follows_changes_and_the_clock(world: World) ->
         "first_day": "2026-03-02", "last_day": "2026-06-30", "provider": str(world.doctor),
     }, 201)  # fmt: skip
     assert await settle() is None
+
+
+async def test_time_taken_well_behind_the_first_free_slot_costs_no_look_at_the_calendar(world: World) -> None:
+    stored = FOUR + HALF  # not what the calendar would say, so that a look at it shows
+    outcomes = {}
+    for kind in ("appointment.booked", "appointment.cancelled"):
+        for days in (1, 5):
+            payload = {"provider": str(world.doctor), "start": f"2026-03-{2 + days:02}T04:30:00Z"}
+            fact = Fact(
+                id=uuid4(), tenant=world.tenant.id, type=kind, aggregate="appointment", aggregate_id=uuid4(),
+                payload=payload, at=NOW,
+            )  # fmt: skip
+            async with world.database.tenant(world.tenant.id) as connection, connection.transaction():
+                await connection.execute("UPDATE provider SET next_free_at = $1 WHERE id = $2", stored, world.doctor)
+                await upkeep.CONSUMER.handlers[kind](connection, fact, NOW)
+            outcomes[kind, days] = await next_free_at(world)
+    assert outcomes == {
+        ("appointment.booked", 1): None,
+        ("appointment.booked", 5): stored,
+        ("appointment.cancelled", 1): None,
+        ("appointment.cancelled", 5): None,
+    }
 
 
 async def test_appointments_whose_clock_moved_are_told_to_the_clinic(world: World) -> None:
