@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TypedDict
@@ -118,6 +119,7 @@ class Supervisor:
             self._check_version()
             failures = 0
             while self._wanted():
+                self._end_orphans()
                 log = self._log()
                 postgres = self._start(log)
                 ready = self._watch(postgres)
@@ -162,11 +164,26 @@ class Supervisor:
         """Pid of a Postgres that runs in this cluster."""
         try:
             pid = int(self.pid_file.read_text().split("\n", 1)[0])
-            name = Path(f"/proc/{pid}/comm").read_text().strip()
-            directory = Path(f"/proc/{pid}/cwd").readlink()
         except (OSError, ValueError):
             return None
-        return pid if name in ("postgres", "postmaster") and directory == self.cluster.resolve() else None
+        return pid if self._is_postgres(pid) else None
+
+    def _is_postgres(self, pid: int) -> bool:
+        """Whether a process is one of a Postgres in this cluster."""
+        try:
+            name = Path(f"/proc/{pid}/comm").read_text().strip()
+            directory = Path(f"/proc/{pid}/cwd").readlink()
+        except OSError:
+            return False
+        return name in ("postgres", "postmaster") and directory == self.cluster.resolve()
+
+    def _end_orphans(self) -> None:
+        """Whoever outlived a Postgres that was killed: in the middle of a statement it does not notice, and as long as
+        it holds the shared memory no other can start. What it was doing is lost already."""
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and self._is_postgres(int(entry.name)):
+                with suppress(ProcessLookupError):
+                    os.kill(int(entry.name), signal.SIGKILL)
 
     def _end_leftover(self) -> None:
         """Holding the lock, a Postgres in our cluster has lost its supervisor; a pid file without one is stale."""

@@ -191,6 +191,24 @@ async def test_a_crash_of_postgres_is_unavailable_and_over_without_us(home: Path
         await asyncio.to_thread(cluster.stop)
 
 
+async def test_a_long_statement_that_outlives_a_killed_postgres_does_not_stop_the_next(home: Path) -> None:
+    cluster = await asyncio.to_thread(embedded_postgres.start, home)
+    try:
+        pid = postmaster(home)
+        connection = await asyncpg.connect(cluster.url())
+        busy = asyncio.create_task(connection.execute("SELECT count(*) FROM generate_series(1, 1000000000)"))
+        others = "SELECT count(*) > 0 FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid()"
+        await asyncio.to_thread(eventually, lambda: asyncio.run(run(cluster.url(), others)))
+        os.kill(pid, signal.SIGKILL)
+        await asyncio.to_thread(eventually, lambda: postmaster(home) not in (0, pid))
+        with pytest.raises(asyncpg.PostgresConnectionError):
+            await busy
+        database = await Database.open(cluster.url(), min_size=1)
+        await database.close()
+    finally:
+        await asyncio.to_thread(cluster.stop)
+
+
 async def test_opening_waits_for_a_server_that_is_still_starting(home: Path) -> None:
     opening = asyncio.create_task(Database.open(embedded_postgres.url(home / "run"), min_size=1))
     cluster = await asyncio.to_thread(embedded_postgres.start, home)
