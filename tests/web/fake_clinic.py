@@ -211,6 +211,7 @@ class FakeClinic(FakeServer):
 
     async def cut_live(self) -> None:
         """The live sockets break, and none is accepted until ``accepting`` is set again."""
+        await self._is_watched()
         self.accepting = False
         for socket, _ in self._live:
             await socket.close(code=1011)
@@ -220,11 +221,15 @@ class FakeClinic(FakeServer):
         return [body for _, asked, body in self.asked if asked == path]
 
     async def _tell(self, kind: str, fields: Json) -> None:
-        async with asyncio.timeout(5):
-            await self._watched.wait()
+        await self._is_watched()
         for socket, _ in self._live:
             if not socket.closed:
                 await socket.send_json({"type": kind, "id": 1, "seq": 1, **fields})
+
+    async def _is_watched(self) -> None:
+        """A page shows what it was answered before its live socket has opened."""
+        async with asyncio.timeout(5):
+            await self._watched.wait()
 
     async def _file(self, request: web.Request) -> web.Response:
         return web.Response(text="BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n", content_type="text/calendar")

@@ -60,7 +60,7 @@ def test_what_is_no_rule_of_dates_is_refused(text: str) -> None:
 def test_a_rule_that_never_happens_ends_soon(text: str) -> None:
     began = time.perf_counter()
     assert recurrence.dates(recurrence.parse(text), date(1970, 1, 1), date(2026, 1, 1), date(2026, 4, 1)) == ()
-    assert time.perf_counter() - began < 0.5
+    assert time.perf_counter() - began < 5, "not a search of all the years there are"
 
 
 RULES = st.builds(
