@@ -28,9 +28,10 @@ class Settings:
 
     ``port`` and ``media_port``: 0 = any free one; ``media_port`` None = the number of ``port``. Worker *n* takes
     ``media_port + n``. ``data`` holds what must outlive a restart. ``postgres_url``, ``redis_url``: None = one of our
-    own, or none. ``postgres_connections``: the most of this process. ``smtp_url``: ``smtp[s]://USER:PASSWORD@HOST:PORT``. ``base_url``: of links in mails; its host is
-    the one under which clinics have theirs. ``trusted_proxies``: see `backplane.proxies`. ``trace_ratio``: part of the
-    requests that are traced when there is an ``otlp_endpoint``. ``demo``: fill an empty database with made-up clinics.
+    own, or none. ``postgres_connections``: the most of this process. ``smtp_url``:
+    ``smtp[s]://USER:PASSWORD@HOST:PORT``. ``base_url``: of links in mails; its host is the one under which clinics have
+    theirs. ``trusted_proxies``: see `backplane.proxies`. ``trace_ratio``: part of the requests that are traced when
+    there is an ``otlp_endpoint``. ``demo``: fill an empty database with made-up clinics.
     """
 
     host: str = "127.0.0.1"
