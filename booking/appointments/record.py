@@ -15,7 +15,7 @@ from booking.policy import Policy, policy_of
 
 # $1: who asks, $2: the day
 FIELDS: Final = """
-    a.*, lower(a.during) AS starts_at, upper(a.during) AS ends_at, p.person_id AS doctor, s.auto_confirm,
+    a.*, upper(a.during) AS ends_at, p.person_id AS doctor, s.auto_confirm,
     s.cancel_policy, t.policy,
     EXISTS (SELECT FROM dependant d WHERE d.guardian_id = $1 AND d.person_id = a.patient_id AND 'book' = ANY(d.rights)
         AND d.ended_at IS NULL AND (d.until IS NULL OR d.until >= $2)) AS cares,
