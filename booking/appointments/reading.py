@@ -17,9 +17,10 @@ from booking.appointments import classes
 from booking.appointments.changes import terms_of
 from booking.appointments.lists import Wanted, statement
 from booking.appointments.machine import PROVIDER
-from booking.appointments.record import Record, need, record, sees_all
+from booking.appointments.record import Record, as_of, need, record, sees_all
 from booking.appointments.views import Appointment, Change, ClassSession, Instant, Seat, Status, TermsNow
 from booking.appointments.views import appointment as view
+from booking.identity.dependants import acted_for
 
 routes = Routes(tag="booking")
 MOST: Final = 100
@@ -58,6 +59,7 @@ async def appointments(call: Call, query: AppointmentQuery) -> Page[Appointment]
             person=who.person,
             day=call.now.date(),
             everybody=sees_all(who) and not query.mine,
+            booked=sees_all(who),
             begin=query.from_,
             end=query.to,
             status=query.status,
@@ -73,7 +75,7 @@ async def appointments(call: Call, query: AppointmentQuery) -> Page[Appointment]
     return page_of(
         rows,
         query.limit,
-        lambda row: view(row, private=_private(record(row, who.person))),
+        lambda row: _view(as_of(record(row, who.person), who), who),
         lambda row: (row["starts_at"], row["id"]),
     )
 
@@ -114,16 +116,22 @@ async def shown(connection: Connection, who: Principal, appointment: UUID, now: 
     if found.is_class:
         everything = PROVIDER in found.relations or who.may("class.manage.clinic")
         rows = await classes.roster(connection, found.id)
+        look = await acted_for(connection, who.person, "read", now)
+        book = await acted_for(connection, who.person, "book", now)
         seats = [
             Seat(id=row["id"], no=row["no"], patient=row["patient_id"], payment=row["payment"])
             for row in rows
-            if everything or who.person in (row["patient_id"], row["booked_by"])
+            if everything or row["patient_id"] in look or (row["patient_id"] in book and row["booked_by"] == who.person)
         ]
-    return view(found.row, private=_private(found), seats=seats)
+    return _view(found, who, seats)
 
 
-def _private(found: Record) -> bool:
-    return bool(found.relations)
+def _view(found: Record, who: Principal, seats: list[Seat] | None = None) -> Appointment:
+    row = found.row
+    related = bool(found.relations) or found.reads
+    # a guardian who may book but not read sees what they wrote, not what the patient wrote
+    theirs = who.person in (row["patient_id"], row["booked_by"]) or PROVIDER in found.relations or found.reads
+    return view(row, private=related and theirs, named=related or sees_all(who), seats=seats)
 
 
 @routes.get("/v1/appointments/{appointment}/transitions", right="appointment.read", problems={404: ()})

@@ -155,7 +155,7 @@ async def _patient_for(connection: Connection, visit: Visit, person: UUID, now: 
     patient: UUID | None = await connection.fetchval(
         """SELECT d.person_id FROM dependant d
            WHERE d.guardian_id = $2 AND d.ended_at IS NULL AND 'join' = ANY(d.rights)
-             AND (d.until IS NULL OR d.until >= $4)
+             AND (d.until IS NULL OR d.until > $4)
              AND (d.person_id = $3 OR $3 IS NULL AND EXISTS (
                  SELECT FROM seat s WHERE s.appointment_id = $1 AND s.patient_id = d.person_id
                  AND s.status = 'confirmed')) LIMIT 1""",

@@ -18,6 +18,7 @@ from booking.appointments.lists import Wanted, statement
 from booking.calendar.ics_out import _APPOINTMENTS as FEED
 from tests.support.booking import NOW, Clinic, clinic
 
+_PAIRS = (("amina", "amina"), ("bilal", "bilal"), ("bilal", "chand"), ("chand", "amina"), ("chand", "front"))
 VISITS = int(os.environ.get("WADUD_TEST_VISITS", "30000"))
 DOCTORS, PATIENTS = 60, 3000
 PAGE = 21
@@ -52,7 +53,7 @@ FROM service s JOIN provider p ON p.id = s.provider_id WHERE s.id = $2"""
 
 
 async def fill(place: Clinic, visits: int) -> None:
-    """Many visits of strangers; amina is guardian of bilal, booked for chand, and has a seat in a class."""
+    """Many visits of strangers; amina may read and book for bilal, only book for chand, who has seats in classes."""
     person, service = place.people, place.services
     rng = random.Random(7)
     async with place.transaction() as connection:
@@ -70,14 +71,17 @@ async def fill(place: Clinic, visits: int) -> None:
         each = visits // DOCTORS
         for doctor in doctors:
             await connection.execute(_VISITS, each, NOW, rng.choices(patients, k=each), doctor["id"])
-        await connection.execute(
-            "INSERT INTO dependant (id, guardian_id, person_id, relation, rights, created_at)"
-            " VALUES ($1, $2, $3, 'parent', '{book,join,read}', $4)",
-            uuid7(NOW), person["amina"], person["bilal"], NOW,
-        )  # fmt: skip
+        for whom, rights in (("bilal", "{book,join,read}"), ("chand", "{book}")):
+            await connection.execute(
+                "INSERT INTO dependant (id, guardian_id, person_id, relation, rights, created_at)"
+                " VALUES ($1, $2, $3, 'other', $4::text::text[], $5)",
+                uuid7(NOW), person["amina"], person[whom], rights, NOW,
+            )  # fmt: skip
         for n in range(60):
             start = NOW + timedelta(hours=rng.randrange(-900, 300))
-            patient, by = rng.choice((("amina", "amina"), ("bilal", "bilal"), ("chand", "amina"), ("chand", "chand")))
+            patient, by = rng.choice(
+                (("amina", "amina"), ("bilal", "bilal"), ("bilal", "chand"), ("chand", "amina"), ("chand", "front"))
+            )
             status = rng.choice(("confirmed", "completed", "expired", "cancelled_by_patient", "requested", "held"))
             about = service[rng.choice(("video", "room", "other"))]
             await connection.execute(_ONE, uuid7(NOW), about, person[patient], person[by], status, start)
@@ -87,7 +91,7 @@ async def fill(place: Clinic, visits: int) -> None:
                 await connection.execute(
                     "INSERT INTO seat (id, appointment_id, no, patient_id, booked_by, status, price_minor, currency,"
                     " created_at, updated_at) VALUES ($1, $2, 1, $3, $4, 'confirmed', 0, 'PKR', $5, $5)",
-                    uuid7(NOW), made, person["chand"], person["amina" if n % 20 else "chand"], NOW,
+                    uuid7(NOW), made, person["chand"], person[("amina", "front", "chand")[n // 10 % 3]], NOW,
                 )  # fmt: skip
 
 
@@ -129,6 +133,7 @@ async def test_a_list_reads_little_more_than_it_shows(place: Clinic) -> None:
         "a patient's own": wanted(place, "amina"),
         "a patient's own, by long pages": wanted(place, "amina", limit=101),
         "a doctor's own, by long pages": wanted(place, "drsana", limit=101),
+        "what the desk booked": wanted(place, "front", booked=True),
         "a patient's next": wanted(place, "amina", begin=NOW),
         "a patient's, of one status": wanted(place, "amina", status="confirmed"),
         "of a patient without any": wanted(place, "front"),
@@ -153,11 +158,14 @@ async def test_a_list_reads_little_more_than_it_shows(place: Clinic) -> None:
 # what the list means, said once and plainly
 _MEANT = """
 SELECT a.id, lower(a.during) AS starts_at FROM appointment a JOIN provider p ON p.id = a.provider_id
-WHERE ($3 OR a.patient_id = $1 OR p.person_id = $1 OR a.booked_by = $1
-        OR a.patient_id IN (SELECT d.person_id FROM dependant d WHERE d.guardian_id = $1 AND d.ended_at IS NULL
-            AND 'read' = ANY(d.rights) AND (d.until IS NULL OR d.until >= $2))
-        OR a.id IN (SELECT e.appointment_id FROM seat e
-            WHERE e.status = 'confirmed' AND $1 IN (e.patient_id, e.booked_by)))
+LEFT JOIN dependant d ON d.guardian_id = $1 AND d.person_id = a.patient_id AND d.ended_at IS NULL
+        AND (d.until IS NULL OR d.until > $2)
+WHERE ($3 OR a.patient_id = $1 OR p.person_id = $1 OR $13 AND a.booked_by = $1
+        OR 'read' = ANY(d.rights) OR 'book' = ANY(d.rights) AND a.booked_by = $1
+        OR EXISTS (SELECT FROM seat e LEFT JOIN dependant c ON c.guardian_id = $1 AND c.person_id = e.patient_id
+                AND c.ended_at IS NULL AND (c.until IS NULL OR c.until > $2)
+            WHERE e.appointment_id = a.id AND e.status = 'confirmed' AND (e.patient_id = $1 OR $13 AND e.booked_by = $1
+                OR 'read' = ANY(c.rights) OR 'book' = ANY(c.rights) AND e.booked_by = $1)))
     AND ($4::timestamptz IS NULL OR lower(a.during) >= $4) AND ($5::timestamptz IS NULL OR lower(a.during) < $5)
     AND ($6::text IS NULL OR a.status = $6) AND ($7::uuid IS NULL OR a.provider_id = $7)
     AND ($8::uuid IS NULL OR a.patient_id = $8) AND ($9::uuid IS NULL OR a.service_id = $9)
@@ -183,7 +191,8 @@ async def test_every_shape_of_question_gives_what_is_meant(database: Database) -
         ):
             if rng.random() < 0.25:
                 filters[name] = of
-        ask = wanted(place, rng.choice(("amina", "bilal", "chand", "drsana", "front")), rng.random() < 0.3, **filters)
+        who = rng.choice(("amina", "bilal", "chand", "drsana", "front"))
+        ask = wanted(place, who, rng.random() < 0.3, booked=who == "front", **filters)
         after: tuple[datetime | None, UUID | None] = (None, None)
         async with place.transaction() as connection:
             while True:
@@ -191,7 +200,7 @@ async def test_every_shape_of_question_gives_what_is_meant(database: Database) -
                 given = [(row["starts_at"], row["id"]) for row in await connection.fetch(sql, *values)]
                 meant = await connection.fetch(
                     _MEANT, ask.person, ask.day, ask.everybody, ask.begin, ask.end, ask.status, ask.provider,
-                    ask.patient, ask.service, *after, ask.limit,
+                    ask.patient, ask.service, *after, ask.limit, ask.booked,
                 )  # fmt: skip
                 assert given == [(row["starts_at"], row["id"]) for row in meant], ask
                 seen += len(given)

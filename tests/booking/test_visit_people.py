@@ -112,6 +112,34 @@ async def test_a_caregiver_sits_in_the_patients_seat(clinic: Clinic, browser: Br
         )
     await browser.ask("POST", f"{path}/check-in", {}, by=who)
     assert await clinic.scalar("SELECT holder FROM visit_seat") == child
+    for over in ("rights = '{book,read}'", "until = '2026-11-21', rights = '{join}'", "until = NULL, ended_at = now()"):
+        async with clinic.db.tenant(TENANT.id) as connection:
+            await connection.execute(f"UPDATE dependant SET {over}")
+        for method, end in (("GET", ""), ("GET", "/token"), ("POST", "/check-in")):
+            body = {} if method == "POST" else None
+            assert (await browser.ask(method, path + end, body, by=who, status=403))["code"] == "not_your_visit", over
+        links = f"/v1/appointments/{appointment}/links"
+        await browser.ask("POST", links, {"kind": "patient"}, by=who, status=403)
+
+
+async def test_a_caregiver_comes_by_the_link_that_they_made_for_the_patient(clinic: Clinic, browser: Browser) -> None:
+    child, parent = await clinic.person("Child"), await clinic.person("Parent")
+    appointment = await clinic.appointment(child)
+    async with clinic.db.tenant(TENANT.id) as connection:
+        await connection.execute(
+            """INSERT INTO dependant (id, guardian_id, person_id, relation, rights, created_at)
+               VALUES (gen_random_uuid(), $1, $2, 'child', '{join}', $3)""",
+            parent,
+            child,
+            START,
+        )
+    links = f"/v1/appointments/{appointment}/links"
+    made = await browser.ask("POST", links, {"kind": "patient"}, by=(parent, "patient"), status=201)
+    token = made["path"].partition("#")[2]
+    gesture = (await browser.ask("POST", "/v1/join/look", {"token": token}))["gesture"]
+    seated = await browser.ask("POST", "/v1/join/exchange", {"token": token, "gesture": gesture, "bearer": True})
+    assert (seated["state"], seated["seat"]) == ("seated", "patient")
+    assert await clinic.scalar("SELECT holder FROM visit_seat") == child
 
 
 async def test_the_doctor_is_the_host_of_own_visits_only(clinic: Clinic, browser: Browser) -> None:
