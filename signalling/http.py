@@ -187,9 +187,7 @@ class Api:
 
     def _may_moderate(self, bearer: Claims, room: str) -> None:
         if self._visits.read(room) is not None:
-            detail = (
-                "This is an appointment's room. Deny somebody, end the visit or cancel the appointment instead."
-            )
+            detail = "This is an appointment's room. Deny somebody, end the visit or cancel the appointment instead."
             raise Problem(403, "visit_room", detail)
         if bearer.room != room or "moderate" not in bearer.rights:
             raise Problem(403, "forbidden", "This needs the right to moderate the room.")

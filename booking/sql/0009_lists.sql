@@ -20,3 +20,4 @@ CREATE INDEX appointment_rare ON appointment (tenant_id, status, starts_at)
         'cancelled_by_provider', 'cancelled_by_clinic', 'cancelled_by_system', 'no_show_patient', 'no_show_provider');
 CREATE INDEX appointment_open_class ON appointment (tenant_id, starts_at) WHERE kind = 'class' AND status = 'confirmed';
 CREATE INDEX seat_booked_by ON seat (booked_by) WHERE booked_by IS DISTINCT FROM patient_id;
+CREATE INDEX waitlist_booked_by ON waitlist_entry (booked_by) WHERE state IN ('waiting', 'offered');
