@@ -4,9 +4,10 @@ A row (tenant, principal, route, key) holds the fingerprint of the request and t
 transaction of the effect, so there is either both or neither: after an error nothing is kept and the same key may try
 again. Only success is kept; a refusal has no effect, so asking anew costs nothing and may end better.
 
-While the first request runs, its row is not visible yet. The advisory lock of the transaction says that it is there:
-who does not get it and sees no row answers 409, instead of waiting with a connection in hand. Postgres makes a commit
-visible before it lets go of the locks, so no second request slips in between.
+While the first request runs there is no row yet. The advisory lock of its transaction says that it is at work: who does
+not get it answers 409, instead of waiting with a connection in hand. Lock and look are one statement, whose snapshot is
+a moment older than the lock: a request that got in between is found by the primary key when the answer is kept, or by a
+second look when what it did makes ours impossible.
 """
 
 import hashlib
@@ -28,26 +29,35 @@ SHORTEST: Final = 8
 LONGEST: Final = 255
 KEPT_FOR: Final = timedelta(hours=72)
 RETRY_AFTER_S: Final = 1
+# refusals that may be the effect of the very same request
+_MAY_BE_OWN: Final = frozenset({404, 409, 410})
 
-# The lock is tried while the row to insert is made, so a row is inserted by its holder only.
-_BEGIN: Final = """
-INSERT INTO idempotency (principal, route, key, fingerprint, state, expires_at)
-SELECT $1, $2, $3, $4, 'in_progress', $5
-WHERE pg_try_advisory_xact_lock(hashtextextended(app_tenant() || ' ' || $1 || ' ' || $2 || ' ' || $3, 0))
-ON CONFLICT (tenant_id, principal, route, key) DO UPDATE
-SET fingerprint = excluded.fingerprint, state = excluded.state, status = NULL, body = NULL, content_type = NULL,
-    expires_at = excluded.expires_at
-WHERE idempotency.expires_at <= $6
-RETURNING true
+_LOCK_AND_LOOK: Final = """
+SELECT pg_try_advisory_xact_lock(hashtextextended(app_tenant() || ' ' || $1 || ' ' || $2 || ' ' || $3, 0)) AS ours,
+    known.*
+FROM (SELECT) AS always
+LEFT JOIN (
+    SELECT fingerprint, status, body, content_type FROM idempotency
+    WHERE principal = $1 AND route = $2 AND key = $3 AND expires_at > $4
+) AS known ON true
 """
 _LOOK: Final = """
 SELECT fingerprint, status, body, content_type FROM idempotency
-WHERE principal = $1 AND route = $2 AND key = $3 AND state = 'done' AND expires_at > $4
+WHERE principal = $1 AND route = $2 AND key = $3 AND expires_at > $4
 """
 _KEEP: Final = """
-UPDATE idempotency SET state = 'done', status = $4, body = $5, content_type = $6
-WHERE principal = $1 AND route = $2 AND key = $3
+INSERT INTO idempotency (principal, route, key, fingerprint, state, status, body, content_type, expires_at)
+VALUES ($1, $2, $3, $4, 'done', $5, $6, $7, $8)
+ON CONFLICT (tenant_id, principal, route, key) DO UPDATE
+SET fingerprint = excluded.fingerprint, state = excluded.state, status = excluded.status, body = excluded.body,
+    content_type = excluded.content_type, expires_at = excluded.expires_at
+WHERE idempotency.expires_at <= $9
+RETURNING true
 """
+
+
+class _Overtaken(Exception):
+    """The same request was done between our snapshot and our lock."""
 
 
 def key_of(request: web.Request) -> str:
@@ -84,25 +94,52 @@ async def once(
     Problem 400 idempotency_key_required, 409 idempotency_in_progress, 422 idempotency_mismatch.
     """
     names = (_principal(call), route, key_of(call.request))
-    async with call.db.tenant(call.tenant.id) as connection, connection.transaction():
-        if not await connection.fetchval(_BEGIN, *names, fingerprint, call.now + KEPT_FOR, call.now):
-            return _known(await connection.fetchrow(_LOOK, *names, call.now), fingerprint)
+    async with call.db.tenant(call.tenant.id) as connection:
+        try:
+            return await _first(call, connection, names, fingerprint, act)
+        except (_Overtaken, Problem) as refusal:
+            if isinstance(refusal, Problem) and refusal.status not in _MAY_BE_OWN:
+                raise
+            row = await connection.fetchrow(_LOOK, *names, call.now)
+            if row is None:
+                raise
+            call.undone()
+            return _known(row, fingerprint)
+
+
+async def _first(
+    call: Call,
+    connection: Connection,
+    names: tuple[str, str, str],
+    fingerprint: bytes,
+    act: Callable[[], Awaitable[web.StreamResponse]],
+) -> web.StreamResponse:
+    async with connection.transaction():
+        found = await connection.fetchrow(_LOCK_AND_LOOK, *names, call.now)
+        assert found is not None
+        if found["fingerprint"] is not None:
+            return _known(found, fingerprint)
+        if not found["ours"]:
+            raise Problem(
+                409,
+                "idempotency_in_progress",
+                f"The first request with this {HEADER} is still at work. Ask again in a moment.",
+                {"Retry-After": str(RETRY_AFTER_S)},
+            )
         response = await call.hold(connection, act)
         body = response.body if isinstance(response, web.Response) else response
         if not (body is None or isinstance(body, bytes | bytearray)):
             raise TypeError("an answer to be kept is bytes")
-        await connection.execute(_KEEP, *names, response.status, body or b"", response.content_type)
+        kept = await connection.fetchval(
+            _KEEP, *names, fingerprint, response.status, body or b"", response.content_type, call.now + KEPT_FOR,
+            call.now,
+        )  # fmt: skip
+        if not kept:
+            raise _Overtaken
     return response
 
 
-def _known(row: Row | None, fingerprint: bytes) -> web.Response:
-    if row is None:
-        raise Problem(
-            409,
-            "idempotency_in_progress",
-            f"The first request with this {HEADER} is still at work. Ask again in a moment.",
-            {"Retry-After": str(RETRY_AFTER_S)},
-        )
+def _known(row: Row, fingerprint: bytes) -> web.Response:
     if row["fingerprint"] != fingerprint:
         raise Problem(
             422,

@@ -69,7 +69,7 @@ TENANT: Final = web.RequestKey("tenant", Tenant)
 class Call:
     """One request, with who asks and where. ``now`` is read once."""
 
-    __slots__ = ("_after", "_held", "now", "request", "services", "tenant", "who")
+    __slots__ = ("_after", "_held", "_spoilt", "now", "request", "services", "tenant", "who")
 
     def __init__(
         self, request: web.Request, tenant: Tenant, who: Principal | None, now: datetime, services: Services
@@ -80,6 +80,7 @@ class Call:
         self.now = now
         self.services = services
         self._held: Connection | None = None  # of an idempotent route, open while its handler runs
+        self._spoilt = False
         self._after: list[Callable[[], Awaitable[None]]] = []
 
     @property
@@ -112,11 +113,16 @@ class Call:
         """A connection of the call's tenant, in one transaction.
 
         On an ``idempotent`` route it is a part of the transaction that keeps the answer, and is committed with it
-        after the handler has returned: what the world outside shall hear goes to `after_commit`.
+        after the handler has returned: what the world outside shall hear goes to `after_commit`. An error that leaves
+        this block there must leave the handler too, because nothing is rolled back before (a savepoint would cost two
+        round trips).
         """
         if self._held is not None:
-            async with self._held.transaction():
+            try:
                 yield self._held
+            except BaseException:
+                self._spoilt = True
+                raise
             return
         async with self.services.db.tenant(self.tenant.id) as connection, connection.transaction():
             yield connection
@@ -125,13 +131,20 @@ class Call:
         """Run ``act`` with ``connection``, which is in a transaction already, as that of `transaction`."""
         self._held = connection
         try:
-            return await act()
+            result = await act()
         finally:
             self._held = None
+        if self._spoilt:
+            raise RuntimeError("a handler went on after its transaction had failed")
+        return result
 
     def after_commit(self, step: Callable[[], Awaitable[None]]) -> None:
         """Run ``step`` when the handler has returned well and everything is committed, before the answer goes out."""
         self._after.append(step)
+
+    def undone(self) -> None:
+        """What the handler did was rolled back: its steps of `after_commit` are dropped."""
+        self._after.clear()
 
     async def committed(self) -> None:
         """Run the steps of `after_commit`."""

@@ -239,7 +239,7 @@ async def offer(connection: Connection, desk: Desk, provider: UUID, now: datetim
             )
             made = await journal.begin(connection, draft, step, deed, "held")
             if made is not None:
-                await _offered(connection, row["id"], made, until, now)
+                await _offered(connection, row["id"], made.id, until, now)
                 offered.append(row["id"])
                 break
     return offered

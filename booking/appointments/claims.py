@@ -18,7 +18,7 @@ from booking.appointments import classes, journal, machine
 from booking.appointments.bookable import Bookable, Wish, candidates, service_of, wish
 from booking.appointments.desk import Desk, check_hours, refuse_known, slot_taken, taken_now
 from booking.appointments.guards import refusal
-from booking.appointments.journal import Changes, Deed
+from booking.appointments.journal import Begun, Changes, Deed
 from booking.appointments.machine import PATIENT, PROVIDER, SYSTEM, Party
 from booking.appointments.record import Record, changed_meanwhile, load, need, not_possible, standing
 from booking.payments import Bill
@@ -39,6 +39,18 @@ class Particulars:
     override: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An appointment that was made. ``related``: whether the one who made it is a side of it."""
+
+    made: Begun
+    related: bool
+
+
+def _related(wanted: Wish, who: Principal) -> bool:
+    return wanted.party is PATIENT or wanted.service.provider_person == who.person
+
+
 def step_of(action: str, status: str | None, party: Party) -> machine.Row:
     found = machine.find(action, status, party)
     assert found is not None, f"{party} cannot {action} {status}"
@@ -47,7 +59,7 @@ def step_of(action: str, status: str | None, party: Party) -> machine.Row:
 
 async def hold(
     connection: Connection, desk: Desk, who: Principal, service: UUID, start: datetime, about: Particulars, deed: Deed
-) -> UUID:
+) -> Claimed:
     """Keeps a slot for some minutes. Problem 409 slot_taken, slot_not_offered, too_many_holds."""
     refuse_known(desk, service, start, deed.now)
     wanted = await wish(connection, who, service, about.patient, deed.now)
@@ -61,13 +73,13 @@ async def hold(
     made = await journal.begin(connection, draft, step_of("hold", None, wanted.party), deed, "held")
     if made is None:
         raise await taken_now(connection, desk, wanted.service, start, deed.now)
-    return made
+    return Claimed(made, _related(wanted, who))
 
 
 async def book(
     connection: Connection, desk: Desk, who: Principal, service: UUID, start: datetime, about: Particulars, deed: Deed
-) -> UUID:
-    """Books a slot at once. Problem 409 slot_taken, slot_not_offered."""
+) -> Claimed | UUID:
+    """Books a slot at once, or a seat of the class there (its id). Problem 409 slot_taken, slot_not_offered."""
     if about.override is None:
         refuse_known(desk, service, start, deed.now)
     elif not who.may("appointment.override"):
@@ -83,7 +95,7 @@ async def book(
     made = await claim(connection, desk, wanted, start, about, deed)
     if made is None:
         raise await taken_now(connection, desk, wanted.service, start, deed.now)
-    return made
+    return Claimed(made, _related(wanted, who))
 
 
 async def book_any(
@@ -96,7 +108,7 @@ async def book_any(
     start: datetime,
     about: Particulars,
     deed: Deed,
-) -> UUID:
+) -> Claimed:
     """Books with the first provider of a specialty who is free then; on conflict the next one is tried at once."""
     found = await candidates(connection, specialty, kind, language, MOST_CANDIDATES)
     if not found:
@@ -109,9 +121,10 @@ async def book_any(
             continue
         if await desk.hours.refusal(connection, service, start, deed.now) is not None:
             continue
-        made = await claim(connection, desk, replace(wanted, service=service), start, about, deed)
+        chosen = replace(wanted, service=service)
+        made = await claim(connection, desk, chosen, start, about, deed)
         if made is not None:
-            return made
+            return Claimed(made, _related(chosen, who))
         desk.taken.remember(service.id, start, (), deed.now)
     raise slot_taken([])
 
@@ -124,7 +137,7 @@ async def claim(
     about: Particulars,
     deed: Deed,
     series: UUID | None = None,
-) -> UUID | None:
+) -> Begun | None:
     """Begins the appointment, after what has to be paid; None: the time is taken."""
     service = wanted.service
     bill = Bill(None, wanted.patient, service.id, service.price_minor, service.currency)
@@ -256,7 +269,8 @@ class VisitsNow:
         )  # fmt: skip
         step = step_of("book", None, SYSTEM)
         await journal.calm(connection, provider)  # they come in within the same transaction
-        return await journal.begin(connection, draft, step, deed, "confirmed")
+        made = await journal.begin(connection, draft, step, deed, "confirmed")
+        return None if made is None else made.id
 
 
 def _plain(service: Bookable) -> Bookable:

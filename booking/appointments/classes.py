@@ -94,7 +94,8 @@ async def open_class(
 async def _begin(connection: Connection, service: Bookable, start: datetime, party: Party, deed: Deed) -> UUID | None:
     step = machine.find("open_class", None, party)
     assert step is not None
-    return await journal.begin(connection, service.draft(start, None, deed), step, deed, "confirmed")
+    made = await journal.begin(connection, service.draft(start, None, deed), step, deed, "confirmed")
+    return None if made is None else made.id
 
 
 async def take_seat(connection: Connection, desk: Desk, wanted: Wish, start: datetime, deed: Deed, zone: str) -> Seated:

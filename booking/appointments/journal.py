@@ -142,8 +142,18 @@ changed AS (SELECT * FROM expired UNION ALL SELECT * FROM made),
 SELECT (SELECT count(*) FROM made) = 1 AS won, {WAKE} AS woken"""
 
 
-async def begin(connection: Connection, draft: Draft, step: Step, deed: Deed, status: str) -> UUID | None:
-    """The id of the new appointment; None: somebody else has the time. Ends holds that are over and in the way."""
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An appointment that has just begun, as it stands in the database."""
+
+    id: UUID
+    draft: Draft
+    status: str
+    at: datetime
+
+
+async def begin(connection: Connection, draft: Draft, step: Step, deed: Deed, status: str) -> Begun | None:
+    """The new appointment; None: somebody else has the time. Ends holds that are over and in the way."""
     id = uuid7(deed.now)
     row = await connection.fetchrow(
         _BEGIN, deed.now, id, draft.tenant, draft.provider, draft.provider_no, draft.service, draft.location,
@@ -152,7 +162,7 @@ async def begin(connection: Connection, draft: Draft, step: Step, deed: Deed, st
         draft.payment, draft.reason, draft.series, draft.capacity, draft.overridden, step.action, step.event,
         deed.actor, deed.role, deed.cause,
     )  # fmt: skip
-    return id if row is not None and row["won"] else None
+    return Begun(id, draft, status, deed.now) if row is not None and row["won"] else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

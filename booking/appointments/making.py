@@ -20,6 +20,7 @@ from booking.appointments.views import (
     NewSeries,
     SeatEnded,
     Series,
+    begun,
     start_of,
     zone_of,
 )
@@ -47,7 +48,7 @@ async def hold(call: Call, body: NewHold) -> Appointment:
         made = await claims.hold(
             connection, desk_of(call), call.principal, body.service, start_of(body.start), about, deed_of(call)
         )
-        return await shown(connection, call.principal, made, call.now)
+    return begun(made.made, private=made.related)
 
 
 @routes.post(
@@ -103,6 +104,7 @@ async def book(call: Call, body: NewAppointment) -> Appointment:
     if len(chosen) != 1 or (body.hold is None) != (body.start is not None):
         raise Problem(422, "bad_request", "Send either hold, or service and start, or specialty and start.")
     async with call.transaction() as connection:
+        made: claims.Claimed | UUID
         if body.hold is not None:
             made = body.hold
             await claims.book_hold(connection, desk, who, made, about, deed)
@@ -114,7 +116,9 @@ async def book(call: Call, body: NewAppointment) -> Appointment:
             made = await claims.book_any(
                 connection, desk, who, body.specialty, body.kind, body.language, start_of(body.start), about, deed
             )
-        return await shown(connection, who, made, call.now)
+        if isinstance(made, UUID):
+            return await shown(connection, who, made, call.now)
+    return begun(made.made, private=made.related)
 
 
 @routes.post(

@@ -94,11 +94,11 @@ async def book_series(
     conflicts = [Conflict(start, "no_such_time") for start in missing]
     for start in found:
         reason = await desk.hours.refusal(connection, wanted.service, start, deed.now)
-        id = None if reason else await claim(connection, desk, wanted, start, about, deed, series)
-        if id is None:
+        begun = None if reason else await claim(connection, desk, wanted, start, about, deed, series)
+        if begun is None:
             conflicts.append(Conflict(start, reason or "taken"))
         else:
-            made.append((id, start))
+            made.append((begun.id, start))
     conflicts.sort(key=lambda each: each.start)
     if conflicts and not (partial and made):
         detail = "Some of these dates cannot be had. Choose another rule, or ask for the others alone with partial."

@@ -1,6 +1,6 @@
 """What goes in and out over HTTP about appointments."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from backplane.postgres import Row
 from backplane.web import Problem
+from booking.appointments.journal import Begun
 from booking.calendar import zones
 
 Instant = Annotated[datetime, Meta(tz=True)]
@@ -241,6 +242,38 @@ def appointment(row: Row, *, private: bool, named: bool | None = None, seats: li
         patient_name=row.get("patient_name") or UNSET if named else UNSET,
         reason=row["reason"] if private else UNSET,
         seats=UNSET if seats is None else seats,
+    )
+
+
+def begun(made: Begun, *, private: bool) -> Appointment:
+    """Of an appointment that has just been made: what reading it would give, without reading it."""
+    draft = made.draft
+    assert draft.during.lower is not None
+    assert draft.during.upper is not None
+    return Appointment(
+        id=made.id,
+        status=made.status,  # type: ignore[arg-type]  # one of the machine's
+        kind=draft.kind,  # type: ignore[arg-type]  # one of the service table's
+        provider=draft.provider,
+        service=draft.service,
+        location=draft.location,
+        patient=draft.patient,
+        starts_at=draft.during.lower.astimezone(UTC),
+        ends_at=draft.during.upper.astimezone(UTC),
+        hold_until=draft.hold_until,
+        price_minor=draft.price_minor,
+        currency=draft.currency,
+        payment=draft.payment,
+        provider_timezone=draft.provider_timezone,
+        patient_timezone=draft.patient_timezone,
+        local_text=draft.local_text,
+        series=draft.series,
+        overridden=draft.overridden,
+        capacity=draft.capacity,
+        seats_taken=0,
+        version=1,
+        created_at=made.at,
+        reason=draft.reason if private else UNSET,
     )
 
 

@@ -13,6 +13,7 @@ whichever stretch is asked for.
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -134,6 +135,8 @@ def _dates(rule: Rule, first: date, last: date) -> list[date]:
     return [day for day in days if day.isoweekday() in rule.weekdays and day not in rule.exdates]
 
 
+# Many have the same hours, and the same days are looked at again and again.
+@lru_cache(maxsize=1 << 16)
 def _instants(span: Span, day: date, place: ZoneInfo) -> tuple[int, int]:
     ends_on = day if span.closes > span.opens else _shifted(day, 1)
     opens = zones.opening(datetime.combine(day, span.opens), place)

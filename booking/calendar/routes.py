@@ -17,7 +17,7 @@ from backplane.postgres import Connection
 from booking.calendar import zones
 from booking.calendar.access import MANAGE, managed, not_found
 from booking.calendar.slots import Slot, free_slots, next_free
-from booking.calendar.store import SERVICE_COLUMNS, load_calendar, load_taken, times_of_row
+from booking.calendar.store import SERVICE_COLUMNS, load, times_of_row
 
 MAX_DAYS: Final = 62
 DEFAULT_DAYS: Final = 31
@@ -93,13 +93,11 @@ async def _slots(call: Call, connection: Connection, provider: UUID, query: Slot
     name = query.tz or row["timezone"]
     start, end = _stretch(query, name, call.now)
     service = times_of_row(row)
-    calendar = await load_calendar(connection, provider, start, end)
-    taken = await load_taken(connection, provider, start, end, call.now, query.service)
+    calendar, taken = await load(connection, provider, start, end, call.now, query.service)
     found = free_slots(calendar, service, taken, start, end, call.now)
     following: Slot | None = None
     if not found and end < (horizon := call.now + timedelta(days=service.horizon_days)):
-        calendar = await load_calendar(connection, provider, end, horizon)
-        taken = await load_taken(connection, provider, end, horizon, call.now, query.service)
+        calendar, taken = await load(connection, provider, end, horizon, call.now, query.service)
         following = next_free(calendar, service, taken, call.now, max(end, call.now))
     return Slots(
         provider=provider,

@@ -1,11 +1,12 @@
-"""Calendars in Postgres: what `hours` and `slots` work on, read in two queries.
+"""Calendars in Postgres: what `hours` and `slots` work on, read in one query.
 
 `Hours` is what booking asks; its view of what is taken may be a moment old, and the constraint decides. A hold that has
 run out takes nothing, whether or not somebody has swept it away yet.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -19,39 +20,49 @@ from booking.calendar.slots import Range, ServiceTimes, free_slots, is_free
 # how far a visit with its buffers, or a local date with a cap, may reach over the edge of what is asked
 MARGIN: Final = timedelta(days=2)
 
+# JSON, because one text is read, and remembered, faster than rows of arrays
 _CALENDAR: Final = """
-SELECT s.id, s.location_id, s.timezone, s.daily_cap,
-    (SELECT jsonb_agg(jsonb_build_object(
+SELECT json_agg(json_build_object(
+    'zone', s.timezone, 'location', s.location_id, 'daily_cap', s.daily_cap,
+    'rules', (SELECT json_agg(json_build_object(
         'opens', r.opens, 'closes', r.closes, 'closed', r.closed, 'weekdays', r.weekdays, 'rrule', r.rrule,
         'exdates', r.exdates, 'valid_from', r.valid_from, 'valid_until', r.valid_until) ORDER BY r.id)
-     FROM schedule_rule r WHERE r.schedule_id = s.id AND (r.valid_until IS NULL OR r.valid_until >= $2)) AS rules,
-    (SELECT jsonb_agg(jsonb_build_object('day', o.day, 'opens', o.opens, 'closes', o.closes))
-     FROM schedule_override o WHERE o.schedule_id = s.id AND o.day BETWEEN $2 AND $3) AS overrides,
-    (SELECT array_agg(DISTINCT day::date)
-     FROM holiday h, generate_series(greatest(h.first_day, $2), least(h.last_day, $3), interval '1 day') AS day
-     WHERE h.first_day <= $3 AND h.last_day >= $2 AND (h.provider_id IS NULL OR h.provider_id = s.provider_id)
-        AND (h.location_id IS NULL OR h.location_id = s.location_id)) AS holidays
-FROM schedule s WHERE s.provider_id = $1 ORDER BY s.id"""
+     FROM schedule_rule r WHERE r.schedule_id = s.id AND (r.valid_until IS NULL OR r.valid_until >= $2)),
+    'overrides', (SELECT json_agg(json_build_object('day', o.day, 'opens', o.opens, 'closes', o.closes) ORDER BY o.day)
+     FROM schedule_override o WHERE o.schedule_id = s.id AND o.day BETWEEN $2 AND $3),
+    'holidays', (SELECT json_agg(json_build_array(h.first_day, h.last_day) ORDER BY h.first_day, h.last_day)
+     FROM holiday h WHERE h.first_day <= $3 AND h.last_day >= $2
+        AND (h.provider_id IS NULL OR h.provider_id = s.provider_id)
+        AND (h.location_id IS NULL OR h.location_id = s.location_id))) ORDER BY s.id)::text
+FROM schedule s WHERE s.provider_id = $1"""
 
-_TAKEN: Final = """
+_TAKEN_ROWS: Final = """
 SELECT lower(a.occupied) AS start, upper(a.occupied) AS end, lower(a.during) AS visit,
-    CASE WHEN a.kind = 'class' AND a.service_id = $5 AND a.status IN ('confirmed', 'checked_in')
+    CASE WHEN a.kind = 'class' AND a.service_id = {service} AND a.status IN ('confirmed', 'checked_in')
         THEN a.capacity - a.seats_taken ELSE 0 END AS seats_left
 FROM appointment a
-WHERE a.provider_id = $1 AND lower(a.during) >= $2 AND lower(a.during) < $3 AND a.id IS DISTINCT FROM $6
+WHERE a.provider_id = $1 AND lower(a.during) >= {start} AND lower(a.during) < {end} AND a.id IS DISTINCT FROM {without}
     AND (a.status IN ('requested', 'confirmed', 'checked_in', 'in_progress', 'interrupted')
-        OR a.status = 'held' AND a.hold_until > $4)
+        OR a.status = 'held' AND a.hold_until > {now})
 UNION ALL
 SELECT lower(b.during), upper(b.during), NULL, 0 FROM busy b
-WHERE b.provider_id = $1 AND upper(b.during) > $2 AND lower(b.during) < $3"""
+WHERE b.provider_id = $1 AND upper(b.during) > {start} AND lower(b.during) < {end}"""
+_TAKEN: Final = _TAKEN_ROWS.format(start="$2", end="$3", now="$4", service="$5", without="$6")
+
+# both in one go
+_BOTH: Final = f"""
+SELECT ({_CALENDAR}) AS schedules, t.* FROM (
+    SELECT array_agg(x.start) AS starts, array_agg(x.end) AS ends, array_agg(x.visit) AS visits,
+        array_agg(x.seats_left) AS left
+    FROM ({_TAKEN_ROWS.format(start="$4", end="$5", now="$6", service="$7", without="$8")}) AS x) AS t"""
 
 SERVICE_COLUMNS: Final = """minutes, step_minutes, buffer_before_minutes, buffer_after_minutes, notice_minutes,
     horizon_days, capacity, location_id"""
 
 
 class _RuleRow(Struct):
-    opens: str
-    closes: str
+    opens: time
+    closes: time
     closed: bool
     weekdays: frozenset[int]
     rrule: str | None
@@ -62,8 +73,17 @@ class _RuleRow(Struct):
 
 class _OverrideRow(Struct):
     day: date
-    opens: list[str]
-    closes: list[str]
+    opens: list[time]
+    closes: list[time]
+
+
+class _ScheduleRow(Struct):
+    zone: str
+    location: UUID | None
+    daily_cap: int | None
+    rules: list[_RuleRow] | None
+    overrides: list[_OverrideRow] | None
+    holidays: list[tuple[date, date]] | None
 
 
 class Asked(Protocol):
@@ -120,8 +140,8 @@ def times_of_row(row: Row) -> ServiceTimes:
 
 async def load_calendar(connection: Connection, provider: UUID, start: datetime, end: datetime) -> Calendar:
     """The hours of ``provider`` as far as they matter for [``start``, ``end``)."""
-    first, last = (start - 2 * MARGIN).date(), (end + 2 * MARGIN).date()
-    return Calendar(tuple(_schedule(row) for row in await connection.fetch(_CALENDAR, provider, first, last)))
+    days = _days(start, end)
+    return _calendar(await connection.fetchval(_CALENDAR, provider, *days), *days)
 
 
 async def load_taken(
@@ -139,6 +159,23 @@ async def load_taken(
     return [Range(row["start"], row["end"], row["visit"], max(0, row["seats_left"])) for row in rows]
 
 
+async def load(
+    connection: Connection,
+    provider: UUID,
+    start: datetime,
+    end: datetime,
+    now: datetime,
+    service: UUID | None = None,
+    without: UUID | None = None,
+) -> tuple[Calendar, list[Range]]:
+    """`load_calendar` and `load_taken` in one go."""
+    days = _days(start, end)
+    row = await connection.fetchrow(_BOTH, provider, *days, start - MARGIN, end + MARGIN, now, service, without)
+    assert row is not None
+    taken = zip(row["starts"] or (), row["ends"] or (), row["visits"] or (), row["left"] or ())
+    return _calendar(row["schedules"], *days), [Range(a, b, visit, max(0, left)) for a, b, visit, left in taken]
+
+
 class Hours:
     """The calendar as booking asks it."""
 
@@ -146,36 +183,46 @@ class Hours:
         self, connection: Connection, service: Asked, start: datetime, now: datetime, without: UUID | None = None
     ) -> str | None:
         """None when a visit may begin at ``start``, else the code of a `Refusal`."""
-        calendar = await load_calendar(connection, service.provider, start, start)
-        taken = await load_taken(connection, service.provider, start, start, now, service.id, without)
+        calendar, taken = await load(connection, service.provider, start, start, now, service.id, without)
         return is_free(calendar, times_of(service), taken, start, now)
 
     async def free(
         self, connection: Connection, service: Asked, start: datetime, end: datetime, now: datetime, most: int
     ) -> list[datetime]:
         """The first free starts in [``start``, ``end``)."""
-        calendar = await load_calendar(connection, service.provider, start, end)
-        taken = await load_taken(connection, service.provider, start, end, now, service.id)
+        calendar, taken = await load(connection, service.provider, start, end, now, service.id)
         return [slot.start for slot in free_slots(calendar, times_of(service), taken, start, end, now)[:most]]
 
 
-def _schedule(row: Row) -> Schedule:
+def _days(start: datetime, end: datetime) -> tuple[date, date]:
+    return (start - 2 * MARGIN).date(), (end + 2 * MARGIN).date()
+
+
+# Half of a thousand doctors have hours like somebody else's, and one doctor's are asked for again and again.
+@lru_cache(maxsize=4096)
+def _calendar(text: str | None, first: date, last: date) -> Calendar:
+    rows = msgspec.json.decode(text or "[]", type=list[_ScheduleRow])
+    return Calendar(tuple(_schedule(row, first, last) for row in rows))
+
+
+def _schedule(row: _ScheduleRow, first: date, last: date) -> Schedule:
     return Schedule(
-        zone=row["timezone"],
-        location=row["location_id"],
-        rules=tuple(_rule(each) for each in msgspec.convert(row["rules"] or [], list[_RuleRow])),
-        overrides={
-            each.day: spans(each.opens, each.closes)
-            for each in msgspec.convert(row["overrides"] or [], list[_OverrideRow])
-        },
-        holidays=frozenset(row["holidays"] or ()),
-        daily_cap=row["daily_cap"],
+        zone=row.zone,
+        location=row.location,
+        rules=tuple(_rule(each) for each in row.rules or ()),
+        overrides={each.day: spans(each.opens, each.closes) for each in row.overrides or ()},
+        holidays=frozenset(day for a, b in row.holidays or () for day in _each_day(max(a, first), min(b, last))),
+        daily_cap=row.daily_cap,
     )
+
+
+def _each_day(first: date, last: date) -> Iterator[date]:
+    return (first + timedelta(days=n) for n in range((last - first).days + 1))
 
 
 def _rule(row: _RuleRow) -> Rule:
     return Rule(
-        span=Span(time.fromisoformat(row.opens), time.fromisoformat(row.closes)),
+        span=Span(row.opens, row.closes),
         weekdays=row.weekdays,
         rrule=row.rrule,
         exdates=row.exdates,
@@ -185,5 +232,5 @@ def _rule(row: _RuleRow) -> Rule:
     )
 
 
-def spans(opens: Sequence[str], closes: Sequence[str]) -> tuple[Span, ...]:
-    return tuple(Span(time.fromisoformat(a), time.fromisoformat(b)) for a, b in zip(opens, closes))
+def spans(opens: Sequence[time], closes: Sequence[time]) -> tuple[Span, ...]:
+    return tuple(Span(a, b) for a, b in zip(opens, closes))

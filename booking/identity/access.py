@@ -12,7 +12,7 @@ well, which knows for certain; so does every request while the bus is away.
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -21,9 +21,10 @@ from aiohttp import web
 from msgspec import Struct
 
 from backplane.bus import Bus, BusUnavailable
+from backplane.gathered import Gathered
 from backplane.ids import uuid7
 from backplane.keys import Authority, TokenError, TokenKind, UnknownKeyError
-from backplane.postgres import Database
+from backplane.postgres import Database, Row
 from backplane.principal import Principal
 from backplane.routes import TENANT
 from backplane.web import Problem
@@ -114,6 +115,7 @@ class Access:
         self._keys = keys
         self._clock = clock
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._sessions = Gathered(self._find_sessions)
         self.denylist = denylist
 
     def issue(
@@ -196,16 +198,22 @@ class Access:
         except TokenError as error:
             raise _refused(error.code) from None
 
-    async def _ask_database(self, claims: AccessClaims) -> None:
-        async with self._db.tenant(claims.tid) as connection:
-            row = await connection.fetchrow(
-                "SELECT s.revoked_at, s.stale_before, p.disabled_at FROM session s JOIN person p ON p.id = s.person_id"
-                " WHERE s.id = $1 AND s.person_id = $2",
-                claims.sid,
-                claims.sub,
+    async def _find_sessions(self, tenant: int, ids: Sequence[UUID]) -> dict[UUID, Row]:
+        async with self._db.tenant(tenant) as connection:
+            rows = await connection.fetch(
+                "SELECT s.id, s.person_id, s.revoked_at, s.stale_before, p.disabled_at"
+                # unnest, because for = ANY($1) every call is planned anew, by the length of the array
+                " FROM unnest($1::uuid[]) AS asked (id) JOIN session s ON s.id = asked.id"
+                " JOIN person p ON p.id = s.person_id",
+                ids,
             )
+        return {row["id"]: row for row in rows}
+
+    async def _ask_database(self, claims: AccessClaims) -> None:
+        row = await self._sessions.find(claims.tid, claims.sid)
         if (
             row is None
+            or row["person_id"] != claims.sub
             or row["revoked_at"] is not None
             or row["disabled_at"] is not None
             or (row["stale_before"] is not None and claims.iat <= row["stale_before"].timestamp())

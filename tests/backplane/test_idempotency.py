@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from msgspec import Struct
 
+from backplane import idempotency
 from backplane.api import Answer, Call, Problem, Routes
 from backplane.idempotency import KEPT_FOR, forget_expired
 from backplane.postgres import Database
@@ -183,3 +184,35 @@ async def test_an_expired_key_is_a_new_one_and_can_be_swept(desk: Desk, database
     async with database.platform() as connection:
         assert await forget_expired(connection, NOW + KEPT_FOR - timedelta(seconds=1)) == 0
         assert await forget_expired(connection, NOW + KEPT_FOR) == 1
+
+
+@pytest.mark.parametrize("mood", [None, Problem(409, "taken")])
+async def test_who_was_overtaken_between_look_and_lock_gets_the_stored_answer(
+    desk: Desk, database: Database, mood: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served([desk.routes], database) as client:
+        first = await client.post("/orders", json={"amount": 1}, headers=headers())
+        desk.mood = mood
+        # as with a snapshot that is older than the commit of the first
+        blind = idempotency._LOCK_AND_LOOK.replace("expires_at > $4", "expires_at > $4 AND false")
+        monkeypatch.setattr(idempotency, "_LOCK_AND_LOOK", blind)
+        again = await client.post("/orders", json={"amount": 1}, headers=headers())
+        assert (again.status, again.headers["Idempotent-Replayed"]) == (201, "true")
+        assert await first.read() == await again.read()
+    assert (await effects(database), len(desk.told)) == (1, 1)
+
+
+async def test_a_handler_may_not_go_on_after_its_transaction_failed(desk: Desk, database: Database) -> None:
+    async def careless(call: Call, body: Order) -> Answer[Made]:
+        try:
+            await desk.order(call, body)
+            async with call.transaction():
+                raise KeyError("half done")
+        except KeyError:
+            return Answer(Made(uuid4()))
+
+    desk.routes.post("/careless", status=201, idempotent=True)(careless)
+    async with served([desk.routes], database) as client:
+        answer = await client.post("/careless", json={"amount": 1}, headers=headers())
+        assert answer.status == 500
+    assert await effects(database) == 0
