@@ -131,6 +131,7 @@ _READERS: Final[Mapping[str, Callable[[object], object]]] = {
     "log_level": _level,
     "web": _path,
     "postgres_url": _url("postgres", "postgresql"),
+    "postgres_connections": _whole(2, 1000),
     "redis_url": _url("redis", "rediss", "unix"),
     "smtp_url": _url("smtp", "smtps"),
     "mail_from": _text,

@@ -16,13 +16,19 @@ def default_workers() -> int:
     return min(16, len(os.sched_getaffinity(0)))
 
 
+def default_connections() -> int:
+    """Connections to Postgres when no number is given. It usually shares our cores: more than a few per core at work at
+    once wait for each other and push each other out of the caches (benchmarks/LOG.md)."""
+    return 4 + 2 * min(16, len(os.sched_getaffinity(0)))
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the operator decided.
 
     ``port`` and ``media_port``: 0 = any free one; ``media_port`` None = the number of ``port``. Worker *n* takes
     ``media_port + n``. ``data`` holds what must outlive a restart. ``postgres_url``, ``redis_url``: None = one of our
-    own, or none. ``smtp_url``: ``smtp[s]://USER:PASSWORD@HOST:PORT``. ``base_url``: of links in mails; its host is
+    own, or none. ``postgres_connections``: the most of this process. ``smtp_url``: ``smtp[s]://USER:PASSWORD@HOST:PORT``. ``base_url``: of links in mails; its host is
     the one under which clinics have theirs. ``trusted_proxies``: see `backplane.proxies`. ``trace_ratio``: part of the
     requests that are traced when there is an ``otlp_endpoint``. ``demo``: fill an empty database with made-up clinics.
     """
@@ -37,6 +43,7 @@ class Settings:
     log_level: str = "info"
     web: Path = _ROOT / "web"
     postgres_url: str | None = None
+    postgres_connections: int = field(default_factory=default_connections)
     redis_url: str | None = None
     smtp_url: str | None = None
     mail_from: str = "Wadud <no-reply@localhost>"

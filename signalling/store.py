@@ -41,7 +41,7 @@ async def opened(settings: Settings) -> AsyncIterator[Store]:
         if settings.postgres_url is None:
             cluster = await asyncio.to_thread(embedded_postgres.start, settings.data / "postgres")
         url = settings.postgres_url or (cluster.url() if cluster else "")
-        database = await _database(url)
+        database = await _database(url, settings.postgres_connections)
         bus: Bus = RedisBus(settings.redis_url) if settings.redis_url else LocalBus()
         try:
             yield Store(database, bus)
@@ -55,10 +55,10 @@ async def opened(settings: Settings) -> AsyncIterator[Store]:
             await asyncio.to_thread(cluster.stop)
 
 
-async def _database(url: str) -> Database:
+async def _database(url: str, connections: int) -> Database:
     try:
         await migrate(url, all_series(ROOT))
-        return await Database.open(url)
+        return await Database.open(url, max_size=connections)
     except MigrationError as error:
         raise StoreError(str(error)) from None
     except (OSError, DatabaseUnavailable):

@@ -41,10 +41,12 @@ class Particulars:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """An appointment that was made. ``related``: whether the one who made it is a side of it."""
+    """An appointment that somebody has a claim to now. ``begun``: if it was made for that; a seat may be in a class of
+    before. ``related``: whether the one who made it is a side of it."""
 
-    made: Begun
-    related: bool
+    id: UUID
+    begun: Begun | None = None
+    related: bool = False
 
 
 def _related(wanted: Wish, who: Principal) -> bool:
@@ -73,13 +75,13 @@ async def hold(
     made = await journal.begin(connection, draft, step_of("hold", None, wanted.party), deed, "held")
     if made is None:
         raise await taken_now(connection, desk, wanted.service, start, deed.now)
-    return Claimed(made, _related(wanted, who))
+    return Claimed(made.id, made, _related(wanted, who))
 
 
 async def book(
     connection: Connection, desk: Desk, who: Principal, service: UUID, start: datetime, about: Particulars, deed: Deed
-) -> Claimed | UUID:
-    """Books a slot at once, or a seat of the class there (its id). Problem 409 slot_taken, slot_not_offered."""
+) -> Claimed:
+    """Books a slot at once, or a seat of the class there. Problem 409 slot_taken, slot_not_offered."""
     if about.override is None:
         refuse_known(desk, service, start, deed.now)
     elif not who.may("appointment.override"):
@@ -89,13 +91,13 @@ async def book(
     if wanted.service.capacity > 1:
         zone = about.timezone or wanted.patient_timezone
         seated = await classes.take_seat(connection, desk, wanted, start, deed, zone)
-        return seated.appointment
+        return Claimed(seated.appointment)
     if about.override is None:
         await check_hours(connection, desk, wanted.service, start, deed.now)
     made = await claim(connection, desk, wanted, start, about, deed)
     if made is None:
         raise await taken_now(connection, desk, wanted.service, start, deed.now)
-    return Claimed(made, _related(wanted, who))
+    return Claimed(made.id, made, _related(wanted, who))
 
 
 async def book_any(
@@ -124,7 +126,7 @@ async def book_any(
         chosen = replace(wanted, service=service)
         made = await claim(connection, desk, chosen, start, about, deed)
         if made is not None:
-            return Claimed(made, _related(chosen, who))
+            return Claimed(made.id, made, _related(chosen, who))
         desk.taken.remember(service.id, start, (), deed.now)
     raise slot_taken([])
 

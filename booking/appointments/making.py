@@ -3,9 +3,10 @@
 from uuid import UUID
 
 from backplane.api import Call, Problem, Routes
+from backplane.postgres import Connection
 from booking.appointments import claims, classes, series
 from booking.appointments.bookable import service_of
-from booking.appointments.claims import Particulars
+from booking.appointments.claims import Claimed, Particulars
 from booking.appointments.desk import deed_of, desk_of
 from booking.appointments.machine import CLINIC, PROVIDER
 from booking.appointments.reading import shown
@@ -29,6 +30,14 @@ routes = Routes(tag="booking")
 _TAKEN = ("slot_taken", "slot_not_offered")
 
 
+async def _shown(connection: Connection, call: Call, made: Claimed) -> Appointment:
+    """What was made a moment ago need not be read."""
+    if made.begun is not None:
+        own = made.begun.status == "held"  # as `record` has it: a hold is whose it is, whoever it is for
+        return begun(made.begun, private=made.related or own)
+    return await shown(connection, call.principal, made.id, call.now)
+
+
 @routes.post(
     "/v1/holds",
     right="appointment.hold",
@@ -48,7 +57,7 @@ async def hold(call: Call, body: NewHold) -> Appointment:
         made = await claims.hold(
             connection, desk_of(call), call.principal, body.service, start_of(body.start), about, deed_of(call)
         )
-    return begun(made.made, private=made.related)
+        return await _shown(connection, call, made)
 
 
 @routes.post(
@@ -104,10 +113,9 @@ async def book(call: Call, body: NewAppointment) -> Appointment:
     if len(chosen) != 1 or (body.hold is None) != (body.start is not None):
         raise Problem(422, "bad_request", "Send either hold, or service and start, or specialty and start.")
     async with call.transaction() as connection:
-        made: claims.Claimed | UUID
         if body.hold is not None:
-            made = body.hold
-            await claims.book_hold(connection, desk, who, made, about, deed)
+            await claims.book_hold(connection, desk, who, body.hold, about, deed)
+            made = Claimed(body.hold)
         elif body.service is not None and body.start is not None:
             made = await claims.book(connection, desk, who, body.service, start_of(body.start), about, deed)
         else:
@@ -116,9 +124,7 @@ async def book(call: Call, body: NewAppointment) -> Appointment:
             made = await claims.book_any(
                 connection, desk, who, body.specialty, body.kind, body.language, start_of(body.start), about, deed
             )
-        if isinstance(made, UUID):
-            return await shown(connection, who, made, call.now)
-    return begun(made.made, private=made.related)
+        return await _shown(connection, call, made)
 
 
 @routes.post(

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import date, timedelta
+from zoneinfo import ZoneInfo
 
 import icalendar
 import pytest_asyncio
@@ -189,6 +190,25 @@ async def test_one_books_for_dependants_and_staff_for_patients(place: Clinic, fr
     made = await front.post("front", "/v1/appointments", wish(place, **about), 201)
     assert "reason" not in made
     assert (await front.post("front", "/v1/appointments", wish(place, patient=str(uuid7(NOW))), 404))["code"]
+
+
+async def test_what_is_booked_is_told_as_reading_tells_it(place: Clinic, front: Front) -> None:
+    """The answers to deeds are made without reading; they must not differ."""
+    about = {"patient": str(place.people["bilal"]), "reason": "cough", "timezone": "Europe/London"}
+    for n, (name, more) in enumerate((("amina", {"reason": "cough"}), ("front", about))):
+        start = at(hour=10 + n).astimezone(ZoneInfo("America/New_York")).isoformat()
+        held = await front.post(name, "/v1/holds", wish(place, start=wire(at(2, 10 + n)), **more), 201)
+        assert held == shared(await front.get(name, f"/v1/appointments/{held['id']}"), held)
+        made = await front.post(name, "/v1/appointments", wish(place, start=start, **more), 201)
+        assert made == shared(await front.get(name, f"/v1/appointments/{made['id']}"), made)
+        assert ("reason" in made) == (name != "front")
+
+
+def shared(read: dict[str, object], told: dict[str, object]) -> dict[str, object]:
+    """Names are added by reading only."""
+    assert set(told) <= set(read)
+    assert {key for key in read if key not in told} <= {"patient_name", "doctor_name", "service_name"}
+    return {key: read[key] for key in told}
 
 
 async def test_lists_show_what_one_may_see(place: Clinic, front: Front) -> None:
