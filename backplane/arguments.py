@@ -1,7 +1,8 @@
 """Command-line options of the server, in one place that needs nothing but the standard library.
 
-`bin/serve` and `bin/migrate` read them before the set-up (so that --help and a mistyped option answer at once, on a
-bare machine too); `signalling.main` and `backplane.migrate_command` read the same parsers when they start.
+`bin/serve`, `bin/migrate` and `bin/admin` read them before the set-up (so that --help and a mistyped option answer at
+once, on a bare machine too); `signalling.main`, `backplane.migrate_command` and `booking.admin_command` read the same
+parsers when they start.
 """
 
 import argparse
@@ -143,4 +144,45 @@ def migrate_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also take away what only the last release needed; once none of its servers runs any more",
     )
+    return parser
+
+
+def admin_parser() -> argparse.ArgumentParser:
+    """Parser of `bin/admin` and `python -m booking.admin_command`; ``command`` is found or platform."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--email", required=True, metavar="E", help="address of the admin; codes to sign in go there")
+    common.add_argument("--person", default="", metavar="NAME", help="the admin's own name")
+    common.add_argument(
+        "--password",
+        action="store_true",
+        help="ask for a password of the admin, so that they can sign in before mails are sent; "
+        "without it they sign in by a code that is mailed",
+    )
+    common.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="data directory of bin/serve, which may be running (default: its setting, else ./data)",
+    )
+    common.add_argument("--postgres-url", metavar="URL", help="database, as for bin/serve")
+    common.add_argument("--base-url", metavar="URL", help="public address of the pages, as for bin/serve")
+    common.add_argument("--config", metavar="FILE", help="TOML file of settings, as for bin/serve")
+    parser = argparse.ArgumentParser(
+        prog="bin/admin",
+        description="Makes a clinic with its first admin, or the first admin of the platform. "
+        "Saying it again changes nothing. Settings that bin/serve finds in its environment are found here too.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    found = commands.add_parser("found", parents=[common], help="make a clinic and its first admin")
+    found.add_argument("--slug", required=True, metavar="S", help="the clinic's label in addresses: a-z, 0-9 and -")
+    found.add_argument("--name", required=True, help="the clinic's name, as people read it")
+    found.add_argument(
+        "--host", action="append", default=[], metavar="NAME", help="host name of the clinic's own; may be repeated"
+    )
+    found.add_argument("--timezone", default="Asia/Karachi", metavar="Z", help="default: %(default)s")
+    found.add_argument(
+        "--region", default="PK", metavar="R", help="country, of phone numbers without code too (default: %(default)s)"
+    )
+    found.add_argument("--locale", default="en", metavar="L", help="language of the clinic (default: %(default)s)")
+    commands.add_parser("platform", parents=[common], help="make the first admin of the platform, who makes clinics")
     return parser

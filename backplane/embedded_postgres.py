@@ -12,6 +12,7 @@ import os
 import pwd
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -124,10 +125,7 @@ def start(home: Path, binaries: Path | None = None, *, durable: bool = True) -> 
     home = home.absolute()
     user = _unprivileged()
     _private(home, user)
-    sockets = home / "run"
-    if len(os.fsencode(sockets)) > _MAX_SOCKET_DIRECTORY:
-        name = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
-        sockets = Path(tempfile.gettempdir()) / f"wadud-{os.geteuid()}-{name}"
+    sockets = _sockets(home)
     _private(sockets, user)
     order = {
         "home": str(home),
@@ -154,6 +152,33 @@ def start(home: Path, binaries: Path | None = None, *, durable: bool = True) -> 
         cluster.stop()
         raise
     return cluster
+
+
+def _sockets(home: Path) -> Path:
+    """The directory of the socket of the cluster in ``home``."""
+    sockets = home / "run"
+    if len(os.fsencode(sockets)) > _MAX_SOCKET_DIRECTORY:
+        name = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"wadud-{os.geteuid()}-{name}"
+    return sockets
+
+
+@contextmanager
+def reached(home: Path) -> Iterator[str]:
+    """The address of the cluster in ``home``: of the one that a server of ours runs there, else of one started for the
+    block. For commands beside `bin/serve`. EmbeddedPostgresError as for `start`."""
+    sockets = _sockets(home.absolute())
+    with socket.socket(socket.AF_UNIX) as door:
+        try:
+            door.connect(str(sockets / ".s.PGSQL.5432"))
+            runs = True
+        except OSError:  # nothing there, or left over; whoever may not enter is told so by `start`
+            runs = False
+    if runs:
+        yield url(sockets)
+        return
+    with running(home) as cluster:
+        yield cluster.url()
 
 
 @contextmanager

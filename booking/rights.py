@@ -63,7 +63,7 @@ RIGHTS: Final[Mapping[str, str]] = {
     # visit
     "visit.join.own": "enter one's own visit",
     "visit.host.own": "open, admit to and end one's own visits as the doctor",
-    "link.create.own": "make join links for one's own visit",
+    "link.create.own": "make join links for one's own visit, and ask others in",
     "link.create.clinic": "make join links for visits of the clinic",
     "queue.read.own": "see one's own place in a queue",
     "queue.manage.own": "run one's own queue as the doctor",
@@ -123,6 +123,7 @@ _VISITOR: Final = (
     "waitlist.join.own",
     "instant.request.own",
     "visit.join.own",
+    "link.create.own",
     "queue.read.own",
 )
 _FRONT_DESK: Final = (
@@ -158,6 +159,7 @@ MATRIX: Final[Mapping[str, tuple[str, ...]]] = {
         "appointment.check_in.own",
         "payment.pay.own",
         "visit.join.own",
+        "link.create.own",
         "queue.read.own",
         "record.read.own",
     ),
@@ -183,7 +185,6 @@ MATRIX: Final[Mapping[str, tuple[str, ...]]] = {
         "instant.answer.own",
         "feed.manage.own",
         "visit.host.own",
-        "link.create.own",
         "queue.manage.own",
         "provider.manage.own",
         "schedule.manage.own",

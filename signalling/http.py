@@ -2,6 +2,8 @@
 
 Nothing is stored for a room before somebody is in it: its name proves itself (`room_names`), and rights travel in
 tokens. Whoever knows the name gets guest tokens; host tokens come from the host token that the room's maker was given.
+Rooms of visits are none of these: who may be in them is said by the appointment, for minutes at a time, so their tokens
+beget no others here.
 """
 
 import secrets
@@ -15,6 +17,7 @@ from backplane.logs import Log
 from backplane.ratelimit import KeyedBuckets, address_key
 from backplane.tokens import MAX_LIFETIME_S, Claims, TokenError
 from backplane.web import Problem, json_response, read_json
+from booking.join.room_names import VisitRooms
 from signalling.calls import Calls
 from signalling.names import clean_name
 from signalling.room_names import RoomNames
@@ -88,6 +91,7 @@ class Api:
     def __init__(self, calls: Calls, names: RoomNames) -> None:
         self._calls = calls
         self._names = names
+        self._visits = VisitRooms(calls.tokens.key)
         self._buckets = KeyedBuckets(REQUESTS_PER_S, REQUESTS_BURST)
         self._revocation_buckets = KeyedBuckets(REVOCATIONS_PER_S, REVOCATIONS_BURST)
 
@@ -118,7 +122,8 @@ class Api:
         return json_response(made, 201)
 
     async def revoke(self, request: web.Request) -> web.Response:
-        """A token's holder may revoke it; who may moderate a room may revoke any of its tokens, and all of them."""
+        """A token's holder may revoke it; who may moderate a room may revoke any of its tokens, and all of them, unless
+        it is a visit's."""
         self._admit(request)
         if not self._revocation_buckets.allow(address_key(request.remote or ""), time.monotonic()):
             raise Problem(429, "rate_limited", "Too many revocations from one address.", {"Retry-After": "1"})
@@ -180,8 +185,10 @@ class Api:
         except TokenError as error:
             raise Problem(status, error.code) from None
 
-    @staticmethod
-    def _may_moderate(bearer: Claims, room: str) -> None:
+    def _may_moderate(self, bearer: Claims, room: str) -> None:
+        if self._visits.read(room) is not None:
+            detail = "This is an appointment's room. Deny somebody, end the visit or cancel the appointment instead."
+            raise Problem(403, "visit_room", detail)
         if bearer.room != room or "moderate" not in bearer.rights:
             raise Problem(403, "forbidden", "This needs the right to moderate the room.")
 

@@ -21,7 +21,7 @@ from booking.appointments.desk import Desk, check_hours, taken_now
 from booking.appointments.guards import refusal
 from booking.appointments.journal import Changes, Deed, TimeTaken
 from booking.appointments.machine import CLINIC, PATIENT, PROVIDER, SYSTEM, Party
-from booking.appointments.record import Record, Standing, changed_meanwhile, load, need, standing
+from booking.appointments.record import Record, Standing, changed_meanwhile, load, need, sees_all, standing
 from booking.policy import By, Terms
 
 _LOCK_PROVIDER: Final = "SELECT true FROM provider WHERE id = $1 FOR NO KEY UPDATE"
@@ -76,7 +76,9 @@ async def terms_of(
 ) -> tuple[Record, Terms, Terms]:
     """What cancelling and moving would cost ``who`` now."""
     found = await need(connection, appointment, who, now)
-    by: By = "patient" if PATIENT in found.relations else "provider" if PROVIDER in found.relations else "clinic"
+    by: By = "clinic" if sees_all(who) else "patient"  # who only looks is told what holds for the patient
+    if found.relations:
+        by = "patient" if PATIENT in found.relations else "provider"
     cancelling = policy.cancelling(found.policy, by, found.starts_at, now, found.row["checked_in_at"])
     return found, cancelling, policy.rescheduling(found.policy, by, found.starts_at, now, found.row["moved"])
 

@@ -143,7 +143,7 @@ async def cancel_seat(
     row = await connection.fetchrow(
         """SELECT s.*, s.patient_id = $3 OR EXISTS (
                 SELECT FROM dependant d WHERE d.guardian_id = $3 AND d.person_id = s.patient_id
-                    AND 'book' = ANY(d.rights) AND d.ended_at IS NULL AND (d.until IS NULL OR d.until >= $4)) AS own
+                    AND 'book' = ANY(d.rights) AND d.ended_at IS NULL AND (d.until IS NULL OR d.until > $4)) AS own
            FROM appointment a JOIN seat s ON s.appointment_id = a.id
            WHERE a.id = $1 AND s.id = $2 FOR NO KEY UPDATE OF a""",
         found.id,

@@ -15,10 +15,12 @@ from backplane.principal import Principal
 from booking import policy
 from booking.appointments import classes
 from booking.appointments.changes import terms_of
+from booking.appointments.lists import Wanted, statement
 from booking.appointments.machine import PROVIDER
-from booking.appointments.record import FIELDS, FROM, Record, need, record, sees_all
+from booking.appointments.record import Record, as_of, need, record, sees_all
 from booking.appointments.views import Appointment, Change, ClassSession, Instant, Seat, Status, TermsNow
 from booking.appointments.views import appointment as view
+from booking.identity.dependants import acted_for
 
 routes = Routes(tag="booking")
 MOST: Final = 100
@@ -45,22 +47,6 @@ class ClassQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=MOST)] = 20
 
 
-# $3: the clinic's, or only those that the person has to do with
-_LIST: Final = f"""
-SELECT {FIELDS} {FROM}
-WHERE ($3 OR a.patient_id = $1 OR p.person_id = $1 OR a.booked_by = $1
-        OR a.patient_id IN (SELECT d.person_id FROM dependant d WHERE d.guardian_id = $1 AND d.ended_at IS NULL
-            AND 'read' = ANY(d.rights) AND (d.until IS NULL OR d.until >= $2))
-        OR a.id IN (SELECT e.appointment_id FROM seat e
-            WHERE e.status = 'confirmed' AND $1 IN (e.patient_id, e.booked_by)))
-    AND ($4::timestamptz IS NULL OR lower(a.during) >= $4) AND ($5::timestamptz IS NULL OR lower(a.during) < $5)
-    AND ($6::text IS NULL OR a.status = $6) AND ($7::uuid IS NULL OR a.provider_id = $7)
-    AND ($8::uuid IS NULL OR a.patient_id = $8) AND ($9::uuid IS NULL OR a.service_id = $9)
-    AND ($10::timestamptz IS NULL OR (lower(a.during), a.id) > ($10, $11))
-    AND (a.status <> 'expired' OR $6 = 'expired')
-ORDER BY lower(a.during), a.id LIMIT $12"""
-
-
 @routes.get("/v1/appointments", right="appointment.read")
 async def appointments(call: Call, query: AppointmentQuery) -> Page[Appointment]:
     """Appointments that one may see, by their start
@@ -68,18 +54,28 @@ async def appointments(call: Call, query: AppointmentQuery) -> Page[Appointment]
     Staff see the clinic's, doctors theirs, patients their own and those of the people they care for.
     """
     who = call.principal
-    after: tuple[datetime | None, UUID | None] = (None, None)
-    if query.cursor is not None:
-        after = decode_cursor(query.cursor, tuple[datetime, UUID])
+    sql, values = statement(
+        Wanted(
+            person=who.person,
+            day=call.now.date(),
+            everybody=sees_all(who) and not query.mine,
+            booked=sees_all(who),
+            begin=query.from_,
+            end=query.to,
+            status=query.status,
+            provider=query.provider,
+            patient=query.patient,
+            service=query.service,
+            after=None if query.cursor is None else decode_cursor(query.cursor, tuple[datetime, UUID]),
+            limit=query.limit + 1,
+        )
+    )
     async with call.transaction() as connection:
-        rows = await connection.fetch(
-            _LIST, who.person, call.now.date(), sees_all(who) and not query.mine, query.from_, query.to, query.status,
-            query.provider, query.patient, query.service, *after, query.limit + 1,
-        )  # fmt: skip
+        rows = await connection.fetch(sql, *values)
     return page_of(
         rows,
         query.limit,
-        lambda row: view(row, private=_private(record(row, who.person))),
+        lambda row: _view(as_of(record(row, who.person), who), who),
         lambda row: (row["starts_at"], row["id"]),
     )
 
@@ -120,16 +116,22 @@ async def shown(connection: Connection, who: Principal, appointment: UUID, now: 
     if found.is_class:
         everything = PROVIDER in found.relations or who.may("class.manage.clinic")
         rows = await classes.roster(connection, found.id)
+        look = await acted_for(connection, who.person, "read", now)
+        book = await acted_for(connection, who.person, "book", now)
         seats = [
             Seat(id=row["id"], no=row["no"], patient=row["patient_id"], payment=row["payment"])
             for row in rows
-            if everything or who.person in (row["patient_id"], row["booked_by"])
+            if everything or row["patient_id"] in look or (row["patient_id"] in book and row["booked_by"] == who.person)
         ]
-    return view(found.row, private=_private(found), seats=seats)
+    return _view(found, who, seats)
 
 
-def _private(found: Record) -> bool:
-    return bool(found.relations)
+def _view(found: Record, who: Principal, seats: list[Seat] | None = None) -> Appointment:
+    row = found.row
+    related = bool(found.relations) or found.reads
+    # a guardian who may book but not read sees what they wrote, not what the patient wrote
+    theirs = who.person in (row["patient_id"], row["booked_by"]) or PROVIDER in found.relations or found.reads
+    return view(row, private=related and theirs, named=related or sees_all(who), seats=seats)
 
 
 @routes.get("/v1/appointments/{appointment}/transitions", right="appointment.read", problems={404: ()})
@@ -204,10 +206,10 @@ async def open_classes(call: Call, query: ClassQuery) -> list[ClassSession]:
             """SELECT a.id, a.service_id, a.provider_id, s.name, a.during, a.capacity,
                    a.capacity - a.seats_taken AS seats_left, a.price_minor, a.currency
                FROM appointment a JOIN service s ON s.id = a.service_id JOIN provider p ON p.id = a.provider_id
-               WHERE a.kind = 'class' AND a.status = 'confirmed' AND lower(a.during) > $1 AND a.seats_taken < a.capacity
+               WHERE a.kind = 'class' AND a.status = 'confirmed' AND a.starts_at > $1 AND a.seats_taken < a.capacity
                    AND p.status = 'approved' AND ($2::uuid IS NULL OR a.provider_id = $2)
                    AND ($3::uuid IS NULL OR a.service_id = $3)
-               ORDER BY lower(a.during), a.id LIMIT $4""",
+               ORDER BY a.starts_at, a.id LIMIT $4""",
             call.now,
             query.provider,
             query.service,

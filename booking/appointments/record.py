@@ -1,6 +1,6 @@
 """An appointment as it is now, with what the one who asks is to it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -14,13 +14,15 @@ from booking.appointments.machine import CLINIC, PATIENT, PROVIDER, Party
 from booking.policy import Policy, policy_of
 
 # $1: who asks, $2: the day
-FIELDS: Final = """
-    a.*, lower(a.during) AS starts_at, upper(a.during) AS ends_at, p.person_id AS doctor, s.auto_confirm,
-    s.cancel_policy, t.policy,
-    EXISTS (SELECT FROM dependant d WHERE d.guardian_id = $1 AND d.person_id = a.patient_id AND 'book' = ANY(d.rights)
-        AND d.ended_at IS NULL AND (d.until IS NULL OR d.until >= $2)) AS cares,
+CARE: Final = "d.guardian_id = $1 AND d.ended_at IS NULL AND (d.until IS NULL OR d.until > $2)"
+FIELDS: Final = f"""
+    a.*, upper(a.during) AS ends_at, p.person_id AS doctor, s.auto_confirm, s.cancel_policy, t.policy,
+    trim(p.title || ' ' || p.display_name) AS doctor_name, s.name AS service_name,
+    (SELECT n.name FROM person n WHERE n.id = a.patient_id) AS patient_name,
+    (SELECT d.rights FROM dependant d WHERE {CARE} AND d.person_id = a.patient_id) AS care,
     a.patient_id IS NULL AND EXISTS (SELECT FROM seat e WHERE e.appointment_id = a.id AND e.status = 'confirmed'
-        AND $1 IN (e.patient_id, e.booked_by)) AS seated"""
+        AND (e.patient_id = $1 OR EXISTS (SELECT FROM dependant d WHERE {CARE} AND d.person_id = e.patient_id
+            AND ('read' = ANY(d.rights) OR e.booked_by = $1 AND 'book' = ANY(d.rights))))) AS seated"""
 FROM: Final = """
 FROM appointment a JOIN provider p ON p.id = a.provider_id JOIN service s ON s.id = a.service_id
     JOIN tenant t ON t.id = a.tenant_id"""
@@ -29,11 +31,13 @@ _LOAD: Final = f"SELECT {FIELDS} {FROM} WHERE a.id = $3"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A row of appointment. ``relations``: what the one who asked is to it, without looking at rights."""
+    """A row of appointment. ``relations``: what the one who asked is to it, without looking at rights; a guardian is
+    the patient as far as they may book. ``reads``: a guardian who may look."""
 
     row: Row
     policy: Policy
     relations: frozenset[Party]
+    reads: bool = False
 
     @property
     def id(self) -> UUID:
@@ -79,12 +83,17 @@ class Record:
 
 def record(row: Row, person: UUID | None) -> Record:
     relations = set()
+    care: list[str] = row["care"] or []
     if person is not None:
-        if row["patient_id"] == person or row["cares"] or (row["status"] == "held" and row["booked_by"] == person):
+        if row["patient_id"] == person or "book" in care or _holds(row, person):
             relations.add(PATIENT)
         if row["doctor"] == person:
             relations.add(PROVIDER)
-    return Record(row, policy_of(row["cancel_policy"], row["policy"]), frozenset(relations))
+    return Record(row, policy_of(row["cancel_policy"], row["policy"]), frozenset(relations), "read" in care)
+
+
+def _holds(row: Row, person: UUID) -> bool:
+    return row["status"] == "held" and bool(row["booked_by"] == person)
 
 
 async def load(connection: Connection, appointment: UUID, person: UUID | None, now: datetime) -> Record | None:
@@ -96,9 +105,20 @@ async def load(connection: Connection, appointment: UUID, person: UUID | None, n
 async def need(connection: Connection, appointment: UUID, who: Principal, now: datetime) -> Record:
     """As `load`, for somebody who may know that it exists. Problem 404."""
     found = await load(connection, appointment, who.person, now)
-    if found is None or not (found.relations or found.row["seated"] or sees_all(who)):
+    if found is None:
+        raise no_such_appointment()
+    found = as_of(found, who)
+    if not (found.relations or found.reads or found.row["seated"] or sees_all(who)):
         raise no_such_appointment()
     return found
+
+
+def as_of(found: Record, who: Principal) -> Record:
+    """Without the standing of who held a slot for somebody they care for no longer; the clinic holds for anybody."""
+    row = found.row
+    if PATIENT not in found.relations or row["patient_id"] == who.person or "book" in (row["care"] or ()):
+        return found
+    return found if who.may("appointment.book.clinic") else replace(found, relations=found.relations - {PATIENT})
 
 
 def sees_all(who: Principal) -> bool:

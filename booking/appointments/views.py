@@ -108,7 +108,7 @@ class Seat(Struct, frozen=True, kw_only=True):
 
 class Appointment(Struct, frozen=True, kw_only=True):
     """``local_text``: the start on the provider's clocks, as agreed. ``reason``: for the patient and the doctor only.
-    ``seats``: of a class, those one may see."""
+    ``patient_name``: for them and the clinic. ``seats``: of a class, those one may see."""
 
     id: UUID
     status: Status
@@ -132,6 +132,9 @@ class Appointment(Struct, frozen=True, kw_only=True):
     seats_taken: int
     version: int
     created_at: datetime
+    doctor_name: str | UnsetType = UNSET
+    service_name: str | UnsetType = UNSET
+    patient_name: str | UnsetType = UNSET
     reason: str | UnsetType = UNSET
     seats: list[Seat] | UnsetType = UNSET
 
@@ -207,8 +210,10 @@ class ClassSession(Struct, frozen=True, kw_only=True):
     currency: str
 
 
-def appointment(row: Row, *, private: bool, seats: list[Seat] | None = None) -> Appointment:
-    """Of a row of `record.FIELDS`. ``private``: for the patient's and the doctor's eyes."""
+def appointment(row: Row, *, private: bool, named: bool | None = None, seats: list[Seat] | None = None) -> Appointment:
+    """Of a row of `record.FIELDS`; one without names gives an answer without. ``private``: for the patient's and the
+    doctor's eyes; ``named``: for who may know the patient's name, by default the same."""
+    named = private if named is None else named
     return Appointment(
         id=row["id"],
         status=row["status"],
@@ -232,6 +237,9 @@ def appointment(row: Row, *, private: bool, seats: list[Seat] | None = None) -> 
         seats_taken=row["seats_taken"],
         version=row["version"],
         created_at=row["created_at"],
+        doctor_name=row.get("doctor_name") or UNSET,
+        service_name=row.get("service_name") or UNSET,
+        patient_name=row.get("patient_name") or UNSET if named else UNSET,
         reason=row["reason"] if private else UNSET,
         seats=UNSET if seats is None else seats,
     )

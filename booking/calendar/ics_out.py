@@ -35,15 +35,17 @@ routes = Routes(tag="feeds")
 # the secret as the name of a file, for calendars that look at the ending
 File = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}\.ics$")]
 
-# visits one has as a patient, seats in classes, and those that one gives; every row once
-_APPOINTMENTS: Final = """
-SELECT a.id, lower(a.during) AS start, upper(a.during) AS end, a.status, a.ics_sequence, a.updated_at, a.created_at
-FROM appointment a
-WHERE (a.patient_id = $1 OR a.provider_id IN (SELECT id FROM provider WHERE person_id = $1)
-        OR a.id IN (SELECT appointment_id FROM seat WHERE patient_id = $1 AND status = 'confirmed'))
-    AND a.status IN ('requested', 'confirmed', 'checked_in', 'in_progress', 'interrupted', 'completed')
-    AND lower(a.during) >= $2 AND lower(a.during) < $3
-ORDER BY lower(a.during), a.id LIMIT $4"""
+# visits one has as a patient, those that one gives, and seats in classes; every row once
+_ROW: Final = "a.id, a.starts_at AS start, upper(a.during) AS end, a.status, a.ics_sequence, a.updated_at, a.created_at"
+_SHOWN: Final = """a.status IN ('requested', 'confirmed', 'checked_in', 'in_progress', 'interrupted', 'completed')
+    AND a.starts_at >= $2 AND a.starts_at < $3 ORDER BY a.starts_at, a.id LIMIT $4"""
+_APPOINTMENTS: Final = f"""
+(SELECT {_ROW} FROM appointment a WHERE a.patient_id = $1 AND {_SHOWN})
+UNION (SELECT {_ROW} FROM appointment a WHERE a.provider_id =
+        (SELECT p.id FROM provider p WHERE p.tenant_id = app_tenant() AND p.person_id = $1) AND {_SHOWN})
+UNION (SELECT {_ROW} FROM seat e JOIN appointment a ON a.id = e.appointment_id
+    WHERE e.patient_id = $1 AND e.status = 'confirmed' AND {_SHOWN})
+ORDER BY start, id LIMIT $4"""
 
 
 class NewFeed(Struct, frozen=True):

@@ -278,8 +278,8 @@ async def _conflicts(connection: Connection, provider: UUID, now: datetime) -> l
     end = now + timedelta(days=CONFLICT_DAYS)
     open_ = windows(await load_calendar(connection, provider, now, end), now, end)
     rows = await connection.fetch(
-        """SELECT id, during FROM appointment WHERE provider_id = $1 AND lower(during) >= $2 AND lower(during) < $3
-               AND status IN ('requested', 'confirmed') AND NOT overridden ORDER BY lower(during)""",
+        """SELECT id, during FROM appointment WHERE provider_id = $1 AND starts_at >= $2 AND starts_at < $3
+               AND status IN ('requested', 'confirmed') AND NOT overridden ORDER BY starts_at""",
         provider,
         now,
         end,

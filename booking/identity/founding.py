@@ -1,18 +1,111 @@
-"""People who are there before anybody can invite them: the first platform admin, the staff of a demonstration.
+"""Who and what is there before anybody can invite: a clinic, its first admin, the first admin of the platform.
 
-For commands of the operator only, who owns the database anyway. Doing it again changes nothing.
+`settle` and `found` are for commands of the operator only, who owns the database anyway. Doing it again changes
+nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
+
+from msgspec import Struct
 
 from backplane.audit import Entry, record
 from backplane.ids import uuid7
-from backplane.postgres import Connection
+from backplane.postgres import Connection, Database, Row
 from booking.identity import contacts
 from booking.identity.people import person_for
-from booking.rights import MEMBER_ROLES
+from booking.rights import CLINIC_ADMIN, MEMBER_ROLES, PLATFORM_TENANT
+
+
+class TakenError(Exception):
+    """Another clinic has this slug, or one of these host names; ``what`` says which."""
+
+    def __init__(self, what: Literal["slug", "host"]) -> None:
+        super().__init__(f"another clinic has this {what}")
+        self.what = what
+
+
+class Founded(Struct, frozen=True):
+    """``fresh``: the clinic was made just now."""
+
+    tenant: int
+    person: UUID
+    fresh: bool
+
+
+async def write_clinic(
+    platform: Connection, *, slug: str, name: str, hosts: Sequence[str], region: str, locale: str, timezone: str
+) -> Row:
+    """The new row of `tenant`; within a transaction. TakenError."""
+    # Host names of two clinics must not meet; an array has no unique index.
+    await platform.execute("LOCK TABLE tenant IN SHARE ROW EXCLUSIVE MODE")
+    if await platform.fetchval("SELECT true FROM tenant WHERE hosts && $1::text[]", list(hosts)):
+        raise TakenError("host")
+    row = await platform.fetchrow(
+        "INSERT INTO tenant (slug, name, hosts, region, locale, timezone) VALUES ($1, $2, $3, $4, $5, $6)"
+        " ON CONFLICT (slug) DO NOTHING RETURNING *",
+        slug,
+        name,
+        list(hosts),
+        region,
+        locale,
+        timezone,
+    )
+    if row is None:
+        raise TakenError("slug")
+    return row
+
+
+async def found(
+    database: Database,
+    now: datetime,
+    *,
+    slug: str,
+    name: str,
+    hosts: Sequence[str],
+    region: str,
+    locale: str,
+    timezone: str,
+    email: str,
+    person: str = "",
+    password_hash: str | None = None,
+) -> Founded:
+    """A clinic and its first admin. One of this slug and name that is there already gets the admin, and stays as it is.
+
+    ValueError: no address. TakenError.
+    """
+    contacts.email(email)
+    async with database.platform() as platform, platform.transaction():
+        tenant = await platform.fetchval("SELECT id FROM tenant WHERE slug = $1 AND name = $2", slug, name)
+        fresh = tenant is None
+        if fresh:
+            row = await write_clinic(
+                platform, slug=slug, name=name, hosts=hosts, region=region, locale=locale, timezone=timezone
+            )
+            tenant = row["id"]
+            entry = Entry(
+                actor=None,
+                actor_role="operator",
+                action="tenant.created",
+                subject_kind="tenant",
+                subject_id=UUID(int=tenant),
+                facts={"tenant": tenant},
+            )
+            await record(platform, entry, now, tenant=PLATFORM_TENANT)
+    async with database.tenant(tenant) as connection, connection.transaction():
+        admin = await settle(
+            connection,
+            email,
+            now,
+            name=person,
+            roles=[CLINIC_ADMIN],
+            password_hash=password_hash,
+            locale=locale,
+            timezone=timezone,
+        )
+    return Founded(tenant, admin, fresh)
 
 
 async def settle(

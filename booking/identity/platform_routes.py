@@ -15,6 +15,7 @@ from backplane.audit import Entry, record
 from booking.identity import contacts
 from booking.identity.auth_routes import Email, Locale
 from booking.identity.clinic_routes import ClinicName, invited_address, not_found
+from booking.identity.founding import TakenError, write_clinic
 from booking.identity.invites import invite
 from booking.identity.me_routes import Invited, Zone, check_zone
 from booking.identity.service import identity_of
@@ -69,22 +70,16 @@ async def make_tenant(call: Call, body: NewTenant) -> TenantListed:
     check_zone(body.timezone)
     contact = invited_address(body.admin_email)
     try:
-        async with call.db.platform() as connection, connection.transaction():
-            # Host names of two clinics must not meet; an array has no unique index.
-            await connection.execute("LOCK TABLE tenant IN SHARE ROW EXCLUSIVE MODE")
-            if await connection.fetchval("SELECT true FROM tenant WHERE hosts && $1::text[]", list(body.hosts)):
-                raise Problem(409, "taken", "Another clinic has one of these host names.")
-            row = await connection.fetchrow(
-                "INSERT INTO tenant (slug, name, hosts, region, locale, timezone) VALUES ($1, $2, $3, $4, $5, $6)"
-                " RETURNING *",
-                body.slug,
-                body.name,
-                list(body.hosts),
-                body.region,
-                body.locale,
-                body.timezone,
+        async with call.db.platform() as platform, platform.transaction():
+            row = await write_clinic(
+                platform,
+                slug=body.slug,
+                name=body.name,
+                hosts=body.hosts,
+                region=body.region,
+                locale=body.locale,
+                timezone=body.timezone,
             )
-            assert row is not None
             entry = Entry(
                 actor=call.principal.person,
                 actor_role="platform_admin",
@@ -93,9 +88,10 @@ async def make_tenant(call: Call, body: NewTenant) -> TenantListed:
                 subject_id=call.principal.person,
                 facts={"tenant": row["id"]},
             )
-            await record(connection, entry, call.now, tenant=PLATFORM_TENANT)
-    except asyncpg.UniqueViolationError:
-        raise Problem(409, "taken", "Another clinic has this slug.") from None
+            await record(platform, entry, call.now, tenant=PLATFORM_TENANT)
+    except TakenError as error:
+        what = "this slug" if error.what == "slug" else "one of these host names"
+        raise Problem(409, "taken", f"Another clinic has {what}.") from None
     identity_of(call).tenants.forget()
     await _invite_admin(call, clinic(row), contact)
     return TenantListed(row["id"], row["slug"], row["name"], row["region"], tuple(row["hosts"]))

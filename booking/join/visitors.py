@@ -21,6 +21,7 @@ from booking.join.links import Seat
 from booking.join.passes import Pass, Passes
 from booking.join.visits import JOINING, Visit
 from booking.rights import GUEST_LINK, rights_of
+from booking.tenants import Clinic
 
 HEADER: Final = "Visit-Pass"
 ALIVE: Final = timedelta(seconds=45)  # a device that was heard of so lately counts as being there
@@ -64,7 +65,7 @@ def guest_principal(request: web.Request, tenant: Tenant, passes: Passes, now: d
     held = read_pass(request, passes, appointment, now)
     if held is None or held.tenant != tenant.id or held.seat is Seat.DOCTOR:
         return None
-    rights = rights_of([GUEST_LINK])
+    rights = rights_of([GUEST_LINK], tenant.policy if isinstance(tenant, Clinic) else None)
     if held.seat is Seat.THIRD:  # an interpreter neither cancels nor reads
         rights &= {"visit.join", "visit.join.own"}
     return Principal(held.holder, tenant.id, frozenset({GUEST_LINK}), rights, held.device)
@@ -155,7 +156,7 @@ async def _patient_for(connection: Connection, visit: Visit, person: UUID, now: 
     patient: UUID | None = await connection.fetchval(
         """SELECT d.person_id FROM dependant d
            WHERE d.guardian_id = $2 AND d.ended_at IS NULL AND 'join' = ANY(d.rights)
-             AND (d.until IS NULL OR d.until >= $4)
+             AND (d.until IS NULL OR d.until > $4)
              AND (d.person_id = $3 OR $3 IS NULL AND EXISTS (
                  SELECT FROM seat s WHERE s.appointment_id = $1 AND s.patient_id = d.person_id
                  AND s.status = 'confirmed')) LIMIT 1""",

@@ -225,6 +225,31 @@ async def test_lists_show_what_one_may_see(place: Clinic, front: Front) -> None:
     assert rest["next"] is None
 
 
+async def test_names_come_with_an_appointment_for_who_may_know_them(place: Clinic, front: Front) -> None:
+    made = await front.post("amina", "/v1/appointments", wish(place), 201)
+    path = f"/v1/appointments/{made['id']}"
+    for name in ("amina", "drsana", "front", "helper"):
+        listed = next(each for each in (await front.get(name, "/v1/appointments"))["items"] if each["id"] == made["id"])
+        for told in (listed, await front.get(name, path)):
+            names = [told[f"{each}_name"] for each in ("doctor", "service", "patient")]
+            assert names == ["drsana", "video", "amina"], name
+    async with place.transaction() as connection:
+        await connection.execute("UPDATE provider SET title = 'Dr' WHERE id = $1", place.providers["drsana"])
+        await connection.execute("UPDATE person SET name = '' WHERE id = $1", place.people["amina"])
+    told = await front.get("amina", path)
+    assert told["doctor_name"] == "Dr drsana"
+    assert "patient_name" not in told
+
+
+async def test_who_has_a_seat_in_a_class_is_told_no_names_of_others(place: Clinic, front: Front) -> None:
+    made = await front.post("amina", "/v1/appointments", wish(place, "yoga"), 201)
+    await front.post("bilal", "/v1/appointments", wish(place, "yoga"), 201)
+    told = await front.get("bilal", f"/v1/appointments/{made['id']}")
+    assert (told["doctor_name"], told["service_name"]) == ("drsana", "yoga")
+    assert "patient_name" not in told
+    assert [each["patient"] for each in told["seats"]] == [str(place.people["bilal"])]
+
+
 async def test_the_entry_for_a_calendar_says_the_same_instants(place: Clinic, front: Front) -> None:
     made = await front.post("amina", "/v1/appointments", wish(place, reason="secret"), 201)
     response = await front.ask("amina", "GET", f"/v1/appointments/{made['id']}.ics")

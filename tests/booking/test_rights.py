@@ -38,6 +38,8 @@ appointment.book.own        x . x x x x . . x
 appointment.book.clinic     . . . . x x . . x
 payment.pay                 x x x x x x . . .
 visit.join                  x x x x . . . . .
+link.create.own             x x x x x x . . .
+link.create.clinic          . . . . x x . . .
 visit.host                  . . . x . . . . .
 queue.manage                . . . x x x . . .
 queue.manage.clinic         . . . . x x . . .

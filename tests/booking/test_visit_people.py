@@ -56,6 +56,44 @@ async def test_a_visit_has_at_most_five_invitations(clinic: Clinic, browser: Bro
     assert (link.seat, link.appointment) == (Seat.PATIENT, appointment)
 
 
+async def test_a_patient_asks_three_in_and_takes_back_their_own(clinic: Clinic, browser: Browser) -> None:
+    person = await clinic.person("Sana")
+    appointment = await clinic.appointment(person)
+    links = f"/v1/appointments/{appointment}/links"
+    who, host = (person, "patient"), (clinic.doctor, DOCTOR)
+    body = {"kind": "interpreter", "name": "somebody"}
+    answers = await asyncio.gather(*(browser.response("POST", links, body, by=who) for _ in range(6)))
+    assert sorted(answer.status for answer in answers) == [201] * 3 + [409] * 3
+    theirs = await browser.ask("POST", links, body, by=host, status=201)
+    assert len((await browser.ask("GET", links, by=who))["invites"]) == 4
+    await browser.ask("DELETE", f"{links}/{theirs['invite']}", by=who, status=404)
+    own = next(iter((await browser.ask("GET", links, by=who))["invites"]))["invite"]
+    await browser.ask("DELETE", f"{links}/{own}", by=who, status=204)
+    await browser.ask("POST", links, body, by=who, status=201)
+    await browser.ask("DELETE", f"{links}/{own}", by=host, status=204)
+    assert await clinic.scalar("SELECT count(*) FROM audit_entry WHERE action = 'visit.invite'") == 5
+
+
+async def test_strangers_to_a_visit_ask_nobody_in(clinic: Clinic, browser: Browser) -> None:
+    person = await clinic.person("Sana")
+    appointment = await clinic.appointment(person)
+    links = f"/v1/appointments/{appointment}/links"
+    body = {"kind": "family", "name": "somebody"}
+    for by in ((await clinic.person("Omar"), "patient"), (await clinic.person("Dr"), DOCTOR)):
+        assert (await browser.ask("POST", links, body, by=by, status=403))["code"] == "not_your_visit"
+    await clinic.set(appointment, patient_id=None, kind="class", capacity=10)
+    async with clinic.db.tenant(TENANT.id) as connection:
+        await connection.execute(
+            """INSERT INTO seat (id, appointment_id, no, patient_id, status, price_minor, currency, created_at,
+                   updated_at) VALUES (gen_random_uuid(), $1, 1, $2, 'confirmed', 0, 'PKR', $3, $3)""",
+            appointment,
+            person,
+            START,
+        )
+    await browser.ask("GET", f"/v1/visits/{appointment}", by=(person, "patient"))
+    assert (await browser.ask("POST", links, body, by=(person, "patient"), status=403))["code"] == "not_your_visit"
+
+
 async def test_the_front_desk_runs_the_lobby_but_is_not_in_the_call(clinic: Clinic, browser: Browser) -> None:
     patient = await guest(clinic, browser)
     await patient.check_in()
@@ -111,6 +149,34 @@ async def test_a_caregiver_sits_in_the_patients_seat(clinic: Clinic, browser: Br
             START,
         )
     await browser.ask("POST", f"{path}/check-in", {}, by=who)
+    assert await clinic.scalar("SELECT holder FROM visit_seat") == child
+    for over in ("rights = '{book,read}'", "until = '2026-11-21', rights = '{join}'", "until = NULL, ended_at = now()"):
+        async with clinic.db.tenant(TENANT.id) as connection:
+            await connection.execute(f"UPDATE dependant SET {over}")
+        for method, end in (("GET", ""), ("GET", "/token"), ("POST", "/check-in")):
+            body = {} if method == "POST" else None
+            assert (await browser.ask(method, path + end, body, by=who, status=403))["code"] == "not_your_visit", over
+        links = f"/v1/appointments/{appointment}/links"
+        await browser.ask("POST", links, {"kind": "patient"}, by=who, status=403)
+
+
+async def test_a_caregiver_comes_by_the_link_that_they_made_for_the_patient(clinic: Clinic, browser: Browser) -> None:
+    child, parent = await clinic.person("Child"), await clinic.person("Parent")
+    appointment = await clinic.appointment(child)
+    async with clinic.db.tenant(TENANT.id) as connection:
+        await connection.execute(
+            """INSERT INTO dependant (id, guardian_id, person_id, relation, rights, created_at)
+               VALUES (gen_random_uuid(), $1, $2, 'child', '{join}', $3)""",
+            parent,
+            child,
+            START,
+        )
+    links = f"/v1/appointments/{appointment}/links"
+    made = await browser.ask("POST", links, {"kind": "patient"}, by=(parent, "patient"), status=201)
+    token = made["path"].partition("#")[2]
+    gesture = (await browser.ask("POST", "/v1/join/look", {"token": token}))["gesture"]
+    seated = await browser.ask("POST", "/v1/join/exchange", {"token": token, "gesture": gesture, "bearer": True})
+    assert (seated["state"], seated["seat"]) == ("seated", "patient")
     assert await clinic.scalar("SELECT holder FROM visit_seat") == child
 
 

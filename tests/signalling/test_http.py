@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from aiohttp import ClientResponse
@@ -13,6 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from backplane.proxies import TrustedProxies
 from backplane.web import Readiness
+from booking.join.room_names import VisitRoom, VisitRooms
 from signalling import http
 from signalling.server import build
 from tests.signalling.fakes import World
@@ -195,6 +197,37 @@ async def test_a_host_has_no_say_over_other_rooms(client: Client) -> None:
     guest = await make_token(client, two["room"])
     assert (await revoke(client, one["host_token"], room=two["room"]))[0] == 403
     assert (await revoke(client, one["host_token"], token=guest["token"]))[0] == 403
+
+
+async def test_the_room_of_a_visit_is_the_appointments_to_revoke(client: Client, world: World) -> None:
+    """A doctor's token of ten minutes must not become one of a week."""
+    room = VisitRooms(world.calls.tokens.key).name(VisitRoom(1000, UUID(int=7), 1))
+    now = world.calls.wall_clock()
+
+    def issue(identity: str, role: str, *rights: str) -> tuple[str, str]:
+        token, claims = world.calls.tokens.issue(
+            room=room, identity=identity, name="X", role=role, rights=rights, now=now, lifetime_s=600
+        )
+        return token, claims.jti
+
+    host, own = issue(f"doctor-{UUID(int=1).hex}", "host", "publish", "subscribe", "moderate")
+    guest, jti = issue(f"patient-{UUID(int=2).hex}", "guest", "publish", "subscribe")
+    made = await make_room(client)
+    for bearer in (host, guest, made["host_token"]):
+        status, problem = await revoke(client, bearer, room=room)
+        assert (status, problem["code"]) == (403, "visit_room")
+        assert "appointment" in problem["detail"]
+    for what in ({"jti": jti}, {"token": guest}):
+        assert (await revoke(client, host, **what))[1]["code"] == "visit_room"
+    inside = world.client()
+    inside.say("join", token=guest, offer="v=0", tracks=[])
+    assert inside.link.last["type"] != "error"  # nothing was revoked
+    answer = await client.post(
+        f"/v1/rooms/{room}/tokens", json={"name": "X"}, headers={"Authorization": f"Bearer {host}"}
+    )
+    assert (answer.status, (await answer.json())["code"]) == (404, "unknown_room")
+    assert await revoke(client, host, jti=own) == (200, {"put_out": 0, "host_token": None})
+    assert (await revoke(client, host, jti=own))[1]["code"] == "token_revoked"
 
 
 async def test_a_revocation_names_one_thing_and_its_asker(client: Client) -> None:

@@ -148,6 +148,30 @@ async def test_the_guest_of_a_link_is_let_in_at_their_visit_only(served_world: W
     assert tried > 5
 
 
+async def test_people_are_asked_in_to_a_visit_by_those_of_the_visit_and_the_clinic(served_world: World) -> None:
+    """The patient and the doctor of the visit, the guest of its link, and who holds the right for the whole clinic."""
+    a = served_world.a
+    visit = a.rows.ids["appointment"]
+    links = f"/v1/appointments/{visit}/links"
+    body = {"kind": "family", "name": "Sister"}
+    until = served_world.clock() + timedelta(hours=1)
+    given = Pass(a.tenant, visit, Seat.PATIENT, a.people["patient"].id, 1, uuid4(), until)
+    passes = {"Visit-Pass": served_world.assembly.joining.passes.sign(given)}
+    answered: dict[str, int] = {}
+    for role in (*CLINIC_ROLES, GUEST_LINK, STRANGER):
+        who = served_world.person(role) if role in CLINIC_ROLES else None
+        headers = passes if role == GUEST_LINK else {}
+        made = await served_world.ask("POST", links, who, json=body, headers=headers)
+        answered[role] = made.status
+        if made.status == 201:
+            gone = await served_world.ask("DELETE", f"{links}/{made.body['invite']}", who, headers=headers)
+            assert gone.status == 204, role
+    may = {"patient", "doctor", GUEST_LINK} | {role for role in CLINIC_ROLES if "link.create.clinic" in held(role)}
+    assert may == {"patient", "doctor", "staff", "clinic_admin", GUEST_LINK}
+    expected = {role: 201 if role in may else 401 if role == STRANGER else 403 for role in answered}
+    assert answered == expected
+
+
 async def test_strangers_are_let_in_where_it_is_public_and_asked_who_they_are_where_it_is_not(
     served_world: World,
 ) -> None:
