@@ -13,7 +13,7 @@ must therefore look at the row as it is now and not believe that the event is th
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic
@@ -64,10 +64,12 @@ ON CONFLICT DO NOTHING RETURNING event_id"""
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """A concern: its name is the group's, ``handlers`` go by type of event; other types do not concern it."""
+    """A concern: its name is the group's, ``handlers`` go by type of event; other types do not concern it.
+    ``at_once``: events in one transaction at most, the fewer the more they lock."""
 
     name: str
     handlers: Mapping[str, Handler | Together]
+    at_once: int = 20
 
 
 def gap_after(attempts: int) -> timedelta:
@@ -173,14 +175,14 @@ class Worker:
         await self._deal_singly()
         return count
 
-    def _by_tenant(self) -> Iterable[tuple[list[Fact], list[str]]]:
-        tenants: dict[int | None, tuple[list[Fact], list[str]]] = {}
-        for entry, fact in self._taken:
-            facts, entries = tenants.setdefault(None if fact is None else fact.tenant, ([], []))
-            entries.append(entry.id)
-            if fact is not None:
-                facts.append(fact)
-        return tenants.values()
+    def _by_tenant(self) -> Iterator[tuple[list[Fact], list[str]]]:
+        tenants: dict[int | None, list[tuple[Entry, Fact | None]]] = {}
+        for each in self._taken:
+            tenants.setdefault(None if each[1] is None else each[1].tenant, []).append(each)
+        for some in tenants.values():
+            for start in range(0, len(some), self._consumer.at_once):
+                part = some[start : start + self._consumer.at_once]
+                yield [fact for _, fact in part if fact is not None], [entry.id for entry, _ in part]
 
     async def _deal_singly(self) -> None:
         """Of a batch that killed its consumer only the culprit is left in the end: the first entry that was delivered

@@ -12,7 +12,7 @@ hours before it, whatever clocks are put forward that night.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -79,11 +79,12 @@ class Errand:
     run: Callable[[JobRow, datetime], Awaitable[None]]
 
 
-# A job that is due before the next poll wakes the schedulers.
+# A job that is due before the next poll wakes the schedulers. Sorted, so that two who write the same do not lock.
 _SCHEDULE: Final = f"""
 WITH written AS (
     INSERT INTO job (tenant_id, key, kind, subject, run_at, payload)
-    VALUES (coalesce($1::bigint, app_tenant()), $2, $3, $4, $5, $6)
+    SELECT coalesce($1::bigint, app_tenant()), * FROM unnest($2::text[], $3::text[], $4::uuid[], $5::timestamptz[],
+        $6::jsonb[]) AS asked (key) ORDER BY asked.key
     ON CONFLICT (tenant_id, key) DO UPDATE SET
         kind = excluded.kind, subject = excluded.subject, run_at = excluded.run_at, payload = excluded.payload,
         state = 'waiting', attempts = 0, locked_until = NULL, last_error = NULL
@@ -112,10 +113,24 @@ _MINE: Final = "id = $1 AND state = 'running' AND locked_until = $2"
 async def schedule(connection: Connection, job: Job, replace: bool = True, *, tenant: int | None = None) -> bool:
     """Writes the job in the caller's transaction; a job of the same key, whatever became of it, is replaced, or stays
     with ``replace=False``. Whether it was written. ``tenant``: needed by the platform only."""
-    written = await connection.fetchval(
-        _SCHEDULE, tenant, job.key, job.kind, job.subject, job.run_at, dict(job.payload), replace
+    return bool(await schedule_all(connection, [job], replace, tenant=tenant))
+
+
+async def schedule_all(
+    connection: Connection, jobs: Sequence[Job], replace: bool = True, *, tenant: int | None = None
+) -> int:
+    """As `schedule`, several of one tenant and of different keys in one statement; how many were written."""
+    written: int = await connection.fetchval(
+        _SCHEDULE,
+        tenant,
+        [job.key for job in jobs],
+        [job.kind for job in jobs],
+        [job.subject for job in jobs],
+        [job.run_at for job in jobs],
+        [dict(job.payload) for job in jobs],
+        replace,
     )
-    return bool(written)
+    return written
 
 
 async def withdraw(connection: Connection, key: str) -> bool:
