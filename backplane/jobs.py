@@ -83,8 +83,9 @@ class Errand:
 _SCHEDULE: Final = f"""
 WITH written AS (
     INSERT INTO job (tenant_id, key, kind, subject, run_at, payload)
-    SELECT coalesce($1::bigint, app_tenant()), * FROM unnest($2::text[], $3::text[], $4::uuid[], $5::timestamptz[],
-        $6::jsonb[]) AS asked (key) ORDER BY asked.key
+    SELECT coalesce($1::bigint, app_tenant()), key, kind, subject, run_at, payload::jsonb
+    FROM unnest($2::text[], $3::text[], $4::uuid[], $5::timestamptz[], $6::text[])
+        AS asked (key, kind, subject, run_at, payload) ORDER BY key
     ON CONFLICT (tenant_id, key) DO UPDATE SET
         kind = excluded.kind, subject = excluded.subject, run_at = excluded.run_at, payload = excluded.payload,
         state = 'waiting', attempts = 0, locked_until = NULL, last_error = NULL
@@ -127,7 +128,7 @@ async def schedule_all(
         [job.kind for job in jobs],
         [job.subject for job in jobs],
         [job.run_at for job in jobs],
-        [dict(job.payload) for job in jobs],
+        [msgspec.json.encode(job.payload).decode() for job in jobs],
         replace,
     )
     return written
