@@ -23,6 +23,7 @@ import msgspec
 
 from backplane.logs import Log
 from backplane.outbox import Scalar
+from backplane.pace import Pace
 from backplane.postgres import Connection, Database, DatabaseUnavailable, Row
 
 _log = Log(__name__)
@@ -109,6 +110,10 @@ RETURNING id, tenant_id, key, kind, subject, run_at, payload, attempts, locked_u
 
 # The lease is the proof that the job is still ours: it was neither moved, nor withdrawn, nor taken over.
 _MINE: Final = "id = $1 AND state = 'running' AND locked_until = $2"
+_FINISH: Final = """
+UPDATE job SET state = 'done', locked_until = NULL, last_error = NULL
+FROM unnest($1::bigint[], $2::timestamptz[]) AS mine (mine, lease)
+WHERE id = mine AND state = 'running' AND locked_until = lease"""
 
 
 async def schedule(connection: Connection, job: Job, replace: bool = True, *, tenant: int | None = None) -> bool:
@@ -165,6 +170,8 @@ class Scheduler:
         self._clock = clock
         self._concurrency = concurrency
         self._max_attempts = max_attempts
+        self._ended: list[tuple[int, datetime]] = []  # errands that are not noted as done yet, with their leases
+        self._finishing = asyncio.Lock()
         self._wake = asyncio.Event()
 
     async def step(self) -> int:
@@ -204,6 +211,7 @@ class Scheduler:
             return await connection.fetch(_CLAIM, self._clock(), LEASE, list(self._handlers), count)
 
     async def _work(self, tasks: asyncio.TaskGroup) -> None:
+        pace = Pace.here()
         running: set[asyncio.Task[None]] = set()
 
         def ended(task: asyncio.Task[None]) -> None:
@@ -216,7 +224,9 @@ class Scheduler:
                 await self._wake.wait()
                 continue
             try:
-                rows = await self._claim(self._concurrency - len(running))
+                async with pace.turn() as turn:
+                    rows = await self._claim(self._concurrency - len(running))
+                    turn.idle = not rows
                 for row in rows:
                     task = tasks.create_task(self._do(row))
                     running.add(task)
@@ -256,18 +266,26 @@ class Scheduler:
             if isinstance(handler, Errand):
                 async with asyncio.timeout(ERRAND_TIMEOUT_S):
                     await handler.run(job, self._clock())
-                async with self._database.tenant(job.tenant) as connection:
-                    await _finish(connection, job, lease)
+                await self._finish_errand(job, lease)
             else:
                 async with self._database.tenant(job.tenant) as connection, connection.transaction():
                     mine = await connection.fetchval(f"SELECT true FROM job WHERE {_MINE} FOR UPDATE", job.id, lease)
                     if mine:
                         await handler(connection, job, self._clock())
-                        await _finish(connection, job, lease)
+                        await connection.execute(_FINISH, [job.id], [lease])
         except DatabaseUnavailable:
             _log.warning("job interrupted", kind=job.kind)  # its lease ends
         except Exception as error:
             await self._postpone(job, lease, error)
+
+    async def _finish_errand(self, job: JobRow, lease: datetime) -> None:
+        """Those that end while others are being noted are noted together. What a lost server prevents is done again."""
+        self._ended.append((job.id, lease))
+        async with self._finishing:
+            ended, self._ended = self._ended, []
+            if ended:
+                async with self._database.platform() as connection:
+                    await connection.execute(_FINISH, [id_ for id_, _ in ended], [lease for _, lease in ended])
 
     async def _postpone(self, job: JobRow, lease: datetime, error: Exception) -> None:
         failed = job.attempts >= self._max_attempts and not isinstance(error, Later)
@@ -285,9 +303,3 @@ class Scheduler:
                 )
         except DatabaseUnavailable:
             _log.warning("job interrupted", kind=job.kind)
-
-
-async def _finish(connection: Connection, job: JobRow, lease: datetime) -> None:
-    await connection.execute(
-        f"UPDATE job SET state = 'done', locked_until = NULL, last_error = NULL WHERE {_MINE}", job.id, lease
-    )
