@@ -65,11 +65,13 @@ ON CONFLICT DO NOTHING RETURNING event_id"""
 @dataclass(frozen=True, slots=True)
 class Consumer:
     """A concern: its name is the group's, ``handlers`` go by type of event; other types do not concern it.
-    ``at_once``: events in one transaction at most, the fewer the more they lock."""
+    ``at_once``: events in one transaction at most, the fewer the more they lock. ``after``: told after the commit what
+    was dealt with, now or earlier, to publish what may be lost; a type that has only this is handled by None."""
 
     name: str
-    handlers: Mapping[str, Handler | Together]
+    handlers: Mapping[str, Handler | Together | None]
     at_once: int = 20
+    after: Callable[[Sequence[Fact]], Awaitable[None]] | None = None
 
 
 def gap_after(attempts: int) -> timedelta:
@@ -78,7 +80,7 @@ def gap_after(attempts: int) -> timedelta:
 
 
 def waves(
-    facts: Sequence[Fact], handlers: Mapping[str, Handler | Together]
+    facts: Sequence[Fact], handlers: Mapping[str, Handler | Together | None]
 ) -> Iterator[tuple[Handler | Together, list[Fact]]]:
     """The events by handler. The order changes only between aggregates: where one comes again, all that stands before
     it is handled first."""
@@ -88,8 +90,9 @@ def waves(
         if fact.aggregate_id in seen:
             yield from wave.items()
             wave, seen = {}, set()
-        wave.setdefault(handlers[fact.type], []).append(fact)
-        seen.add(fact.aggregate_id)
+        if (handler := handlers[fact.type]) is not None:
+            wave.setdefault(handler, []).append(fact)
+            seen.add(fact.aggregate_id)
     yield from wave.items()
 
 
@@ -236,17 +239,20 @@ class Worker:
     async def _do(self, facts: Sequence[Fact]) -> None:
         """One transaction: the note that events of a tenant are dealt with, and the effects of those that were not."""
         now = self._clock()
-        once = {fact.id: fact for fact in facts}
-        async with self._database.tenant(facts[0].tenant) as connection, connection.transaction():
-            rows = await connection.fetch(_NOTE, self._consumer.name, sorted(once), now)
-            new = {row["event_id"] for row in rows}
-            fresh = [fact for fact in once.values() if fact.id in new]
-            for handler, some in waves(fresh, self._consumer.handlers):
-                if isinstance(handler, Together):
-                    await handler.run(connection, some, now)
-                else:
-                    for fact in some:
-                        await handler(connection, fact, now)
+        handlers = self._consumer.handlers
+        once = {fact.id: fact for fact in facts if handlers[fact.type] is not None}
+        if once:
+            async with self._database.tenant(facts[0].tenant) as connection, connection.transaction():
+                rows = await connection.fetch(_NOTE, self._consumer.name, sorted(once), now)
+                new = {row["event_id"] for row in rows}
+                for handler, some in waves([fact for fact in once.values() if fact.id in new], handlers):
+                    if isinstance(handler, Together):
+                        await handler.run(connection, some, now)
+                    else:
+                        for fact in some:
+                            await handler(connection, fact, now)
+        if self._consumer.after is not None:
+            await self._consumer.after(facts)
 
     async def _park(self, fact: Fact, error: str, *, dead: bool = False) -> None:
         now = self._clock()

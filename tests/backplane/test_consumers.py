@@ -211,3 +211,32 @@ async def test_the_dead_are_looked_for_now_and_then(
     for _ in range(5):
         await worker.step()
     assert stream.claims == 6
+
+
+async def test_what_comes_after_the_commit_sees_its_effects_and_is_not_lost_with_a_bus(
+    stream: Stream, effects: Effects
+) -> None:
+    await stream.fill(*((7, uuid4(), number) for number in range(3)))
+    seen: list[int] = []
+
+    async def after(facts: Sequence[Fact]) -> None:
+        seen.append(len(facts) * len(await effects.done()))
+        if len(seen) == 1:
+            raise BusUnavailable
+
+    worker = Worker(stream.database, stream, Consumer("effects", {"seen": effects.one}, after=after), noon)
+    with pytest.raises(BusUnavailable):
+        await worker.step()
+    assert await worker.step() == 3
+    assert (seen, await effects.done()) == ([9, 9], [0, 1, 2])
+
+
+async def test_a_type_that_nobody_handles_is_told_and_not_noted(stream: Stream) -> None:
+    await stream.fill((7, uuid4(), 1))
+    told: list[Fact] = []
+
+    async def after(facts: Sequence[Fact]) -> None:
+        told.extend(facts)
+
+    await Worker(stream.database, stream, Consumer("effects", {"seen": None}, after=after), noon).step()
+    assert ([fact.payload for fact in told], stream.noted_at_acknowledge) == ([{"number": 1}], [0])
