@@ -30,7 +30,7 @@ from backplane.postgres import Connection, Database, DatabaseUnavailable
 
 _log = Log(__name__)
 
-BATCH: Final = 100
+BATCH: Final = 200
 WAIT_S: Final = 2.0
 PAUSE_S: Final = 1.0
 RETRY_POLL_S: Final = 2.0

@@ -127,6 +127,7 @@ class Relay:
         self._clock = clock
         self._batch = batch
         self._room = 0  # in the stream, before it is measured again
+        self._waited = timedelta(0)  # the oldest of the last batch
         self._wake = asyncio.Event()
 
     async def step(self) -> int:
@@ -147,6 +148,7 @@ class Relay:
                 await connection.execute("UPDATE outbox_relay SET incarnation = $1", incarnation)
             rows = await connection.fetch(_WAITING, self._batch)
             if rows:
+                self._waited = self._clock() - rows[0]["at"]
                 self._room -= len(rows)
                 await self._bus.append(STREAM, [_encode(row) for row in rows])
                 await connection.execute(
@@ -184,7 +186,7 @@ class Relay:
             try:
                 async with pace.turn() as turn:
                     count = await self.step()
-                    turn.idle = not count
+                    turn.idle, turn.waited = not count, self._waited
                 idle = 0 if count else idle + 1
                 if idle < AWAKE_LOOKS:
                     if count < self._batch:  # let a few gather: every batch is a commit

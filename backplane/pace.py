@@ -3,8 +3,9 @@
 Relay, consumers and jobs share a thread and a database with the requests. So they take turns, one batch at a time in a
 process, and after each turn all of them are silent for a moment. How busy the thread was in that silence is the work of
 others, that is of requests: above `BUSY` the next silences last `SHARE` times the turn before them, which leaves the
-background a quarter of the time; otherwise they last `LISTEN_S`, which is next to nothing. Work that has waited for
-`LATE` gets half of the time: nothing starves, and a mail goes out although the house is full.
+background a quarter of the time; otherwise they last `LISTEN_S`, which is next to nothing. Nothing starves: work that
+has waited for `LATE` goes on without a pause. Even then it is one statement at a time beside the many of the requests,
+and what has piled up goes in large batches, which cost the less for each event.
 """
 
 import asyncio
@@ -18,7 +19,6 @@ from weakref import WeakKeyDictionary
 LISTEN_S: Final = 0.004
 LONGEST_S: Final = 0.5
 SHARE: Final = 3.0
-SHARE_LATE: Final = 1.0
 LATE: Final = timedelta(seconds=2)
 BUSY: Final = 0.25
 
@@ -53,9 +53,8 @@ class Pace:
             yield turn
             if turn.idle:
                 return
-            took_s = self._clock() - began
-            share = SHARE_LATE if turn.waited >= LATE else SHARE
-            await self._listen(min(max(LISTEN_S, share * took_s if self.busy else 0.0), LONGEST_S))
+            pause_s = SHARE * (self._clock() - began) if self.busy and turn.waited < LATE else 0.0
+            await self._listen(min(max(LISTEN_S, pause_s), LONGEST_S))
 
     async def _listen(self, seconds: float) -> None:
         began, spent = self._clock(), self._spent()

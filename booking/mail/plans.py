@@ -292,4 +292,4 @@ HANDLERS: Final[Mapping[str, Handler | Together]] = {
     "doctor.licence_expiring": licence_expiring,
     "waitlist.offered": waitlist_offered,
 }
-CONSUMER: Final = Consumer("mail", HANDLERS, at_once=100)
+CONSUMER: Final = Consumer("mail", HANDLERS, at_once=200)

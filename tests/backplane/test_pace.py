@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from backplane.pace import BUSY, LATE, LISTEN_S, LONGEST_S, SHARE, SHARE_LATE, Pace
+from backplane.pace import BUSY, LATE, LISTEN_S, LONGEST_S, SHARE, Pace
 
 
 class Thread:
@@ -59,10 +59,11 @@ async def test_its_own_work_does_not_make_a_process_busy(thread: Thread) -> None
     assert not thread.pace.busy
 
 
-async def test_what_has_waited_for_long_gets_half_of_the_time(thread: Thread) -> None:
+async def test_what_has_waited_for_long_goes_on_at_once(thread: Thread) -> None:
     thread.load = 0.9
     await thread.work(0.1)
-    assert await thread.work(0.1, LATE) == pytest.approx(SHARE_LATE * 0.1)
+    assert await thread.work(0.1, LATE) == LISTEN_S
+    assert thread.pace.busy
 
 
 async def test_no_silence_is_so_long_that_anything_starves(thread: Thread) -> None:
