@@ -284,12 +284,13 @@ class Worker:
         pace = Pace.here()
         while True:
             await self._take(WAIT_S)
-            if self._taken:
-                async with pace.turn() as turn:
-                    oldest = next((fact for _, fact in self._taken if fact is not None), None)
-                    if oldest is not None:
-                        turn.waited = self._clock() - oldest.at
-                    await self._deal()
+            times = [fact.at for _, fact in self._taken if fact is not None]
+            if not times:
+                await self._deal()
+                continue
+            async with pace.turn() as turn:
+                turn.waited = self._clock() - times[0]
+                await self._deal()
 
     async def _retry(self) -> None:
         while True:

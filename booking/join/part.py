@@ -67,9 +67,13 @@ def consumers(joining: Joining, bus: Bus) -> tuple[Consumer, ...]:
             await joining.rooms.revoke_room(joining.names.name(VisitRoom(visit.tenant, visit.appointment, epoch)))
 
     async def tell(facts: Sequence[Fact]) -> None:
-        for tenant, provider in {(fact.tenant, fact.payload.get("provider")) for fact in facts}:
+        providers: dict[int, set[UUID]] = {}
+        for fact in facts:
+            provider = fact.payload.get("provider")
             if isinstance(provider, str):
-                await notes.note(bus, tenant, UUID(provider))
+                providers.setdefault(fact.tenant, set()).add(UUID(provider))
+        for tenant, subjects in providers.items():
+            await notes.note(bus, tenant, *subjects)
 
     return (Consumer("visits", dict.fromkeys(_ENDS, ended) | dict.fromkeys(_OTHER_CHANGES), after=tell),)
 
