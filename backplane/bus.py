@@ -85,9 +85,9 @@ class Subscription:
 class Bus(Protocol):
     """Methods raise `BusUnavailable` unless they say otherwise."""
 
-    async def publish(self, topic: str, message: bytes) -> None:
-        """Tells all who listen. Never raises for an unreachable bus: live views may miss what the database has.
-        ValueError: the message is empty."""
+    async def publish(self, topic: str, *messages: bytes) -> None:
+        """Tells all who listen, in this order. Never raises for an unreachable bus: live views may miss what the
+        database has. ValueError: a message is empty."""
 
     def subscribe(self, topic: str) -> AbstractAsyncContextManager[Subscription]:
         """Listens as long as the block runs; when it is entered, what is published from then on arrives."""
@@ -189,11 +189,12 @@ class LocalBus:
         self._values: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
         self._limiter = Limiter()
 
-    async def publish(self, topic: str, message: bytes) -> None:
-        if not message:
+    async def publish(self, topic: str, *messages: bytes) -> None:
+        if not all(messages):
             raise ValueError("an empty message means a gap")
-        for subscription in self._listeners.get(topic, ()):
-            subscription.put(message)
+        for message in messages:
+            for subscription in self._listeners.get(topic, ()):
+                subscription.put(message)
 
     @asynccontextmanager
     async def subscribe(self, topic: str) -> AsyncIterator[Subscription]:

@@ -2,8 +2,10 @@
 
 The bus delivers at least once. An effect and the note that the event is dealt with (``consumed_event``) are written in
 one transaction, so a repetition finds the note and does nothing; a crash before the commit leaves neither, and the
-entry is claimed by whoever lives. An event whose handler fails leaves the stream, so that it holds nobody up, and waits
-in ``dead_letter`` for its next try, with growing gaps, then for an operator (`replay`).
+entry is claimed by whoever lives. Events that come together are dealt with together: those of one tenant in one
+transaction, or each in its own where that fails. All are acknowledged after the commits, which wait for the disk: an
+acknowledged entry is gone. An event whose handler fails leaves the stream, so that it holds nobody up, and waits in
+``dead_letter`` for its next try, with growing gaps, then for an operator (`replay`).
 
 Order: a group with one running consumer sees an aggregate's events in order, except one that is tried again. A handler
 must therefore look at the row as it is now and not believe that the event is the last word.
@@ -11,9 +13,10 @@ must therefore look at the row as it is now and not believe that the event is th
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import Final
 from uuid import UUID
 
@@ -22,16 +25,18 @@ import msgspec
 from backplane.bus import Bus, BusUnavailable, Entry
 from backplane.logs import Log
 from backplane.outbox import STREAM, Fact, decode
+from backplane.pace import Pace
 from backplane.postgres import Connection, Database, DatabaseUnavailable
 
 _log = Log(__name__)
 
-BATCH: Final = 100
+BATCH: Final = 200
 WAIT_S: Final = 2.0
 PAUSE_S: Final = 1.0
 RETRY_POLL_S: Final = 2.0
-# Longer than any handler takes; a living consumer acknowledges entry by entry.
+# Longer than a batch takes; should one take longer, two do the same and the second finds it done.
 CLAIM_AFTER_S: Final = 60.0
+CLAIM_EVERY_S: Final = 5.0
 RETRY_LEASE: Final = timedelta(seconds=60)
 MAX_ATTEMPTS: Final = 8
 # An entry that so many consumers took and never acknowledged kills them.
@@ -45,16 +50,50 @@ Handler = Callable[[Connection, Fact, datetime], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
+class Together:
+    """A handler that takes several events at once, of one tenant and each of another aggregate."""
+
+    run: Callable[[Connection, Sequence[Fact], datetime], Awaitable[None]]
+
+
+# In the order of their ids, so that two consumers with the same events wait for each other and do not lock.
+_NOTE: Final = """
+INSERT INTO consumed_event (consumer, event_id, at) SELECT $1, unnest($2::uuid[]), $3
+ON CONFLICT DO NOTHING RETURNING event_id"""
+
+
+@dataclass(frozen=True, slots=True)
 class Consumer:
-    """A concern: its name is the group's, ``handlers`` go by type of event; other types do not concern it."""
+    """A concern: its name is the group's, ``handlers`` go by type of event; other types do not concern it.
+    ``at_once``: events in one transaction at most, the fewer the more they lock. ``after``: told after the commit what
+    was dealt with, now or earlier, to publish what may be lost; a type that has only this is handled by None."""
 
     name: str
-    handlers: Mapping[str, Handler]
+    handlers: Mapping[str, Handler | Together | None]
+    at_once: int = 20
+    after: Callable[[Sequence[Fact]], Awaitable[None]] | None = None
 
 
 def gap_after(attempts: int) -> timedelta:
     """Pause before the next try: 5 s, 20 s, 80 s, ... up to an hour."""
     return timedelta(seconds=min(FIRST_GAP_S * 4 ** (attempts - 1), LONGEST_GAP_S))
+
+
+def waves(
+    facts: Sequence[Fact], handlers: Mapping[str, Handler | Together | None]
+) -> Iterator[tuple[Handler | Together, list[Fact]]]:
+    """The events by handler. The order changes only between aggregates: where one comes again, all that stands before
+    it is handled first."""
+    wave: dict[Handler | Together, list[Fact]] = {}
+    seen: set[UUID] = set()
+    for fact in facts:
+        if fact.aggregate_id in seen:
+            yield from wave.items()
+            wave, seen = {}, set()
+        if (handler := handlers[fact.type]) is not None:
+            wave.setdefault(handler, []).append(fact)
+            seen.add(fact.aggregate_id)
+    yield from wave.items()
 
 
 class Worker:
@@ -66,7 +105,8 @@ class Worker:
         self._consumer = consumer
         self._clock = clock
         self._name = secrets.token_hex(6)
-        self._taken: list[Entry] = []  # and not dealt with: the database was away
+        self._taken: list[tuple[Entry, Fact | None]] = []  # and not dealt with: the database was away
+        self._claim_at = 0.0
 
     async def run(self) -> None:
         """Consumes until cancelled; goes on by itself after Postgres or the bus were away."""
@@ -75,22 +115,11 @@ class Worker:
             tasks.create_task(self._loop(self._retry))
             tasks.create_task(self._loop(self._sweep))
 
-    async def step(self, *, wait_s: float = 0.001, claim_after_s: float = CLAIM_AFTER_S) -> int:
-        """Takes what dead consumers left and then what is new, and says how many entries that were.
-
-        What a lost server interrupts is kept and comes first in the next step: nothing waits for the time after which
-        a consumer counts as dead, and no entry is delivered anew, and in the end given up, because of a long outage.
-        """
-        name = self._consumer.name
-        if not self._taken:
-            self._taken = await self._bus.claim(STREAM, name, self._name, BATCH, claim_after_s)
-            self._taken += await self._bus.take(STREAM, name, self._name, BATCH, wait_s)
-        count = len(self._taken)
-        while self._taken:
-            await self._deal_with(self._taken[0])
-            await self._bus.acknowledge(STREAM, name, [self._taken[0].id])
-            del self._taken[0]
-        return count
+    async def step(self, *, wait_s: float = 0.001, claim_after_s: float | None = None) -> int:
+        """Takes what dead consumers left and then what is new, deals with it, and says how many entries that were.
+        The dead are looked for now and then, or now when ``claim_after_s`` says after what time one counts as dead."""
+        await self._take(wait_s, claim_after_s)
+        return await self._deal()
 
     async def retry_step(self) -> bool:
         """Tries one failed event whose time has come; whether there was one."""
@@ -123,33 +152,82 @@ class Worker:
                 self._clock() - REMEMBER,
             )
 
-    async def _deal_with(self, entry: Entry) -> None:
+    async def _take(self, wait_s: float, claim_after_s: float | None = None) -> None:
+        # What a lost server interrupted is kept and comes first: nothing waits for the time after which a consumer
+        # counts as dead, and no entry is delivered anew, and in the end given up, because of a long outage.
+        if self._taken:
+            return
+        name, entries = self._consumer.name, list[Entry]()
+        if claim_after_s is not None or monotonic() >= self._claim_at:
+            after_s = CLAIM_AFTER_S if claim_after_s is None else claim_after_s
+            entries = await self._bus.claim(STREAM, name, self._name, BATCH, after_s)
+            self._claim_at = monotonic() + CLAIM_EVERY_S
+        if not entries:
+            entries = await self._bus.take(STREAM, name, self._name, BATCH, wait_s)
+        self._taken = [(entry, self._concerning(entry)) for entry in entries]
+
+    async def _deal(self) -> int:
+        """Deals with all that was taken. What a consumer has died of goes one by one from the start."""
+        count = len(self._taken)
+        if all(entry.deliveries == 1 for entry, _ in self._taken):
+            done: list[str] = []
+            for facts, entries in self._by_tenant():
+                if not facts or await self._try(facts):
+                    done += entries
+            await self._acknowledge(done)
+        await self._deal_singly()
+        return count
+
+    def _by_tenant(self) -> Iterator[tuple[list[Fact], list[str]]]:
+        tenants: dict[int | None, list[tuple[Entry, Fact | None]]] = {}
+        for each in self._taken:
+            tenants.setdefault(None if each[1] is None else each[1].tenant, []).append(each)
+        for some in tenants.values():
+            for start in range(0, len(some), self._consumer.at_once):
+                part = some[start : start + self._consumer.at_once]
+                yield [fact for _, fact in part if fact is not None], [entry.id for entry, _ in part]
+
+    async def _deal_singly(self) -> None:
+        """Of a batch that killed its consumer only the culprit is left in the end: the first entry that was delivered
+        too often. Those behind it only stood in the same queue."""
+        culprit = next((entry for entry, _ in self._taken if entry.deliveries > MAX_DELIVERIES), None)
+        while self._taken:
+            entry, fact = self._taken[0]
+            if fact is not None:
+                if entry is culprit:
+                    await self._park(fact, "its consumers died", dead=True)
+                else:
+                    await self._handle(fact)
+            await self._acknowledge([entry.id])
+
+    async def _acknowledge(self, ids: Sequence[str]) -> None:
+        await self._bus.acknowledge(STREAM, self._consumer.name, ids)
+        gone = set(ids)
+        self._taken = [each for each in self._taken if each[0].id not in gone]
+
+    def _concerning(self, entry: Entry) -> Fact | None:
         try:
             fact = decode(entry.body)
         except msgspec.DecodeError:
             _log.error("entry is no event")
-            return
-        if fact.type not in self._consumer.handlers:
-            return
-        if entry.deliveries > MAX_DELIVERIES:
-            await self._park(fact, "its consumers died", dead=True)
-        else:
-            await self._handle(fact)
+            return None
+        return fact if fact.type in self._consumer.handlers else None
+
+    async def _try(self, facts: Sequence[Fact]) -> bool:
+        """Whether all are dealt with, now or earlier; otherwise none is. A lost server is raised."""
+        try:
+            await self._do(facts)
+        except (DatabaseUnavailable, BusUnavailable):
+            raise
+        except Exception:
+            _log.warning("events go one by one", kind=self._consumer.name)
+            return False
+        return True
 
     async def _handle(self, fact: Fact) -> bool:
         """Whether the event is dealt with, now or earlier. A failure is parked; a lost server is raised."""
-        now = self._clock()
         try:
-            async with self._database.tenant(fact.tenant) as connection, connection.transaction():
-                first = await connection.fetchval(
-                    "INSERT INTO consumed_event (consumer, event_id, at) VALUES ($1, $2, $3) "
-                    "ON CONFLICT DO NOTHING RETURNING true",
-                    self._consumer.name,
-                    fact.id,
-                    now,
-                )
-                if first:
-                    await self._consumer.handlers[fact.type](connection, fact, now)
+            await self._do([fact])
         except (DatabaseUnavailable, BusUnavailable):
             raise
         except Exception as error:
@@ -157,6 +235,24 @@ class Worker:
             await self._park(fact, type(error).__name__)
             return False
         return True
+
+    async def _do(self, facts: Sequence[Fact]) -> None:
+        """One transaction: the note that events of a tenant are dealt with, and the effects of those that were not."""
+        now = self._clock()
+        handlers = self._consumer.handlers
+        once = {fact.id: fact for fact in facts if handlers[fact.type] is not None}
+        if once:
+            async with self._database.tenant(facts[0].tenant) as connection, connection.transaction():
+                rows = await connection.fetch(_NOTE, self._consumer.name, sorted(once), now)
+                new = {row["event_id"] for row in rows}
+                for handler, some in waves([fact for fact in once.values() if fact.id in new], handlers):
+                    if isinstance(handler, Together):
+                        await handler.run(connection, some, now)
+                    else:
+                        for fact in some:
+                            await handler(connection, fact, now)
+        if self._consumer.after is not None:
+            await self._consumer.after(facts)
 
     async def _park(self, fact: Fact, error: str, *, dead: bool = False) -> None:
         now = self._clock()
@@ -185,8 +281,16 @@ class Worker:
 
     async def _consume(self) -> None:
         await self._bus.join(STREAM, self._consumer.name)
+        pace = Pace.here()
         while True:
-            await self.step(wait_s=WAIT_S)
+            await self._take(WAIT_S)
+            times = [fact.at for _, fact in self._taken if fact is not None]
+            if not times:
+                await self._deal()
+                continue
+            async with pace.turn() as turn:
+                turn.waited = self._clock() - times[0]
+                await self._deal()
 
     async def _retry(self) -> None:
         while True:

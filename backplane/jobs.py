@@ -12,7 +12,7 @@ hours before it, whatever clocks are put forward that night.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +23,7 @@ import msgspec
 
 from backplane.logs import Log
 from backplane.outbox import Scalar
+from backplane.pace import Pace
 from backplane.postgres import Connection, Database, DatabaseUnavailable, Row
 
 _log = Log(__name__)
@@ -79,11 +80,13 @@ class Errand:
     run: Callable[[JobRow, datetime], Awaitable[None]]
 
 
-# A job that is due before the next poll wakes the schedulers.
+# A job that is due before the next poll wakes the schedulers. Sorted, so that two who write the same do not lock.
 _SCHEDULE: Final = f"""
 WITH written AS (
     INSERT INTO job (tenant_id, key, kind, subject, run_at, payload)
-    VALUES (coalesce($1::bigint, app_tenant()), $2, $3, $4, $5, $6)
+    SELECT coalesce($1::bigint, app_tenant()), key, kind, subject, run_at, payload::jsonb
+    FROM unnest($2::text[], $3::text[], $4::uuid[], $5::timestamptz[], $6::text[])
+        AS asked (key, kind, subject, run_at, payload) ORDER BY key
     ON CONFLICT (tenant_id, key) DO UPDATE SET
         kind = excluded.kind, subject = excluded.subject, run_at = excluded.run_at, payload = excluded.payload,
         state = 'waiting', attempts = 0, locked_until = NULL, last_error = NULL
@@ -107,15 +110,33 @@ RETURNING id, tenant_id, key, kind, subject, run_at, payload, attempts, locked_u
 
 # The lease is the proof that the job is still ours: it was neither moved, nor withdrawn, nor taken over.
 _MINE: Final = "id = $1 AND state = 'running' AND locked_until = $2"
+_FINISH: Final = """
+UPDATE job SET state = 'done', locked_until = NULL, last_error = NULL
+FROM unnest($1::bigint[], $2::timestamptz[]) AS mine (mine, lease)
+WHERE id = mine AND state = 'running' AND locked_until = lease"""
 
 
 async def schedule(connection: Connection, job: Job, replace: bool = True, *, tenant: int | None = None) -> bool:
     """Writes the job in the caller's transaction; a job of the same key, whatever became of it, is replaced, or stays
     with ``replace=False``. Whether it was written. ``tenant``: needed by the platform only."""
-    written = await connection.fetchval(
-        _SCHEDULE, tenant, job.key, job.kind, job.subject, job.run_at, dict(job.payload), replace
+    return bool(await schedule_all(connection, [job], replace, tenant=tenant))
+
+
+async def schedule_all(
+    connection: Connection, jobs: Sequence[Job], replace: bool = True, *, tenant: int | None = None
+) -> int:
+    """As `schedule`, several of one tenant and of different keys in one statement; how many were written."""
+    written: int = await connection.fetchval(
+        _SCHEDULE,
+        tenant,
+        [job.key for job in jobs],
+        [job.kind for job in jobs],
+        [job.subject for job in jobs],
+        [job.run_at for job in jobs],
+        [msgspec.json.encode(job.payload).decode() for job in jobs],
+        replace,
     )
-    return bool(written)
+    return written
 
 
 async def withdraw(connection: Connection, key: str) -> bool:
@@ -149,6 +170,8 @@ class Scheduler:
         self._clock = clock
         self._concurrency = concurrency
         self._max_attempts = max_attempts
+        self._ended: list[tuple[int, datetime]] = []  # errands that are not noted as done yet, with their leases
+        self._finishing = asyncio.Lock()
         self._wake = asyncio.Event()
 
     async def step(self) -> int:
@@ -188,6 +211,7 @@ class Scheduler:
             return await connection.fetch(_CLAIM, self._clock(), LEASE, list(self._handlers), count)
 
     async def _work(self, tasks: asyncio.TaskGroup) -> None:
+        pace = Pace.here()
         running: set[asyncio.Task[None]] = set()
 
         def ended(task: asyncio.Task[None]) -> None:
@@ -200,7 +224,9 @@ class Scheduler:
                 await self._wake.wait()
                 continue
             try:
-                rows = await self._claim(self._concurrency - len(running))
+                async with pace.turn() as turn:
+                    rows = await self._claim(self._concurrency - len(running))
+                    turn.idle = not rows
                 for row in rows:
                     task = tasks.create_task(self._do(row))
                     running.add(task)
@@ -240,18 +266,26 @@ class Scheduler:
             if isinstance(handler, Errand):
                 async with asyncio.timeout(ERRAND_TIMEOUT_S):
                     await handler.run(job, self._clock())
-                async with self._database.tenant(job.tenant) as connection:
-                    await _finish(connection, job, lease)
+                await self._finish_errand(job, lease)
             else:
                 async with self._database.tenant(job.tenant) as connection, connection.transaction():
                     mine = await connection.fetchval(f"SELECT true FROM job WHERE {_MINE} FOR UPDATE", job.id, lease)
                     if mine:
                         await handler(connection, job, self._clock())
-                        await _finish(connection, job, lease)
+                        await connection.execute(_FINISH, [job.id], [lease])
         except DatabaseUnavailable:
             _log.warning("job interrupted", kind=job.kind)  # its lease ends
         except Exception as error:
             await self._postpone(job, lease, error)
+
+    async def _finish_errand(self, job: JobRow, lease: datetime) -> None:
+        """Those that end while others are being noted are noted together. What a lost server prevents is done again."""
+        self._ended.append((job.id, lease))
+        async with self._finishing:
+            ended, self._ended = self._ended, []
+            if ended:
+                async with self._database.platform() as connection:
+                    await connection.execute(_FINISH, [id_ for id_, _ in ended], [lease for _, lease in ended])
 
     async def _postpone(self, job: JobRow, lease: datetime, error: Exception) -> None:
         failed = job.attempts >= self._max_attempts and not isinstance(error, Later)
@@ -269,9 +303,3 @@ class Scheduler:
                 )
         except DatabaseUnavailable:
             _log.warning("job interrupted", kind=job.kind)
-
-
-async def _finish(connection: Connection, job: JobRow, lease: datetime) -> None:
-    await connection.execute(
-        f"UPDATE job SET state = 'done', locked_until = NULL, last_error = NULL WHERE {_MINE}", job.id, lease
-    )

@@ -24,6 +24,7 @@ import msgspec
 from backplane.bus import STREAM_LENGTH, Bus, BusUnavailable
 from backplane.ids import uuid7
 from backplane.logs import Log
+from backplane.pace import Pace
 from backplane.postgres import Connection, Database, DatabaseUnavailable, Row
 
 _log = Log(__name__)
@@ -125,16 +126,16 @@ class Relay:
         self._bus = bus
         self._clock = clock
         self._batch = batch
+        self._room = 0  # in the stream, before it is measured again
+        self._waited = timedelta(0)  # the oldest of the last batch
         self._wake = asyncio.Event()
 
     async def step(self) -> int:
         """Relays one batch and says how many events it held; 0 as well when another relay is at work or consumers are
         too far behind. Raises BusUnavailable and DatabaseUnavailable; the rows stay then."""
-        if await self._bus.length(STREAM) >= STREAM_LENGTH:
-            await self._bus.trim(STREAM)
-            if await self._bus.length(STREAM) >= STREAM_LENGTH:
-                _log.warning("consumers are behind", count=STREAM_LENGTH)
-                return 0
+        if self._room <= 0 and not await self._make_room():
+            _log.warning("consumers are behind", count=STREAM_LENGTH)
+            return 0
         incarnation = await self._bus.incarnation()
         async with self._database.platform() as connection, connection.transaction():
             relay = await connection.fetchrow(
@@ -147,6 +148,8 @@ class Relay:
                 await connection.execute("UPDATE outbox_relay SET incarnation = $1", incarnation)
             rows = await connection.fetch(_WAITING, self._batch)
             if rows:
+                self._waited = self._clock() - rows[0]["at"]
+                self._room -= len(rows)
                 await self._bus.append(STREAM, [_encode(row) for row in rows])
                 await connection.execute(
                     "UPDATE outbox SET relayed_at = $2 WHERE id = ANY($1)", [row["id"] for row in rows], self._clock()
@@ -167,11 +170,23 @@ class Relay:
             tasks.create_task(self._every(SWEEP_EVERY_S, self._sweep_all))
             tasks.create_task(self._work())
 
+    async def _make_room(self) -> bool:
+        length = await self._bus.length(STREAM)
+        if length >= STREAM_LENGTH:
+            await self._bus.trim(STREAM)
+            length = await self._bus.length(STREAM)
+        # a part of it: other relays fill it too
+        self._room = min(STREAM_LENGTH - length, max(1, STREAM_LENGTH // 10))
+        return self._room > 0
+
     async def _work(self) -> None:
+        pace = Pace.here()
         idle = 0
         while True:
             try:
-                count = await self.step()
+                async with pace.turn() as turn:
+                    count = await self.step()
+                    turn.idle, turn.waited = not count, self._waited
                 idle = 0 if count else idle + 1
                 if idle < AWAKE_LOOKS:
                     if count < self._batch:  # let a few gather: every batch is a commit

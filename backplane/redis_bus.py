@@ -53,6 +53,13 @@ for i = 2, #ARGV do
 end
 """
 
+# KEYS: the channel.
+_PUBLISH: Final = """
+for i = 1, #ARGV do
+    redis.call('PUBLISH', KEYS[1], ARGV[i])
+end
+"""
+
 
 def _lost(error: Exception) -> bool:
     # a server that is loading its data, or was made a replica, answers but cannot serve yet
@@ -84,17 +91,22 @@ class RedisBus:
         self._prefix = prefix
         self._allow = self._client.register_script(_GCRA)
         self._append = self._client.register_script(_APPEND)
+        self._publish = self._client.register_script(_PUBLISH)
         self._limiter = Limiter()
         self._listeners: dict[str, set[Subscription]] = {}
         self._heard: dict[str, asyncio.Event] = {}
         self._pubsub: PubSub | None = None
         self._listening: asyncio.Task[None] | None = None
 
-    async def publish(self, topic: str, message: bytes) -> None:
-        if not message:
+    async def publish(self, topic: str, *messages: bytes) -> None:
+        if not all(messages):
             raise ValueError("an empty message means a gap")
+        channel = self._key("topic", topic)
         try:
-            await _answer(self._client.publish(self._key("topic", topic), message))
+            if len(messages) == 1:
+                await _answer(self._client.publish(channel, messages[0]))
+            elif messages:
+                await _answer(self._publish(keys=[channel], args=messages))
         except BusUnavailable:
             _log.warning("live update dropped")
 

@@ -8,14 +8,14 @@ When a country changes its clocks, agreed instants show other times on the wall 
 and the text that was agreed; `moved_appointments` lists those that no longer agree, for the clinic to ask its patients.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from msgspec import Struct
 
-from backplane.consumers import Consumer
+from backplane.consumers import Consumer, Together
 from backplane.jobs import Handler, Job, JobRow, schedule
 from backplane.outbox import Event, Fact, emit
 from backplane.postgres import Connection, Database
@@ -30,7 +30,9 @@ _CHUNK: Final = timedelta(days=14)
 _TAKING: Final = frozenset({"hold.created", "appointment.requested", "appointment.booked"})
 # further than any visit with its buffers reaches, and than a local date with a cap
 _CLEAR: Final = timedelta(days=2)
-_UNTOUCHED: Final = "SELECT next_free_at > $2 AND next_free_at < $3 FROM provider WHERE id = $1"
+_TOUCHED: Final = """
+SELECT id FROM provider JOIN unnest($1::uuid[], $2::timestamptz[]) AS taken (provider, behind) ON provider = id
+WHERE (next_free_at > $3 AND next_free_at < behind) IS NOT TRUE"""
 _LOCK: Final = "SELECT no FROM provider WHERE id = $1 FOR NO KEY UPDATE"
 
 EVENTS: Final = (
@@ -89,17 +91,24 @@ async def refresh_next_free(connection: Connection, provider: UUID, now: datetim
     return found
 
 
-async def _on_event(connection: Connection, fact: Fact, now: datetime) -> None:
-    provider = fact.payload.get("provider")
-    if not isinstance(provider, str):
-        return
-    start = fact.payload.get("start")
-    if fact.type in _TAKING and isinstance(start, str):
-        # Time taken well behind the first free slot cannot move it: a fifth of the work, for most bookings.
-        behind = datetime.fromisoformat(start) - _CLEAR
-        if await connection.fetchval(_UNTOUCHED, UUID(provider), now, behind):
-            return
-    await refresh_next_free(connection, UUID(provider), now)
+async def _on_events(connection: Connection, events: Sequence[Fact], now: datetime) -> None:
+    """Every provider that they may concern is looked at once."""
+    providers: set[UUID] = set()
+    taken: list[tuple[UUID, datetime]] = []
+    for fact in events:
+        named, start = fact.payload.get("provider"), fact.payload.get("start")
+        if not isinstance(named, str):
+            continue
+        if fact.type in _TAKING and isinstance(start, str):
+            # Time taken well behind the first free slot cannot move it: a fifth of the work, for most bookings.
+            taken.append((UUID(named), datetime.fromisoformat(start) - _CLEAR))
+        else:
+            providers.add(UUID(named))
+    if taken:
+        rows = await connection.fetch(_TOUCHED, [each for each, _ in taken], [behind for _, behind in taken], now)
+        providers.update(row["id"] for row in rows)
+    for provider in sorted(providers):  # so that two who refresh the same do not lock
+        await refresh_next_free(connection, provider, now)
 
 
 async def _on_time(connection: Connection, job: JobRow, now: datetime) -> None:
@@ -161,5 +170,5 @@ async def look_after_zone_data(database: Database, now: datetime) -> int:
     return new
 
 
-CONSUMER: Final = Consumer("calendar", dict.fromkeys(EVENTS, _on_event))
+CONSUMER: Final = Consumer("calendar", dict.fromkeys(EVENTS, Together(_on_events)), at_once=100)
 HANDLERS: Final[Mapping[str, Handler]] = {NEXT_FREE: _on_time, TZDATA: _on_zone_data}

@@ -25,8 +25,7 @@ class Note(Struct, frozen=True, array_like=True):
 
 async def note(bus: Bus, tenant: int, *subjects: UUID) -> None:
     """Tell that these have changed."""
-    for subject in subjects:
-        await bus.publish(TOPIC, msgspec.json.encode(Note(tenant, subject)))
+    await bus.publish(TOPIC, *(msgspec.json.encode(Note(tenant, subject)) for subject in subjects))
 
 
 def note_after(call: Call, *subjects: UUID) -> None:

@@ -5,7 +5,7 @@ seats are closed, the old room is emptied, and every screen is told, so that nob
 off. Handlers look at the appointment as it is now; a repeated or late event changes nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -65,14 +65,17 @@ def consumers(joining: Joining, bus: Bus) -> tuple[Consumer, ...]:
             await waiting_room.over(connection, visit.appointment, _ENDS[fact.type], now)
         for epoch in range(max(1, visit.epoch - 1), visit.epoch + (not visit.enterable(now) and not moved)):
             await joining.rooms.revoke_room(joining.names.name(VisitRoom(visit.tenant, visit.appointment, epoch)))
-        await notes.note(bus, fact.tenant, visit.provider)
 
-    async def changed(connection: Connection, fact: Fact, now: datetime) -> None:
-        provider = fact.payload.get("provider")
-        if isinstance(provider, str):
-            await notes.note(bus, fact.tenant, UUID(provider))
+    async def tell(facts: Sequence[Fact]) -> None:
+        providers: dict[int, set[UUID]] = {}
+        for fact in facts:
+            provider = fact.payload.get("provider")
+            if isinstance(provider, str):
+                providers.setdefault(fact.tenant, set()).add(UUID(provider))
+        for tenant, subjects in providers.items():
+            await notes.note(bus, tenant, *subjects)
 
-    return (Consumer("visits", dict.fromkeys(_ENDS, ended) | dict.fromkeys(_OTHER_CHANGES, changed)),)
+    return (Consumer("visits", dict.fromkeys(_ENDS, ended) | dict.fromkeys(_OTHER_CHANGES), after=tell),)
 
 
 def jobs(joining: Joining, events: CallEvents, ringing: instant.Ringing, bus: Bus) -> Mapping[str, Handler]:

@@ -58,6 +58,7 @@ _ENTERED: Final[Mapping[str, Method]] = {
     "changed": "REQUEST",
     "cancelled": "CANCEL",
 }
+_INVITING: Final = [kind for kind, method in _ENTERED.items() if method == "REQUEST"]
 _WITH_LINK: Final = frozenset({"confirmation", "accepted", "changed", *REMINDERS})
 _MANAGEABLE: Final = _WITH_LINK | {"request"}
 
@@ -72,11 +73,17 @@ FROM appointment a JOIN tenant t ON t.id = a.tenant_id JOIN provider p ON p.id =
         ORDER BY created_at DESC LIMIT 1) seat ON a.patient_id IS NULL
 WHERE a.id = $1"""
 
-_READER: Final = """
-SELECT person.locale, person.timezone, person.disabled_at, tenant.name AS clinic, tenant.slug,
-    (SELECT value FROM identity WHERE person_id = person.id AND kind = 'email' ORDER BY verified_at DESC LIMIT 1)
-        AS address
-FROM person JOIN tenant ON tenant.id = person.tenant_id WHERE person.id = $1"""
+_MAIL: Final = """
+SELECT mail.id, mail.kind, mail.appointment_id, mail.created_at, reader.locale, reader.timezone, reader.clinic,
+    reader.slug, reader.id IS NOT NULL AND reader.disabled_at IS NULL AS reads,
+    (SELECT value FROM identity WHERE person_id = mail.person_id AND kind = 'email' ORDER BY verified_at DESC LIMIT 1)
+        AS address,
+    EXISTS (SELECT FROM mail other WHERE other.appointment_id = mail.appointment_id
+        AND other.person_id = mail.person_id AND other.state = 'sent' AND other.kind = ANY($2)) AS invited
+FROM mail LEFT JOIN LATERAL (
+    SELECT person.id, person.locale, person.timezone, person.disabled_at, tenant.name AS clinic, tenant.slug
+    FROM person JOIN tenant ON tenant.id = person.tenant_id WHERE person.id = mail.person_id) reader ON true
+WHERE mail.id = $1 AND mail.state IN ('queued', 'sending') FOR UPDATE OF mail"""
 
 
 class Addresses(Protocol):
@@ -153,11 +160,7 @@ class Delivery:
             raise Later(str(error)) from None
 
     async def _make_ready(self, connection: Connection, job: JobRow, now: datetime) -> _Ready | None:
-        mail = await connection.fetchrow(
-            """SELECT id, kind, state, person_id, appointment_id, created_at FROM mail
-               WHERE id = $1 AND state IN ('queued', 'sending') FOR UPDATE""",
-            job.subject,
-        )
+        mail = await connection.fetchrow(_MAIL, job.subject, _INVITING)
         if mail is None:
             return None
         try:
@@ -183,34 +186,26 @@ class Delivery:
         until = job.payload.get("until")
         if until is not None and datetime.fromisoformat(str(until)) <= now:
             raise _Skip("too_late")
-        visit, invited = None, False
+        visit = None
         if mail["appointment_id"] is not None:
             patient = job.payload.get("patient")
             visit = await _visit(connection, mail["appointment_id"], UUID(str(patient)) if patient else None)
             _check(kind, visit, job, now)
-            invited = await connection.fetchval(
-                "SELECT EXISTS (SELECT FROM mail WHERE appointment_id = $1 AND person_id = $2 AND state = 'sent' "
-                "AND kind = ANY($3))",
-                visit.appointment,
-                mail["person_id"],
-                [each for each, method in _ENTERED.items() if method == "REQUEST"],
-            )
-        reader = await connection.fetchrow(_READER, mail["person_id"])
-        if reader is None or reader["disabled_at"] is not None:
+        if not mail["reads"]:
             raise _Skip("no_reader")
-        if reader["address"] is None:
+        if mail["address"] is None:
             raise _Skip("no_address")
         return _Ready(
             mail=mail["id"],
             kind=kind,
-            to=reader["address"],
-            locale=reader["locale"],
-            zone=reader["timezone"],
-            clinic=reader["clinic"],
-            slug=reader["slug"],
+            to=mail["address"],
+            locale=mail["locale"],
+            zone=mail["timezone"],
+            clinic=mail["clinic"],
+            slug=mail["slug"],
             message_id=self._message_id(mail["id"]),
             visit=visit,
-            invited=invited,
+            invited=mail["invited"],
             facts=job.payload,
         )
 

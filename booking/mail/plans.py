@@ -5,16 +5,16 @@ cancellation withdraws the reminders at once, a move plans them anew. Reminders 
 time. A mail is known by its dedupe text, so an event that comes again plans nothing new.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from msgspec import Struct
 
-from backplane.consumers import Consumer, Handler
+from backplane.consumers import Consumer, Handler, Together
 from backplane.ids import uuid7
-from backplane.jobs import Job, schedule, withdraw
+from backplane.jobs import Job, schedule_all, withdraw
 from backplane.outbox import Fact, Scalar
 from backplane.postgres import Connection, Row
 
@@ -36,12 +36,28 @@ NOTICES: Final[Mapping[str, tuple[str, str | None]]] = {
 }
 _REMINDED: Final = frozenset({"appointment.booked", "appointment.accepted", "appointment.rescheduled"})
 
+_VISITS: Final = """
+SELECT a.id, a.patient_id, lower(a.during) AS start, a.ics_sequence, a.status, p.person_id AS doctor,
+    EXISTS (SELECT FROM identity WHERE person_id = p.person_id AND kind = 'email') AS doctor_reads
+FROM appointment a JOIN provider p ON p.id = a.provider_id WHERE a.id = ANY($1)"""
+
 # The patient's own address, else those of people who may book for them, else nobody's (the log then says so).
 _READERS: Final = """
-SELECT person_id FROM identity WHERE person_id = $1 AND kind = 'email'
-UNION SELECT guardian_id FROM dependant JOIN identity ON identity.person_id = guardian_id AND kind = 'email'
-    WHERE dependant.person_id = $1 AND 'book' = ANY(rights) AND ended_at IS NULL AND (until IS NULL OR until >= $2)
-        AND NOT EXISTS (SELECT FROM identity WHERE person_id = $1 AND kind = 'email')"""
+SELECT person_id AS patient, person_id AS reader FROM identity WHERE person_id = ANY($1) AND kind = 'email'
+UNION SELECT dependant.person_id, guardian_id
+    FROM dependant JOIN identity ON identity.person_id = guardian_id AND kind = 'email'
+    WHERE dependant.person_id = ANY($1) AND 'book' = ANY(rights) AND ended_at IS NULL
+        AND (until IS NULL OR until >= $2)
+        AND NOT EXISTS (SELECT FROM identity own WHERE own.person_id = dependant.person_id AND own.kind = 'email')"""
+
+# Sorted, so that two who write the same do not lock.
+_LOG: Final = """
+INSERT INTO mail (id, person_id, appointment_id, kind, dedupe, state, last_error, created_at)
+SELECT *, $8 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[])
+    AS asked (id, person, appointment, kind, dedupe) ORDER BY asked.dedupe
+ON CONFLICT (tenant_id, dedupe) DO UPDATE SET state = excluded.state, last_error = excluded.last_error
+    WHERE mail.state = 'withdrawn'
+RETURNING id, dedupe"""
 
 # Those who were told of a class and not that it is off.
 _IN_CLASS: Final = """
@@ -52,7 +68,8 @@ SELECT DISTINCT person_id FROM mail told WHERE appointment_id = $1 AND kind IN (
 
 class Notice(Struct, frozen=True, kw_only=True):
     """A mail to one person. ``dedupe``: unique in the tenant. ``key`` of its job; a job of the same key is replaced.
-    ``facts`` are ids and minimal facts that sending needs, see `delivery`."""
+    ``facts`` are ids and minimal facts that sending needs, see `delivery`. ``addressed``: False when it is due at once
+    and there is no address for it: it is noted as skipped and needs no job."""
 
     kind: str
     person: UUID
@@ -61,27 +78,39 @@ class Notice(Struct, frozen=True, kw_only=True):
     run_at: datetime
     appointment: UUID | None = None
     facts: Mapping[str, Scalar] = {}
+    addressed: bool = True
 
 
 async def plan(connection: Connection, notice: Notice, now: datetime) -> bool:
     """Logs and schedules the mail in the caller's transaction; False when this dedupe text was planned before and not
     withdrawn since."""
-    mail: UUID | None = await connection.fetchval(
-        """INSERT INTO mail (id, person_id, appointment_id, kind, dedupe, created_at) VALUES ($1, $2, $3, $4, $5, $6)
-           ON CONFLICT (tenant_id, dedupe) DO UPDATE SET state = 'queued' WHERE mail.state = 'withdrawn'
-           RETURNING id""",
-        uuid7(now),
-        notice.person,
-        notice.appointment,
-        notice.kind,
-        notice.dedupe,
+    return bool(await plan_all(connection, [notice], now))
+
+
+async def plan_all(connection: Connection, notices: Sequence[Notice], now: datetime) -> int:
+    """As `plan`, several in two statements; how many are new."""
+    if not notices:
+        return 0
+    rows = await connection.fetch(
+        _LOG,
+        [uuid7(now) for _ in notices],
+        [notice.person for notice in notices],
+        [notice.appointment for notice in notices],
+        [notice.kind for notice in notices],
+        [notice.dedupe for notice in notices],
+        ["queued" if notice.addressed else "skipped" for notice in notices],
+        [None if notice.addressed else "no_address" for notice in notices],
         now,
     )
-    if mail is None:
-        return False
-    job = Job(key=notice.key, kind=JOB, subject=mail, run_at=notice.run_at, payload=notice.facts)
-    await schedule(connection, job)
-    return True
+    new = {row["dedupe"]: row["id"] for row in rows}
+    jobs = [
+        Job(key=notice.key, kind=JOB, subject=new[notice.dedupe], run_at=notice.run_at, payload=notice.facts)
+        for notice in notices
+        if notice.dedupe in new and notice.addressed
+    ]
+    if jobs:
+        await schedule_all(connection, jobs)
+    return len(new)
 
 
 async def post(
@@ -103,32 +132,44 @@ async def post(
     )
 
 
-async def told(connection: Connection, fact: Fact, now: datetime) -> None:
-    """Plans what an appointment's event asks for."""
-    appointment = await connection.fetchrow(
-        """SELECT a.id, a.patient_id, lower(a.during) AS start, a.ics_sequence, a.status, p.person_id AS doctor
-           FROM appointment a JOIN provider p ON p.id = a.provider_id WHERE a.id = $1""",
-        fact.aggregate_id,
-    )
-    if appointment is None:
-        return
+async def told(connection: Connection, events: Sequence[Fact], now: datetime) -> None:
+    """Plans what events ask for, each of another appointment."""
+    rows = await connection.fetch(_VISITS, [fact.aggregate_id for fact in events])
+    appointments = {row["id"]: row for row in rows}
+    concerned = [
+        (fact, appointments[fact.aggregate_id], await _patients(connection, appointments[fact.aggregate_id], fact))
+        for fact in events
+        if fact.aggregate_id in appointments
+    ]
+    readers = await _readers(connection, {each for _, _, patients in concerned for each in patients}, now)
+    notices: list[Notice] = []
+    for fact, appointment, patients in concerned:
+        if fact.type not in _REMINDED or fact.type == "appointment.rescheduled":
+            for patient in patients:
+                await withdraw_reminders(connection, appointment["id"], patient)
+        notices += _asked_for(fact, appointment, patients, readers, now)
+    await plan_all(connection, notices, now)
+
+
+def _asked_for(
+    fact: Fact, appointment: Row, patients: Sequence[UUID], readers: Mapping[UUID, Sequence[UUID]], now: datetime
+) -> Iterator[Notice]:
     sequence = fact.payload.get("sequence", appointment["ics_sequence"])
     for_patient, for_doctor = NOTICES[fact.type]
-    patients = await _patients(connection, appointment, fact)
     for patient in patients:
-        if fact.type not in _REMINDED or fact.type == "appointment.rescheduled":
-            await withdraw_reminders(connection, appointment["id"], patient)
-        for reader in await _readers(connection, patient, now):
+        # without a reader the patient: who has no address now may have one when a reminder is due
+        for reader in readers.get(patient) or [patient]:
             facts = {"sequence": sequence, "patient": str(patient)}
-            await plan(connection, _now(fact, for_patient, reader, f":{patient}", facts, now), now)
+            yield _now(fact, for_patient, reader, f":{patient}", facts, now, addressed=patient in readers)
             if fact.type in _REMINDED and appointment["status"] == "confirmed":
-                await _remind(connection, appointment, patient, reader, now)
+                yield from _reminders(appointment, patient, reader, now)
     # of a class the doctor is told as a whole, and not that it was opened
     whole = appointment["patient_id"] is not None or (
         not fact.payload.get("patient") and fact.type != "appointment.booked"
     )
     if for_doctor is not None and whole:
-        await plan(connection, _now(fact, for_doctor, appointment["doctor"], "", {"sequence": sequence}, now), now)
+        facts = {"sequence": sequence}
+        yield _now(fact, for_doctor, appointment["doctor"], "", facts, now, addressed=appointment["doctor_reads"])
 
 
 async def over(connection: Connection, fact: Fact, now: datetime) -> None:
@@ -153,7 +194,8 @@ async def waitlist_offered(connection: Connection, fact: Fact, now: datetime) ->
     )
     if entry is None:
         return
-    for reader in await _readers(connection, entry["patient_id"], now):
+    readers = await _readers(connection, {entry["patient_id"]}, now)
+    for reader in readers.get(entry["patient_id"]) or [entry["patient_id"]]:
         facts = {
             "sequence": entry["ics_sequence"],
             "patient": str(entry["patient_id"]),
@@ -190,13 +232,13 @@ async def withdraw_reminders(connection: Connection, appointment: UUID, patient:
         await withdraw(connection, row["key"])
 
 
-async def _remind(connection: Connection, appointment: Row, patient: UUID, reader: UUID, now: datetime) -> None:
+def _reminders(appointment: Row, patient: UUID, reader: UUID, now: datetime) -> Iterator[Notice]:
     start: datetime = appointment["start"]
     for kind, before in REMINDERS.items():
         if start - before <= now:
             continue
         key = f"mail:{appointment['id']}:{patient}:{reader}:{kind}"
-        notice = Notice(
+        yield Notice(
             kind=kind,
             person=reader,
             # a move makes another mail of it, the same event again does not
@@ -206,10 +248,11 @@ async def _remind(connection: Connection, appointment: Row, patient: UUID, reade
             appointment=appointment["id"],
             facts={"sequence": appointment["ics_sequence"], "patient": str(patient)},
         )
-        await plan(connection, notice, now)
 
 
-def _now(fact: Fact, kind: str, person: UUID, whose: str, facts: Mapping[str, Scalar], now: datetime) -> Notice:
+def _now(
+    fact: Fact, kind: str, person: UUID, whose: str, facts: Mapping[str, Scalar], now: datetime, *, addressed: bool
+) -> Notice:
     dedupe = f"{fact.id}:{kind}:{person}{whose}"
     return Notice(
         kind=kind,
@@ -219,6 +262,7 @@ def _now(fact: Fact, kind: str, person: UUID, whose: str, facts: Mapping[str, Sc
         run_at=now,
         appointment=fact.aggregate_id,
         facts=facts,
+        addressed=addressed,
     )
 
 
@@ -233,16 +277,19 @@ async def _patients(connection: Connection, appointment: Row, fact: Fact) -> lis
     return [row["person_id"] for row in rows]
 
 
-async def _readers(connection: Connection, patient: UUID, now: datetime) -> list[UUID]:
-    rows = await connection.fetch(_READERS, patient, now.date())
-    return [row["person_id"] for row in rows] or [patient]
+async def _readers(connection: Connection, patients: Collection[UUID], now: datetime) -> dict[UUID, list[UUID]]:
+    """Who reads the mails of whom; nobody is named in vain."""
+    found: dict[UUID, list[UUID]] = {}
+    for row in await connection.fetch(_READERS, patients, now.date()):
+        found.setdefault(row["patient"], []).append(row["reader"])
+    return found
 
 
 _ENDS: Final = ("expired", "started", "interrupted", "completed", "no_show")
-HANDLERS: Final[Mapping[str, Handler]] = {
-    **dict.fromkeys(NOTICES, told),
+HANDLERS: Final[Mapping[str, Handler | Together]] = {
+    **dict.fromkeys(NOTICES, Together(told)),
     **{f"appointment.{end}": over for end in _ENDS},
     "doctor.licence_expiring": licence_expiring,
     "waitlist.offered": waitlist_offered,
 }
-CONSUMER: Final = Consumer("mail", HANDLERS)
+CONSUMER: Final = Consumer("mail", HANDLERS, at_once=200)

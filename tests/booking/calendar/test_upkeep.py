@@ -9,7 +9,7 @@ from aiohttp.test_utils import TestServer
 from icalendar import Calendar
 
 from backplane.bus import LocalBus
-from backplane.consumers import Worker
+from backplane.consumers import Together, Worker
 from backplane.jobs import JobRow, Scheduler
 from backplane.outbox import Fact, Relay
 from booking.calendar import sources, upkeep, zones
@@ -75,7 +75,9 @@ async def test_time_taken_well_behind_the_first_free_slot_costs_no_look_at_the_c
             )  # fmt: skip
             async with world.database.tenant(world.tenant.id) as connection, connection.transaction():
                 await connection.execute("UPDATE provider SET next_free_at = $1 WHERE id = $2", stored, world.doctor)
-                await upkeep.CONSUMER.handlers[kind](connection, fact, NOW)
+                handler = upkeep.CONSUMER.handlers[kind]
+                assert isinstance(handler, Together)
+                await handler.run(connection, [fact], NOW)
             outcomes[kind, days] = await next_free_at(world)
     assert outcomes == {
         ("appointment.booked", 1): None,

@@ -39,9 +39,9 @@ class Recorded(LocalBus):
         super().__init__()
         self.given: list[str] = []
 
-    async def publish(self, topic: str, message: bytes) -> None:
-        self.given.append(f"{topic} {message.decode('utf-8', 'replace')}")
-        await super().publish(topic, message)
+    async def publish(self, topic: str, *messages: bytes) -> None:
+        self.given += [f"{topic} {message.decode('utf-8', 'replace')}" for message in messages]
+        await super().publish(topic, *messages)
 
     async def append(self, stream: str, entries: Sequence[bytes]) -> None:
         self.given += [f"{stream} {entry.decode('utf-8', 'replace')}" for entry in entries]
