@@ -3,7 +3,7 @@
 One statement for all of them (``$1 IS NULL OR ...``) would have one plan, which walks the clinic from its first day.
 So a filter that was not given is not in the text, and what somebody has to do with (as patient, as doctor, as guardian,
 in a class, as who booked for the clinic) are branches of a union, each with an index of its own
-(booking/sql/0009_lists.sql). A branch gives no more rows than the page has, so the union is small whatever the clinic
+(booking/sql/0008_lists.sql). A branch gives no more rows than the page has, so the union is small whatever the clinic
 is.
 """
 

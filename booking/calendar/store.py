@@ -37,11 +37,11 @@ SELECT json_agg(json_build_object(
 FROM schedule s WHERE s.provider_id = $1"""
 
 _TAKEN_ROWS: Final = """
-SELECT lower(a.occupied) AS start, upper(a.occupied) AS end, lower(a.during) AS visit,
+SELECT lower(a.occupied) AS start, upper(a.occupied) AS end, a.starts_at AS visit,
     CASE WHEN a.kind = 'class' AND a.service_id = {service} AND a.status IN ('confirmed', 'checked_in')
         THEN a.capacity - a.seats_taken ELSE 0 END AS seats_left
 FROM appointment a
-WHERE a.provider_id = $1 AND lower(a.during) >= {start} AND lower(a.during) < {end} AND a.id IS DISTINCT FROM {without}
+WHERE a.provider_id = $1 AND a.starts_at >= {start} AND a.starts_at < {end} AND a.id IS DISTINCT FROM {without}
     AND (a.status IN ('requested', 'confirmed', 'checked_in', 'in_progress', 'interrupted')
         OR a.status = 'held' AND a.hold_until > {now})
 UNION ALL

@@ -129,8 +129,8 @@ class Moved(Struct, frozen=True):
 async def moved_appointments(connection: Connection, now: datetime) -> list[Moved]:
     """Future appointments of the tenant whose local text moved."""
     rows = await connection.fetch(
-        """SELECT id, provider_id, lower(during) AS start, provider_timezone, local_text FROM appointment
-           WHERE lower(during) > $1 AND status IN ('requested', 'confirmed') ORDER BY lower(during), id""",
+        """SELECT id, provider_id, starts_at AS start, provider_timezone, local_text FROM appointment
+           WHERE starts_at > $1 AND status IN ('requested', 'confirmed') ORDER BY starts_at, id""",
         now,
     )
     found = []
