@@ -211,6 +211,31 @@ async def _crash(*_: object) -> None:
     raise asyncio.CancelledError
 
 
+async def test_many_bookings_are_planned_together_and_a_mail_to_nobody_needs_no_job(clinic: Clinic) -> None:
+    patients = [await clinic.person(f"Zarqana {number}", None) for number in range(3)] + [clinic.patient]
+    for number, patient in enumerate(patients):
+        visit = await clinic.appointment(LATER + number * timedelta(hours=1), patient=patient)
+        await clinic.tell(visit, "appointment.booked")
+    await clinic.plan()
+    async with clinic.database.tenant(TENANT) as connection:
+        due = await connection.fetch(
+            "SELECT kind, state FROM mail WHERE id IN (SELECT subject FROM job WHERE run_at <= $1) ORDER BY kind", NOON
+        )
+        notes = await connection.fetchval("SELECT count(DISTINCT xmin::text) FROM mail")
+    assert [tuple(row) for row in due] == [("confirmation", "queued")] + 4 * [("doctor_booked", "queued")]
+    assert notes == 1
+    assert [mail["To"] for mail in to_patients(await clinic.work())] == ["zarqana.canary@patients.example"]
+    # an address that comes later is in time for the reminder
+    async with clinic.database.tenant(TENANT) as connection:
+        await connection.execute(
+            "INSERT INTO identity (id, person_id, kind, value, verified_at, created_at) "
+            "VALUES (gen_random_uuid(), $1, 'email', 'late@patients.example', $2, $2)",
+            *(patients[0], NOON),
+        )
+    await clinic.pass_time(LATER - timedelta(hours=24))
+    assert clinic.smtp.received[-1]["To"] == "late@patients.example"
+
+
 async def test_a_patient_without_address_is_noted_and_a_guardian_is_written_to(clinic: Clinic) -> None:
     child = await clinic.person("Zarqana junior", None)
     appointment = await clinic.appointment(LATER, patient=child)
