@@ -25,8 +25,8 @@ from backplane.routes import TENANT
 from backplane.tokens import TokenAuthority
 from booking.application import Part
 from booking.appointments.part import DESK, Desk, Life, VisitsNow, appointments
+from booking.calendar.asked import Hours
 from booking.calendar.part import calendar
-from booking.calendar.store import Hours
 from booking.documents import DOCUMENTS, Documents, FileStore
 from booking.identity.courier import SandboxSms, errands
 from booking.identity.routes import ROUTES as IDENTITY_ROUTES

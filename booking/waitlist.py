@@ -117,7 +117,7 @@ async def join(call: Call, body: NewEntry) -> Entry:
         raise Problem(422, "bad_window", "Send a window that ends after it begins, within the next 90 days.")
     zone = zone_of(body.timezone)
     async with call.transaction() as connection:
-        wanted = await wish(connection, call.principal, body.service, body.patient, call.now)
+        wanted = await wish(connection, call.principal, body.service, body.patient, call.now, earliest)
         id = uuid7(call.now)
         waiting = await connection.fetchval(
             "SELECT count(*) FROM waitlist_entry WHERE patient_id = $1 AND state IN ('waiting', 'offered')",

@@ -17,7 +17,8 @@ from backplane.principal import Principal
 from backplane.web import Problem
 from booking.appointments.journal import Deed, Draft
 from booking.appointments.machine import CLINIC, PATIENT, Party
-from booking.calendar import zones
+from booking.calendar import glance, zones
+from booking.calendar.glance import Glance
 from booking.policy import Policy, policy_of
 
 ALTERNATIVES: Final = 3
@@ -91,9 +92,10 @@ class Hours(Protocol):
         start: datetime,
         now: datetime,
         without: UUID | None = None,
+        seen: Glance | None = None,
     ) -> str | None:
         """None when a visit may begin then, else a code of why not; ``taken`` may be left to the constraint. The
-        appointment ``without`` wants to move, so its present time does not count."""
+        appointment ``without`` wants to move, so its present time does not count. ``seen``: what `wish` has read."""
 
     async def free(
         self, connection: Connection, service: Bookable, start: datetime, end: datetime, now: datetime, most: int
@@ -108,16 +110,17 @@ _COLUMNS: Final = """
 _FROM: Final = "FROM service s JOIN provider p ON p.id = s.provider_id JOIN tenant t ON t.id = s.tenant_id"
 _SERVICE: Final = f"SELECT {_COLUMNS} {_FROM} WHERE s.id = $1 AND s.active AND p.status = 'approved'"
 
-# $2: who asks, $3: for whom, $4: the day
+# $2: who asks, $3: for whom, $4: the day, $5: now, $6, $7: around the start
 _WITH_PEOPLE: Final = f"""
-SELECT {_COLUMNS},
+SELECT {_COLUMNS}, {glance.COLUMNS},
     EXISTS (SELECT FROM person WHERE id = $3 AND disabled_at IS NULL AND merged_into IS NULL) AS known,
     $2 = $3 OR EXISTS (
         SELECT FROM dependant d WHERE d.guardian_id = $2 AND d.person_id = $3 AND 'book' = ANY(d.rights)
-            AND d.ended_at IS NULL AND (d.until IS NULL OR d.until >= $4)) AS cares,
+            AND d.ended_at IS NULL AND (d.until IS NULL OR d.until > $4)) AS cares,
     (SELECT count(*) FROM appointment h WHERE h.booked_by = $2 AND h.status = 'held' AND h.hold_until > $5) AS holds,
     (SELECT timezone FROM person WHERE id = $3) AS patient_timezone
-{_FROM} WHERE s.id = $1 AND s.active AND p.status = 'approved'"""
+{_FROM} {glance.JOIN}
+WHERE s.id = $1 AND s.active AND p.status = 'approved'"""
 
 # Candidates for 'any provider of a specialty': whoever is free soonest first, so that work is spread.
 _CANDIDATES: Final = f"""
@@ -136,6 +139,7 @@ class Wish:
     party: Party
     patient_timezone: str
     holds: int
+    seen: Glance
 
 
 def bookable(row: Row) -> Bookable:
@@ -174,16 +178,19 @@ async def wish(
     service: UUID,
     patient: UUID | None,
     now: datetime,
+    start: datetime,
     *,
     override: bool = False,
 ) -> Wish:
-    """What ``who`` wants to book, for ``patient`` or oneself. Problem 404, or 403 for somebody else's sake."""
+    """What ``who`` wants to book at ``start``, for ``patient`` or oneself. Problem 404, or 403 for somebody else's sake."""
     subject = patient or who.person
-    row = await connection.fetchrow(_WITH_PEOPLE, service, who.person, subject, now.date(), now)
+    row = await connection.fetchrow(
+        _WITH_PEOPLE, service, who.person, subject, now.date(), now, *glance.arguments(start)
+    )
     if row is None:
         raise Problem(404, "not_found", "There is no such service to book. Look for another one.")
     party = party_for(who, row["known"], row["cares"], override=override)
-    return Wish(bookable(row), subject, party, row["patient_timezone"], row["holds"])
+    return Wish(bookable(row), subject, party, row["patient_timezone"], row["holds"], glance.glance(row))
 
 
 def party_for(who: Principal, known: bool, cares: bool, *, override: bool = False) -> Party:

@@ -64,12 +64,12 @@ async def hold(
 ) -> Claimed:
     """Keeps a slot for some minutes. Problem 409 slot_taken, slot_not_offered, too_many_holds."""
     refuse_known(desk, service, start, deed.now)
-    wanted = await wish(connection, who, service, about.patient, deed.now)
+    wanted = await wish(connection, who, service, about.patient, deed.now, start)
     if wanted.service.capacity > 1:
         raise Problem(409, "no_holds", "Seats of a class are not held. Book one.")
     if wanted.holds >= wanted.service.policy.holds_most:
         raise Problem(409, "too_many_holds", "You hold as many slots as one may. Book or release one of them.")
-    await check_hours(connection, desk, wanted.service, start, deed.now)
+    await check_hours(connection, desk, wanted.service, start, deed.now, seen=wanted.seen)
     until = deed.now + timedelta(minutes=wanted.service.policy.hold_minutes)
     draft = replace(_draft(wanted, start, about, deed), hold_until=until)
     made = await journal.begin(connection, draft, step_of("hold", None, wanted.party), deed, "held")
@@ -87,13 +87,13 @@ async def book(
     elif not who.may("appointment.override"):
         raise forbidden("appointment.override")
     override = about.override is not None
-    wanted = await wish(connection, who, service, about.patient, deed.now, override=override)
+    wanted = await wish(connection, who, service, about.patient, deed.now, start, override=override)
     if wanted.service.capacity > 1:
         zone = about.timezone or wanted.patient_timezone
         seated = await classes.take_seat(connection, desk, wanted, start, deed, zone)
         return Claimed(seated.appointment)
     if about.override is None:
-        await check_hours(connection, desk, wanted.service, start, deed.now)
+        await check_hours(connection, desk, wanted.service, start, deed.now, seen=wanted.seen)
     made = await claim(connection, desk, wanted, start, about, deed)
     if made is None:
         raise await taken_now(connection, desk, wanted.service, start, deed.now)
@@ -118,7 +118,7 @@ async def book_any(
     wanted: Wish | None = None
     for service in found:
         if wanted is None:
-            wanted = await wish(connection, who, service.id, about.patient, deed.now)
+            wanted = await wish(connection, who, service.id, about.patient, deed.now, start)
         if desk.taken.known(service.id, start, deed.now) is not None:
             continue
         if await desk.hours.refusal(connection, service, start, deed.now) is not None:

@@ -107,7 +107,7 @@ async def take_seat(connection: Connection, desk: Desk, wanted: Wish, start: dat
     await journal.calm(connection, service.provider)
     found = await connection.fetchrow(_FIND, service.id, start)
     if found is None:
-        await check_hours(connection, desk, service, start, deed.now)
+        await check_hours(connection, desk, service, start, deed.now, seen=wanted.seen)
         await _begin(connection, service, start, wanted.party, deed)
         # somebody else may have begun it just now, or taken the time for something else
         found = await connection.fetchrow(_FIND, service.id, start)

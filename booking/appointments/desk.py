@@ -15,6 +15,7 @@ from backplane.web import Problem
 from booking.appointments.bookable import Bookable, Hours, alternatives
 from booking.appointments.journal import Deed
 from booking.appointments.taken import TakenSlots
+from booking.calendar.glance import Glance
 from booking.payments import AtClinic, Payments
 
 
@@ -92,9 +93,10 @@ async def check_hours(
     start: datetime,
     now: datetime,
     without: UUID | None = None,
+    seen: Glance | None = None,
 ) -> None:
     """Problem 409 when the calendar does not offer the start."""
-    reason = await desk.hours.refusal(connection, service, start, now, without)
+    reason = await desk.hours.refusal(connection, service, start, now, without, seen)
     if reason == "taken":
         raise await taken_now(connection, desk, service, start, now)
     if reason is not None:

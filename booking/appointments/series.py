@@ -74,7 +74,7 @@ async def book_series(
     partial: bool,
 ) -> Made:
     """Books every date of the rule. Problem 409 series_conflict with the conflicts, 422 for a rule that is none."""
-    wanted = await wish(connection, who, service, about.patient, deed.now)
+    wanted = await wish(connection, who, service, about.patient, deed.now, first)
     if wanted.service.capacity > 1:
         raise Problem(409, "not_possible", "Seats of classes are booked one by one.")
     try:

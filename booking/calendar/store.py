@@ -1,7 +1,7 @@
 """Calendars in Postgres: what `hours` and `slots` work on, read in one query.
 
-`Hours` is what booking asks; its view of what is taken may be a moment old, and the constraint decides. A hold that has
-run out takes nothing, whether or not somebody has swept it away yet.
+A view of what is taken may be a moment old; the constraint decides. A hold that has run out takes nothing, whether or
+not somebody has swept it away yet.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from backplane.postgres import Connection, Row
 from booking.calendar.hours import Calendar, Rule, Schedule, Span
-from booking.calendar.slots import Range, ServiceTimes, free_slots, is_free
+from booking.calendar.slots import Range, ServiceTimes
 
 # how far a visit with its buffers, or a local date with a cap, may reach over the edge of what is asked
 MARGIN: Final = timedelta(days=2)
@@ -36,25 +36,25 @@ SELECT json_agg(json_build_object(
         AND (h.location_id IS NULL OR h.location_id = s.location_id))) ORDER BY s.id)::text
 FROM schedule s WHERE s.provider_id = $1"""
 
-_TAKEN_ROWS: Final = """
+TAKEN_ROWS: Final = """
 SELECT lower(a.occupied) AS start, upper(a.occupied) AS end, a.starts_at AS visit,
     CASE WHEN a.kind = 'class' AND a.service_id = {service} AND a.status IN ('confirmed', 'checked_in')
         THEN a.capacity - a.seats_taken ELSE 0 END AS seats_left
 FROM appointment a
-WHERE a.provider_id = $1 AND a.starts_at >= {start} AND a.starts_at < {end} AND a.id IS DISTINCT FROM {without}
+WHERE a.provider_id = {provider} AND a.starts_at >= {start} AND a.starts_at < {end} AND a.id IS DISTINCT FROM {without}
     AND (a.status IN ('requested', 'confirmed', 'checked_in', 'in_progress', 'interrupted')
         OR a.status = 'held' AND a.hold_until > {now})
 UNION ALL
 SELECT lower(b.during), upper(b.during), NULL, 0 FROM busy b
-WHERE b.provider_id = $1 AND upper(b.during) > {start} AND lower(b.during) < {end}"""
-_TAKEN: Final = _TAKEN_ROWS.format(start="$2", end="$3", now="$4", service="$5", without="$6")
+WHERE b.provider_id = {provider} AND upper(b.during) > {start} AND lower(b.during) < {end}"""
+_TAKEN: Final = TAKEN_ROWS.format(provider="$1", start="$2", end="$3", now="$4", service="$5", without="$6")
 
 # both in one go
 _BOTH: Final = f"""
 SELECT ({_CALENDAR}) AS schedules, t.* FROM (
     SELECT array_agg(x.start) AS starts, array_agg(x.end) AS ends, array_agg(x.visit) AS visits,
         array_agg(x.seats_left) AS left
-    FROM ({_TAKEN_ROWS.format(start="$4", end="$5", now="$6", service="$7", without="$8")}) AS x) AS t"""
+    FROM ({TAKEN_ROWS.format(provider="$1", start="$4", end="$5", now="$6", service="$7", without="$8")}) AS x) AS t"""
 
 SERVICE_COLUMNS: Final = """minutes, step_minutes, buffer_before_minutes, buffer_after_minutes, notice_minutes,
     horizon_days, capacity, location_id"""
@@ -174,24 +174,6 @@ async def load(
     assert row is not None
     taken = zip(row["starts"] or (), row["ends"] or (), row["visits"] or (), row["left"] or ())
     return _calendar(row["schedules"], *days), [Range(a, b, visit, max(0, left)) for a, b, visit, left in taken]
-
-
-class Hours:
-    """The calendar as booking asks it."""
-
-    async def refusal(
-        self, connection: Connection, service: Asked, start: datetime, now: datetime, without: UUID | None = None
-    ) -> str | None:
-        """None when a visit may begin at ``start``, else the code of a `Refusal`."""
-        calendar, taken = await load(connection, service.provider, start, start, now, service.id, without)
-        return is_free(calendar, times_of(service), taken, start, now)
-
-    async def free(
-        self, connection: Connection, service: Asked, start: datetime, end: datetime, now: datetime, most: int
-    ) -> list[datetime]:
-        """The first free starts in [``start``, ``end``)."""
-        calendar, taken = await load(connection, service.provider, start, end, now, service.id)
-        return [slot.start for slot in free_slots(calendar, times_of(service), taken, start, end, now)[:most]]
 
 
 def _days(start: datetime, end: datetime) -> tuple[date, date]:

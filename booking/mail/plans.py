@@ -47,7 +47,7 @@ SELECT person_id AS patient, person_id AS reader FROM identity WHERE person_id =
 UNION SELECT dependant.person_id, guardian_id
     FROM dependant JOIN identity ON identity.person_id = guardian_id AND kind = 'email'
     WHERE dependant.person_id = ANY($1) AND 'book' = ANY(rights) AND ended_at IS NULL
-        AND (until IS NULL OR until >= $2)
+        AND (until IS NULL OR until > $2)
         AND NOT EXISTS (SELECT FROM identity own WHERE own.person_id = dependant.person_id AND own.kind = 'email')"""
 
 # Sorted, so that two who write the same do not lock.

@@ -12,10 +12,10 @@ from booking.appointments import claims, series
 from booking.appointments.bookable import Hours, service_of
 from booking.appointments.claims import Particulars
 from booking.appointments.desk import Desk
-from booking.calendar import store
+from booking.calendar import asked
 from tests.support.booking import NOW, Clinic, at, clinic, wire
 
-HOURS: Hours = store.Hours()  # the calendar is what booking asks for
+HOURS: Hours = asked.Hours()  # the calendar is what booking asks for
 
 
 async def open_from_nine_to_twelve(place: Clinic) -> None:

@@ -22,6 +22,7 @@ from backplane.web import Readiness, application
 from booking.appointments.bookable import Bookable
 from booking.appointments.desk import DESK, Desk
 from booking.appointments.journal import Deed
+from booking.calendar.glance import Glance
 from booking.rights import rights_of
 
 NOW = datetime(2030, 1, 7, 9, 0, tzinfo=UTC)  # a Monday
@@ -54,7 +55,13 @@ class AlwaysOpen:
     """A calendar whose doors never close: a slot at every quarter, less what is booked."""
 
     async def refusal(
-        self, connection: Connection, service: Bookable, start: datetime, now: datetime, without: UUID | None = None
+        self,
+        connection: Connection,
+        service: Bookable,
+        start: datetime,
+        now: datetime,
+        without: UUID | None = None,
+        seen: Glance | None = None,
     ) -> str | None:
         if start.minute % 15 or start.second:
             return "not_on_grid"

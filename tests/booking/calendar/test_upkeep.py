@@ -13,9 +13,9 @@ from backplane.consumers import Together, Worker
 from backplane.jobs import JobRow, Scheduler
 from backplane.outbox import Fact, Relay
 from booking.calendar import sources, upkeep, zones
+from booking.calendar.asked import Hours
 from booking.calendar.fetch import Fetcher
 from booking.calendar.sources import Reader
-from booking.calendar.store import Hours
 from tests.support.calendar import NOW, World
 
 MORNING = {"rules": [{"opens": "09:00", "closes": "11:00"}]}

@@ -1,0 +1,39 @@
+"""The calendar as booking asks it: may a visit begin then, and what else is free?"""
+
+from datetime import datetime
+from uuid import UUID
+
+from backplane.postgres import Connection
+from booking.calendar.glance import Glance, KeptCalendars
+from booking.calendar.slots import free_slots, is_free
+from booking.calendar.store import Asked, load, times_of
+
+
+class Hours:
+    """The calendar as booking asks it."""
+
+    def __init__(self) -> None:
+        self._kept = KeptCalendars()
+
+    async def refusal(
+        self,
+        connection: Connection,
+        service: Asked,
+        start: datetime,
+        now: datetime,
+        without: UUID | None = None,
+        seen: Glance | None = None,
+    ) -> str | None:
+        """None when a visit may begin at ``start``, else the code of a `Refusal`."""
+        if seen is not None:
+            calendar = await self._kept.get(connection, service.provider, seen.version, now)
+            return is_free(calendar, times_of(service), seen.taken, start, now)
+        calendar, taken = await load(connection, service.provider, start, start, now, service.id, without)
+        return is_free(calendar, times_of(service), taken, start, now)
+
+    async def free(
+        self, connection: Connection, service: Asked, start: datetime, end: datetime, now: datetime, most: int
+    ) -> list[datetime]:
+        """The first free starts in [``start``, ``end``)."""
+        calendar, taken = await load(connection, service.provider, start, end, now, service.id)
+        return [slot.start for slot in free_slots(calendar, times_of(service), taken, start, end, now)[:most]]

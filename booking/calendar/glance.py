@@ -1,0 +1,75 @@
+"""The calendar around one start, at a glance: for bookings, which come far more often than hours change.
+
+What is taken is read with everything else that a booking reads, in one statement (`COLUMNS`). The hours are kept in
+memory, whole, from a few days ago to beyond every horizon; the same statement tells which state the clinic's hours are
+in (booking/sql/0010_calendar_version.sql), and what was kept of another state is read anew. So a booking sees hours as
+fresh as if it had read them, for the price of one number.
+"""
+
+from collections import OrderedDict
+from datetime import date, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+
+from backplane.postgres import Connection, Row
+from booking.calendar.hours import Calendar
+from booking.calendar.slots import Range
+from booking.calendar.store import MARGIN, TAKEN_ROWS, load_calendar
+
+MOST_KEPT: Final = 2000
+# longer than any horizon (service.horizon_days)
+_AHEAD: Final = timedelta(days=735)
+
+# Beside `service s` and `provider p`; $6 and $7: see `arguments`, $5: the time now.
+COLUMNS: Final = "glance.*, coalesce((SELECT version FROM calendar_version), 0) AS calendar_version"
+JOIN: Final = f"""
+CROSS JOIN LATERAL (
+    SELECT array_agg(x.start) AS starts, array_agg(x.end) AS ends, array_agg(x.visit) AS visits,
+        array_agg(x.seats_left) AS left
+    FROM ({TAKEN_ROWS.format(provider="p.id", start="$6", end="$7", now="$5", service="s.id", without="NULL")}) AS x
+) AS glance"""
+
+
+class Glance(Struct, frozen=True):
+    """``version``: of the clinic's hours; ``taken``: around the start."""
+
+    version: int
+    taken: list[Range]
+
+
+def arguments(start: datetime) -> tuple[datetime, datetime]:
+    """What $6 and $7 of `JOIN` are."""
+    return start - MARGIN, start + MARGIN
+
+
+def glance(row: Row) -> Glance:
+    """Of a row with `COLUMNS`."""
+    taken = zip(row["starts"] or (), row["ends"] or (), row["visits"] or (), row["left"] or ())
+    return Glance(row["calendar_version"], [Range(a, b, visit, max(0, left)) for a, b, visit, left in taken])
+
+
+class _Entry(Struct, frozen=True):
+    version: int
+    day: date
+    calendar: Calendar
+
+
+class KeptCalendars:
+    """Calendars of this process, those last used."""
+
+    def __init__(self) -> None:
+        self._entries: OrderedDict[UUID, _Entry] = OrderedDict()
+
+    async def get(self, connection: Connection, provider: UUID, version: int, now: datetime) -> Calendar:
+        """The hours of ``provider``, as they are in ``version``."""
+        entry, day = self._entries.get(provider), now.date()
+        if entry is None or (entry.version, entry.day) != (version, day):
+            # read after the version was: it may be newer than that, and is then read once more
+            entry = _Entry(version, day, await load_calendar(connection, provider, now, now + _AHEAD))
+            self._entries[provider] = entry
+            if len(self._entries) > MOST_KEPT:
+                self._entries.popitem(last=False)
+        self._entries.move_to_end(provider)
+        return entry.calendar
