@@ -31,6 +31,7 @@ from booking.appointments.machine import SYSTEM
 from booking.appointments.reading import shown
 from booking.appointments.record import load
 from booking.appointments.views import Appointment, Instant, Zone, start_of, zone_of
+from booking.identity.dependants import acted_for
 
 routes = Routes(tag="waitlist")
 LAPSE: Final = "waitlist.lapse"
@@ -78,7 +79,8 @@ SELECT w.*, lower(a.during) AS offer_start, (
     SELECT count(*) FROM waitlist_entry o WHERE o.provider_id = w.provider_id AND o.state = 'waiting'
         AND (o.created_at, o.id) < (w.created_at, w.id)) AS ahead
 FROM waitlist_entry w LEFT JOIN appointment a ON a.id = w.offer_id"""
-_OWN: Final = "$1 IN (w.patient_id, w.booked_by)"
+# $1: for whom one may book, $2: who asks, $3: whether they are of the clinic and wait for its patients
+_OWN: Final = "(w.patient_id = ANY($1::uuid[]) OR $3 AND w.booked_by = $2)"
 
 
 def _entry(row: Row) -> Entry:
@@ -151,7 +153,7 @@ async def mine(call: Call) -> list[Entry]:
     async with call.transaction() as connection:
         rows = await connection.fetch(
             f"{_ENTRIES} WHERE {_OWN} AND w.state IN ('waiting', 'offered') ORDER BY w.created_at",
-            call.principal.person,
+            *await _asker(call, connection),
         )
     return [_entry(row) for row in rows]
 
@@ -286,11 +288,17 @@ async def _tell(connection: Connection, kind: str, entry: UUID, now: datetime) -
     await outbox.emit(connection, Event(type=kind, aggregate="waitlist", aggregate_id=entry, payload=payload), now)
 
 
+async def _asker(call: Call, connection: Connection) -> tuple[list[UUID], UUID, bool]:
+    who = call.principal
+    patients = await acted_for(connection, who.person, "book", call.now)
+    return patients, who.person, who.may("appointment.book.clinic")
+
+
 async def _own(call: Call, connection: Connection, entry: UUID) -> Row:
     # FOR UPDATE: accepting, leaving and lapsing take turns
     row = await connection.fetchrow(
-        f"SELECT w.* FROM waitlist_entry w WHERE w.id = $2 AND ({_OWN} OR $3) FOR UPDATE",
-        call.principal.person,
+        f"SELECT w.* FROM waitlist_entry w WHERE w.id = $4 AND ({_OWN} OR $5) FOR UPDATE",
+        *await _asker(call, connection),
         entry,
         call.may("waitlist.manage.clinic"),
     )

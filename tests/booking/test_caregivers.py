@@ -129,3 +129,18 @@ async def test_who_only_looks_is_told_the_terms_of_the_patient(place: Clinic, fr
     place.now = at(hour=9, minute=50)
     assert await front.get("amina", path) == await front.get("bilal", path)
     assert await front.get("front", path) != await front.get("bilal", path)
+
+
+async def test_who_may_book_waits_for_somebody_as_long_as_they_may(place: Clinic, front: Front) -> None:
+    body = {k: v for k, v in wish(place).items() if k in ("service", "patient")}
+    window = {"earliest": wire(at()), "latest": wire(at(hour=11))}
+    await front.post("amina", "/v1/waitlist", {**body, **window}, 403)
+    await care(place, "book")
+    made = (await front.post("amina", "/v1/waitlist", {**body, **window}, 201))["id"]
+    for name, seen in (("amina", [made]), ("bilal", [made]), ("chand", [])):
+        assert [each["id"] for each in await front.get(name, "/v1/waitlist")] == seen
+    await end(place)
+    assert await front.get("amina", "/v1/waitlist") == []
+    await front.post("amina", f"/v1/waitlist/{made}/accept", {}, 404)
+    assert (await front.ask("amina", "DELETE", f"/v1/waitlist/{made}")).status == 404
+    assert (await front.ask("bilal", "DELETE", f"/v1/waitlist/{made}")).status == 204
