@@ -182,7 +182,10 @@ async def wish(
     *,
     override: bool = False,
 ) -> Wish:
-    """What ``who`` wants to book at ``start``, for ``patient`` or oneself. Problem 404, or 403 for somebody else's sake."""
+    """What ``who`` wants to book, for ``patient`` or oneself, and how things stand around ``start``.
+
+    Problem 404, or 403 for somebody else's sake.
+    """
     subject = patient or who.person
     row = await connection.fetchrow(
         _WITH_PEOPLE, service, who.person, subject, now.date(), now, *glance.arguments(start)

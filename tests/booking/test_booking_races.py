@@ -75,7 +75,7 @@ async def test_one_of_a_thousand_who_want_one_slot_gets_it(place: Clinic) -> Non
 async def test_a_thousand_who_all_reach_the_constraint_wait_for_one(place: Clinic) -> None:
     """As above without the memory of what is taken."""
     async with place.db.tenant(place.tenant.id) as connection:
-        wanted = await claims.wish(connection, place.who("amina"), place.services["video"], None, NOW)
+        wanted = await claims.wish(connection, place.who("amina"), place.services["video"], None, NOW, at())
 
     async def attempt(n: int) -> bool:
         async with place.transaction() as connection:
