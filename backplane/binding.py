@@ -16,11 +16,12 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from backplane.idempotency import fingerprint_of, key_of, once
+from backplane.idempotency import fingerprint_of, key_of, names_of, once
 from backplane.principal import Principal
 from backplane.proxies import same_origin
 from backplane.ratelimit import KeyedBuckets, address_key
 from backplane.routes import TENANT, Answer, Call, Route, Services, forbidden, unauthorized
+from backplane.together import Asked, Crowd
 from backplane.web import BODY_TIMEOUT_S, Problem
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -216,6 +217,7 @@ def bind(route: Route, services: Services) -> Handler:
     body_reader = None if route.body is None else _body_reader(route)
     name = f"{route.method} {route.path}"
     status, handler, tagged, idempotent = route.status, route.handler, route.etag, route.idempotent
+    crowd = None if route.together is None else Crowd(route.together)
     tenant_of, authenticate, clock = services.tenant_of, services.authenticate, services.clock
 
     async def serve(request: web.Request) -> web.StreamResponse:
@@ -238,7 +240,21 @@ def bind(route: Route, services: Services) -> Handler:
             async def act() -> web.StreamResponse:
                 return _answer(request, await handler(call, **arguments), status, tagged)
 
-            response = await once(call, name, fingerprint_of(request, arguments.get("body")), act)
+            fingerprint = fingerprint_of(request, arguments.get("body"))
+
+            async def alone() -> web.StreamResponse:
+                return await once(call, name, fingerprint, act)
+
+            if crowd is None:
+                response = await alone()
+            else:
+
+                def respond(result: object) -> web.StreamResponse:
+                    return _answer(request, result, status, tagged)
+
+                response = await crowd.serve(
+                    Asked(call, names_of(call, name), fingerprint, arguments["body"], respond), alone
+                )
         await call.committed()
         return response
 

@@ -29,6 +29,7 @@ SHORTEST: Final = 8
 LONGEST: Final = 255
 KEPT_FOR: Final = timedelta(hours=72)
 RETRY_AFTER_S: Final = 1
+Names = tuple[str, str, str]
 # refusals that may be the effect of the very same request
 _MAY_BE_OWN: Final = frozenset({404, 409, 410})
 
@@ -86,6 +87,11 @@ def _principal(call: Call) -> str:
     return "address:" + hashlib.sha256(address_key(call.request.remote or "").encode()).hexdigest()[:24]
 
 
+def names_of(call: Call, route: str) -> Names:
+    """Whose, of what and which: the key of the row. Problem 400 idempotency_key_required."""
+    return (_principal(call), route, key_of(call.request))
+
+
 async def once(
     call: Call, route: str, fingerprint: bytes, act: Callable[[], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
@@ -93,7 +99,7 @@ async def once(
 
     Problem 400 idempotency_key_required, 409 idempotency_in_progress, 422 idempotency_mismatch.
     """
-    names = (_principal(call), route, key_of(call.request))
+    names = names_of(call, route)
     async with call.db.tenant(call.tenant.id) as connection:
         try:
             return await _first(call, connection, names, fingerprint, act)
@@ -110,7 +116,7 @@ async def once(
 async def _first(
     call: Call,
     connection: Connection,
-    names: tuple[str, str, str],
+    names: Names,
     fingerprint: bytes,
     act: Callable[[], Awaitable[web.StreamResponse]],
 ) -> web.StreamResponse:
@@ -127,16 +133,21 @@ async def _first(
                 {"Retry-After": str(RETRY_AFTER_S)},
             )
         response = await call.hold(connection, act)
-        body = response.body if isinstance(response, web.Response) else response
-        if not (body is None or isinstance(body, bytes | bytearray)):
-            raise TypeError("an answer to be kept is bytes")
         kept = await connection.fetchval(
-            _KEEP, *names, fingerprint, response.status, body or b"", response.content_type, call.now + KEPT_FOR,
-            call.now,
+            _KEEP, *names, fingerprint, response.status, kept_body(response), response.content_type,
+            call.now + KEPT_FOR, call.now,
         )  # fmt: skip
         if not kept:
             raise _Overtaken
     return response
+
+
+def kept_body(response: web.StreamResponse) -> bytes:
+    """What is kept of an answer."""
+    body = response.body if isinstance(response, web.Response) else response
+    if not (body is None or isinstance(body, bytes | bytearray)):
+        raise TypeError("an answer to be kept is bytes")
+    return bytes(body or b"")
 
 
 def _known(row: Row, fingerprint: bytes) -> web.Response:

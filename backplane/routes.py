@@ -183,6 +183,7 @@ class Route:
     status: int
     problems: Mapping[int, tuple[str, ...]]
     idempotent: bool
+    together: Callable[..., Awaitable[Sequence[object | None]]] | None
     etag: bool
     body_limit: int
     rate: Rate | None
@@ -204,6 +205,7 @@ class Options(TypedDict, total=False):
     status: int  # of success; 200, or 204 when the handler gives None
     problems: Problems  # the handler's own; those that every route has come by themselves
     idempotent: bool  # an Idempotency-Key is required, and the answer is kept with the effect
+    together: Callable[..., Awaitable[Sequence[object | None]]]  # of an idempotent route without parameters: see there
     etag: bool  # the answer to a read gets a tag of its content
     body_limit: int  # bytes
     rate: Rate | None
@@ -275,6 +277,9 @@ def _described(
     idempotent = options.get("idempotent", False)
     if idempotent and (socket or method in ("GET", "HEAD")):
         raise TypeError(f"{handler.__qualname__}: a read needs no Idempotency-Key")
+    together = options.get("together")
+    if together is not None and (not idempotent or body is None or in_path or query is not None):
+        raise TypeError(f"{handler.__qualname__}: done together is what is idempotent and has a body only")
     if get_origin(result) is Answer:
         (result,) = get_args(result)
     result = None if result is type(None) else result
@@ -292,6 +297,7 @@ def _described(
         status=options.get("status", 204 if result is None else 200),
         problems={status: tuple(problems[status]) if isinstance(problems, Mapping) else () for status in problems},
         idempotent=idempotent,
+        together=together,
         etag=options.get("etag", False),
         body_limit=options.get("body_limit", MAX_BODY_BYTES),
         rate=options.get("rate"),

@@ -5,6 +5,7 @@ and before the horizon, and what else is free. Its view of what is taken may be 
 database decides. Prices, buffers and policy are read in the transaction in which the appointment begins.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
@@ -110,17 +111,21 @@ _COLUMNS: Final = """
 _FROM: Final = "FROM service s JOIN provider p ON p.id = s.provider_id JOIN tenant t ON t.id = s.tenant_id"
 _SERVICE: Final = f"SELECT {_COLUMNS} {_FROM} WHERE s.id = $1 AND s.active AND p.status = 'approved'"
 
-# $2: who asks, $3: for whom, $4: the day, $5: now, $6, $7: around the start
-_WITH_PEOPLE: Final = f"""
-SELECT {_COLUMNS}, {glance.COLUMNS},
-    EXISTS (SELECT FROM person WHERE id = $3 AND disabled_at IS NULL AND merged_into IS NULL) AS known,
-    $2 = $3 OR EXISTS (
-        SELECT FROM dependant d WHERE d.guardian_id = $2 AND d.person_id = $3 AND 'book' = ANY(d.rights)
-            AND d.ended_at IS NULL AND (d.until IS NULL OR d.until > $4)) AS cares,
-    (SELECT count(*) FROM appointment h WHERE h.booked_by = $2 AND h.status = 'held' AND h.hold_until > $5) AS holds,
-    (SELECT timezone FROM person WHERE id = $3) AS patient_timezone
-{_FROM} {glance.JOIN}
-WHERE s.id = $1 AND s.active AND p.status = 'approved'"""
+# For every question: $1: the service, $2: who asks, $3: for whom, $4 to $5: what must be known. $6: now, $7: the day.
+_WISHES: Final = f"""
+SELECT asked.n, {_COLUMNS}, {glance.COLUMNS},
+    EXISTS (SELECT FROM person WHERE id = asked.patient AND disabled_at IS NULL AND merged_into IS NULL) AS known,
+    asked.who = asked.patient OR EXISTS (
+        SELECT FROM dependant d WHERE d.guardian_id = asked.who AND d.person_id = asked.patient
+            AND 'book' = ANY(d.rights) AND d.ended_at IS NULL AND (d.until IS NULL OR d.until > $7)) AS cares,
+    (SELECT count(*) FROM appointment h
+        WHERE h.booked_by = asked.who AND h.status = 'held' AND h.hold_until > $6) AS holds,
+    (SELECT timezone FROM person WHERE id = asked.patient) AS patient_timezone
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[], $5::timestamptz[])
+    WITH ORDINALITY AS asked (service, who, patient, since, until, n)
+JOIN service s ON s.id = asked.service JOIN provider p ON p.id = s.provider_id JOIN tenant t ON t.id = s.tenant_id
+{glance.join("asked.since", "asked.until", "$6")}
+WHERE s.active AND p.status = 'approved'"""
 
 # Candidates for 'any provider of a specialty': whoever is free soonest first, so that work is spread.
 _CANDIDATES: Final = f"""
@@ -186,13 +191,52 @@ async def wish(
 
     Problem 404, or 403 for somebody else's sake.
     """
-    subject = patient or who.person
-    row = await connection.fetchrow(
-        _WITH_PEOPLE, service, who.person, subject, now.date(), now, *glance.arguments(start)
-    )
+    (row,) = await _wishes(connection, [Question(who, service, patient, start)], now)
     if row is None:
         raise Problem(404, "not_found", "There is no such service to book. Look for another one.")
+    return _wish(row, who, patient, override=override)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What somebody asks to book, for ``patient`` or oneself."""
+
+    who: Principal
+    service: UUID
+    patient: UUID | None
+    start: datetime
+
+
+async def wishes(connection: Connection, questions: Sequence[Question], now: datetime) -> list[Wish | None]:
+    """As `wish`, for many who ask at once; None for whom it would be a problem."""
+    found: list[Wish | None] = []
+    for question, row in zip(questions, await _wishes(connection, questions, now)):
+        try:
+            found.append(None if row is None else _wish(row, question.who, question.patient))
+        except Problem:
+            found.append(None)
+    return found
+
+
+async def _wishes(connection: Connection, questions: Sequence[Question], now: datetime) -> list[Row | None]:
+    around = [glance.around(each.start) for each in questions]
+    rows = await connection.fetch(
+        _WISHES,
+        [each.service for each in questions],
+        [each.who.person for each in questions],
+        [each.patient or each.who.person for each in questions],
+        [since for since, _ in around],
+        [until for _, until in around],
+        now,
+        now.date(),
+    )
+    found = {row["n"]: row for row in rows}
+    return [found.get(n) for n in range(1, len(questions) + 1)]
+
+
+def _wish(row: Row, who: Principal, patient: UUID | None, *, override: bool = False) -> Wish:
     party = party_for(who, row["known"], row["cares"], override=override)
+    subject = patient or who.person
     return Wish(bookable(row), subject, party, row["patient_timezone"], row["holds"], glance.glance(row))
 
 

@@ -18,7 +18,7 @@ from booking.appointments import classes, journal, machine
 from booking.appointments.bookable import Bookable, Wish, candidates, service_of, wish
 from booking.appointments.desk import Desk, check_hours, refuse_known, slot_taken, taken_now
 from booking.appointments.guards import refusal
-from booking.appointments.journal import Begun, Changes, Deed
+from booking.appointments.journal import Beginning, Begun, Changes, Deed
 from booking.appointments.machine import PATIENT, PROVIDER, SYSTEM, Party
 from booking.appointments.record import Record, changed_meanwhile, load, need, not_possible, standing
 from booking.payments import Bill
@@ -49,7 +49,8 @@ class Claimed:
     related: bool = False
 
 
-def _related(wanted: Wish, who: Principal) -> bool:
+def related(wanted: Wish, who: Principal) -> bool:
+    """Whether ``who`` is a side of what they want to book."""
     return wanted.party is PATIENT or wanted.service.provider_person == who.person
 
 
@@ -75,7 +76,7 @@ async def hold(
     made = await journal.begin(connection, draft, step_of("hold", None, wanted.party), deed, "held")
     if made is None:
         raise await taken_now(connection, desk, wanted.service, start, deed.now)
-    return Claimed(made.id, made, _related(wanted, who))
+    return Claimed(made.id, made, related(wanted, who))
 
 
 async def book(
@@ -97,7 +98,7 @@ async def book(
     made = await claim(connection, desk, wanted, start, about, deed)
     if made is None:
         raise await taken_now(connection, desk, wanted.service, start, deed.now)
-    return Claimed(made.id, made, _related(wanted, who))
+    return Claimed(made.id, made, related(wanted, who))
 
 
 async def book_any(
@@ -126,7 +127,7 @@ async def book_any(
         chosen = replace(wanted, service=service)
         made = await claim(connection, desk, chosen, start, about, deed)
         if made is not None:
-            return Claimed(made.id, made, _related(chosen, who))
+            return Claimed(made.id, made, related(chosen, who))
         desk.taken.remember(service.id, start, (), deed.now)
     raise slot_taken([])
 
@@ -141,6 +142,20 @@ async def claim(
     series: UUID | None = None,
 ) -> Begun | None:
     """Begins the appointment, after what has to be paid; None: the time is taken."""
+    beginning = await prepare(connection, desk, wanted, start, about, deed, series)
+    return await journal.begin(connection, beginning.draft, beginning.step, beginning.deed, beginning.status)
+
+
+async def prepare(
+    connection: Connection,
+    desk: Desk,
+    wanted: Wish,
+    start: datetime,
+    about: Particulars,
+    deed: Deed,
+    series: UUID | None = None,
+) -> Beginning:
+    """How the appointment is to begin, after what has to be paid."""
     service = wanted.service
     bill = Bill(None, wanted.patient, service.id, service.price_minor, service.currency)
     pay = await desk.payments.begin(connection, bill, deed.now)
@@ -148,14 +163,14 @@ async def claim(
     if not pay.confirms:
         until = pay.until or deed.now + timedelta(minutes=service.policy.hold_minutes)
         draft = replace(draft, hold_until=until)
-        return await journal.begin(connection, draft, step_of("hold", None, wanted.party), deed, "held")
+        return Beginning(draft, step_of("hold", None, wanted.party), deed, "held")
     action = "book" if service.auto_confirm else "request"
     step = step_of(action, None, wanted.party)
     assert step.target is not None
     if about.override is not None:
         draft = replace(draft, overridden=True)
         deed = deed.because(about.override)
-    return await journal.begin(connection, draft, step, deed, step.target)
+    return Beginning(draft, step, deed, step.target)
 
 
 def _draft(wanted: Wish, start: datetime, about: Particulars, deed: Deed) -> journal.Draft:

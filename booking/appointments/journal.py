@@ -15,12 +15,14 @@ transaction. An insert alone needs no lock: with ON CONFLICT it gives way.
 whatever made it, is told by the same tail, so there are as many transitions as audit entries as events, on every path.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 import asyncpg
+import msgspec
 from asyncpg import Range
 
 from backplane.ids import uuid7
@@ -163,6 +165,70 @@ async def begin(connection: Connection, draft: Draft, step: Step, deed: Deed, st
         deed.actor, deed.role, deed.cause,
     )  # fmt: skip
     return Begun(id, draft, status, deed.now) if row is not None and row["won"] else None
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """An appointment that is to begin, and by which step and deed."""
+
+    draft: Draft
+    step: Step
+    deed: Deed
+    status: str
+
+
+# In the order of providers, each once: who begins many at once may wait for another such, or for whoever moves a visit
+# of one provider, but never in a circle.
+_BEGIN_MANY: Final = f"""
+WITH wanted AS (
+    SELECT * FROM json_to_recordset($2) AS d (id uuid, tenant bigint, provider uuid, provider_no bigint, service uuid,
+        location uuid, patient uuid, booked_by uuid, kind text, since timestamptz, until timestamptz,
+        occupied_since timestamptz, occupied_until timestamptz, status text, price_minor bigint, currency text,
+        provider_timezone text, local_text text, patient_timezone text, hold_until timestamptz, payment text,
+        reason text, series uuid, capacity smallint, overridden boolean, action text, event text, actor uuid,
+        actor_role text, cause text)
+), made AS (
+    INSERT INTO appointment AS a (id, tenant_id, provider_id, provider_no, service_id, location_id, patient_id,
+        booked_by, kind, during, occupied, status, price_minor, currency, provider_timezone, local_text,
+        patient_timezone, hold_until, payment, reason, series_id, capacity, overridden, created_at, updated_at)
+    SELECT d.id, d.tenant, d.provider, d.provider_no, d.service, d.location, d.patient, d.booked_by, d.kind,
+        tstzrange(d.since, d.until), tstzrange(d.occupied_since, d.occupied_until), d.status, d.price_minor,
+        d.currency, d.provider_timezone, d.local_text, d.patient_timezone, d.hold_until, d.payment, d.reason, d.series,
+        d.capacity, d.overridden, $1, $1
+    FROM wanted d ORDER BY d.provider_no
+    ON CONFLICT DO NOTHING
+    RETURNING {TOLD}, a.patient_id AS of_patient, NULL::uuid AS seat_id, NULL::text AS from_status,
+        a.status AS to_status
+), changed AS (
+    SELECT m.*, d.action, d.event, d.actor, d.actor_role, d.cause FROM made m JOIN wanted d ON d.id = m.id
+),
+{TELL}
+SELECT array_agg(m.id) AS made, {WAKE} AS woken FROM made m"""
+
+
+async def begin_many(connection: Connection, wanted: Sequence[Beginning], now: datetime) -> list[Begun | None]:
+    """As `begin` for each, all at ``now``, of as many providers; but a hold that is over stands in the way here."""
+    assert len({each.draft.provider for each in wanted}) == len(wanted)
+    begun = [Begun(uuid7(now), each.draft, each.status, now) for each in wanted]
+    facts = [_facts(made, each.step, each.deed) for made, each in zip(begun, wanted)]
+    row = await connection.fetchrow(_BEGIN_MANY, now, msgspec.json.encode(facts).decode())
+    made = frozenset(() if row is None else row["made"] or ())
+    return [each if each.id in made else None for each in begun]
+
+
+def _facts(made: Begun, step: Step, deed: Deed) -> dict[str, object]:
+    draft = made.draft
+    return {
+        "id": made.id, "status": made.status, "tenant": draft.tenant, "provider": draft.provider,
+        "provider_no": draft.provider_no, "service": draft.service, "location": draft.location,
+        "patient": draft.patient, "booked_by": draft.booked_by, "kind": draft.kind, "since": draft.during.lower,
+        "until": draft.during.upper, "occupied_since": draft.occupied.lower, "occupied_until": draft.occupied.upper,
+        "price_minor": draft.price_minor, "currency": draft.currency, "provider_timezone": draft.provider_timezone,
+        "local_text": draft.local_text, "patient_timezone": draft.patient_timezone, "hold_until": draft.hold_until,
+        "payment": draft.payment, "reason": draft.reason, "series": draft.series, "capacity": draft.capacity,
+        "overridden": draft.overridden, "action": step.action, "event": step.event, "actor": deed.actor,
+        "actor_role": deed.role, "cause": deed.cause,
+    }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

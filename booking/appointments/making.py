@@ -7,6 +7,7 @@ from backplane.postgres import Connection
 from booking.appointments import claims, classes, series
 from booking.appointments.bookable import service_of
 from booking.appointments.claims import Claimed, Particulars
+from booking.appointments.crowd import book_together
 from booking.appointments.desk import deed_of, desk_of
 from booking.appointments.machine import CLINIC, PROVIDER
 from booking.appointments.reading import shown
@@ -89,6 +90,7 @@ async def release(call: Call, hold_id: UUID) -> None:
     right="appointment.book",
     status=201,
     idempotent=True,
+    together=book_together,
     problems={
         403: ("not_your_patient",),
         404: (),

@@ -22,14 +22,24 @@ MOST_KEPT: Final = 2000
 # longer than any horizon (service.horizon_days)
 _AHEAD: Final = timedelta(days=735)
 
-# Beside `service s` and `provider p`; $6 and $7: see `arguments`, $5: the time now.
+# Beside `service s` and `provider p`.
 COLUMNS: Final = "glance.*, coalesce((SELECT version FROM calendar_version), 0) AS calendar_version"
-JOIN: Final = f"""
+
+
+def join(since: str, until: str, now: str) -> str:
+    """SQL that `COLUMNS` need, of the SQL of `around` and of the time now."""
+    taken = TAKEN_ROWS.format(provider="p.id", start=since, end=until, now=now, service="s.id", without="NULL")
+    return f"""
 CROSS JOIN LATERAL (
     SELECT array_agg(x.start) AS starts, array_agg(x.end) AS ends, array_agg(x.visit) AS visits,
         array_agg(x.seats_left) AS left
-    FROM ({TAKEN_ROWS.format(provider="p.id", start="$6", end="$7", now="$5", service="s.id", without="NULL")}) AS x
+    FROM ({taken}) AS x
 ) AS glance"""
+
+
+def around(start: datetime) -> tuple[datetime, datetime]:
+    """From when to when one must know what is taken, to say whether a visit may begin at ``start``."""
+    return start - MARGIN, start + MARGIN
 
 
 class Glance(Struct, frozen=True):
@@ -37,11 +47,6 @@ class Glance(Struct, frozen=True):
 
     version: int
     taken: list[Range]
-
-
-def arguments(start: datetime) -> tuple[datetime, datetime]:
-    """What $6 and $7 of `JOIN` are."""
-    return start - MARGIN, start + MARGIN
 
 
 def glance(row: Row) -> Glance:

@@ -7,7 +7,9 @@ import asyncio
 import os
 import random
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
+from unittest.mock import patch
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -375,3 +377,45 @@ async def test_money_that_comes_twice_or_late_confirms_once_or_never(place: Clin
     async with place.transaction() as connection:
         assert await claims.confirm_paid(connection, late.id, "ref", place.now) == "too_late"
     await place.balanced()
+
+
+async def test_a_crowd_books_as_many_alone_would(place: Clinic) -> None:
+    """One transaction books for many; refused are those who would be refused alone, in the same words."""
+    bilal = {"patient": "bilal"}
+    bodies: list[tuple[str, str, datetime, dict[str, str], int, str]] = [
+        ("amina", "video", at(1, 10), {}, 201, ""),
+        ("bilal", "other", at(1, 10), {"reason": "cough"}, 201, ""),
+        ("chand", "video", at(1, 11), {}, 201, ""),  # the same doctor: alone
+        ("bilal", "video", at(1, 10), {}, 409, "slot_taken"),
+        ("bilal", "video", at(1, 9, 7), {}, 409, "slot_not_offered"),
+        ("amina", "yoga", at(1, 15), {}, 201, ""),
+        ("amina", "other", at(1, 12), bilal, 403, "not_your_patient"),
+        ("amina", "other", at(1, 12), {"timezone": "Mars/Base"}, 422, "unknown_zone"),
+        ("front", "other", at(1, 13), bilal, 201, ""),
+    ]
+    ways = []
+    other = await clinic(place.db, Tenant(1001, "defence", "Defence Clinic"))
+    for house, lanes in ((place, 0), (other, 100)):  # all together, and all alone
+        async with served(house, ROUTES) as front:
+
+            async def book_one(
+                name: str, service: str, start: datetime, more: dict[str, str], *, house: Clinic = house
+            ) -> tuple[int, Any]:
+                body = {"service": str(house.services[service]), "start": wire(start), **more}
+                if "patient" in more:
+                    body["patient"] = str(house.people[more["patient"]])
+                answer = await front.ask(name, "POST", "/v1/appointments", body)
+                return answer.status, await answer.json()
+
+            with patch("backplane.together.LANES", lanes):
+                tasks = []
+                for name, service, start, more, _, _ in bodies:
+                    tasks.append(asyncio.create_task(book_one(name, service, start, more)))
+                    await (tasks[-1] if lanes else asyncio.sleep(0.05))
+            await book_one("chand", "other", at(1, 16), {})  # whose end lets the crowd in
+            told = [await task for task in tasks]
+        assert [(status, body.get("code", "")) for status, body in told] == [each[4:] for each in bodies]
+        own = {"id", "created_at", "provider", "service", "patient", "location", "seats"}
+        ways.append([{key: value for key, value in body.items() if key not in own} for _, body in told])
+    await place.balanced()
+    assert ways[0] == ways[1]

@@ -1,0 +1,137 @@
+"""Idempotent requests of one route that come while others are at work are done together, in one transaction.
+
+A booking of its own costs seven round trips and a commit; ten at once cost as many, all together. So the first requests
+run alone, each as ever; whoever comes while `LANES` transactions of the route are under way waits for the next one, and
+all who wait for it share it: one statement locks and looks up their keys (see `idempotency`), the route's ``together``
+does what it can for all of them, one statement keeps their answers. What does not fit in, because it is refused, known
+already, or of a rarer kind, is given back and runs alone, and so does everybody if the transaction fails. A request
+that runs alone does so with the effects, the answers and the refusals that it always had.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from aiohttp import web
+
+from backplane.idempotency import KEPT_FOR, Names, kept_body
+from backplane.logs import Log
+from backplane.postgres import Connection, DatabaseUnavailable
+from backplane.routes import Call
+
+_log = Log(__name__)
+
+LANES: Final = 2
+MOST: Final = 32
+
+_LOCK_AND_LOOK: Final = """
+SELECT pg_try_advisory_xact_lock(hashtextextended(
+        app_tenant() || ' ' || asked.principal || ' ' || asked.route || ' ' || asked.key, 0)) AS ours,
+    known.state IS NOT NULL AS known
+FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS asked (principal, route, key, n)
+LEFT JOIN idempotency known ON known.principal = asked.principal AND known.route = asked.route
+    AND known.key = asked.key AND known.expires_at > $4
+ORDER BY asked.n"""
+_KEEP: Final = """
+INSERT INTO idempotency (principal, route, key, fingerprint, state, status, body, content_type, expires_at)
+SELECT principal, route, key, fingerprint, 'done', status, body, content_type, $8
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::int[], $6::bytea[], $7::text[])
+    AS done (principal, route, key, fingerprint, status, body, content_type)
+ON CONFLICT DO NOTHING RETURNING true"""
+
+# Gets a connection in a transaction, and the calls with their bodies; gives for each what the handler would return, or
+# None to have the handler run alone, in which case it has changed nothing for that call.
+Handler = Callable[[Connection, Sequence[tuple[Call, Any]]], Awaitable[Sequence[object | None]]]
+
+
+class _Overtaken(Exception):
+    """One of the requests was done elsewhere between our snapshot and our lock."""
+
+
+@dataclass(eq=False, slots=True)
+class Asked:
+    """One request. ``respond`` makes the answer of what the handler returned."""
+
+    call: Call
+    names: Names
+    fingerprint: bytes
+    body: object
+    respond: Callable[[object], web.StreamResponse]
+    answer: "asyncio.Future[web.StreamResponse | None]" = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class Crowd:
+    """Those who ask one route."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._waiting: dict[int, list[Asked]] = {}  # by tenant
+        self._running = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(self, asked: Asked, alone: Callable[[], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
+        """The answer to ``asked``; ``alone`` gives it without anybody else."""
+        if self._running < LANES:
+            self._running += 1
+            try:
+                return await alone()
+            finally:
+                self._ended()
+        self._waiting.setdefault(asked.call.tenant.id, []).append(asked)
+        answer = await asked.answer
+        return await alone() if answer is None else answer
+
+    def _ended(self) -> None:
+        self._running -= 1
+        if self._waiting and self._running < LANES:
+            tenant = next(iter(self._waiting))  # who waited longest; the rest of a crowd goes to the end
+            waiting = self._waiting.pop(tenant)
+            if len(waiting) > MOST:
+                self._waiting[tenant] = waiting[MOST:]
+            self._running += 1
+            task = asyncio.create_task(self._serve(waiting[:MOST]))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, crowd: list[Asked]) -> None:
+        try:
+            for each, answer in await self._together(crowd):
+                if not each.answer.done():
+                    each.answer.set_result(answer)
+        except (DatabaseUnavailable, _Overtaken):
+            pass  # each finds out by itself
+        except Exception:
+            _log.warning("requests go one by one")
+        finally:
+            for each in crowd:
+                if not each.answer.done():
+                    each.answer.set_result(None)
+            self._ended()
+
+    async def _together(self, crowd: list[Asked]) -> list[tuple[Asked, web.StreamResponse]]:
+        call = crowd[0].call
+        async with call.db.tenant(call.tenant.id) as connection, connection.transaction():
+            rows = await connection.fetch(_LOCK_AND_LOOK, *zip(*(each.names for each in crowd)), call.now)
+            first: dict[Names, Asked] = {}
+            for each, row in zip(crowd, rows):
+                if row["ours"] and not row["known"]:
+                    first.setdefault(each.names, each)
+            asked = list(first.values())
+            results = await self._handler(connection, [(each.call, each.body) for each in asked])
+            done = [(each, each.respond(result)) for each, result in zip(asked, results) if result is not None]
+            if done:
+                kept = await connection.fetch(
+                    _KEEP,
+                    *zip(*(each.names for each, _ in done)),
+                    [each.fingerprint for each, _ in done],
+                    [answer.status for _, answer in done],
+                    [kept_body(answer) for _, answer in done],
+                    [answer.content_type for _, answer in done],
+                    call.now + KEPT_FOR,
+                )
+                if len(kept) < len(done):
+                    raise _Overtaken
+        return done
