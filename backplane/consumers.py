@@ -2,8 +2,8 @@
 
 The bus delivers at least once. An effect and the note that the event is dealt with (``consumed_event``) are written in
 one transaction, so a repetition finds the note and does nothing; a crash before the commit leaves neither, and the
-entry is claimed by whoever lives. Events that come together are dealt with together: those of one tenant in one
-transaction, or each in its own where that fails. All are acknowledged after the commits, which wait for the disk: an
+entry is claimed by whoever lives. Where a handler takes many, events of one tenant that come together share one
+transaction, or have each its own when that fails. All are acknowledged after the commits, which wait for the disk: an
 acknowledged entry is gone. An event whose handler fails leaves the stream, so that it holds nobody up, and waits in
 ``dead_letter`` for its next try, with growing gaps, then for an operator (`replay`).
 
@@ -56,17 +56,21 @@ class Together:
     run: Callable[[Connection, Sequence[Fact], datetime], Awaitable[None]]
 
 
-# In the order of their ids, so that two consumers with the same events wait for each other and do not lock.
+# One transaction of a consumer and a tenant at a time, in whichever process: two that deal with many each would take
+# locks in different orders.
 _NOTE: Final = """
-INSERT INTO consumed_event (consumer, event_id, at) SELECT $1, unnest($2::uuid[]), $3
+INSERT INTO consumed_event (consumer, event_id, at)
+SELECT $1, event_id, $3
+FROM (SELECT pg_advisory_xact_lock(hashtext($1), hashint8($4))) AS turn, unnest($2::uuid[]) AS event_id
 ON CONFLICT DO NOTHING RETURNING event_id"""
 
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
     """A concern: its name is the group's, ``handlers`` go by type of event; other types do not concern it.
-    ``at_once``: events in one transaction at most, the fewer the more they lock. ``after``: told after the commit what
-    was dealt with, now or earlier, to publish what may be lost; a type that has only this is handled by None."""
+    ``at_once``: events in one transaction at most, for handlers that take many; others have one for each event,
+    for they may lock what a request locks in another order. ``after``: told after the commit what was dealt with, now
+    or earlier, to publish what may be lost; a type that has only this is handled by None."""
 
     name: str
     handlers: Mapping[str, Handler | Together | None]
@@ -237,22 +241,40 @@ class Worker:
         return True
 
     async def _do(self, facts: Sequence[Fact]) -> None:
-        """One transaction: the note that events of a tenant are dealt with, and the effects of those that were not."""
-        now = self._clock()
-        handlers = self._consumer.handlers
-        once = {fact.id: fact for fact in facts if handlers[fact.type] is not None}
-        if once:
-            async with self._database.tenant(facts[0].tenant) as connection, connection.transaction():
-                rows = await connection.fetch(_NOTE, self._consumer.name, sorted(once), now)
-                new = {row["event_id"] for row in rows}
-                for handler, some in waves([fact for fact in once.values() if fact.id in new], handlers):
-                    if isinstance(handler, Together):
-                        await handler.run(connection, some, now)
-                    else:
-                        for fact in some:
-                            await handler(connection, fact, now)
+        """Deals with events of a tenant; an error leaves some done and noted, and the others as they were."""
+        for part in self._parts(facts):
+            async with self._database.tenant(part[0].tenant) as connection, connection.transaction():
+                await self._do_part(connection, part)
         if self._consumer.after is not None:
             await self._consumer.after(facts)
+
+    def _parts(self, facts: Sequence[Fact]) -> Iterator[list[Fact]]:
+        """The events that are handled, by transaction, in their order."""
+        part: list[Fact] = []
+        for fact in {fact.id: fact for fact in facts}.values():
+            handler = self._consumer.handlers[fact.type]
+            if isinstance(handler, Together):
+                part.append(fact)
+            elif handler is not None:
+                if part:
+                    yield part
+                yield [fact]
+                part = []
+        if part:
+            yield part
+
+    async def _do_part(self, connection: Connection, facts: Sequence[Fact]) -> None:
+        """In one transaction: the note that the events are dealt with, and the effects of those that were not."""
+        now = self._clock()
+        ids = [fact.id for fact in facts]
+        rows = await connection.fetch(_NOTE, self._consumer.name, ids, now, facts[0].tenant)
+        new = {row["event_id"] for row in rows}
+        for handler, some in waves([fact for fact in facts if fact.id in new], self._consumer.handlers):
+            if isinstance(handler, Together):
+                await handler.run(connection, some, now)
+            else:
+                for fact in some:
+                    await handler(connection, fact, now)
 
     async def _park(self, fact: Fact, error: str, *, dead: bool = False) -> None:
         now = self._clock()

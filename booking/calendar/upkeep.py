@@ -170,5 +170,5 @@ async def look_after_zone_data(database: Database, now: datetime) -> int:
     return new
 
 
-CONSUMER: Final = Consumer("calendar", dict.fromkeys(EVENTS, Together(_on_events)), at_once=100)
+CONSUMER: Final = Consumer("calendar", dict.fromkeys(EVENTS, Together(_on_events)), at_once=25)
 HANDLERS: Final[Mapping[str, Handler]] = {NEXT_FREE: _on_time, TZDATA: _on_zone_data}

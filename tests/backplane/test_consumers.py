@@ -110,8 +110,34 @@ def effects(stream: Stream) -> Effects:
 
 async def test_events_of_a_tenant_share_a_transaction(stream: Stream, effects: Effects) -> None:
     await stream.fill(*((tenant, uuid4(), 10 * tenant + number) for number in range(3) for tenant in (7, 8)))
-    assert await effects.worker(at_once=2).step() == 6
+    assert await effects.worker(together=True, at_once=2).step() == 6
     assert await effects.transactions() == [{70, 71}, {72}, {80, 81}, {82}]
+
+
+async def test_handlers_that_take_one_event_have_a_transaction_each(stream: Stream, effects: Effects) -> None:
+    await stream.fill(*((7, uuid4(), number) for number in range(3)))
+    assert await effects.worker(at_once=2).step() == 3
+    assert await effects.transactions() == [{0}, {1}, {2}]
+
+
+async def test_two_processes_deal_with_many_one_after_the_other(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes a part of the stream with the same aggregates in another order; neither may wait for the other's."""
+    one, other = uuid4(), uuid4()
+    seen: list[int] = []
+
+    async def many(connection: Connection, facts: Sequence[Fact], now: datetime) -> None:
+        seen.append(len(facts))
+        assert len(seen) % 2, "two at once"
+        await asyncio.sleep(0.05)
+        seen.append(len(facts))
+
+    workers = [Worker(stream.database, stream, Consumer("effects", {"seen": Together(many)}), noon) for _ in range(2)]
+    await stream.fill((7, one, 0), (7, other, 1), (7, other, 2), (7, one, 3))
+    monkeypatch.setattr(consumers, "BATCH", 2)
+    assert await asyncio.gather(*(worker.step() for worker in workers)) == [2, 2]
+    assert seen == [2, 2, 2, 2]
 
 
 @pytest.mark.parametrize("together", [False, True])
