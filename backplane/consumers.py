@@ -45,6 +45,13 @@ FIRST_GAP_S: Final = 5
 LONGEST_GAP_S: Final = 3600
 REMEMBER: Final = timedelta(days=7)
 
+
+class _Kind(msgspec.Struct):
+    type: str
+
+
+_kind: Final = msgspec.json.Decoder(_Kind)
+
 # Gets a connection of the event's tenant inside the transaction that notes the event as dealt with.
 Handler = Callable[[Connection, Fact, datetime], Awaitable[None]]
 
@@ -109,6 +116,7 @@ class Worker:
         self._consumer = consumer
         self._clock = clock
         self._name = secrets.token_hex(6)
+        self._fresh: list[Entry] = []  # taken, and not looked at
         self._taken: list[tuple[Entry, Fact | None]] = []  # and not dealt with: the database was away
         self._claim_at = 0.0
 
@@ -159,7 +167,7 @@ class Worker:
     async def _take(self, wait_s: float, claim_after_s: float | None = None) -> None:
         # What a lost server interrupted is kept and comes first: nothing waits for the time after which a consumer
         # counts as dead, and no entry is delivered anew, and in the end given up, because of a long outage.
-        if self._taken:
+        if self._taken or self._fresh:
             return
         name, entries = self._consumer.name, list[Entry]()
         if claim_after_s is not None or monotonic() >= self._claim_at:
@@ -168,10 +176,16 @@ class Worker:
             self._claim_at = monotonic() + CLAIM_EVERY_S
         if not entries:
             entries = await self._bus.take(STREAM, name, self._name, BATCH, wait_s)
-        self._taken = [(entry, self._concerning(entry)) for entry in entries]
+        self._fresh = entries
+
+    def _read(self) -> None:
+        """Looks at what was taken: the events that concern this consumer, the others by their kind alone."""
+        self._taken += [(entry, self._concerning(entry)) for entry in self._fresh]
+        self._fresh = []
 
     async def _deal(self) -> int:
         """Deals with all that was taken. What a consumer has died of goes one by one from the start."""
+        self._read()
         count = len(self._taken)
         if all(entry.deliveries == 1 for entry, _ in self._taken):
             done: list[str] = []
@@ -211,11 +225,10 @@ class Worker:
 
     def _concerning(self, entry: Entry) -> Fact | None:
         try:
-            fact = decode(entry.body)
+            return decode(entry.body) if _kind.decode(entry.body).type in self._consumer.handlers else None
         except msgspec.DecodeError:
             _log.error("entry is no event")
             return None
-        return fact if fact.type in self._consumer.handlers else None
 
     async def _try(self, facts: Sequence[Fact]) -> bool:
         """Whether all are dealt with, now or earlier; otherwise none is. A lost server is raised."""
@@ -306,12 +319,14 @@ class Worker:
         pace = Pace.here()
         while True:
             await self._take(WAIT_S)
-            times = [fact.at for _, fact in self._taken if fact is not None]
-            if not times:
-                await self._deal()
+            if not self._fresh and not self._taken:
                 continue
             async with pace.turn() as turn:
-                turn.waited = self._clock() - times[0]
+                self._read()
+                times = [fact.at for _, fact in self._taken if fact is not None]
+                turn.idle = not times
+                if times:
+                    turn.waited = self._clock() - times[0]
                 await self._deal()
 
     async def _retry(self) -> None:

@@ -293,7 +293,7 @@ async def run(sizes: list[int], servers: int, pace: Pace, progress: list[Figures
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--sizes", default="1000,10000,100000")
-    parser.add_argument("--servers", type=int, default=2, help="server processes (default 2)")
+    parser.add_argument("--servers", type=int, default=1, help="server processes (default 1, beside a busy Postgres)")
     parser.add_argument("--quick", action="store_true", help="short stretches: whether it works, not how fast")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)

@@ -98,6 +98,9 @@ class Hours(Protocol):
         """None when a visit may begin then, else a code of why not; ``taken`` may be left to the constraint. The
         appointment ``without`` wants to move, so its present time does not count. ``seen``: what `wish` has read."""
 
+    async def read_ahead(self, connection: Connection, asked: Sequence[tuple[Bookable, Glance]], now: datetime) -> None:
+        """Reads in one go what `refusal` will need for all of them."""
+
     async def free(
         self, connection: Connection, service: Bookable, start: datetime, end: datetime, now: datetime, most: int
     ) -> list[datetime]:

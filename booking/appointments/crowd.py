@@ -28,6 +28,9 @@ async def book_together(connection: Connection, asked: Sequence[Asked]) -> list[
     now = max(call.now for call, _ in asked)
     plain = [(n, question) for n, each in enumerate(asked) if (question := _question(*each)) is not None]
     found = await wishes(connection, [question for _, question in plain], now) if plain else []
+    around = [(wanted.service, wanted.seen) for wanted in found if wanted is not None]
+    if around:
+        await desk_of(asked[0][0]).hours.read_ahead(connection, around, now)
     ready: list[tuple[int, Wish]] = []
     beginnings: list[Beginning] = []
     providers: set[UUID] = set()

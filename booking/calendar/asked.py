@@ -1,5 +1,6 @@
 """The calendar as booking asks it: may a visit begin then, and what else is free?"""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -30,6 +31,10 @@ class Hours:
             return is_free(calendar, times_of(service), seen.taken, start, now)
         calendar, taken = await load(connection, service.provider, start, start, now, service.id, without)
         return is_free(calendar, times_of(service), taken, start, now)
+
+    async def read_ahead(self, connection: Connection, asked: Sequence[tuple[Asked, Glance]], now: datetime) -> None:
+        """Reads in one go what `refusal` will need for all of them."""
+        await self._kept.read(connection, {service.provider: seen.version for service, seen in asked}, now)
 
     async def free(
         self, connection: Connection, service: Asked, start: datetime, end: datetime, now: datetime, most: int

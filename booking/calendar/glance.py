@@ -7,6 +7,7 @@ fresh as if it had read them, for the price of one number.
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -16,9 +17,9 @@ from msgspec import Struct
 from backplane.postgres import Connection, Row
 from booking.calendar.hours import Calendar
 from booking.calendar.slots import Range
-from booking.calendar.store import MARGIN, TAKEN_ROWS, load_calendar
+from booking.calendar.store import MARGIN, TAKEN_ROWS, load_calendars
 
-MOST_KEPT: Final = 2000
+MOST_KEPT: Final = 10_000
 # longer than any horizon (service.horizon_days)
 _AHEAD: Final = timedelta(days=735)
 
@@ -69,12 +70,23 @@ class KeptCalendars:
 
     async def get(self, connection: Connection, provider: UUID, version: int, now: datetime) -> Calendar:
         """The hours of ``provider``, as they are in ``version``."""
-        entry, day = self._entries.get(provider), now.date()
-        if entry is None or (entry.version, entry.day) != (version, day):
-            # read after the version was: it may be newer than that, and is then read once more
-            entry = _Entry(version, day, await load_calendar(connection, provider, now, now + _AHEAD))
-            self._entries[provider] = entry
-            if len(self._entries) > MOST_KEPT:
-                self._entries.popitem(last=False)
+        await self.read(connection, {provider: version}, now)
         self._entries.move_to_end(provider)
-        return entry.calendar
+        return self._entries[provider].calendar
+
+    async def read(self, connection: Connection, wanted: Mapping[UUID, int], now: datetime) -> None:
+        """Has those who are not kept in that version read, in one go."""
+        day = now.date()
+        missing = []
+        for provider, version in wanted.items():
+            entry = self._entries.get(provider)
+            if entry is None or (entry.version, entry.day) != (version, day):
+                missing.append(provider)
+        if not missing:
+            return
+        # read after the version was: it may be newer than that, and is then read once more
+        for provider, calendar in (await load_calendars(connection, missing, now, now + _AHEAD)).items():
+            self._entries[provider] = _Entry(wanted[provider], day, calendar)
+            self._entries.move_to_end(provider)
+        while len(self._entries) > max(MOST_KEPT, len(wanted)):
+            self._entries.popitem(last=False)

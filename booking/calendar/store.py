@@ -21,7 +21,7 @@ from booking.calendar.slots import Range, ServiceTimes
 MARGIN: Final = timedelta(days=2)
 
 # JSON, because one text is read, and remembered, faster than rows of arrays
-_CALENDAR: Final = """
+_CALENDAR_OF: Final = """
 SELECT json_agg(json_build_object(
     'zone', s.timezone, 'location', s.location_id, 'daily_cap', s.daily_cap,
     'rules', (SELECT json_agg(json_build_object(
@@ -34,7 +34,11 @@ SELECT json_agg(json_build_object(
      FROM holiday h WHERE h.first_day <= $3 AND h.last_day >= $2
         AND (h.provider_id IS NULL OR h.provider_id = s.provider_id)
         AND (h.location_id IS NULL OR h.location_id = s.location_id))) ORDER BY s.id)::text
-FROM schedule s WHERE s.provider_id = $1"""
+FROM schedule s WHERE s.provider_id = {provider}"""
+_CALENDAR: Final = _CALENDAR_OF.format(provider="$1")
+_CALENDARS: Final = f"""
+SELECT asked.provider, ({_CALENDAR_OF.format(provider="asked.provider")}) AS schedules
+FROM unnest($1::uuid[]) AS asked (provider)"""
 
 TAKEN_ROWS: Final = """
 SELECT lower(a.occupied) AS start, upper(a.occupied) AS end, a.starts_at AS visit,
@@ -142,6 +146,15 @@ async def load_calendar(connection: Connection, provider: UUID, start: datetime,
     """The hours of ``provider`` as far as they matter for [``start``, ``end``)."""
     days = _days(start, end)
     return _calendar(await connection.fetchval(_CALENDAR, provider, *days), *days)
+
+
+async def load_calendars(
+    connection: Connection, providers: Sequence[UUID], start: datetime, end: datetime
+) -> dict[UUID, Calendar]:
+    """`load_calendar` of many."""
+    days = _days(start, end)
+    rows = await connection.fetch(_CALENDARS, providers, *days)
+    return {row["provider"]: _calendar(row["schedules"], *days) for row in rows}
 
 
 async def load_taken(

@@ -52,6 +52,9 @@ class AnyHour:
     async def refusal(self, *asked: object, **more: object) -> str | None:
         return None
 
+    async def read_ahead(self, *asked: object) -> None:
+        pass
+
     async def free(
         self, connection: Connection, service: Bookable, start: datetime, end: datetime, now: datetime, most: int
     ) -> list[datetime]:

@@ -67,6 +67,9 @@ class AlwaysOpen:
             return "not_on_grid"
         return "too_soon" if start <= now else None
 
+    async def read_ahead(self, *asked: object) -> None:
+        pass
+
     async def free(
         self, connection: Connection, service: Bookable, start: datetime, end: datetime, now: datetime, most: int
     ) -> list[datetime]:

@@ -33,9 +33,9 @@ class Counted:
 
         async def load(*given: Any) -> Any:
             self.count += 1
-            return await store.load_calendar(*given)
+            return await store.load_calendars(*given)
 
-        monkeypatch.setattr(glance, "load_calendar", load)
+        monkeypatch.setattr(glance, "load_calendars", load)
 
 
 async def test_every_change_of_hours_raises_the_version_once_a_transaction(world: World) -> None:
@@ -95,3 +95,18 @@ async def test_memory_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) 
         for doctor in (world.doctor, uuid4(), world.doctor):
             await kept.get(connection, doctor, 1, NOW)
     assert counted.count == 3
+
+
+async def test_many_are_read_in_one_go_and_only_those_that_are_not_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted, kept = Counted(monkeypatch), KeptCalendars()
+    stranger = uuid4()
+    async with world.database.tenant(world.tenant.id) as connection:
+        alone = await store.load_calendar(connection, world.doctor, NOW, NOW + timedelta(days=735))
+        await kept.read(connection, {world.doctor: 1, stranger: 1}, NOW)
+        assert await kept.get(connection, world.doctor, 1, NOW) == alone
+        assert (await kept.get(connection, stranger, 1, NOW)).schedules == ()
+        assert counted.count == 1
+        await kept.read(connection, {world.doctor: 1, stranger: 2}, NOW)
+        assert counted.count == 2
