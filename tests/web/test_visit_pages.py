@@ -55,9 +55,15 @@ async def choose_time(visitor: Visitor, language: str = "en") -> None:
     await visitor.of("slot").first.click()
 
 
-@pytest.mark.parametrize("language", ["en", "ur"])
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
+# Each pair of width, theme and language is looked at once.
+LOOKS = pytest.mark.parametrize(
+    "viewport, theme, language",
+    [(PHONE, "light", "ur"), (PHONE, "dark", "en"), (DESK, "light", "en"), (DESK, "dark", "ur")],
+    ids=["phone-light-ur", "phone-dark-en", "desk-light-en", "desk-dark-ur"],
+)
+
+
+@LOOKS
 async def test_every_page_of_a_visit_is_accessible_and_fits(
     visit: Visit, language: str, theme: str, viewport: dict[str, int]
 ) -> None:
