@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +58,9 @@ async def running_server(directory: Path, *options: str) -> AsyncIterator[Runnin
         yield RunningServer(f"http://127.0.0.1:{port}", process.pid, log)
     finally:
         if process.returncode is None:
-            process.terminate()
+            # not process.terminate(): it would reap who has just ended, and asyncio then knows no exit status
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGTERM)
             async with asyncio.timeout(10):
                 await process.wait()
     assert process.returncode == 0, log.read_text()
