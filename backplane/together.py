@@ -9,6 +9,7 @@ that runs alone does so with the effects, the answers and the refusals that it a
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -25,11 +26,12 @@ _log = Log(__name__)
 LANES: Final = 2
 MOST: Final = 32
 
+# Who has to wait for somebody's lock does so alone, and not with the rows of a crowd in hand: hence the timeout.
 # LIMIT 1 keeps the planner from reading the whole table instead of a few keys of it.
 _LOCK_AND_LOOK: Final = """
 SELECT pg_try_advisory_xact_lock(hashtextextended(
         app_tenant() || ' ' || asked.principal || ' ' || asked.route || ' ' || asked.key, 0)) AS ours,
-    known.state IS NOT NULL AS known
+    known.state IS NOT NULL AS known, set_config('lock_timeout', '200ms', true)
 FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS asked (principal, route, key, n)
 LEFT JOIN LATERAL (
     SELECT state FROM idempotency i
@@ -42,7 +44,11 @@ INSERT INTO idempotency (principal, route, key, fingerprint, state, status, body
 SELECT principal, route, key, fingerprint, 'done', status, body, content_type, $8
 FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::int[], $6::bytea[], $7::text[])
     AS done (principal, route, key, fingerprint, status, body, content_type)
-ON CONFLICT DO NOTHING RETURNING true"""
+ON CONFLICT (tenant_id, principal, route, key) DO UPDATE
+SET fingerprint = excluded.fingerprint, state = excluded.state, status = excluded.status, body = excluded.body,
+    content_type = excluded.content_type, expires_at = excluded.expires_at
+WHERE idempotency.expires_at <= $9
+RETURNING true"""
 
 # Gets a connection in a transaction, and the calls with their bodies; gives for each what the handler would return, or
 # None to have the handler run alone, in which case it has changed nothing for that call.
@@ -73,34 +79,41 @@ class Crowd:
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
         self._waiting: dict[int, list[Asked]] = {}  # by tenant
-        self._running = 0
+        self._running: Counter[int] = Counter()  # by tenant, so that nobody waits for another clinic's locks
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, asked: Asked, alone: Callable[[], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
         """The answer to ``asked``; ``alone`` gives it without anybody else."""
-        if self._running < LANES:
-            self._running += 1
+        tenant = asked.call.tenant.id
+        if self._running[tenant] < LANES:
+            self._running[tenant] += 1
             try:
                 return await alone()
             finally:
-                self._ended()
-        self._waiting.setdefault(asked.call.tenant.id, []).append(asked)
+                self._ended(tenant)
+        self._waiting.setdefault(tenant, []).append(asked)
         answer = await asked.answer
-        return await alone() if answer is None else answer
+        if answer is not None:
+            return answer
+        asked.call.undone()
+        return await alone()
 
-    def _ended(self) -> None:
-        self._running -= 1
-        if self._waiting and self._running < LANES:
-            tenant = next(iter(self._waiting))  # who waited longest; the rest of a crowd goes to the end
-            waiting = self._waiting.pop(tenant)
+    def _ended(self, tenant: int) -> None:
+        self._running[tenant] -= 1
+        waiting = self._waiting.pop(tenant, [])
+        if waiting and self._running[tenant] < LANES:
             if len(waiting) > MOST:
                 self._waiting[tenant] = waiting[MOST:]
-            self._running += 1
-            task = asyncio.create_task(self._serve(waiting[:MOST]))
+            self._running[tenant] += 1
+            task = asyncio.create_task(self._serve(tenant, waiting[:MOST]))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        elif waiting:
+            self._waiting[tenant] = waiting
+        if not self._running[tenant]:
+            del self._running[tenant]
 
-    async def _serve(self, crowd: list[Asked]) -> None:
+    async def _serve(self, tenant: int, crowd: list[Asked]) -> None:
         try:
             for each, answer in await self._together(crowd):
                 if not each.answer.done():
@@ -113,7 +126,7 @@ class Crowd:
             for each in crowd:
                 if not each.answer.done():
                     each.answer.set_result(None)
-            self._ended()
+            self._ended(tenant)
 
     async def _together(self, crowd: list[Asked]) -> list[tuple[Asked, web.StreamResponse]]:
         call = crowd[0].call
@@ -135,6 +148,7 @@ class Crowd:
                     [kept_body(answer) for _, answer in done],
                     [answer.content_type for _, answer in done],
                     call.now + KEPT_FOR,
+                    call.now,
                 )
                 if len(kept) < len(done):
                     raise _Overtaken

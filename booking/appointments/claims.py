@@ -64,7 +64,7 @@ async def hold(
     connection: Connection, desk: Desk, who: Principal, service: UUID, start: datetime, about: Particulars, deed: Deed
 ) -> Claimed:
     """Keeps a slot for some minutes. Problem 409 slot_taken, slot_not_offered, too_many_holds."""
-    refuse_known(desk, service, start, deed.now)
+    refuse_known(desk, who.tenant, service, start, deed.now)
     wanted = await wish(connection, who, service, about.patient, deed.now, start)
     if wanted.service.capacity > 1:
         raise Problem(409, "no_holds", "Seats of a class are not held. Book one.")
@@ -84,7 +84,7 @@ async def book(
 ) -> Claimed:
     """Books a slot at once, or a seat of the class there. Problem 409 slot_taken, slot_not_offered."""
     if about.override is None:
-        refuse_known(desk, service, start, deed.now)
+        refuse_known(desk, who.tenant, service, start, deed.now)
     elif not who.may("appointment.override"):
         raise forbidden("appointment.override")
     override = about.override is not None
@@ -120,7 +120,7 @@ async def book_any(
     for service in found:
         if wanted is None:
             wanted = await wish(connection, who, service.id, about.patient, deed.now, start)
-        if desk.taken.known(service.id, start, deed.now) is not None:
+        if desk.taken.known(who.tenant, service.id, start, deed.now) is not None:
             continue
         if await desk.hours.refusal(connection, service, start, deed.now) is not None:
             continue
@@ -128,7 +128,7 @@ async def book_any(
         made = await claim(connection, desk, chosen, start, about, deed)
         if made is not None:
             return Claimed(made.id, made, related(chosen, who))
-        desk.taken.remember(service.id, start, (), deed.now)
+        desk.taken.remember(who.tenant, service.id, start, (), deed.now)
     raise slot_taken([])
 
 

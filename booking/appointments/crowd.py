@@ -57,7 +57,7 @@ def _question(call: Call, body: NewAppointment) -> Question | None:
         zone_of(body.timezone)
     except Problem:
         return None
-    if desk_of(call).taken.known(body.service, start, call.now) is not None:
+    if desk_of(call).taken.known(call.tenant.id, body.service, start, call.now) is not None:
         return None
     return Question(call.principal, body.service, body.patient, start)
 

@@ -75,13 +75,13 @@ def _text(at: datetime) -> str:
 async def taken_now(connection: Connection, desk: Desk, service: Bookable, start: datetime, now: datetime) -> Problem:
     """The refusal for a slot that is found taken, remembered for those who come next."""
     others = await alternatives(connection, desk.hours, service, start, now)
-    desk.taken.remember(service.id, start, others, now)
+    desk.taken.remember(service.tenant, service.id, start, others, now)
     return slot_taken(others)
 
 
-def refuse_known(desk: Desk, service: UUID, start: datetime, now: datetime) -> None:
+def refuse_known(desk: Desk, tenant: int, service: UUID, start: datetime, now: datetime) -> None:
     """Problem 409 when the slot was found taken a moment ago."""
-    others = desk.taken.known(service, start, now)
+    others = desk.taken.known(tenant, service, start, now)
     if others is not None:
         raise slot_taken(others)
 

@@ -17,6 +17,7 @@ MOST: Final = 20_000
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
+    tenant: int
     until: datetime
     alternatives: tuple[datetime, ...]
 
@@ -27,15 +28,17 @@ class TakenSlots:
     def __init__(self) -> None:
         self._entries: OrderedDict[tuple[UUID, datetime], _Entry] = OrderedDict()
 
-    def known(self, service: UUID, start: datetime, now: datetime) -> tuple[datetime, ...] | None:
+    def known(self, tenant: int, service: UUID, start: datetime, now: datetime) -> tuple[datetime, ...] | None:
         """The alternatives to a slot that is taken; None: nothing is known."""
         entry = self._entries.get((service, start))
-        if entry is None or entry.until <= now:
+        if entry is None or entry.until <= now or entry.tenant != tenant:
             return None
         return entry.alternatives
 
-    def remember(self, service: UUID, start: datetime, alternatives: Sequence[datetime], now: datetime) -> None:
-        self._entries[service, start] = _Entry(now + LIVES, tuple(alternatives))
+    def remember(
+        self, tenant: int, service: UUID, start: datetime, alternatives: Sequence[datetime], now: datetime
+    ) -> None:
+        self._entries[service, start] = _Entry(tenant, now + LIVES, tuple(alternatives))
         self._entries.move_to_end((service, start))
         if len(self._entries) > MOST:
             self._entries.popitem(last=False)

@@ -19,7 +19,7 @@ from booking.calendar.hours import Calendar
 from booking.calendar.slots import Range
 from booking.calendar.store import MARGIN, TAKEN_ROWS, load_calendars
 
-MOST_KEPT: Final = 10_000
+MOST_KEPT: Final = 5_000
 # longer than any horizon (service.horizon_days)
 _AHEAD: Final = timedelta(days=735)
 

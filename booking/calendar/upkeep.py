@@ -35,6 +35,8 @@ SELECT id FROM provider JOIN unnest($1::uuid[], $2::timestamptz[]) AS taken (pro
 WHERE (next_free_at > $3 AND next_free_at < behind) IS NOT TRUE"""
 _LOCK: Final = "SELECT no FROM provider WHERE id = $1 FOR NO KEY UPDATE"
 
+_LOCK_JOBS: Final = "SELECT true FROM job WHERE tenant_id = app_tenant() AND key = ANY($1) ORDER BY key FOR UPDATE"
+
 EVENTS: Final = (
     "availability.changed",
     "doctor.verified",
@@ -107,7 +109,9 @@ async def _on_events(connection: Connection, events: Sequence[Fact], now: dateti
     if taken:
         rows = await connection.fetch(_TOUCHED, [each for each, _ in taken], [behind for _, behind in taken], now)
         providers.update(row["id"] for row in rows)
-    for provider in sorted(providers):  # so that two who refresh the same do not lock
+    # as the jobs themselves do: first the job, then the provider
+    await connection.execute(_LOCK_JOBS, [f"{NEXT_FREE}:{provider}" for provider in providers])
+    for provider in sorted(providers):
         await refresh_next_free(connection, provider, now)
 
 
