@@ -31,7 +31,7 @@ MOST: Final = 32
 _LOCK_AND_LOOK: Final = """
 SELECT pg_try_advisory_xact_lock(hashtextextended(
         app_tenant() || ' ' || asked.principal || ' ' || asked.route || ' ' || asked.key, 0)) AS ours,
-    known.state IS NOT NULL AS known, set_config('lock_timeout', '200ms', true)
+    known.state IS NOT NULL AS known, wait_briefly()
 FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS asked (principal, route, key, n)
 LEFT JOIN LATERAL (
     SELECT state FROM idempotency i
