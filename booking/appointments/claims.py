@@ -48,6 +48,11 @@ class Claimed:
     begun: Begun | None = None
     related: bool = False
 
+    @property
+    def private(self) -> bool:
+        """Whether its maker may see what is private. A hold is whose it is, whoever it is for, as `record` has it."""
+        return self.related or (self.begun is not None and self.begun.status == "held")
+
 
 def related(wanted: Wish, who: Principal) -> bool:
     """Whether ``who`` is a side of what they want to book."""

@@ -6,6 +6,7 @@ words and rare things their ways.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from backplane.postgres import Connection
 from backplane.web import Problem
 from booking.appointments import journal
 from booking.appointments.bookable import Question, Wish, wishes
-from booking.appointments.claims import Particulars, prepare, related
+from booking.appointments.claims import Claimed, Particulars, prepare, related
 from booking.appointments.desk import deed_of, desk_of
 from booking.appointments.journal import Beginning
 from booking.appointments.views import Appointment, NewAppointment, begun, start_of, zone_of
@@ -43,7 +44,8 @@ async def book_together(connection: Connection, asked: Sequence[Asked]) -> list[
             ready.append((n, wanted))
     for (n, wanted), made in zip(ready, await journal.begin_many(connection, beginnings, now) if ready else ()):
         if made is not None:
-            answers[n] = begun(made, private=made.status == "held" or related(wanted, asked[n][0].principal))
+            claimed = Claimed(made.id, made, related(wanted, asked[n][0].principal))
+            answers[n] = begun(made, private=claimed.private)
     return answers
 
 
@@ -70,6 +72,6 @@ async def _offered(connection: Connection, call: Call, wanted: Wish, start: date
 
 async def _beginning(connection: Connection, asked: Asked, wanted: Wish, start: datetime, now: datetime) -> Beginning:
     call, body = asked
-    deed = journal.Deed(call.principal.person, deed_of(call).role, now)
+    deed = replace(deed_of(call), now=now)
     about = Particulars(patient=body.patient, reason=body.reason, timezone=body.timezone)
     return await prepare(connection, desk_of(call), wanted, start, about, deed)

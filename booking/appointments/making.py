@@ -34,8 +34,7 @@ _TAKEN = ("slot_taken", "slot_not_offered")
 async def _shown(connection: Connection, call: Call, made: Claimed) -> Appointment:
     """What was made a moment ago need not be read."""
     if made.begun is not None:
-        own = made.begun.status == "held"  # as `record` has it: a hold is whose it is, whoever it is for
-        return begun(made.begun, private=made.related or own)
+        return begun(made.begun, private=made.private)
     return await shown(connection, call.principal, made.id, call.now)
 
 

@@ -17,7 +17,7 @@ from msgspec import Struct
 from backplane.postgres import Connection, Row
 from booking.calendar.hours import Calendar
 from booking.calendar.slots import Range
-from booking.calendar.store import MARGIN, TAKEN_ROWS, load_calendars
+from booking.calendar.store import MARGIN, TAKEN, load_calendars, ranges
 
 MOST_KEPT: Final = 5_000
 # longer than any horizon (service.horizon_days)
@@ -29,13 +29,8 @@ COLUMNS: Final = "glance.*, coalesce((SELECT version FROM calendar_version), 0) 
 
 def join(since: str, until: str, now: str) -> str:
     """SQL that `COLUMNS` need, of the SQL of `around` and of the time now."""
-    taken = TAKEN_ROWS.format(provider="p.id", start=since, end=until, now=now, service="s.id", without="NULL")
-    return f"""
-CROSS JOIN LATERAL (
-    SELECT array_agg(x.start) AS starts, array_agg(x.end) AS ends, array_agg(x.visit) AS visits,
-        array_agg(x.seats_left) AS left
-    FROM ({taken}) AS x
-) AS glance"""
+    taken = TAKEN.format(provider="p.id", start=since, end=until, now=now, service="s.id", without="NULL")
+    return f"\nCROSS JOIN LATERAL ({taken}) AS glance"
 
 
 def around(start: datetime) -> tuple[datetime, datetime]:
@@ -52,8 +47,7 @@ class Glance(Struct, frozen=True):
 
 def glance(row: Row) -> Glance:
     """Of a row with `COLUMNS`."""
-    taken = zip(row["starts"] or (), row["ends"] or (), row["visits"] or (), row["left"] or ())
-    return Glance(row["calendar_version"], [Range(a, b, visit, max(0, left)) for a, b, visit, left in taken])
+    return Glance(row["calendar_version"], ranges(row))
 
 
 class _Entry(Struct, frozen=True):

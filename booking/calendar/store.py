@@ -40,7 +40,7 @@ _CALENDARS: Final = f"""
 SELECT asked.provider, ({_CALENDAR_OF.format(provider="asked.provider")}) AS schedules
 FROM unnest($1::uuid[]) AS asked (provider)"""
 
-TAKEN_ROWS: Final = """
+_TAKEN_ROWS: Final = """
 SELECT lower(a.occupied) AS start, upper(a.occupied) AS end, a.starts_at AS visit,
     CASE WHEN a.kind = 'class' AND a.service_id = {service} AND a.status IN ('confirmed', 'checked_in')
         THEN a.capacity - a.seats_taken ELSE 0 END AS seats_left
@@ -51,14 +51,17 @@ WHERE a.provider_id = {provider} AND a.starts_at >= {start} AND a.starts_at < {e
 UNION ALL
 SELECT lower(b.during), upper(b.during), NULL, 0 FROM busy b
 WHERE b.provider_id = {provider} AND upper(b.during) > {start} AND lower(b.during) < {end}"""
-_TAKEN: Final = TAKEN_ROWS.format(provider="$1", start="$2", end="$3", now="$4", service="$5", without="$6")
+_TAKEN: Final = _TAKEN_ROWS.format(provider="$1", start="$2", end="$3", now="$4", service="$5", without="$6")
 
+# `_TAKEN_ROWS` as one row: see `ranges`
+TAKEN: Final = f"""
+SELECT array_agg(x.start) AS starts, array_agg(x.end) AS ends, array_agg(x.visit) AS visits,
+    array_agg(x.seats_left) AS left
+FROM ({_TAKEN_ROWS}) AS x"""
 # both in one go
 _BOTH: Final = f"""
 SELECT ({_CALENDAR}) AS schedules, t.* FROM (
-    SELECT array_agg(x.start) AS starts, array_agg(x.end) AS ends, array_agg(x.visit) AS visits,
-        array_agg(x.seats_left) AS left
-    FROM ({TAKEN_ROWS.format(provider="$1", start="$4", end="$5", now="$6", service="$7", without="$8")}) AS x) AS t"""
+    {TAKEN.format(provider="$1", start="$4", end="$5", now="$6", service="$7", without="$8")}) AS t"""
 
 SERVICE_COLUMNS: Final = """minutes, step_minutes, buffer_before_minutes, buffer_after_minutes, notice_minutes,
     horizon_days, capacity, location_id"""
@@ -185,8 +188,13 @@ async def load(
     days = _days(start, end)
     row = await connection.fetchrow(_BOTH, provider, *days, start - MARGIN, end + MARGIN, now, service, without)
     assert row is not None
+    return _calendar(row["schedules"], *days), ranges(row)
+
+
+def ranges(row: Row) -> list[Range]:
+    """Of a row of `TAKEN`."""
     taken = zip(row["starts"] or (), row["ends"] or (), row["visits"] or (), row["left"] or ())
-    return _calendar(row["schedules"], *days), [Range(a, b, visit, max(0, left)) for a, b, visit, left in taken]
+    return [Range(a, b, visit, max(0, left)) for a, b, visit, left in taken]
 
 
 def _days(start: datetime, end: datetime) -> tuple[date, date]:
