@@ -33,9 +33,20 @@ Names = tuple[str, str, str]
 # refusals that may be the effect of the very same request
 _MAY_BE_OWN: Final = frozenset({404, 409, 410})
 
-_LOCK_AND_LOOK: Final = """
-SELECT pg_try_advisory_xact_lock(hashtextextended(app_tenant() || ' ' || $1 || ' ' || $2 || ' ' || $3, 0)) AS ours,
-    known.*
+# SQL of the lock of a key, and of an insert that may take the place of a row that is over ({now}: the time).
+LOCK: Final = (
+    "pg_try_advisory_xact_lock("
+    "hashtextextended(app_tenant() || ' ' || {principal} || ' ' || {route} || ' ' || {key}, 0))"
+)
+REPLACE: Final = """
+ON CONFLICT (tenant_id, principal, route, key) DO UPDATE
+SET fingerprint = excluded.fingerprint, state = excluded.state, status = excluded.status, body = excluded.body,
+    content_type = excluded.content_type, expires_at = excluded.expires_at
+WHERE idempotency.expires_at <= {now}
+RETURNING true"""
+
+_LOCK_AND_LOOK: Final = f"""
+SELECT {LOCK.format(principal="$1", route="$2", key="$3")} AS ours, known.*
 FROM (SELECT) AS always
 LEFT JOIN (
     SELECT fingerprint, status, body, content_type FROM idempotency
@@ -46,18 +57,14 @@ _LOOK: Final = """
 SELECT fingerprint, status, body, content_type FROM idempotency
 WHERE principal = $1 AND route = $2 AND key = $3 AND expires_at > $4
 """
-_KEEP: Final = """
+_KEEP: Final = f"""
 INSERT INTO idempotency (principal, route, key, fingerprint, state, status, body, content_type, expires_at)
 VALUES ($1, $2, $3, $4, 'done', $5, $6, $7, $8)
-ON CONFLICT (tenant_id, principal, route, key) DO UPDATE
-SET fingerprint = excluded.fingerprint, state = excluded.state, status = excluded.status, body = excluded.body,
-    content_type = excluded.content_type, expires_at = excluded.expires_at
-WHERE idempotency.expires_at <= $9
-RETURNING true
+{REPLACE.format(now="$9")}
 """
 
 
-class _Overtaken(Exception):
+class Overtaken(Exception):
     """The same request was done between our snapshot and our lock."""
 
 
@@ -103,7 +110,7 @@ async def once(
     async with call.db.tenant(call.tenant.id) as connection:
         try:
             return await _first(call, connection, names, fingerprint, act)
-        except (_Overtaken, Problem) as refusal:
+        except (Overtaken, Problem) as refusal:
             if isinstance(refusal, Problem) and refusal.status not in _MAY_BE_OWN:
                 raise
             row = await connection.fetchrow(_LOOK, *names, call.now)
@@ -138,7 +145,7 @@ async def _first(
             call.now + KEPT_FOR, call.now,
         )  # fmt: skip
         if not kept:
-            raise _Overtaken
+            raise Overtaken
     return response
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from backplane.idempotency import KEPT_FOR, Names, kept_body
+from backplane.idempotency import KEPT_FOR, LOCK, REPLACE, Names, Overtaken, kept_body
 from backplane.logs import Log
 from backplane.postgres import Connection, DatabaseUnavailable
 from backplane.routes import Call
@@ -28,9 +28,8 @@ MOST: Final = 32
 
 # Who has to wait for somebody's lock does so alone, and not with the rows of a crowd in hand: hence the timeout.
 # LIMIT 1 keeps the planner from reading the whole table instead of a few keys of it.
-_LOCK_AND_LOOK: Final = """
-SELECT pg_try_advisory_xact_lock(hashtextextended(
-        app_tenant() || ' ' || asked.principal || ' ' || asked.route || ' ' || asked.key, 0)) AS ours,
+_LOCK_AND_LOOK: Final = f"""
+SELECT {LOCK.format(principal="asked.principal", route="asked.route", key="asked.key")} AS ours,
     known.state IS NOT NULL AS known, wait_briefly()
 FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS asked (principal, route, key, n)
 LEFT JOIN LATERAL (
@@ -39,24 +38,16 @@ LEFT JOIN LATERAL (
         AND i.expires_at > $4 LIMIT 1
 ) AS known ON true
 ORDER BY asked.n"""
-_KEEP: Final = """
+_KEEP: Final = f"""
 INSERT INTO idempotency (principal, route, key, fingerprint, state, status, body, content_type, expires_at)
 SELECT principal, route, key, fingerprint, 'done', status, body, content_type, $8
 FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::int[], $6::bytea[], $7::text[])
     AS done (principal, route, key, fingerprint, status, body, content_type)
-ON CONFLICT (tenant_id, principal, route, key) DO UPDATE
-SET fingerprint = excluded.fingerprint, state = excluded.state, status = excluded.status, body = excluded.body,
-    content_type = excluded.content_type, expires_at = excluded.expires_at
-WHERE idempotency.expires_at <= $9
-RETURNING true"""
+{REPLACE.format(now="$9")}"""
 
 # Gets a connection in a transaction, and the calls with their bodies; gives for each what the handler would return, or
 # None to have the handler run alone, in which case it has changed nothing for that call.
 Handler = Callable[[Connection, Sequence[tuple[Call, Any]]], Awaitable[Sequence[object | None]]]
-
-
-class _Overtaken(Exception):
-    """One of the requests was done elsewhere between our snapshot and our lock."""
 
 
 @dataclass(eq=False, slots=True)
@@ -118,7 +109,7 @@ class Crowd:
             for each, answer in await self._together(crowd):
                 if not each.answer.done():
                     each.answer.set_result(answer)
-        except (DatabaseUnavailable, _Overtaken):
+        except (DatabaseUnavailable, Overtaken):
             pass  # each finds out by itself
         except Exception:
             _log.warning("requests go one by one")
@@ -151,5 +142,5 @@ class Crowd:
                     call.now,
                 )
                 if len(kept) < len(done):
-                    raise _Overtaken
+                    raise Overtaken
         return done
