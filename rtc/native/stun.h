@@ -11,15 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WD_STUN_MAX_UNKNOWN 8
+#include "address.h"
 
-/* A transport address. Family 4 uses ip[0..3]. A v4-mapped IPv6 address is stored as family 4. */
-struct wd_addr {
-    uint8_t ip[16];
-    uint16_t port; /* host order */
-    uint8_t family; /* 4 or 6 */
-    uint8_t pad;
-};
+#define WD_STUN_MAX_UNKNOWN 8
 
 enum wd_stun_class { WD_STUN_REQUEST = 0, WD_STUN_INDICATION = 1, WD_STUN_SUCCESS = 2, WD_STUN_ERROR = 3 };
 
