@@ -79,7 +79,6 @@ int wd_relay_add(struct wd_relay *relay, uint32_t id, const struct wd_addr *clie
         free(a);
         return -1;
     }
-    relay->counters.relay_allocations++;
     return 0;
 }
 
@@ -185,7 +184,6 @@ int wd_relay_remove(struct wd_relay *relay, uint32_t id) {
     for (int i = 0; i < 2; i++)
         if (a->relayed[i].used) wd_table_remove(&relay->by_relayed, wd_address_key(&a->relayed[i].address));
     discard(a);
-    relay->counters.relay_allocations--;
     return 0;
 }
 

@@ -229,7 +229,7 @@ struct wd_worker *wd_worker_new(const struct wd_worker_config *config) {
     if (!wd_ways_open(worker, config)) goto failed;
     if (worker->by_hand) return worker;
 
-    if (wd_udp_open(&worker->udp, config->address, config->port) < 0) goto failed;
+    if (wd_udp_open(&worker->udp, config->address, config->port, config->shared_port) < 0) goto failed;
     if ((worker->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0) goto failed;
     if (!(worker->commands = wd_commands_new(worker->bell))) goto failed;
     if (start(worker, config->cpu) == 0) return worker;

@@ -22,6 +22,7 @@ struct wd_worker_config {
     const char *address;
     uint16_t port;
     bool threaded;
+    bool shared_port; /* other workers may have the same */
     int cpu; /* -1 = any */
     uint32_t max_transports, max_allocations, max_streams;
     uint32_t index; /* among the workers of this process */

@@ -17,12 +17,12 @@ struct wd_worker *wd_worker_by_hand(Worker *self) {
 /* ---- life ---- */
 
 static PyObject *worker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"address", "port", "threaded", "cpu", "max_transports", "max_allocations", "max_streams", "index", "seed", NULL};
+    static char *names[] = {"address", "port", "threaded", "cpu", "max_transports", "max_allocations", "max_streams", "index", "shared_port", "seed", NULL};
     const char *address = "127.0.0.1";
-    int port = 0, threaded = 1, cpu = -1, max_transports = 4096, max_allocations = 16384, max_streams = 16384, index = 0;
+    int port = 0, threaded = 1, cpu = -1, max_transports = 4096, max_allocations = 16384, max_streams = 16384, index = 0, shared_port = 0;
     uint64_t seed = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$sipiiiiiO&:Worker", names, &address, &port, &threaded, &cpu, &max_transports, &max_allocations,
-                                     &max_streams, &index, wd_convert_seed, &seed))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$sipiiiiipO&:Worker", names, &address, &port, &threaded, &cpu, &max_transports, &max_allocations,
+                                     &max_streams, &index, &shared_port, wd_convert_seed, &seed))
         return NULL;
     struct wd_addr parsed;
     const char *wrong = NULL;
@@ -40,7 +40,7 @@ static PyObject *worker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     Worker *self = (Worker *)type->tp_alloc(type, 0);
     if (!self) return NULL;
     struct wd_worker_config config = {
-        .address = address, .port = (uint16_t)port, .threaded = threaded, .cpu = cpu, .max_transports = (uint32_t)max_transports,
+        .address = address, .port = (uint16_t)port, .threaded = threaded, .shared_port = shared_port, .cpu = cpu, .max_transports = (uint32_t)max_transports,
         .max_allocations = (uint32_t)max_allocations, .max_streams = (uint32_t)max_streams, .index = (uint32_t)index, .seed = seed};
     self->threaded = threaded;
     Py_BEGIN_ALLOW_THREADS

@@ -172,7 +172,7 @@ METHOD(bind_channel) {
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&iO&O&:bind_channel", names, wd_convert_id, &command.id, &number, convert_address, &command.grant.peer,
                                      wd_convert_time, &command.grant.until_ns))
         return NULL;
-    if (number < 0x4000 || number > 0x4fff) return PyErr_Format(PyExc_ValueError, "%d is no channel number (RFC 8656 section 12)", number);
+    if (number < 0x4000 || number > 0x7ffe) return PyErr_Format(PyExc_ValueError, "%d is no channel number (RFC 8656 section 12)", number);
     command.grant.channel = (uint16_t)number;
     return wd_post(self, &command, NULL);
 }
