@@ -1,7 +1,7 @@
 """Brings a fresh checkout to life, then serves, migrates, administers or tests.
 
-`bin/serve`, `bin/turn`, `bin/migrate`, `bin/admin` and `bin/test` enter here with whatever Python the machine has, before any
-dependency is installed: this module and those it imports (`arguments`, `embedded_postgres`, `setup_steps`,
+`bin/serve`, `bin/turn`, `bin/migrate`, `bin/admin` and `bin/test` enter here with whatever Python the machine has,
+before any dependency is installed: this module and those it imports (`arguments`, `embedded_postgres`, `setup_steps`,
 `system_packages`) stand on the standard library alone. The set-up is a plan of steps; when all are fresh, the server
 takes this process's place within milliseconds, so signals and the exit status are its own.
 """
@@ -225,9 +225,8 @@ def main(arguments: Sequence[str]) -> int:
     """Entry of bin/*: the first argument names the command. Returns the exit status."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        return {"serve": serve, "turn": turn, "migrate": migrate, "admin": admin, "test": test}[arguments[0]](
-            arguments[1:]
-        )
+        commands = {"serve": serve, "turn": turn, "migrate": migrate, "admin": admin, "test": test}
+        return commands[arguments[0]](arguments[1:])
     except (MissingPackagesError, StepFailedError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
