@@ -189,9 +189,13 @@ def add_relay_options(parser: argparse.ArgumentParser) -> None:
         help="private or otherwise special networks, with commas between, that clients may relay to all the same; each "
         "opens them to whoever has credentials (default: none)",
     )
-    group.add_argument("--relay-quota", metavar="N", help="allocations that one user may hold (default: 20)")
     group.add_argument(
-        "--relay-quota-address", metavar="N", help="allocations that one client address may hold (default: 200)"
+        "--relay-quota", metavar="N", help="allocations that one user may hold; 0 = any number (default: 20)"
+    )
+    group.add_argument(
+        "--relay-quota-address",
+        metavar="N",
+        help="allocations that one client address may hold; 0 = any number (default: 200)",
     )
     group.add_argument(
         "--relay-bandwidth-bps",
