@@ -32,7 +32,18 @@ METHODS = (
     names.CONNECT,
     names.CONNECTION_BIND,
 )
-HOSTS = (FOREIGN, FOREIGN_IPV6, MEDIA[0], "127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::808:808", "8.8.4.4", "2002:a00:1::")
+HOSTS = (
+    FOREIGN,
+    FOREIGN,
+    FOREIGN_IPV6,
+    MEDIA[0],
+    MEDIA[0],
+    "127.0.0.1",
+    "::ffff:10.0.0.1",
+    "64:ff9b::808:808",
+    "8.8.4.4",
+    "2002:a00:1::",
+)
 OUTGROWN = 64  # an answer to a stranger holds the realm and a phrase beside the nonce that the request brought
 STRANGE = (b"", b"\0", bytes(4), b"\xff" * 4, bytes(8), b"\xff" * 8, bytes(20), b"\xff" * 20, b"x" * 300)
 
@@ -46,7 +57,6 @@ class Round:
         settings = TurnSettings(quota=rng.choice((1, 5)), mobility=rng.random() < 0.8, max_allocations=6)
         self.world = World(settings, ports=(50000, 50007), tcp=self.tcp, seed=rng.getrandbits(32))
         self.world.sockets.taken = lambda address: rng.random() < 0.1
-        self.users = [self.world.user(), self.world.visitor("alice"), self.world.visitor("bob", rng.randrange(1, 2000))]
         self.clients = [
             self.world.client(1),
             self.world.client(2, host="2001:db8:5::1"),
@@ -56,25 +66,32 @@ class Round:
         self.given: list[bytes] = [b""]  # tickets and tokens
         self.sent: list[tuple[Client, bytes]] = []
 
+    def user(self, client: Client) -> tuple[str, bytes]:
+        """Mostly the one that belongs to that client, with a credential of now."""
+        number = client.port % 3 if self.rng.random() < 0.9 else self.rng.randrange(3)
+        lives_s = self.rng.choice((1, 700, 4000))
+        return self.world.visitor(("alice", "bob")[number - 1], lives_s) if number else self.world.user()
+
     def attributes(self, method: int, transaction: bytes) -> list[tuple[int, bytes]]:
         """Those of a request that makes sense, and perhaps some that do not."""
         rng = self.rng
         peer = (names.XOR_PEER_ADDRESS, encode_xor_address((rng.choice(HOSTS), rng.choice((0, 5000, 9))), transaction))
         found: list[tuple[int, bytes]] = []
         if method == names.ALLOCATE:
-            found.append((names.REQUESTED_TRANSPORT, bytes((rng.choice((17, 17, 17, 6, 132)), 0, 0, 0))))
+            found.append((names.REQUESTED_TRANSPORT, bytes((rng.choice((17,) * 8 + (6, 6, 132)), 0, 0, 0))))
             optional = (
                 (names.EVEN_PORT, rng.choice((b"\0", b"\x80"))),
-                (names.RESERVATION_TOKEN, rng.choice(self.given)),
+                (names.RESERVATION_TOKEN, rng.choice(self.given[-4:])),
                 (names.REQUESTED_ADDRESS_FAMILY, bytes((rng.randrange(4), 0, 0, 0))),
                 (names.ADDITIONAL_ADDRESS_FAMILY, bytes((rng.randrange(4), 0, 0, 0))),
-                (names.MOBILITY_TICKET, b""),
                 (names.DONT_FRAGMENT, b""),
             )
-            found.extend(each for each in optional if rng.random() < 0.15)
+            found.extend(each for each in optional if rng.random() < 0.12)
+            if rng.random() < 0.4:
+                found.append((names.MOBILITY_TICKET, b""))
         elif method == names.REFRESH:
             if rng.random() < 0.3:
-                found.append((names.MOBILITY_TICKET, rng.choice(self.given)))
+                found.append((names.MOBILITY_TICKET, rng.choice(self.given[-4:])))
             if rng.random() < 0.2:
                 found.append((names.REQUESTED_ADDRESS_FAMILY, bytes((rng.randrange(4), 0, 0, 0))))
         elif method == names.CHANNEL_BIND:
@@ -84,20 +101,21 @@ class Round:
             found.append((names.CONNECTION_ID, encode_uint32(rng.randrange(3))))
         else:
             found += [peer] * rng.choice((0, 1, 1, 1, 3))
-        if rng.random() < 0.4:
-            found.append((names.LIFETIME, encode_uint32(rng.choice((0, 1, 600, 3000, 2**32 - 1)))))
+        if rng.random() < 0.3:
+            found.append((names.LIFETIME, encode_uint32(rng.choice((0, 600, 3000, 2**32 - 1)))))
         for _ in range(rng.choice((0, 0, 0, 0, 0, 1, 3))):
             known = rng.choice((*sorted(names.UNDERSTOOD), names.MOBILITY_TICKET, 0x8000, 0x8099, 0x7FF0))
             found.insert(rng.randrange(len(found) + 1), (known, rng.choice(STRANGE)))
         return [each for each in found if each[0] != names.MESSAGE_INTEGRITY]
 
-    def request(self) -> tuple[bytes, bool]:
-        """A message, and whether it was changed after it was signed."""
+    def request(self, client: Client) -> tuple[bytes, bool]:
+        """A message, and whether its password was wrong or it was changed after it was signed."""
         rng, world = self.rng, self.world
         method = rng.choice(METHODS)
         transaction = rng.randbytes(12)
-        user = rng.choice(self.users)
-        if rng.random() < 0.1:
+        user = self.user(client)
+        wrong = rng.random() < 0.05
+        if wrong:
             user = (user[0], rng.randbytes(16))
         data = world.request(
             method,
@@ -106,8 +124,8 @@ class Round:
             transaction=transaction,
             fingerprint=rng.random() < 0.2,
         )
-        if rng.random() < 0.7:
-            return data, user not in self.users
+        if rng.random() < 0.8:
+            return data, wrong
         return mutate(data, rng), True
 
     def step(self) -> bool:
@@ -117,7 +135,8 @@ class Round:
             client, data = rng.choice(self.sent)
             forged = False
         else:
-            client, (data, forged) = rng.choice(self.clients), self.request()
+            client = rng.choice(self.clients)
+            data, forged = self.request(client)
         commands, replies = len(world.plane.commands), len(world.plane.replies)
         table = len(world.server._relay.table)
         world.server.handle_request(client, data, world.now)
@@ -173,7 +192,7 @@ class Round:
         """What happens beside requests."""
         rng, world = self.rng, self.world
         chance = rng.random()
-        if chance < 0.1:
+        if chance < 0.05:
             world.pass_time(rng.choice((0.5, 31.0, 41.0, 301.0, 601.0)))
         elif chance < 0.12:
             world.server.stream_closed(rng.randrange(4))
