@@ -30,5 +30,13 @@ class RelaySockets:
             undo.pop_all()
         return sock.detach()
 
+    def is_free(self, address: Address) -> bool:
+        """Whether no other program has the port now."""
+        try:
+            self.close(self.open(address))
+        except OSError:
+            return False
+        return True
+
     def close(self, fd: int) -> None:
         os.close(fd)
