@@ -112,8 +112,8 @@ static void await_start(struct wd_router *router, struct leg *leg) {
  * and asks for nothing; it starts again at a keyframe. What belongs to the newest frame still goes: that frame can be used, half of it could not. What comes
  * late, of an older one, is left out alone and can be asked for afterwards. */
 static bool leave_out(struct wd_router *router, struct leg *leg, const struct slot *slot, uint64_t in) {
-    bool newest = leg->started && !leg->waiting && slot->timestamp + leg->timestamp_offset == leg->last_timestamp;
-    if (newest || leg->config.kind != WD_VIDEO || !leg->transport->selected->congested) return false;
+    if (!leg->transport->selected->congested || leg->config.kind != WD_VIDEO) return false;
+    if (leg->started && !leg->waiting && slot->timestamp + leg->timestamp_offset == leg->last_timestamp) return false;
     if ((int64_t)(in + leg->offset - leg->highest_out) > 0) leg->waiting = true;
     router->counters.drop_congested++;
     return true;

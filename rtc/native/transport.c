@@ -225,7 +225,7 @@ void wd_stun_received(struct wd_router *router, const uint8_t *data, size_t leng
     bool selected_silent = t->selected ? router->now_ns - t->selected->heard_ns > patience : t->ever_selected;
     tuple->heard_ns = router->now_ns;
     wd_heard(router, t);
-    /* Without USE-CANDIDATE too when the selected pair has fallen silent or its stream was closed: a NAT that rebinds under a consent check nominates nothing. */
+    /* Without USE-CANDIDATE too when the selected pair has fallen silent or was forgotten: a NAT that rebinds under a consent check nominates nothing. */
     if (m.use_candidate || selected_silent) {
         select_tuple(router, t, tuple);
         if (newest && m.use_candidate) retire_credentials(router, t);
