@@ -144,7 +144,7 @@ def _object(source: Path, headers: bytes) -> Path:
 
 
 def build_programs(programs: dict[str, list[Path]], sanitizers: str = SANITIZERS) -> dict[str, Path]:
-    """The executables of programs, from their sources. RuntimeError with the compiler's words when one does not build."""
+    """The executables of programs, from their sources. RuntimeError with the compiler's words when one is wrong."""
     (BUILD / "objects").mkdir(parents=True, exist_ok=True)
     sources = {source for parts in programs.values() for source in parts}
     folders = sorted({source.parent for source in sources} | {HERE})

@@ -69,14 +69,20 @@ static void adopt(uint32_t id, uint8_t kind) {
     setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
     bool taken = p->fd >= 0;
     require(wd_streams_adopt(w.streams, id, ends[0], kind, &remote, &local, w.now_ns) == (taken ? -1 : 0));
-    if (taken) close(ends[1]);
-    else *p = (struct peer){.fd = ends[1], .kind = kind};
+    if (taken) {
+        close(ends[1]);
+        return;
+    }
+    p->fd = ends[1];
+    p->kind = kind;
+    p->length = p->judged = p->unread_length = 0;
+    p->newest = 0;
 }
 
 static void say(struct peer *p, struct tape *t, size_t length) {
     if (length > t->size) length = t->size;
     if (length > KEPT - p->length) length = KEPT - p->length;
-    ssize_t n = write(p->fd, t->data, length);
+    ssize_t n = send(p->fd, t->data, length, MSG_NOSIGNAL);
     if (n <= 0) return;
     memcpy(p->said + p->length, t->data, (size_t)n);
     p->length += (size_t)n;
@@ -132,7 +138,7 @@ static void act(struct tape *t) {
         break;
     case 5: w.answer = control; break;
     case 6:
-        if (p->fd >= 0) shutdown(p->fd, SHUT_WR);
+        if (p->fd >= 0) shutdown(p->fd, control & 0x40 ? SHUT_RDWR : SHUT_WR);
         break;
     case 7:
         if (p->fd >= 0) hear(p, control * 64u);

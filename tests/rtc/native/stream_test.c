@@ -188,6 +188,42 @@ static void a_stream_is_congested_until_its_queue_has_drained(void) {
     finish();
 }
 
+/* As Python hands connections over: no delay, and the kernel keeps little that is not under way. */
+static int adopt_tcp(uint32_t id, uint8_t kind) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof address;
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), peer = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), unsent = 16384, on = 1, small = 8192;
+    check(setsockopt(peer, SOL_SOCKET, SO_RCVBUF, &small, sizeof small) == 0);
+    check(!bind(listener, (struct sockaddr *)&address, length) && !listen(listener, 1) && !getsockname(listener, (struct sockaddr *)&address, &length));
+    check(connect(peer, (struct sockaddr *)&address, length) == 0);
+    int ours = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    check(ours >= 0 && !setsockopt(ours, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) && !setsockopt(ours, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent));
+    check(fcntl(peer, F_SETFL, O_NONBLOCK) == 0 && adopt_fd(id, ours, kind) == 0);
+    close(listener);
+    return peer;
+}
+
+static void a_tcp_connection_is_relieved_when_its_peer_reads(void) {
+    start(2);
+    static uint8_t data[1 << 20];
+    int peer = adopt_tcp(1, WD_STREAM_ICE);
+    wd_streams_vouch(w.streams, 1);
+    uint32_t number = 0;
+    size_t have = 0;
+    while (!wd_streams_congested(w.streams, 1) && number < 1000) check(send_message(1, 1000, number++));
+    check(number < 200 && counters()->stream_bytes_out < 100000); /* the kernel's share is small: what it has cannot be thrown away */
+    for (int i = 0; i < 5000 && have < number * 1002u; i++) {
+        struct pollfd wanted = {.fd = peer, .events = POLLIN};
+        poll(&wanted, 1, 1);
+        have += hear(peer, data + have, sizeof data - have);
+        round_of_work();
+    }
+    check(have == number * 1002u && w.relieved_count == 1 && counters()->drop_stream_late == 0);
+    for (uint32_t i = 0; i < number; i++) check(wd_get16(data + i * 1002) == 1000 && wd_get32(data + i * 1002 + 998) == i);
+    close(peer);
+    finish();
+}
+
 static void a_large_burst_to_a_fast_reader_is_no_congestion(void) {
     start(2);
     int peer = adopt(1, WD_STREAM_ICE);
@@ -390,7 +426,8 @@ int main(int argc, char **argv) {
         CASE(messages_split_at_every_byte_arrive_whole), CASE(messages_that_come_together_arrive_apart),
         CASE(what_is_sent_is_framed_padded_and_leaves_at_the_end_of_the_round), CASE(what_would_break_the_framing_is_not_sent),
         CASE(what_cannot_be_framed_closes_the_stream), CASE(one_stream_is_read_64_kib_at_a_time), CASE(a_queue_has_an_end_and_loses_whole_messages),
-        CASE(a_stream_is_congested_until_its_queue_has_drained), CASE(a_large_burst_to_a_fast_reader_is_no_congestion),
+        CASE(a_stream_is_congested_until_its_queue_has_drained), CASE(a_tcp_connection_is_relieved_when_its_peer_reads),
+        CASE(a_large_burst_to_a_fast_reader_is_no_congestion),
         CASE(what_is_too_old_gives_way_to_what_is_new), CASE(a_peer_that_never_reads_is_closed), CASE(a_peer_that_goes_in_mid_message_closes_the_stream),
         CASE(a_write_to_a_peer_that_has_gone_is_told_after_the_round), CASE(deadlines_close_whom_nobody_vouches_for),
         CASE(an_incomplete_message_has_ten_seconds), CASE(ids_can_be_used_again), CASE(a_stream_that_is_refused_is_closed),

@@ -1,4 +1,4 @@
-"""Runs the C test programs beside this file, each case for itself, under AddressSanitizer and UndefinedBehaviorSanitizer.
+"""Runs the C test programs beside this file, case by case, under AddressSanitizer and UndefinedBehaviorSanitizer.
 
 A program is for what Python cannot drive: several of our own files together, without the worker around them.
 """
