@@ -25,7 +25,8 @@
 
 #define WD_STREAM_READ (64u << 10) /* of one stream in a round */
 #define WD_STREAM_GATHER (16u << 10) /* of one stream, before a round is over */
-#define WD_STREAM_MAX (128u << 10) /* waiting */
+#define WD_STREAM_MAX (256u << 10) /* waiting: a keyframe of a shared screen, which is sent to its end when it was begun */
+#define WD_STREAM_SCARCE (32u << 10) /* the same while all streams together need more than half of what there is: a few hundred jammed ones stop no others */
 #define WD_STREAM_HIGH (24u << 10) /* waiting: congested, until less than */
 #define WD_STREAM_LOW (4u << 10)
 #define WD_STREAM_BLOCK 4096 /* what waits is kept in blocks of whole messages */

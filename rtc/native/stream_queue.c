@@ -6,7 +6,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#define WRITE_BLOCKS 64 /* in one system call: more than a full queue's blocks mostly are */
+#define WRITE_BLOCKS 128 /* in one system call: more than a full queue has, mostly */
 
 static void drop_block(struct wd_streams *streams, struct stream *s, struct block **at) {
     struct block *block = *at;
@@ -95,8 +95,8 @@ bool wd_streams_send(struct wd_streams *streams, uint32_t id, const uint8_t *mes
     if (!s || s->failed) return n->drop_stream_unknown++, false;
     if (!wd_frame_around(s->kind, message, length, &before, &behind)) return n->drop_stream_too_large++, false;
     if (s->blocked) wd_stream_drop_stale(streams, s, now_ns);
-    size_t total = before + length + behind;
-    if (s->waiting + total > WD_STREAM_MAX) return n->drop_stream_full++, false;
+    size_t total = before + length + behind, most = streams->blocks.taken > WD_STREAMS_BLOCKS / 2 ? WD_STREAM_SCARCE : WD_STREAM_MAX;
+    if (s->waiting + total > most) return n->drop_stream_full++, false;
     struct block *block = room(streams, s, total);
     if (!block) return n->drop_stream_no_memory++, false;
     uint8_t *out = block->data + block->end;

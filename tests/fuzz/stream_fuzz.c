@@ -1,7 +1,7 @@
 /* Fuzzes streams of both kinds with arbitrary bytes in arbitrary pieces, readers that read or do not, closes at any moment, and time.
  *
- * Invariants: what is handed over is, message by message, what a plain reading of all the bytes says, however they were cut; what the peer reads is the frames of
- * what was sent, whole and in order, though some may be missing; a stream's queue keeps its limit; nobody hears of a stream that is closed. */
+ * Invariants: what is handed over is, message by message, what a plain reading of all the bytes says, however they were cut; what the peer reads is the
+ * frames of what was sent, whole and in order, though some may be missing; nobody hears of a stream that is closed. */
 #define _GNU_SOURCE
 #include "../../rtc/native/stream.h"
 #include "fuzz.h"

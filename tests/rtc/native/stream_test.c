@@ -172,6 +172,30 @@ static void a_queue_has_an_end_and_loses_whole_messages(void) {
     finish();
 }
 
+static void many_jammed_streams_leave_room_for_others(void) {
+    start(200);
+    int peers[150];
+    uint64_t out = 0;
+    uint32_t taken = 0;
+    for (uint32_t i = 0; i < 150; i++) {
+        out = counters()->stream_bytes_out;
+        peers[i] = adopt(i + 1, WD_STREAM_ICE);
+        taken = fill(i + 1, 1000);
+        check(wd_streams_congested(w.streams, i + 1));
+    }
+    uint64_t waiting = taken * 1002u - (counters()->stream_bytes_out - out);
+    check(waiting <= WD_STREAM_SCARCE && waiting > WD_STREAM_HIGH && counters()->drop_stream_no_memory == 0);
+    for (uint32_t i = 0; i < 150; i++) close(peers[i]);
+    for (int i = 0; i < 10; i++) round_of_work();
+    check(w.closed_count == 150);
+    peers[0] = adopt(1, WD_STREAM_ICE);
+    out = counters()->stream_bytes_out;
+    taken = fill(1, 1000);
+    check(taken * 1002u - (counters()->stream_bytes_out - out) > WD_STREAM_MAX - 1002);
+    close(peers[0]);
+    finish();
+}
+
 static void a_stream_is_congested_until_its_queue_has_drained(void) {
     start(2);
     int64_t last = -1;
@@ -197,7 +221,8 @@ static int adopt_tcp(uint32_t id, uint8_t kind) {
     check(!bind(listener, (struct sockaddr *)&address, length) && !listen(listener, 1) && !getsockname(listener, (struct sockaddr *)&address, &length));
     check(connect(peer, (struct sockaddr *)&address, length) == 0);
     int ours = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    check(ours >= 0 && !setsockopt(ours, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) && !setsockopt(ours, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent));
+    check(ours >= 0 && !setsockopt(ours, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
+    check(!setsockopt(ours, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent));
     check(fcntl(peer, F_SETFL, O_NONBLOCK) == 0 && adopt_fd(id, ours, kind) == 0);
     close(listener);
     return peer;
@@ -426,6 +451,7 @@ int main(int argc, char **argv) {
         CASE(messages_split_at_every_byte_arrive_whole), CASE(messages_that_come_together_arrive_apart),
         CASE(what_is_sent_is_framed_padded_and_leaves_at_the_end_of_the_round), CASE(what_would_break_the_framing_is_not_sent),
         CASE(what_cannot_be_framed_closes_the_stream), CASE(one_stream_is_read_64_kib_at_a_time), CASE(a_queue_has_an_end_and_loses_whole_messages),
+        CASE(many_jammed_streams_leave_room_for_others),
         CASE(a_stream_is_congested_until_its_queue_has_drained), CASE(a_tcp_connection_is_relieved_when_its_peer_reads),
         CASE(a_large_burst_to_a_fast_reader_is_no_congestion),
         CASE(what_is_too_old_gives_way_to_what_is_new), CASE(a_peer_that_never_reads_is_closed), CASE(a_peer_that_goes_in_mid_message_closes_the_stream),
