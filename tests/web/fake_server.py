@@ -78,6 +78,7 @@ class FakeServer:
         Pages(WEB).add_routes(self.app)
         self.app.router.add_post("/v1/rooms", self._make_room)
         self.app.router.add_post("/v1/rooms/{room}/tokens", self._make_token)
+        self.app.router.add_post("/v1/ice-servers", self._give_ice_servers)
         self.app.router.add_get("/v1/signal", self._signal)
 
     async def push(self, kind: str, **fields: Any) -> None:
@@ -103,6 +104,9 @@ class FakeServer:
             problem = {"status": 404, "title": "Not Found", "code": "unknown_room"}
             return web.json_response(problem, status=404, content_type="application/problem+json")
         return web.json_response({"token": "token", "room": ROOM}, status=201)
+
+    async def _give_ice_servers(self, request: web.Request) -> web.Response:
+        return web.json_response({"ice_servers": [], "expires_at": 0, "lifetime_s": 3600})
 
     async def _signal(self, request: web.Request) -> web.WebSocketResponse:
         if not self.accepting:
