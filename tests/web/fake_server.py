@@ -68,6 +68,8 @@ class FakeServer:
         self.participants: list[dict[str, Any]] = []
         self.rights = ["publish", "subscribe", "share_screen", "moderate"]
         self.refusal: dict[str, Any] | None = None
+        self.ice_servers: list[dict[str, Any]] = []
+        self.relay_asked_with: list[str] = []
         self.requests: list[dict[str, Any]] = []
         self.connections = 0
         self.accepting = True
@@ -106,7 +108,8 @@ class FakeServer:
         return web.json_response({"token": "token", "room": ROOM}, status=201)
 
     async def _give_ice_servers(self, request: web.Request) -> web.Response:
-        return web.json_response({"ice_servers": [], "expires_at": 0, "lifetime_s": 3600})
+        self.relay_asked_with.append(request.headers["Authorization"])
+        return web.json_response({"ice_servers": self.ice_servers, "expires_at": 0, "lifetime_s": 3600})
 
     async def _signal(self, request: web.Request) -> web.WebSocketResponse:
         if not self.accepting:
