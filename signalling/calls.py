@@ -92,7 +92,7 @@ class Calls:
     def _join(self, request: Join, link: Link, now: float) -> tuple[Session, Joined]:
         if self.draining:
             raise SignallingError(ErrorCode.DRAINING)
-        claims = self._verify(request.token)
+        claims = self.verify(request.token)
         if self._node.find(claims.room) is None and len(self._node.rooms) >= self._max_rooms:
             raise SignallingError(ErrorCode.ROOM_FULL, "This server has all the rooms that it may have.")
         rights = [_KNOWN_RIGHTS[right] for right in claims.rights if right in _KNOWN_RIGHTS]
@@ -209,6 +209,17 @@ class Calls:
             if (claims.room, claims.identity) == (room, identity) and until > claims.exp:
                 session.claims = msgspec.structs.replace(claims, exp=int(until))
 
+    def verify(self, token: str) -> Claims:
+        """What a token says that opens its room now. SignallingError with the codes of tokens."""
+        try:
+            claims = self.tokens.verify(token, self.wall_clock())
+        except TokenError as error:
+            raise SignallingError(error_code(error.code)) from None
+        for whom in (claims.identity, None):
+            if claims.nbf <= self._barred.get((claims.room, whom), (-1.0, 0.0))[0]:
+                raise SignallingError(ErrorCode.TOKEN_REVOKED)
+        return claims
+
     def connections(self, session: Session) -> dict[str, str]:
         """By participant id the connection state of everybody else in the session's room."""
         room = None if session.ended else self._node.find(session.claims.room)
@@ -233,16 +244,6 @@ class Calls:
             except Exception:  # a fault of ours in one session must not keep the others from their end
                 _log.error("sweep failed")
         self._metrics.sessions.set(len(self._sessions))
-
-    def _verify(self, token: str) -> Claims:
-        try:
-            claims = self.tokens.verify(token, self.wall_clock())
-        except TokenError as error:
-            raise SignallingError(error_code(error.code)) from None
-        for whom in (claims.identity, None):
-            if claims.nbf <= self._barred.get((claims.room, whom), (-1.0, 0.0))[0]:
-                raise SignallingError(ErrorCode.TOKEN_REVOKED)
-        return claims
 
     def _room(self, session: Session) -> Room:
         room = self._node.find(session.claims.room)
