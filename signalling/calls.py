@@ -72,6 +72,8 @@ class Calls:
         self._sessions: dict[str, Session] = {}
         self._by_participant: dict[str, Session] = {}
         self.observer: Observer | None = None
+        self.revoked: Callable[[str], None] = _ignore_token
+        """Called with the ``jti`` of a token that was taken back, as far as that is known."""
         self._observed: set[str] = set()
         self._barred: dict[tuple[str, str | None], tuple[float, float]] = {}
         node.notify = self._deliver
@@ -177,6 +179,7 @@ class Calls:
     def revoke(self, jti: str, until: int, now: float) -> int:
         """Take a token back and put out whoever is in with it; returns how many. OSError when it cannot be kept."""
         self.tokens.revocations.revoke(jti, until, self.wall_clock())
+        self.revoked(jti)
         return self._expel_stale(now)
 
     def revoke_room(self, room: str, now: float) -> int:
@@ -273,6 +276,8 @@ class Calls:
         return len(stale)
 
     def _expel(self, session: Session, reason: str, now: float) -> None:
+        if reason == "revoked":
+            self.revoked(session.claims.jti)
         room = self._node.find(session.claims.room)
         if room:
             room.expel(session.participant, reason, now)
@@ -298,8 +303,12 @@ class Calls:
     def _revoke_quietly(self, claims: Claims) -> None:
         try:
             self.tokens.revocations.revoke(claims.jti, claims.exp, self.wall_clock())
+            self.revoked(claims.jti)
         except OSError:
             _log.error("revocation could not be kept")
+
+
+def _ignore_token(jti: str) -> None: ...
 
 
 def _asking(ask: Callable[[], T]) -> T:
