@@ -290,8 +290,10 @@ def test_a_failure_of_our_own_is_500_and_leaves_nothing_behind(caplog: pytest.Lo
     world = World()
     world.plane.failing = True
     assert world.allocate().code == 500
+    assert world.allocate((names.EVEN_PORT, PAIR)).code == 500
     assert "transaction failed" in caplog.text
     world.plane.failing = False
+    assert world.sockets.open_fds == {}
     assert world.server.allocations == 0
     assert world.pools[names.FAMILY_IPV4].in_use == 0
     assert world.allocate().code == 0
