@@ -1,6 +1,7 @@
 """Allocate: what is granted, what is refused with which code, and what the packet plane is told."""
 
 import pytest
+from aioice import stun as oracle
 
 from tests.turn.world import (
     FOREIGN,
@@ -321,3 +322,34 @@ def test_a_tcp_allocation_needs_a_stream_and_nothing_of_udp() -> None:
     world.server.stream_closed(3)
     assert tcp.removed == [1]
     assert world.server.allocations == 0
+
+
+# --- as somebody else's client sees it ---
+
+
+def test_aioice_asks_and_reads_the_answer() -> None:
+    world = World()
+    name, key = world.visitor("alice")
+    request = oracle.Message(message_method=oracle.Method.ALLOCATE, message_class=oracle.Class.REQUEST)
+    request.attributes["LIFETIME"] = 900
+    request.attributes["REQUESTED-TRANSPORT"] = 0x11000000
+    request.attributes["USERNAME"] = name
+    request.attributes["REALM"] = REALM
+    request.attributes["NONCE"] = b"given by the packet plane"
+    request.add_message_integrity(key)
+    world.server.handle_request(world.client(), bytes(request), world.now)
+    answer = oracle.parse_message(world.plane.replies[-1][1])
+    assert answer.check_message_integrity(key)
+    assert answer.message_class is oracle.Class.RESPONSE
+    assert answer.transaction_id == request.transaction_id
+    assert answer.attributes["LIFETIME"] == 900
+    assert answer.attributes["XOR-RELAYED-ADDRESS"] == world.plane.named("add_relayed")[0][1]
+    assert answer.attributes["XOR-MAPPED-ADDRESS"] == tuple(world.client()[1:3])
+
+
+def test_aioice_reads_a_refusal() -> None:
+    world = World()
+    world.server.handle_request(world.client(), world.request(names.REFRESH), world.now)
+    answer = oracle.parse_message(world.plane.replies[-1][1])
+    assert answer.check_message_integrity(world.user()[1])
+    assert answer.attributes["ERROR-CODE"] == (437, "Allocation Mismatch")
