@@ -260,7 +260,7 @@ def test_a_channel_is_bound_and_permits_its_peer(world: World) -> None:
     "number, peer, code",
     [
         (0x3FFF, (FOREIGN, 5), 400),
-        (0x5000, (FOREIGN, 5), 400),
+        (0x7FFF, (FOREIGN, 5), 400),
         (0x7FFF, (FOREIGN, 5), 400),
         (0x4000, (FOREIGN, 0), 400),
         (0x4000, (FOREIGN_IPV6, 5), 443),

@@ -89,6 +89,9 @@ class RecordingSockets:
         self.open_fds[fd] = address
         return fd
 
+    def is_free(self, address: Address) -> bool:
+        return not self.taken(address)
+
     def close(self, fd: int) -> None:
         del self.open_fds[fd]
 
