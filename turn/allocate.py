@@ -81,9 +81,9 @@ def allocate(relay: Relay, request: Request) -> Attributes:
     lifetime = request.lifetime()
     if relay.draining:
         raise _elsewhere(relay, client)
-    if relay.table.of_owner(request.account.owner) >= relay.settings.quota:
+    if relay.quotas.of_owner(request.account.owner) >= relay.settings.quota:
         raise Refusal(486)
-    if relay.table.of_address(client.host) >= relay.settings.quota_address:
+    if relay.quotas.of_address(client.host) >= relay.settings.quota_address:
         raise Refusal(486)
     if len(relay.table) >= relay.settings.max_allocations:
         raise Refusal(508)

@@ -266,6 +266,17 @@ def test_an_address_has_a_quota_and_a_network_of_64_bits_is_one(hosts: tuple[str
     assert world.allocate(client=world.client(4, host=hosts[0]), user=world.visitor("c")).code == 0
 
 
+def test_the_servers_of_one_process_share_quotas_and_reservations() -> None:
+    one = World(TurnSettings(quota=1))
+    other = World(TurnSettings(quota=1), beside=one)
+    first = one.allocate((names.EVEN_PORT, PAIR), user=one.visitor("alice"))
+    assert other.allocate(client=other.client(2), user=other.visitor("alice")).code == 486
+    one.refresh(0, user=one.visitor("alice"))
+    token = (names.RESERVATION_TOKEN, first[names.RESERVATION_TOKEN])
+    assert other.allocate(token, client=other.client(2), user=other.visitor("alice")).code == 0
+    assert one.allocate(user=one.visitor("alice")).code == 486
+
+
 def test_the_server_has_a_bound() -> None:
     world = World(TurnSettings(max_allocations=1))
     world.allocate()
