@@ -1,7 +1,7 @@
 """The relay of one process: a TURN server for each worker, and the connections that workers have adopted.
 
 Requests come as events of the worker whose socket (or adopted connection) they arrived at, and the allocation lives
-there. Credentials, the peer policy and the relay ports are everybody's. Connections that carry no allocation are closed
+there. Credentials, quotas, the peer policy and the relay ports are everybody's. Connections that carry no allocation are closed
 after a while: a descriptor is a thing to run out of.
 """
 
@@ -18,7 +18,8 @@ from turn.counters import TurnCounters
 from turn.credentials import Credentials
 from turn.peers import PeerPolicy
 from turn.plane import Client, RelayPlane
-from turn.ports import PortPool
+from turn.ports import PortPool, Reservations
+from turn.quotas import Quotas
 from turn.relay import TurnSettings
 from turn.server import TurnServer
 from turn.sockets import RelaySockets
@@ -113,7 +114,7 @@ class RelayNode:
         self._streams = streams or Streams(workers)
         self.peers = PeerPolicy(config.allow, config.own_addresses, config.media)
         pools = [PortPool(str(ip_address(host)), *config.ports) for host in config.relayed]
-        sockets = RelaySockets()
+        sockets, quotas, reservations = RelaySockets(), Quotas(), Reservations()
         nonce_key = entropy(32)
         self._seats: list[_Seat] = []
         for index, worker in enumerate(workers):
@@ -126,6 +127,8 @@ class RelayNode:
                 sockets=sockets,
                 entropy=entropy,
                 unix_offset=unix() - clock(),
+                quotas=quotas,
+                reservations=reservations,
             )
             self._seats.append(_Seat(index, worker, server))
             worker.configure_relay(
