@@ -187,6 +187,16 @@ int wd_relay_remove(struct wd_relay *relay, uint32_t id) {
     return 0;
 }
 
+const struct wd_addr *wd_relay_address_of(const struct wd_relay *relay, const struct wd_addr *client, uint8_t family) {
+    const struct allocation *a = wd_relay_of_client(relay, client);
+    return a && a->relayed[family == 6].used ? &a->relayed[family == 6].address : NULL;
+}
+
+uint32_t wd_relay_stream_of(const struct wd_relay *relay, const struct wd_addr *relayed) {
+    const struct wd_relayed *r = wd_relay_find(relay, relayed);
+    return r ? r->allocation->client.via : 0;
+}
+
 struct wd_outlet wd_relayed_socket(const struct wd_relayed *r) { return (struct wd_outlet){.fd = r->fd, .address = r->address}; }
 
 struct wd_outlet wd_relay_outlet(const struct wd_relay *relay) {

@@ -71,6 +71,11 @@ void wd_relay_peer(struct wd_relay *relay, struct wd_relayed *relayed, const uin
 void wd_relay_back(struct wd_relay *relay, const struct wd_addr *to, const struct wd_addr *from, const uint8_t *datagram, size_t length, int64_t now_ns);
 void wd_relay_flush(struct wd_relay *relay); /* both egresses */
 
+/* Where the forwarding core reaches that client: its relayed address of a family (4 or 6), or NULL. */
+const struct wd_addr *wd_relay_address_of(const struct wd_relay *relay, const struct wd_addr *client, uint8_t family);
+/* Its client's stream, when `relayed` is an address of this worker and its client came by one; else 0. */
+uint32_t wd_relay_stream_of(const struct wd_relay *relay, const struct wd_addr *relayed);
+
 /* Where `peers` is to be sent, while it is flushed: the descriptor (-1 = none, by hand), and what it is of. */
 struct wd_outlet { int fd; struct wd_addr address; bool dont_fragment; };
 struct wd_outlet wd_relay_outlet(const struct wd_relay *relay);

@@ -32,7 +32,7 @@ static inline int wd_frame_read(uint8_t kind, const uint8_t *data, size_t length
         return said <= WD_FRAME_MESSAGE ? 1 : -1;
     }
     if (!length) return 0;
-    bool stun = data[0] < 4, channel = data[0] >= 0x40 && data[0] < 0x80; /* RFC 7983; numbers from 0x5000 on: RFC 5766 section 11 */
+    bool stun = data[0] < 4, channel = data[0] >= 0x40 && data[0] < 0x80; /* from 0x50 on: RFC 5766 section 11 */
     if (!stun && !channel) return -1;
     if (length < 4) return 0;
     size_t said = wd_get16(data + 2), message = (stun ? 20u : 4u) + said;

@@ -11,6 +11,7 @@
 
 #include "commands.h"
 #include "ring.h"
+#include "stream.h"
 #include "udp.h"
 
 #define WD_ROUND_DATAGRAMS 32 /* then what was received is forwarded, before more is read: it is still in the nearest cache */
@@ -48,6 +49,7 @@ uint32_t wd_worker_index(const struct wd_worker *worker);
 struct wd_worker_counters {
     struct wd_counters router;
     struct wd_relay_counters relay;
+    struct wd_stream_counters streams;
     uint64_t commands_refused;
     uint64_t drop_socket_full; /* by the kernel, because the worker read too late */
 };

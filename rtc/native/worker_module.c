@@ -97,6 +97,9 @@ static PyObject *worker_counters(Worker *self, PyObject *Py_UNUSED(none)) {
 #define X(name) {#name, counters.relay.name},
         WD_RELAY_COUNTERS(X)
 #undef X
+#define X(name) {#name, counters.streams.name},
+        WD_STREAM_COUNTERS(X)
+#undef X
         {"commands_refused", counters.commands_refused},
         {"drop_socket_full", counters.drop_socket_full},
     };
@@ -372,7 +375,7 @@ static int add_constants(PyObject *module) {
         {"AUDIO", WD_AUDIO}, {"VIDEO", WD_VIDEO}, {"EVENT_DTLS", WD_EVENT_DTLS}, {"EVENT_SELECTED", WD_EVENT_SELECTED}, {"EVENT_QUIET", WD_EVENT_QUIET},
         {"EVENT_HEARD", WD_EVENT_HEARD}, {"EVENT_CONSENT_LOST", WD_EVENT_CONSENT_LOST}, {"EVENT_TRACK_STARTED", WD_EVENT_TRACK_STARTED},
         {"EVENT_LEVEL", WD_EVENT_LEVEL}, {"EVENT_STATS", WD_EVENT_STATS}, {"EVENT_REQUEST", WD_EVENT_REQUEST},
-        {"EVENT_STREAM_CLOSED", WD_EVENT_STREAM_CLOSED}, {"STREAM_TURN", 1}, {"STREAM_ICE", 2},
+        {"EVENT_STREAM_CLOSED", WD_EVENT_STREAM_CLOSED}, {"STREAM_TURN", WD_STREAM_TURN}, {"STREAM_ICE", WD_STREAM_ICE},
     };
     for (size_t i = 0; i < sizeof constants / sizeof *constants; i++)
         if (PyModule_AddIntConstant(module, constants[i].name, constants[i].value) < 0) return -1;
