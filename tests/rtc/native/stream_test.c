@@ -371,7 +371,9 @@ static void ids_can_be_used_again(void) {
     for (int i = 0; i < 3; i++) {
         int peer = adopt(5, WD_STREAM_TURN);
         check(wd_streams_send(w.streams, 5, data, 28, w.now_ns));
+        check(wd_streams_remote(w.streams, 5)->via == 5);
         check(wd_streams_close(w.streams, 5) == 0 && wd_streams_close(w.streams, 5) == -1); /* what waited leaves first */
+        check(!wd_streams_remote(w.streams, 5));
         check(hear(peer, out, sizeof out) == 28 && !is_open(peer));
         close(peer);
         peer = adopt(5, WD_STREAM_TURN); /* before the flush that frees the old one */
