@@ -92,6 +92,20 @@ async def test_a_client_that_leaves_early_is_forgotten_at_once(folder: Path, fir
         assert here.dropped() == {"left": 1}
 
 
+async def test_a_client_that_drips_bytes_is_dropped_at_the_deadline_all_the_same() -> None:
+    loop = asyncio.get_running_loop()
+    async with world(None, QUICK) as here, plain(here.number) as sock:
+
+        async def drip() -> None:
+            for _ in range(50):
+                await loop.sock_sendall(sock, ALLOCATE[:1])
+                await asyncio.sleep(0.1)
+
+        with pytest.raises(ConnectionError):
+            await drip()
+        assert here.dropped() == {"silent": 1}
+
+
 async def test_waiting_for_more_bytes_does_not_keep_the_processor_busy() -> None:
     loop = asyncio.get_running_loop()
     async with world() as here, plain(here.number) as sock:

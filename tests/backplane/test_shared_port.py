@@ -227,10 +227,10 @@ async def test_without_a_certificate_tls_is_refused_and_the_rest_is_served(sessi
             assert answer.status == 200
 
 
-@pytest.mark.parametrize("first", [ALLOCATE, FRAME], ids=["turn", "ice"])
+@pytest.mark.parametrize("first", [ALLOCATE, FRAME, b"GET / HTTP/1.1\r\n"], ids=["turn", "ice", "http"])
 async def test_what_nobody_takes_is_closed_and_counted(folder: Path, first: bytes) -> None:
     async with world(folder) as here:
-        here.port.turn = here.port.ice = None
+        here.port.turn = here.port.ice = here.port.http = None
         async with plain(here.number) as sock, secured(here.number, folder) as (reader, writer):
             await asyncio.get_running_loop().sock_sendall(sock, first)
             assert await closed(sock)
