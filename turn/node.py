@@ -1,8 +1,8 @@
 """The relay of one process: a TURN server for each worker, and the connections that workers have adopted.
 
 Requests come as events of the worker whose socket (or adopted connection) they arrived at, and the allocation lives
-there. Credentials, quotas, the peer policy and the relay ports are everybody's. Connections that carry no allocation are closed
-after a while: a descriptor is a thing to run out of.
+there. Credentials, quotas, the peer policy and the relay ports are everybody's. Connections that carry no allocation
+are closed after a while: a descriptor is a thing to run out of.
 """
 
 import secrets
