@@ -20,6 +20,7 @@ from tests.support.namespaces import Namespace, join, namespaces
 SERVER = "203.0.113.10"
 SERVER_OTHER = "203.0.113.11"  # a second address of the same machine
 SERVER_V6 = "2001:db8:113::10"
+OUTSIDE, OUTSIDE_V6 = "198.51.100.20", "2001:db8:51::20"
 
 _TRANSLATE = """
 table ip nat {
@@ -58,8 +59,11 @@ table inet silent {
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What a network does with its people's packets: ``rules`` of nft(8) at the gate, where the link ``inside`` leads to
-    them and ``core`` to the world; ``core_rules`` at the other end of the middle link, whose ``mtu`` may be small."""
+    """What a network does with its people's packets.
+
+    ``rules`` of nft(8) stand at the gate, where the link ``inside`` leads to them and ``core`` to the world,
+    ``core_rules`` at the other end of the middle link, whose ``mtu`` may be small.
+    """
 
     name: str
     rules: str
@@ -129,8 +133,8 @@ def internet() -> Iterator[Internet]:
             "route add default via 2001:db8:113::1",
         )
         outside.ip(
-            "addr add 198.51.100.20/24 dev core",
-            "addr add 2001:db8:51::20/64 dev core nodad",
+            f"addr add {OUTSIDE}/24 dev core",
+            f"addr add {OUTSIDE_V6}/64 dev core nodad",
             "route add default via 198.51.100.1",
             "route add default via 2001:db8:51::1",
         )

@@ -18,6 +18,8 @@ from tests.network.internet import (
     MTU_1280_SILENT,
     ONLY_TCP_443,
     OPEN,
+    OUTSIDE,
+    OUTSIDE_V6,
     SERVER,
     SERVER_OTHER,
     SERVER_V6,
@@ -32,7 +34,6 @@ pytestmark = pytest.mark.network
 
 PATIENCE_S = 0.25  # a packet takes microseconds here
 IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_MTU = 10, 2, 14  # linux/in.h
-OUTSIDE = "198.51.100.20"
 
 
 @contextmanager
@@ -161,7 +162,7 @@ def test_an_ipv6_only_network_knows_no_ipv4(world: Internet) -> None:
         assert connects(inside, world.server, SERVER_V6, 443) == "yes"
         with pytest.raises(OSError, match="unreachable"):
             old.sendto(b"", (SERVER, 443))
-    with udp(world.server, SERVER_V6, 443) as server, udp(world.outside, "2001:db8:51::20") as client:
+    with udp(world.server, SERVER_V6, 443) as server, udp(world.outside, OUTSIDE_V6) as client:
         assert arrives(client, server, (SERVER_V6, 443)) is not None
 
 

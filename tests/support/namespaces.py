@@ -16,16 +16,18 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 PREFIX = "wadud"
 NAMES = Path("/run/netns")
+FILES = Path("/etc/netns")  # what ip(8) lays over /etc for programs in a namespace
 _CLONE_NEWNET = 0x40000000  # setns(2)
 _END_S = 5.0
 _numbers = itertools.count(1)
+_IP = shutil.which("ip") or "ip"  # programs may be started with another path
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -56,7 +58,7 @@ class Namespace:
 
     def argv(self, *command: str) -> list[str]:
         """The command line that runs ``command`` in here; the process id is the command's own."""
-        return ["ip", "netns", "exec", self.name, *command]
+        return [_IP, "netns", "exec", self.name, *command]
 
     def ip(self, *lines: str) -> None:
         """Run lines of ip(8)."""
@@ -93,6 +95,15 @@ class Namespace:
                 _setns(home)
         finally:
             os.close(home)
+
+    def knows(self, names: Mapping[str, Sequence[str]]) -> None:
+        """Programs that start in here from now on find addresses by these host names, and by no others."""
+        lines = ["127.0.0.1 localhost", *(f"{address} {name}" for name, all_of in names.items() for address in all_of)]
+        directory = FILES / self.name
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "hosts").write_text("\n".join(lines) + "\n")
+        (directory / "resolv.conf").write_text("")
+        (directory / "nsswitch.conf").write_text("hosts: files\n")
 
     def programs(self) -> list[int]:
         """Ids of the processes in here."""
@@ -148,6 +159,7 @@ def _remove(namespace: Namespace) -> None:
         if time.monotonic() > deadline:
             break  # who cannot die keeps the network, but nobody finds it by this name again
         time.sleep(0.01)
+    shutil.rmtree(FILES / namespace.name, ignore_errors=True)
     _run(["ip", "netns", "del", namespace.name])
 
 

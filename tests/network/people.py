@@ -1,0 +1,106 @@
+"""People in the small internet: a server of ours in its namespace, and browsers in those of the callers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Playwright
+
+from backplane.settings import Settings
+from tests.browser.firefox import Firefox
+from tests.browser.parties import CHROMIUM_ARGUMENTS, HARNESS, Party
+from tests.network.internet import OUTSIDE, SERVER, SERVER_V6, Internet
+from tests.support.namespaces import Namespace
+from tests.support.server import running_server
+
+STOPWATCH = (Path(__file__).parent / "stopwatch.js").read_text()
+NAME = "call.test"  # both families
+RELAY = "relay.test"  # a relay that is not ours
+NAME_V6 = "call6.test"
+NAMES = {NAME: (SERVER, SERVER_V6), NAME_V6: (SERVER_V6,), RELAY: (OUTSIDE,)}
+JOIN_PATIENCE_MS = 10_000
+
+
+# Until the shared port is there: plain HTTP, and a server for each family, because a wildcard has one address to tell.
+SHARED_PORT = any(field.name == "self_signed" for field in fields(Settings))
+
+
+@asynccontextmanager
+async def service(world: Internet, directory: Path, version: int) -> AsyncIterator[str]:
+    """Our server on port 443 for people of this version of IP; the address of its pages."""
+    if SHARED_PORT:
+        options = ("--host", "::", "--public-ip", f"{SERVER},{SERVER_V6}", "--self-signed")
+        url = f"https://{NAME}"
+    else:
+        options = ("--host", SERVER if version == 4 else SERVER_V6)
+        url = f"http://{NAME if version == 4 else NAME_V6}:443"
+    directory.mkdir()
+    async with running_server(directory, "--port", "443", *options, within=world.server):
+        yield url
+
+
+@asynccontextmanager
+async def chromium_person(
+    playwright: Playwright, namespace: Namespace, directory: Path, url: str
+) -> AsyncIterator[Party]:
+    """A page of a Chromium that has the namespace's network only."""
+    namespace.knows(NAMES)
+    start = directory / f"chromium-{namespace.name}"
+    start.write_text("#!/bin/sh\nexec " + " ".join(namespace.argv("/usr/bin/chromium")) + ' "$@"\n')
+    start.chmod(0o755)
+    # the switch counts for TURN over TLS too; Playwright's own ignore_https_errors counts for pages only
+    arguments = [
+        *CHROMIUM_ARGUMENTS,
+        "--ignore-certificate-errors",
+        f"--unsafely-treat-insecure-origin-as-secure={url}",
+    ]
+    browser = await playwright.chromium.launch(executable_path=start, args=arguments)
+    try:
+        context = await browser.new_context(permissions=["camera", "microphone"], base_url=url)
+        page = await context.new_page()
+        await page.goto(url + "/")
+        await page.evaluate(HARNESS)
+        await page.evaluate(STOPWATCH)
+        yield page
+    finally:
+        await browser.close()
+
+
+@asynccontextmanager
+async def firefox_person(namespace: Namespace, directory: Path, url: str) -> AsyncIterator[Party]:
+    """A page of a Firefox that has the namespace's network only."""
+    namespace.knows(NAMES)
+    profile = directory / f"firefox-{namespace.name}"
+    profile.mkdir()
+    async with Firefox(profile, within=namespace) as firefox:
+        await firefox.goto(url + "/")
+        await firefox.evaluate(HARNESS)
+        await firefox.evaluate(STOPWATCH)
+        yield firefox
+
+
+async def new_room(party: Party) -> str:
+    """A room that the page itself asks for: the test's own process has no way to the server."""
+    return str(await party.evaluate(f"({_POST})('/v1/rooms', {{}}).then(({{room}}) => room)"))
+
+
+async def timed_join(party: Party, room: str, name: str, **options: Any) -> float:
+    """Join through the real client library; milliseconds until media can flow. ``options``: see CallOptions."""
+    token = await party.evaluate(f"({_POST})('/v1/rooms/{room}/tokens', {json.dumps({'name': name})})")
+    wish = json.dumps({"token": token["token"], "name": name, **options})
+    took = await party.evaluate(f"harness.timedJoin({wish}, {JOIN_PATIENCE_MS})")
+    assert took is not None, f"{name} did not connect within {JOIN_PATIENCE_MS} ms"
+    return float(took)
+
+
+_POST = """async (path, body) => {
+    const answer = await fetch(path, {
+        method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(body)});
+    if (answer.status !== 201) throw new Error(await answer.text());
+    return answer.json();
+}"""

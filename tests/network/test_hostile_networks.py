@@ -1,0 +1,163 @@
+"""Real browsers behind hostile gates call somebody with an open network, through our own server.
+
+What counts is what each side has decoded of the other, how long the join took, and by which path the media came, as
+the browser's statistics tell it. ``WADUD_NETWORK_JOINS`` sets how often each network is joined; 5 tell whether the
+bound holds, a hundred how well.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Playwright, async_playwright
+
+from tests.browser.parties import Party, report, until
+from tests.network import internet
+from tests.network.internet import Gate, Internet
+from tests.network.people import RELAY, chromium_person, firefox_person, new_room, service, timed_join
+from tests.support import coturn
+from tests.support.namespaces import Namespace
+
+JOINS = int(os.environ.get("WADUD_NETWORK_JOINS", "5"))
+BOUND_MS = 3000
+
+pytestmark = [
+    pytest.mark.network,
+    pytest.mark.browser,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(120 + 10 * JOINS),
+]
+
+DIRECT = {"direct udp"}
+OVER_TCP = {"direct tcp", "relay tcp", "relay tls"}
+awaits_tcp = pytest.mark.xfail(strict=False, reason="the server has no relay and no ICE-TCP yet")
+
+
+class Scene:
+    """The internet with our server in it, and one person with an open network, who stays."""
+
+    def __init__(self, world: Internet, playwright: Playwright, directory: Path, stack: AsyncExitStack) -> None:
+        self.world, self.playwright, self.directory = world, playwright, directory
+        self._stack = stack
+        self._made: dict[int, tuple[str, Party]] = {}
+
+    def person(self, browser: str, namespace: Namespace, url: str) -> AbstractAsyncContextManager[Party]:
+        if browser == "firefox":
+            return firefox_person(namespace, self.directory, url)
+        return chromium_person(self.playwright, namespace, self.directory, url)
+
+    async def other(self, version: int) -> tuple[str, Party]:
+        """Address of the server's pages for a version of IP, and the person who is already there."""
+        if version not in self._made:
+            url = await self._stack.enter_async_context(service(self.world, self.directory / f"v{version}", version))
+            person = await self._stack.enter_async_context(self.person("chromium", self.world.outside, url))
+            self._made[version] = url, person
+        return self._made[version]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def scene(world: Internet, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
+    async with async_playwright() as playwright, AsyncExitStack() as stack:
+        yield Scene(world, playwright, tmp_path_factory.mktemp("hostile"), stack)
+
+
+@pytest.mark.parametrize(
+    ("gate", "browser", "paths"),
+    [
+        pytest.param(internet.OPEN, "chromium", DIRECT, id="open-chromium"),
+        pytest.param(internet.UDP_BLOCKED, "chromium", OVER_TCP, id="udp_blocked-chromium", marks=awaits_tcp),
+        pytest.param(internet.ONLY_TCP_443, "chromium", OVER_TCP, id="only_tcp_443-chromium", marks=awaits_tcp),
+        pytest.param(internet.ONLY_TCP_443, "firefox", OVER_TCP, id="only_tcp_443-firefox", marks=awaits_tcp),
+        pytest.param(internet.SYMMETRIC_NAT, "chromium", DIRECT, id="symmetric_nat-chromium"),
+        pytest.param(internet.IPV6_ONLY, "chromium", DIRECT, id="ipv6_only-chromium"),
+        pytest.param(internet.MTU_1280, "chromium", DIRECT, id="mtu_1280-chromium"),
+        pytest.param(internet.MTU_1280_SILENT, "chromium", DIRECT, id="mtu_1280_silent-chromium"),
+    ],
+)
+async def test_a_call_connects_from_behind(scene: Scene, gate: Gate, browser: str, paths: set[str]) -> None:
+    url, other = await scene.other(gate.version)
+    async with AsyncExitStack() as stack:
+        inside = stack.enter_context(scene.world.behind(gate))
+        me = await stack.enter_async_context(scene.person(browser, inside, url))
+        room = await new_room(other)
+        await timed_join(other, room, "Outside")
+        took_ms = []
+        for number in range(JOINS):
+            if number:
+                await me.evaluate("harness.leave()")
+            took_ms.append(await timed_join(me, room, "Inside"))
+        await both_hear_and_see(me, other)
+        found = await until(lambda: me.evaluate("harness.path()"), lambda p: p["said"] is not None, "statistics")
+        print(f"\n{gate.name}, {browser}: {found}, joins {summary(took_ms)}")
+        assert found["path"] in paths
+        assert same(found["said"], found["path"]), "our page says what the browser says"
+        assert (":" in found["remote"]) == (gate.version == 6)
+        assert percentile(took_ms, 95) <= BOUND_MS, summary(took_ms)
+        await other.evaluate("harness.leave()")
+
+
+@pytest.mark.parametrize("browser", ["chromium", "firefox"])
+async def test_a_relay_of_others_over_tls_carries_a_call_where_only_tcp_443_is_open(
+    scene: Scene, browser: str, tmp_path: Path
+) -> None:
+    """The gate lets through what it says and nothing else: only the relay that we name here makes the call."""
+    url, other = await scene.other(version=4)
+    relay = {"urls": [f"turns:{RELAY}:443?transport=tcp"], "username": coturn.USER, "credential": coturn.PASSWORD}
+    async with AsyncExitStack() as stack:
+        inside = stack.enter_context(scene.world.behind(internet.ONLY_TCP_443))
+        relaying = coturn.running_coturn(tmp_path / "relay", scene.world.outside, RELAY, internet.OUTSIDE, 443)
+        await stack.enter_async_context(relaying)
+        me = await stack.enter_async_context(scene.person(browser, inside, url))
+        room = await new_room(other)
+        await timed_join(other, room, "Outside")
+        await timed_join(me, room, "Inside", iceServers=[relay])
+        await both_hear_and_see(me, other)
+        assert (await me.evaluate("harness.path()"))["path"] == "relay tls"
+        await other.evaluate("harness.leave()")
+
+
+async def both_hear_and_see(me: Party, other: Party) -> None:
+    """From now on; the slots of those who came before are filled again, and their counters go on."""
+    for party, name in ((me, "Outside/camera"), (other, "Inside/camera")):
+        before = await report(party)
+        await until(
+            lambda party=party: report(party),  # type: ignore[misc]
+            lambda r, before=before, name=name: (
+                heard(r) > heard(before) + 0.001 and seen(r, name) > seen(before, name) + 15
+            ),  # type: ignore[misc]
+            f"{name} is seen and heard",
+        )
+
+
+def heard(value: dict[str, Any]) -> float:
+    """Energy of the decoded sound so far."""
+    return sum(each["energy"] for each in value["audio"])
+
+
+def seen(value: dict[str, Any], key: str) -> int:
+    """Different decoded pictures so far that are not black."""
+    pictures = value["pictures"].get(key, {"different": 0, "bright": 0})
+    return int(pictures["different"]) if pictures["bright"] > 60 else 0
+
+
+def same(said: Any, path: str) -> bool:
+    """Do the library's words (LocalStats.path) mean this path?"""
+    if isinstance(said, dict):
+        return f"{said['kind']} {said['protocol']}" == path
+    return bool(said == (path.removeprefix("direct ") if path.startswith("direct") else "relay"))
+
+
+def percentile(values: list[float], percent: float) -> float:
+    """The nearest rank: for few values the largest."""
+    return sorted(values)[math.ceil(len(values) * percent / 100) - 1]
+
+
+def summary(values: list[float]) -> str:
+    return ", ".join(f"p{each} {percentile(values, each):.0f} ms" for each in (50, 95, 100)) + f" of {len(values)}"
