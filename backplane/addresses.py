@@ -44,12 +44,12 @@ def interface_addresses() -> list[str]:
     return found
 
 
-def media_addresses(host: str, public_ip: str | None, interfaces: Sequence[str]) -> MediaAddresses:
+def media_addresses(host: str, public_ip: Sequence[str], interfaces: Sequence[str]) -> MediaAddresses:
     """Apply the policy to the operator's words and the machine's addresses. ValueError when ``host`` is no address."""
     parsed = ipaddress.ip_address(host)
     bind = ("0.0.0.0" if parsed.version == 4 else "::") if parsed.is_loopback else host
-    if public_ip is not None:
-        return MediaAddresses(bind, (public_ip,))
+    if public_ip:
+        return MediaAddresses(bind, tuple(public_ip))
     if parsed.is_loopback:
         return MediaAddresses(bind, (host, *interfaces[: _MAX_CANDIDATES - 1]))
     if not parsed.is_unspecified:

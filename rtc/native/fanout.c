@@ -96,7 +96,7 @@ static size_t write_packet(const struct leg *leg, const struct slot *slot, uint8
 
 static void commit(struct wd_router *router, struct transport *t, size_t length) {
     t->bytes_out += length;
-    wd_egress_commit(router, &t->selected->remote, &t->selected->local, length);
+    wd_router_commit(router, &t->selected->remote, &t->selected->local, length);
 }
 
 /* The source leapt, or went on while this receiver was away. Two such leaps with a loss between them and the receiver guesses a wrong rollover counter,
@@ -129,7 +129,7 @@ static void send_pending(struct wd_router *router, struct leg *leg) {
             continue;
         }
         uint64_t out_index = in + leg->offset;
-        uint8_t *out = wd_egress_room(router, HEADER_MAX + slot->length + slot->padding + WD_SRTP_MAX_OVERHEAD);
+        uint8_t *out = wd_router_room(router, HEADER_MAX + slot->length + slot->padding + WD_SRTP_MAX_OVERHEAD);
         size_t length = write_packet(leg, slot, out, out_index, payload_type);
         commit(router, leg->transport, length);
         n->forwarded++;
@@ -267,7 +267,7 @@ void wd_resend(struct wd_router *router, struct leg *leg, uint16_t sequence) {
         n->drop_rtx_throttled++;
         return;
     }
-    uint8_t *out = wd_egress_room(router, HEADER_MAX + 2 + slot->length + slot->padding + WD_SRTP_MAX_OVERHEAD);
+    uint8_t *out = wd_router_room(router, HEADER_MAX + 2 + slot->length + slot->padding + WD_SRTP_MAX_OVERHEAD);
     size_t length;
     if (!leg->config.rtx_ssrc || !rtx_type) { /* the same packet again, byte by byte */
         length = write_packet(leg, slot, out, out_index, payload_type);

@@ -72,6 +72,9 @@ enum wd_event_type {
     WD_EVENT_TRACK_STARTED, /* track: first authentic packet */
     WD_EVENT_LEVEL, /* track, value = 0..127 (-dBov, 127 = silence), flag = voice; at most every 100 ms per track: when it changes, every 500 ms while it stays, once when silence begins */
     WD_EVENT_STATS, /* transport: see struct wd_stats, every second */
+    /* of the shell and the relay, not of the forwarding core */
+    WD_EVENT_REQUEST, /* address, local, data: a STUN or TURN request for the control plane */
+    WD_EVENT_STREAM_CLOSED, /* stream */
 };
 
 struct wd_stats { /* of the last second, except where said */
@@ -87,7 +90,7 @@ struct wd_event {
     uint8_t flag;
     uint32_t id; /* transport or track */
     uint32_t value;
-    struct wd_addr address;
+    struct wd_addr address, local;
     struct wd_stats stats;
     const uint8_t *data;
     size_t length;

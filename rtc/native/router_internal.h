@@ -234,7 +234,6 @@ static inline void wd_due(struct wd_router *router, struct transport *t, int64_t
 static inline int64_t wd_beat(const struct wd_router *router, int64_t interval_ns) { return (router->now_ns + interval_ns) / WD_BEAT_NS * WD_BEAT_NS; }
 
 /* transport.c */
-uint64_t wd_address_key(const struct wd_addr *address);
 uint64_t wd_ufrag_key(const char *ufrag, size_t length);
 struct tuple *wd_find_tuple(const struct wd_router *router, const struct wd_addr *from);
 void wd_stun_received(struct wd_router *router, const uint8_t *data, size_t length, const struct wd_addr *from, const struct wd_addr *local);
@@ -245,10 +244,9 @@ void wd_emit(struct wd_router *router, uint8_t type, uint32_t id);
 void wd_heard(struct wd_router *router, struct transport *t);
 /* Queues one datagram to the transport's selected (or newest verified) address. */
 void wd_send_datagram(struct wd_router *router, struct transport *t, const uint8_t *data, size_t length);
-/* Room for `length` bytes at the end of the arena, flushing if needed. */
-uint8_t *wd_egress_room(struct wd_router *router, size_t length);
-/* What was just written there leaves as a datagram: the next of the newest message where that goes to the same address and sizes allow. */
-void wd_egress_commit(struct wd_router *router, const struct wd_addr *to, const struct wd_addr *from, size_t length);
+/* As wd_egress_room and wd_egress_commit, counted. */
+uint8_t *wd_router_room(struct wd_router *router, size_t length);
+void wd_router_commit(struct wd_router *router, const struct wd_addr *to, const struct wd_addr *from, size_t length);
 
 /* ingress.c */
 void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *packet, size_t length);

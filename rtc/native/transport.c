@@ -3,11 +3,7 @@
  * A sender whose MESSAGE-INTEGRITY is not right gets nothing back, so nobody can be made to receive what they did not ask for. The newest
  * nominated pair is followed at once, whatever was selected before: that is how a phone that changes from Wi-Fi to mobile keeps its call. */
 #include "router_internal.h"
-
-uint64_t wd_address_key(const struct wd_addr *a) {
-    if (a->family == 4) return (uint64_t)wd_get32(a->ip) << 16 | a->port;
-    return wd_mix(wd_get64(a->ip) ^ wd_mix(wd_get64(a->ip + 8))) ^ a->port ^ UINT64_C(1) << 63;
-}
+#include "stun.h"
 
 uint64_t wd_ufrag_key(const char *ufrag, size_t length) {
     uint64_t key = length;
@@ -15,14 +11,9 @@ uint64_t wd_ufrag_key(const char *ufrag, size_t length) {
     return key;
 }
 
-static bool same_address(const struct wd_addr *a, const struct wd_addr *b) {
-    if (a->port != b->port || a->family != b->family) return false;
-    return a->family == 4 ? wd_get32(a->ip) == wd_get32(b->ip) : !memcmp(a->ip, b->ip, 16);
-}
-
 struct tuple *wd_find_tuple(const struct wd_router *router, const struct wd_addr *from) {
     struct tuple *tuple = wd_table_get(&router->by_tuple, wd_address_key(from));
-    return tuple && same_address(&tuple->remote, from) ? tuple : NULL;
+    return tuple && wd_same_address(&tuple->remote, from) ? tuple : NULL;
 }
 
 void wd_emit(struct wd_router *router, uint8_t type, uint32_t id) {
@@ -38,36 +29,17 @@ void wd_heard(struct wd_router *router, struct transport *t) {
     }
 }
 
-uint8_t *wd_egress_room(struct wd_router *router, size_t length) {
-    struct wd_egress *e = router->egress;
-    if (e->used + length > WD_EGRESS_BYTES || e->count + 1 > WD_EGRESS_MESSAGES) e->flush(e);
-    return e->data + e->used;
-}
+uint8_t *wd_router_room(struct wd_router *router, size_t length) { return wd_egress_room(router->egress, length); }
 
-static bool joins(const struct wd_message *m, const struct wd_addr *to, const struct wd_addr *from, size_t length) {
-    size_t segment = m->segment ? m->segment : m->length;
-    return length <= segment && !m->closed && m->length < segment * WD_EGRESS_SEGMENTS && m->length + length <= WD_EGRESS_RUN_BYTES && same_address(&m->to, to) &&
-           same_address(&m->from, from);
-}
-
-void wd_egress_commit(struct wd_router *router, const struct wd_addr *to, const struct wd_addr *from, size_t length) {
-    struct wd_egress *e = router->egress;
-    struct wd_message *newest = e->count ? &e->messages[e->count - 1] : NULL;
+void wd_router_commit(struct wd_router *router, const struct wd_addr *to, const struct wd_addr *from, size_t length) {
     router->counters.packets_out++;
     router->counters.bytes_out += length;
-    if (newest && joins(newest, to, from, length)) {
-        if (!newest->segment) newest->segment = (uint16_t)newest->length;
-        newest->closed = length < newest->segment;
-        newest->length += (uint32_t)length;
-    } else {
-        e->messages[e->count++] = (struct wd_message){.to = *to, .from = *from, .offset = (uint32_t)e->used, .length = (uint32_t)length};
-    }
-    e->used += length;
+    wd_egress_commit(router->egress, to, from, length);
 }
 
 static void queue(struct wd_router *router, const struct wd_addr *to, const struct wd_addr *from, const uint8_t *data, size_t length) {
-    memcpy(wd_egress_room(router, length), data, length);
-    wd_egress_commit(router, to, from, length);
+    memcpy(wd_router_room(router, length), data, length);
+    wd_router_commit(router, to, from, length);
 }
 
 void wd_send_datagram(struct wd_router *router, struct transport *t, const uint8_t *data, size_t length) {
@@ -94,10 +66,10 @@ void wd_forget_tuples(struct wd_router *router, struct transport *t) {
 /* The address's tuple of this transport, made if new; the longest unheard one that is not selected gives way. */
 static struct tuple *bind_tuple(struct wd_router *router, struct transport *t, const struct wd_addr *from, const struct wd_addr *local) {
     struct tuple *known = wd_table_get(&router->by_tuple, wd_address_key(from)), *place = NULL;
-    if (known && known->transport == t && same_address(&known->remote, from)) return known;
+    if (known && known->transport == t && wd_same_address(&known->remote, from)) return known;
     /* The address of a call is not given away: a check with a forged source would silence its owner. Nor is one whose key only looks the same. */
     bool held = known && known->transport != t && known->transport->send && router->now_ns - known->heard_ns < WD_HELD_NS;
-    if (known && (held || !same_address(&known->remote, from))) return NULL;
+    if (known && (held || !wd_same_address(&known->remote, from))) return NULL;
     if (known) forget(router, known);
     for (int i = 0; i < WD_TUPLES; i++) {
         struct tuple *c = &t->tuples[i];
@@ -144,7 +116,7 @@ static void deliver_dtls(struct wd_router *router, struct transport *t, const ui
 static void deliver_early(struct wd_router *router, const struct tuple *tuple) {
     for (int i = 0; i < WD_EARLY; i++) {
         struct early *e = &router->early[i];
-        if (!e->length || !same_address(&e->from, &tuple->remote)) continue;
+        if (!e->length || !wd_same_address(&e->from, &tuple->remote)) continue;
         if (router->now_ns - e->at_ns < WD_EARLY_NS) deliver_dtls(router, tuple->transport, e->data, e->length);
         e->length = 0;
     }

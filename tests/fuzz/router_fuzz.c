@@ -6,6 +6,7 @@
 #include "../../rtc/native/router.h"
 #include "../../rtc/native/rtp.h"
 #include "../../rtc/native/srtp.h"
+#include "../../rtc/native/stun.h"
 
 #include <stdlib.h>
 
