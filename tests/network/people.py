@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from playwright.async_api import Playwright
 
-from backplane.settings import Settings
 from tests.browser.firefox import Firefox
 from tests.browser.parties import CHROMIUM_ARGUMENTS, HARNESS, Party
 from tests.network.internet import OUTSIDE, SERVER, SERVER_V6, Internet
@@ -21,27 +19,17 @@ from tests.support.server import running_server
 STOPWATCH = (Path(__file__).parent / "stopwatch.js").read_text()
 NAME = "call.test"  # both families
 RELAY = "relay.test"  # a relay that is not ours
-NAME_V6 = "call6.test"
-NAMES = {NAME: (SERVER, SERVER_V6), NAME_V6: (SERVER_V6,), RELAY: (OUTSIDE,)}
+NAMES = {NAME: (SERVER, SERVER_V6), RELAY: (OUTSIDE,)}
 JOIN_PATIENCE_MS = 10_000
 
 
-# Until the shared port is there: plain HTTP, and a server for each family, because a wildcard has one address to tell.
-SHARED_PORT = any(field.name == "self_signed" for field in fields(Settings))
-
-
 @asynccontextmanager
-async def service(world: Internet, directory: Path, version: int) -> AsyncIterator[str]:
-    """Our server on port 443 for people of this version of IP; the address of its pages."""
-    if SHARED_PORT:
-        options = ("--host", "::", "--public-ip", f"{SERVER},{SERVER_V6}", "--self-signed")
-        url = f"https://{NAME}"
-    else:
-        options = ("--host", SERVER if version == 4 else SERVER_V6)
-        url = f"http://{NAME if version == 4 else NAME_V6}:443"
-    directory.mkdir()
-    async with running_server(directory, "--port", "443", *options, within=world.server):
-        yield url
+async def service(world: Internet, directory: Path) -> AsyncIterator[str]:
+    """Our server on port 443 of both families; the address of its pages."""
+    options = ("--host", "::", "--port", "443", "--public-ip", f"{SERVER},{SERVER_V6}", "--self-signed")
+    async with running_server(directory, *options, within=world.server) as running:
+        scheme = running.url.partition(":")[0]
+        yield f"{scheme}://{NAME}:443"
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """Real browsers behind hostile gates call somebody with an open network, through our own server.
 
 What counts is what each side has decoded of the other, how long the join took, and by which path the media came, as
-the browser's statistics tell it. ``WADUD_NETWORK_JOINS`` sets how often each network is joined; 5 tell whether the
+the browser's statistics tell it. ``WADUD_TEST_NETWORK_JOINS`` sets how often each network is joined; 5 tell whether the
 bound holds, a hundred how well.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from tests.network.people import RELAY, chromium_person, firefox_person, new_roo
 from tests.support import coturn
 from tests.support.namespaces import Namespace
 
-JOINS = int(os.environ.get("WADUD_NETWORK_JOINS", "5"))
+JOINS = int(os.environ.get("WADUD_TEST_NETWORK_JOINS", "5"))
 BOUND_MS = 3000
 
 pytestmark = [
@@ -43,29 +43,33 @@ awaits_tcp = pytest.mark.xfail(strict=False, reason="the server has no relay and
 class Scene:
     """The internet with our server in it, and one person with an open network, who stays."""
 
-    def __init__(self, world: Internet, playwright: Playwright, directory: Path, stack: AsyncExitStack) -> None:
-        self.world, self.playwright, self.directory = world, playwright, directory
-        self._stack = stack
-        self._made: dict[int, tuple[str, Party]] = {}
+    def __init__(self, world: Internet, playwright: Playwright, directory: Path, url: str) -> None:
+        self.world, self.playwright, self.directory, self.url = world, playwright, directory, url
+        self.other: Party
 
-    def person(self, browser: str, namespace: Namespace, url: str) -> AbstractAsyncContextManager[Party]:
+    def person(self, browser: str, namespace: Namespace) -> AbstractAsyncContextManager[Party]:
         if browser == "firefox":
-            return firefox_person(namespace, self.directory, url)
-        return chromium_person(self.playwright, namespace, self.directory, url)
+            return firefox_person(namespace, self.directory, self.url)
+        return chromium_person(self.playwright, namespace, self.directory, self.url)
 
-    async def other(self, version: int) -> tuple[str, Party]:
-        """Address of the server's pages for a version of IP, and the person who is already there."""
-        if version not in self._made:
-            url = await self._stack.enter_async_context(service(self.world, self.directory / f"v{version}", version))
-            person = await self._stack.enter_async_context(self.person("chromium", self.world.outside, url))
-            self._made[version] = url, person
-        return self._made[version]
+    @asynccontextmanager
+    async def room(self) -> AsyncIterator[str]:
+        """A new room, in which the other person is."""
+        room = await new_room(self.other)
+        await timed_join(self.other, room, "Outside")
+        try:
+            yield room
+        finally:
+            await self.other.evaluate("harness.leave()")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def scene(world: Internet, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
-    async with async_playwright() as playwright, AsyncExitStack() as stack:
-        yield Scene(world, playwright, tmp_path_factory.mktemp("hostile"), stack)
+    directory = tmp_path_factory.mktemp("hostile")
+    async with async_playwright() as playwright, service(world, directory) as url:
+        made = Scene(world, playwright, directory, url)
+        async with made.person("chromium", world.outside) as made.other:
+            yield made
 
 
 @pytest.mark.parametrize(
@@ -82,25 +86,20 @@ async def scene(world: Internet, tmp_path_factory: pytest.TempPathFactory) -> As
     ],
 )
 async def test_a_call_connects_from_behind(scene: Scene, gate: Gate, browser: str, paths: set[str]) -> None:
-    url, other = await scene.other(gate.version)
-    async with AsyncExitStack() as stack:
-        inside = stack.enter_context(scene.world.behind(gate))
-        me = await stack.enter_async_context(scene.person(browser, inside, url))
-        room = await new_room(other)
-        await timed_join(other, room, "Outside")
-        took_ms = []
-        for number in range(JOINS):
-            if number:
-                await me.evaluate("harness.leave()")
-            took_ms.append(await timed_join(me, room, "Inside"))
-        await both_hear_and_see(me, other)
-        found = await until(lambda: me.evaluate("harness.path()"), lambda p: p["said"] is not None, "statistics")
-        print(f"\n{gate.name}, {browser}: {found}, joins {summary(took_ms)}")
-        assert found["path"] in paths
-        assert same(found["said"], found["path"]), "our page says what the browser says"
-        assert (":" in found["remote"]) == (gate.version == 6)
-        assert percentile(took_ms, 95) <= BOUND_MS, summary(took_ms)
-        await other.evaluate("harness.leave()")
+    with scene.world.behind(gate) as inside:
+        async with scene.person(browser, inside) as me, scene.room() as room:
+            took_ms = []
+            for number in range(JOINS):
+                if number:
+                    await me.evaluate("harness.leave()")
+                took_ms.append(await timed_join(me, room, "Inside"))
+            await both_hear_and_see(me, scene.other)
+            found = await until(lambda: me.evaluate("harness.path()"), lambda p: p["said"] is not None, "statistics")
+            print(f"\n{gate.name}, {browser}: {found}, joins {summary(took_ms)}")
+            assert found["path"] in paths
+            assert same(found["said"], found["path"]), "our page says what the browser says"
+            assert (":" in found["remote"]) == (gate.version == 6)
+            assert percentile(took_ms, 95) <= BOUND_MS, summary(took_ms)
 
 
 @pytest.mark.parametrize("browser", ["chromium", "firefox"])
@@ -108,19 +107,13 @@ async def test_a_relay_of_others_over_tls_carries_a_call_where_only_tcp_443_is_o
     scene: Scene, browser: str, tmp_path: Path
 ) -> None:
     """The gate lets through what it says and nothing else: only the relay that we name here makes the call."""
-    url, other = await scene.other(version=4)
     relay = {"urls": [f"turns:{RELAY}:443?transport=tcp"], "username": coturn.USER, "credential": coturn.PASSWORD}
-    async with AsyncExitStack() as stack:
-        inside = stack.enter_context(scene.world.behind(internet.ONLY_TCP_443))
-        relaying = coturn.running_coturn(tmp_path / "relay", scene.world.outside, RELAY, internet.OUTSIDE, 443)
-        await stack.enter_async_context(relaying)
-        me = await stack.enter_async_context(scene.person(browser, inside, url))
-        room = await new_room(other)
-        await timed_join(other, room, "Outside")
-        await timed_join(me, room, "Inside", iceServers=[relay])
-        await both_hear_and_see(me, other)
-        assert (await me.evaluate("harness.path()"))["path"] == "relay tls"
-        await other.evaluate("harness.leave()")
+    relaying = coturn.running_coturn(tmp_path / "relay", scene.world.outside, RELAY, internet.OUTSIDE, 443)
+    with scene.world.behind(internet.ONLY_TCP_443) as inside:
+        async with relaying, scene.person(browser, inside) as me, scene.room() as room:
+            await timed_join(me, room, "Inside", iceServers=[relay])
+            await both_hear_and_see(me, scene.other)
+            assert (await me.evaluate("harness.path()"))["path"] == "relay tls"
 
 
 async def both_hear_and_see(me: Party, other: Party) -> None:
