@@ -37,7 +37,11 @@ from sfu.media_loop import MediaLoop
 from sfu.node import Node
 from signalling.calls import Calls
 from signalling.doctor_head import doctor_head
-from signalling.listen import (
+from signalling.pages import DOCTOR_HEAD
+from signalling.server import build
+from signalling.store import Store, StoreError, opened
+from signalling.visits import Visits
+from turn.listen import (
     SELF_SIGNED_WARNING,
     certificate,
     demand_https,
@@ -46,11 +50,7 @@ from signalling.listen import (
     renewed,
     shared_port,
 )
-from signalling.pages import DOCTOR_HEAD
-from signalling.server import build
-from signalling.start import StartError, why
-from signalling.store import Store, StoreError, opened
-from signalling.visits import Visits
+from turn.start import StartError, why
 
 _HTTP_SHUTDOWN_S: Final = 0.5
 _HTTP_KEEP_ALIVE_S: Final = (

@@ -211,9 +211,6 @@ def _choose(relay: Relay, request: Request, wish: Wish, number: int) -> tuple[li
 
 def _port(relay: Relay, pool: PortPool, wish: Wish, number: int) -> Choice | None:
     """A port of ``pool``; opened, and the next with it, where that was asked for."""
-    if not wish.even and not wish.tcp:
-        port = pool.take()
-        return None if port is None else Choice(pool, port)
     futile: list[int] = []  # stay taken for now, so that none is drawn twice
     found: Choice | None = None
     for _ in range(TRIES):
@@ -234,6 +231,8 @@ def _opened(relay: Relay, pool: PortPool, port: int, wish: Wish, number: int) ->
     if wish.tcp:
         assert relay.tcp is not None, "asked for only where there is one"
         return Choice(pool, port) if relay.tcp.listen(number, address) else None
+    if not wish.even:
+        return Choice(pool, port) if relay.sockets.is_free(address) else None
     with suppress(OSError):
         fd = relay.sockets.open(address)
         if not wish.pair:

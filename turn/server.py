@@ -142,6 +142,10 @@ class TurnServer:
         if allocation is not None and not allocation.ticket:
             self._remove(allocation)
 
+    def serves(self, stream: int) -> bool:
+        """Whether the connection has an allocation."""
+        return self._relay.table.by_stream(stream) is not None
+
     def sweep(self, now: float) -> None:
         """End what has run out."""
         relay = self._relay

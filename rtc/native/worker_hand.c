@@ -42,7 +42,7 @@ void wd_hand_send(struct wd_egress *egress) {
 
 void wd_hand_settle(struct wd_worker *worker) {
     wd_hand_send(&worker->egress);
-    wd_relay_flush(worker->relay);
+    wd_ways_flush(worker);
     wd_ring_notify(worker->events);
 }
 

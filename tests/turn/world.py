@@ -89,6 +89,9 @@ class RecordingSockets:
         self.open_fds[fd] = address
         return fd
 
+    def is_free(self, address: Address) -> bool:
+        return not self.taken(address)
+
     def close(self, fd: int) -> None:
         del self.open_fds[fd]
 
@@ -199,11 +202,12 @@ class World:
         *attributes: tuple[int, bytes],
         user: tuple[str, bytes] | None = None,
         transaction: bytes | None = None,
+        fingerprint: bool = False,
     ) -> bytes:
         name, key = user or self.user()
         transaction = transaction or next(self.transactions).to_bytes(12, "big")
         head = [(names.USERNAME, name.encode()), (names.REALM, REALM.encode()), (names.NONCE, NONCE)]
-        return build(method, MessageClass.REQUEST, transaction, [*head, *attributes], key=key)
+        return build(method, MessageClass.REQUEST, transaction, [*head, *attributes], key=key, fingerprint=fingerprint)
 
     def send(self, client: Client, message: bytes, key: bytes | None = None) -> Answer | None:
         """Its answer, if there was one; with ``key`` the answer must carry an integrity made with it."""

@@ -20,7 +20,7 @@ from backplane.settings import Settings
 from backplane.shared_port import SharedPort
 from backplane.tls import ServerTls, TlsError, try_out_certificate
 from rtc import public_address
-from signalling.start import StartError, why
+from turn.start import StartError, why
 
 SELF_SIGNED_WARNING: Final = (
     "The certificate is of our own making, for a try-out: browsers warn of it, and refuse TURN over TLS with it. Give "
@@ -124,10 +124,10 @@ def shared_port(runner: web.AppRunner, settings: Settings, tls: ServerTls | None
     return port
 
 
-def listen(port: SharedPort, settings: Settings) -> str:
-    """Open the TCP port; returns the address of the pages."""
+def listen(port: SharedPort, settings: Settings, like: int | None = None) -> str:
+    """Open the TCP port, where any will do that with the number ``like``; returns the address of the pages."""
     try:
-        number = port.listen(settings.host, settings.port)
+        number = port.listen(settings.host, settings.port or like or 0)
     except OSError as error:
         raise StartError(why(error, f"port {settings.port} on {settings.host}", "--port (0 = any free one)")) from None
     return dataclasses.replace(settings, port=number).url

@@ -11,10 +11,10 @@ from backplane.settings import Settings
 from rtc import public_address
 from rtc.public_address import Seen
 from signalling import listen
-from signalling.listen import certificate, known_addresses
-from signalling.start import StartError
 from tests.support.port import ALLOCATE, ended
 from tests.support.server import running_server
+from turn.listen import certificate, known_addresses
+from turn.start import StartError
 
 
 def answered(monkeypatch: pytest.MonkeyPatch, seen: Seen | None, interfaces: list[str]) -> list[tuple[str, str, int]]:
