@@ -19,7 +19,6 @@ from tests.support.namespaces import Namespace
 PREFERENCES: dict[str, object] = {
     "media.navigator.streams.fake": True,
     "media.navigator.permission.disabled": True,
-    "media.devices.insecure.enabled": True,
     "media.getusermedia.insecure.enabled": True,
     "media.autoplay.default": 0,
     "media.autoplay.blocking_policy": 0,

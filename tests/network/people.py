@@ -27,9 +27,8 @@ JOIN_PATIENCE_MS = 10_000
 async def service(world: Internet, directory: Path) -> AsyncIterator[str]:
     """Our server on port 443 of both families; the address of its pages."""
     options = ("--host", "::", "--port", "443", "--public-ip", f"{SERVER},{SERVER_V6}", "--self-signed")
-    async with running_server(directory, *options, within=world.server) as running:
-        scheme = running.url.partition(":")[0]
-        yield f"{scheme}://{NAME}:443"
+    async with running_server(directory, *options, within=world.server):
+        yield f"https://{NAME}"
 
 
 @asynccontextmanager
@@ -42,11 +41,7 @@ async def chromium_person(
     start.write_text("#!/bin/sh\nexec " + " ".join(namespace.argv("/usr/bin/chromium")) + ' "$@"\n')
     start.chmod(0o755)
     # the switch counts for TURN over TLS too; Playwright's own ignore_https_errors counts for pages only
-    arguments = [
-        *CHROMIUM_ARGUMENTS,
-        "--ignore-certificate-errors",
-        f"--unsafely-treat-insecure-origin-as-secure={url}",
-    ]
+    arguments = [*CHROMIUM_ARGUMENTS, "--ignore-certificate-errors"]
     browser = await playwright.chromium.launch(executable_path=start, args=arguments)
     try:
         context = await browser.new_context(permissions=["camera", "microphone"], base_url=url)

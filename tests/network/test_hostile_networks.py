@@ -1,8 +1,9 @@
 """Real browsers behind hostile gates call somebody with an open network, through our own server.
 
 What counts is what each side has decoded of the other, how long the join took, and by which path the media came, as
-the browser's statistics tell it. ``WADUD_TEST_NETWORK_JOINS`` sets how often each network is joined; 5 tell whether the
-bound holds, a hundred how well.
+the browser's statistics tell it. ``WADUD_TEST_NETWORK_JOINS`` sets how often each network is joined (with ``-s`` the
+figures are seen): from 20 on, 95 in a hundred joins must keep the bound; among fewer, where one hiccup of a busy machine
+would be the whole tail, 80.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from tests.support.namespaces import Namespace
 
 JOINS = int(os.environ.get("WADUD_TEST_NETWORK_JOINS", "5"))
 BOUND_MS = 3000
+PERCENT = 95 if JOINS >= 20 else 80
 
 pytestmark = [
     pytest.mark.network,
@@ -99,7 +101,7 @@ async def test_a_call_connects_from_behind(scene: Scene, gate: Gate, browser: st
             assert found["path"] in paths
             assert same(found["said"], found["path"]), "our page says what the browser says"
             assert (":" in found["remote"]) == (gate.version == 6)
-            assert percentile(took_ms, 95) <= BOUND_MS, summary(took_ms)
+            assert percentile(took_ms, PERCENT) <= BOUND_MS, summary(took_ms)
 
 
 @pytest.mark.parametrize("browser", ["chromium", "firefox"])
