@@ -2,8 +2,8 @@
 
 What counts is what each side has decoded of the other, how long the join took, and by which path the media came, as
 the browser's statistics tell it. ``WADUD_TEST_NETWORK_JOINS`` sets how often each network is joined (with ``-s`` the
-figures are seen): from 20 on, 95 in a hundred joins must keep the bound; among fewer, where one hiccup of a busy machine
-would be the whole tail, 80.
+figures are seen): from 20 on, 95 in a hundred joins must keep the bound; among fewer, where one hiccup of a busy
+machine would be the whole tail, 80.
 """
 
 from __future__ import annotations
