@@ -85,6 +85,8 @@ class SharedPort:
         self.limits = limits or Limits()
         self.taken: Counter[str] = Counter(dict.fromkeys(KINDS, 0))
         self.dropped: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
+        self.number = 0
+        """The port that it listens on."""
         self._crowded = crowded
         self._listeners: list[Listener] = []
         self._undecided: OrderedDict[_Arrival, None] = OrderedDict()
@@ -107,7 +109,8 @@ class SharedPort:
         what is listened on already. Returns the port; OSError when it cannot be had."""
         sockets = opened(host, port)
         self._listeners += [Listener(one, self._arrived) for one in sockets]
-        return int(sockets[0].getsockname()[1])
+        self.number = int(sockets[0].getsockname()[1])
+        return self.number
 
     def stop_listening(self) -> None:
         """Nobody new; who is here stays."""

@@ -10,9 +10,9 @@ import pytest
 from backplane.settings import Settings
 from rtc import public_address
 from rtc.public_address import Seen
-from signalling import listen
 from tests.support.port import ALLOCATE, ended
 from tests.support.server import running_server
+from turn import listen
 from turn.listen import certificate, known_addresses
 from turn.start import StartError
 

@@ -261,7 +261,6 @@ def test_a_channel_is_bound_and_permits_its_peer(world: World) -> None:
     [
         (0x3FFF, (FOREIGN, 5), 400),
         (0x7FFF, (FOREIGN, 5), 400),
-        (0x7FFF, (FOREIGN, 5), 400),
         (0x4000, (FOREIGN, 0), 400),
         (0x4000, (FOREIGN_IPV6, 5), 443),
         (0x4000, ("192.168.0.1", 5), 403),
