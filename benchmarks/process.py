@@ -32,16 +32,18 @@ def start(
     log: Path,
     directory: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    *,
+    quiet: bool = False,
 ) -> "subprocess.Popen[bytes]":
-    """A process on one core with pipes for stdin and stdout; stderr goes to the file ``log``. ``environment`` is added
-    to ours."""
+    """A process on one core with pipes for stdin and stdout; stderr goes to the file ``log``, and stdout too when it is
+    to be ``quiet``. ``environment`` is added to ours."""
     with log.open("wb") as errors:
         return subprocess.Popen(
             list(command),
             cwd=directory,
             env={**os.environ, **(environment or {})},
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=errors if quiet else subprocess.PIPE,
             stderr=errors,
             preexec_fn=pinned(cpu),
         )
@@ -87,6 +89,22 @@ def cpu_s(pid: int) -> float:
         with contextlib.suppress(OSError):  # it has just ended
             total_ns += int((task / "schedstat").read_text().split()[0])
     return total_ns / 1e9
+
+
+def family(pid: int) -> list[int]:
+    """The process and all its descendants."""
+    found = [pid]
+    for parent in found:
+        for task in Path(f"/proc/{parent}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found += [int(word) for word in task.read_text().split()]
+    return found
+
+
+def proportional_kib(pid: int) -> float:
+    """Memory of the process where what it shares with others counts in parts (proc(5), smaps_rollup, Pss)."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return float(next(line.split()[1] for line in rollup.splitlines() if line.startswith("Pss:")))
 
 
 def resident_kib(pid: int) -> float:

@@ -1,0 +1,58 @@
+"""The physical limit of a relay (native/relay_limit.c) for Python: a bare C loop where the server would be."""
+
+import ipaddress
+import subprocess
+from pathlib import Path
+
+from benchmarks import process
+from benchmarks.native import relay_limit_program
+from benchmarks.relay_client import RelayClient
+from benchmarks.relay_server import HOST
+
+
+class BareRelay:
+    """It speaks no TURN: it is told who its clients and their peers are."""
+
+    name = "limit"
+
+    def __init__(self, clients: int) -> None:
+        self.address = (HOST, 0)
+        self._clients = clients
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, cpu: int, directory: Path) -> int:
+        """Its process id; `address` is known then."""
+        command = [str(relay_limit_program()), "--clients", str(self._clients), "--host", HOST]
+        self._process = process.start(command, cpu, directory / "limit.errors")
+        self.address = (HOST, self._number("port"))
+        return self._process.pid
+
+    def client(self, clients: int, *, gro: bool = False) -> RelayClient:
+        return RelayClient(self.address, clients=clients, gro=gro)
+
+    def admit(self, client: RelayClient) -> None:
+        """Tells the loop of the clients, and the clients of their relayed addresses. Once."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        for number in range(client.clients):
+            (own_host, own_port), (peer_host, peer_port), _ = client.addresses(number)
+            own, peer = (int(ipaddress.IPv4Address(host)) for host in (own_host, peer_host))
+            self._process.stdin.write(f"{own} {own_port} {peer} {peer_port}\n".encode())
+        self._process.stdin.flush()
+        client.assume([(HOST, self._number("relayed")) for _ in range(client.clients)])
+
+    def keep(self, client: RelayClient) -> None:
+        """Nothing ever expires here."""
+
+    def stop(self) -> None:
+        if self._process is not None:
+            process.stop(self._process)
+
+    def _number(self, word: str) -> int:
+        """The next line of the loop, which says ``word`` and a number."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().decode().split()
+        if line[:1] != [word]:
+            raise ConnectionError("the bare loop has ended; see limit.errors")
+        return int(line[1])
