@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +25,6 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <signal.h>
 
 #define SLOTS 64 /* datagrams in hand */
 #define SLOT_BYTES 65536
@@ -130,7 +130,7 @@ static unsigned receive(int fd, unsigned from, unsigned most) {
 }
 
 static void from_clients(void) {
-    unsigned got = receive(listener, 0, SLOTS / 2);
+    unsigned got = receive(listener, 0, SLOTS);
     for (unsigned i = 0; i < got; i++) {
         uint8_t *data = in_parts[i].iov_base;
         size_t length = in[i].msg_len, segment = segment_of(&in[i].msg_hdr, length);
