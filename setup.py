@@ -31,7 +31,16 @@ EXTENSIONS = [
     extension(
         "_worker",
         [
-            *["worker_module.c", "worker_arguments.c", "worker.c", "commands.c", "ring.c", "udp.c"],
+            *[
+                "worker_module.c",
+                "worker_relay_methods.c",
+                "worker_arguments.c",
+                "worker.c",
+                "worker_hand.c",
+                "worker_ways.c",
+                "commands.c",
+            ],
+            *["ring.c", "udp.c", "relay.c", "relay_path.c", "relay_gate.c", "stream.c", "stream_queue.c"],
             *["router.c", "transport.c", "ingress.c", "fanout.c", "feedback.c", *WIRE],
         ],
         ["crypto"],

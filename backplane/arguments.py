@@ -8,6 +8,17 @@ parsers when they start.
 import argparse
 import ipaddress
 from pathlib import Path
+from typing import Final
+
+TURN_PORT: Final = 3478  # RFC 8656 section 18
+_CONCERNING: Final = frozenset(
+    {
+        *("host", "port", "public_ip", "media_port", "workers", "data", "log_level", "config", "print_config"),
+        *("certificate", "certificate_key", "self_signed", "trusted_proxies", "setup_only", "stun_server"),
+        *("relay_realm", "relay_ports", "relay_allow", "relay_quota", "relay_quota_address", "relay_bandwidth_bps"),
+        "stun_alternate",
+    }
+)
 
 
 def _port(text: str) -> int:
@@ -22,6 +33,10 @@ def _count(text: str) -> int:
     if count < 1:
         raise argparse.ArgumentTypeError("at least 1 is needed")
     return count
+
+
+def _addresses(text: str) -> tuple[str, ...]:
+    return tuple(_address(item.strip()) for item in text.split(","))
 
 
 def _address(text: str) -> str:
@@ -41,22 +56,47 @@ def serve_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--host",
         default="127.0.0.1",
-        help="address for pages and signalling to listen on; 0.0.0.0 = all (default: %(default)s). "
-        "Browsers give camera and microphone only to https:// pages and to localhost, so put a TLS proxy before "
-        "any other address. Loopback is meant for pages and signalling only: media then listen on all interfaces",
+        help="address for pages and signalling to listen on; 0.0.0.0 = all of IPv4, :: = all of both families "
+        "(default: %(default)s). Browsers give camera and microphone only to https:// pages and to localhost, so give "
+        "a --certificate, or put a TLS proxy before any other address. Loopback is meant for pages and signalling "
+        "only: media then listen on all interfaces",
     )
     parser.add_argument(
         "--port",
         type=_port,
         default=8080,
-        help="TCP port for pages and signalling; 0 = any free one (default: %(default)s)",
+        help="TCP port for pages, signalling, TURN and ICE over TCP; 0 = any free one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--certificate",
+        type=Path,
+        metavar="FILE",
+        help="PEM file of the certificate and its chain: --port then speaks TLS, and plain HTTP is sent on to "
+        "https://. It is read again when it changes",
+    )
+    parser.add_argument(
+        "--certificate-key",
+        type=Path,
+        metavar="FILE",
+        help="PEM file of the certificate's private key (default: it is in the file of --certificate)",
+    )
+    parser.add_argument(
+        "--self-signed",
+        action="store_true",
+        help="for a try-out: speak TLS with a certificate of our own making, kept in --data, that browsers warn of",
     )
     parser.add_argument(
         "--public-ip",
-        type=_address,
+        type=_addresses,
         metavar="IP",
         help="address at which browsers reach the media port, when it differs from the one we listen on "
-        "(behind NAT, in a cloud)",
+        "(behind NAT, in a cloud); one of each family is possible, as 203.0.113.5,2001:db8::5",
+    )
+    parser.add_argument(
+        "--stun-server",
+        metavar="HOST:PORT",
+        help="STUN server that is asked once at start for the address under which the world sees this machine, when "
+        "only private addresses are known and no --public-ip is given (default: none is asked)",
     )
     parser.add_argument(
         "--media-port",
@@ -92,6 +132,7 @@ def serve_parser() -> argparse.ArgumentParser:
         default="info",
         help="least level of the log on the standard error output, one JSON object per line (default: %(default)s)",
     )
+    add_relay_options(parser)
     parser.add_argument("--base-url", metavar="URL", help="public address of the pages, for links in mails")
     parser.add_argument(
         "--trusted-proxies",
@@ -118,6 +159,71 @@ def serve_parser() -> argparse.ArgumentParser:
         "--print-config", action="store_true", help="print the settings, where each comes from, and exit"
     )
     parser.add_argument("--setup-only", action="store_true", help="do the set-up and exit without serving")
+    return parser
+
+
+def add_relay_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the relay (TURN). Its secrets have none: the process list would show them."""
+    group = parser.add_argument_group(
+        "relay",
+        "TURN for callers whose network lets no media through. WADUD_RELAY_SECRET_FILE names the file of the secret "
+        "that signs time-limited credentials (default: one of our own in --data), WADUD_RELAY_SECRET_PREVIOUS_FILE "
+        "that of the last one, still good while it is rotated, WADUD_RELAY_USERS_FILE that of lasting name:password "
+        "lines.",
+    )
+    group.add_argument(
+        "--relay",
+        action=argparse.BooleanOptionalAction,
+        help="relay media by TURN on the media port and on --port (default: yes)",
+    )
+    group.add_argument("--relay-realm", metavar="NAME", help="realm told to TURN clients (default: wadud)")
+    group.add_argument(
+        "--relay-ports",
+        metavar="FIRST-LAST",
+        help="UDP ports that relayed addresses are taken from, to be opened in the firewall for peers other than our "
+        "own media (default: 49152-65535)",
+    )
+    group.add_argument(
+        "--relay-allow",
+        metavar="LIST",
+        help="private or otherwise special networks, with commas between, that clients may relay to all the same; each "
+        "opens them to whoever has credentials (default: none)",
+    )
+    group.add_argument(
+        "--relay-quota", metavar="N", help="allocations that one user may hold; 0 = any number (default: 20)"
+    )
+    group.add_argument(
+        "--relay-quota-address",
+        metavar="N",
+        help="allocations that one client address may hold; 0 = any number (default: 200)",
+    )
+    group.add_argument(
+        "--relay-bandwidth-bps",
+        metavar="BPS",
+        help="bits per second that one allocation may relay each way; 0 = no cap (default: 10000000)",
+    )
+    group.add_argument(
+        "--stun-alternate",
+        type=_address,
+        metavar="IP",
+        help="second address of this machine, with which clients can find out how their NAT behaves (RFC 5780)",
+    )
+
+
+def turn_parser() -> argparse.ArgumentParser:
+    """Parser of `bin/turn` and `python -m turn.main`: the options of `bin/serve` that concern a relay."""
+    parser = argparse.ArgumentParser(
+        prog="bin/turn",
+        description="Relays media for callers whose network lets none through: TURN (RFC 8656) and STUN over UDP, TCP "
+        "and TLS. A relay by itself, as in a region of its own; bin/serve has one inside.",
+        epilog="WADUD_RELAY_SECRET_FILE names the file of the secret that it shares with bin/serve, and "
+        "WADUD_RELAY_USERS_FILE that of lasting name:password lines. The last line printed is 'Wadud's relay is ready: "
+        "turn:HOST:PORT'. SIGTERM drains, Ctrl-C stops.",
+    )
+    for action in serve_parser()._actions:
+        if action.dest in _CONCERNING:
+            parser._add_action(action)
+    parser.set_defaults(port=TURN_PORT)
     return parser
 
 

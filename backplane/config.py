@@ -24,6 +24,8 @@ PREFIX: Final = "WADUD_"
 # Of the environment, but of other programs of ours than the server.
 _NOT_SETTINGS: Final = ("WADUD_CONFIG", "WADUD_ARGUMENTS", "WADUD_SEED", "WADUD_TEST_")
 _ABSENT: Final = object()
+_LEAST_SECRET: Final = 16
+_LONGEST_REALM: Final = 127  # RFC 8489 section 14.9
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
 
@@ -119,11 +121,71 @@ def _path(value: object) -> Path:
     return value if isinstance(value, Path) else Path(_text(value))
 
 
+def _public_addresses(value: object) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple):
+        raise ValueError("an IP address is needed, or one of each family")
+    addresses = tuple(_address(item) for item in items)
+    if len({ipaddress.ip_address(address).version for address in addresses}) != len(addresses):
+        raise ValueError("one address of each family is possible, as 203.0.113.5,2001:db8::5")
+    return addresses
+
+
+def _ports(value: object) -> tuple[int, int]:
+    first, _, last = _text(value).partition("-")
+    try:
+        pair = _whole(1, 65535)(first), _whole(1, 65535)(last)
+    except ValueError:
+        raise ValueError("a range of ports is needed, as 49152-65535") from None
+    if pair[0] > pair[1]:
+        raise ValueError("the first port of the range is above the last")
+    return pair
+
+
+def _host_port(value: object) -> str:
+    text = _text(value)
+    try:
+        parts = urlsplit(f"//{text}")
+        good = bool(parts.hostname) and bool(parts.port) and parts.netloc == text and "@" not in text
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("host:port is needed, as stun.example.com:3478 or [2001:db8::5]:3478")
+    return text
+
+
+def _relay_secret(value: object) -> str:
+    text = _text(value)
+    if len(text) < _LEAST_SECRET:
+        raise ValueError(f"at least {_LEAST_SECRET} characters are needed; whoever guesses it may relay at will")
+    return text
+
+
+def _realm(value: object) -> str:
+    text = _text(value)
+    if len(text) > _LONGEST_REALM or not text.isprintable() or '"' in text or "\\" in text:
+        raise ValueError(f"at most {_LONGEST_REALM} printable characters without quotes are needed")
+    return text
+
+
+def _users(value: object) -> tuple[str, ...]:
+    items = value.replace("\n", ",").split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple):
+        raise ValueError("a list of name:password is needed")
+    users = tuple(str(item).strip() for item in items if str(item).strip())
+    names = [user.partition(":")[0] for user in users]
+    if not all(name and user.partition(":")[2] for name, user in zip(names, users, strict=True)):
+        raise ValueError("each user is written as name:password")
+    if len(set(names)) != len(names):
+        raise ValueError("a name stands there twice")
+    return users
+
+
 _PORT: Final = _whole(0, 65535)
 _READERS: Final[Mapping[str, Callable[[object], object]]] = {
     "host": _text,
     "port": _PORT,
-    "public_ip": _address,
+    "public_ip": _public_addresses,
     "media_port": _PORT,
     "data": _path,
     "workers": _whole(1, 1024),
@@ -140,9 +202,25 @@ _READERS: Final[Mapping[str, Callable[[object], object]]] = {
     "otlp_endpoint": _web_url,
     "trace_ratio": _ratio,
     "demo": _switch,
+    "certificate": _path,
+    "certificate_key": _path,
+    "self_signed": _switch,
+    "relay": _switch,
+    "relay_secret": _relay_secret,
+    "relay_secret_previous": _relay_secret,
+    "relay_realm": _realm,
+    "relay_ports": _ports,
+    "relay_allow": _networks,
+    "relay_users": _users,
+    "relay_quota": _whole(0, 1_000_000),
+    "relay_quota_address": _whole(0, 1_000_000),
+    "relay_bandwidth_bps": _whole(0, 100_000_000_000),
+    "stun_alternate": _address,
+    "stun_server": _host_port,
 }
 # URLs that may hold a password
 SECRET: Final = frozenset({"postgres_url", "redis_url", "smtp_url", "otlp_endpoint"})
+_WHOLLY_SECRET: Final = frozenset({"relay_secret", "relay_secret_previous"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +242,12 @@ class Effective:
 def _shown(name: str, value: object) -> str:
     if value is None:
         return '""'
+    if name in _WHOLLY_SECRET:
+        return '"***"'
+    if name == "relay_ports" and isinstance(value, tuple):
+        return '"' + "-".join(str(port) for port in value) + '"'
+    if name == "relay_users" and isinstance(value, tuple):
+        value = tuple(f"{str(user).partition(':')[0]}:***" for user in value)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):
@@ -235,8 +319,9 @@ def _from_file(path: Path) -> dict[str, tuple[object, str]]:
     return found
 
 
-def _from_arguments(arguments: Sequence[str]) -> tuple[dict[str, tuple[object, str]], argparse.Namespace]:
-    parser = serve_parser()
+def _from_arguments(
+    arguments: Sequence[str], parser: argparse.ArgumentParser
+) -> tuple[dict[str, tuple[object, str]], argparse.Namespace]:
     # argparse leaves alone what the namespace has already, so what is still absent afterwards was not given
     empty = argparse.Namespace(**{action.dest: _ABSENT for action in parser._actions if action.dest in _READERS})
     given = parser.parse_args(arguments, empty)
@@ -248,26 +333,34 @@ def _from_arguments(arguments: Sequence[str]) -> tuple[dict[str, tuple[object, s
     return found, given
 
 
-def effective(arguments: Sequence[str], environment: Mapping[str, str]) -> Effective:
+def effective(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    make_parser: Callable[[], argparse.ArgumentParser] = serve_parser,
+) -> Effective:
     """As `load`, for a command: says what is wrong, or on --print-config what is effective, and exits."""
     try:
-        found = load(arguments, environment)
+        found = load(arguments, environment, make_parser)
     except ConfigError as error:
-        serve_parser().error(str(error))
+        make_parser().error(str(error))
     if found.print_only:
         print(found.report())
         raise SystemExit(0)
     return found
 
 
-def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Effective:
+def load(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    make_parser: Callable[[], argparse.ArgumentParser] = serve_parser,
+) -> Effective:
     """The effective settings.
 
     Raises:
         ConfigError: a setting is unknown or wrong.
         SystemExit: as argparse does, on a mistake in ``arguments`` and on --help.
     """
-    given, options = _from_arguments(arguments)
+    given, options = _from_arguments(arguments, make_parser())
     file = options.config or environment.get(PREFIX + "CONFIG")
     layers = [_from_file(Path(file)) if file else {}, _from_environment(environment), given]
     values: dict[str, object] = {}
@@ -280,4 +373,9 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Effective:
                 raise ConfigError(f"{name} ({source}): {error}.") from None
             sources[name] = source
     values.setdefault("workers", default_workers())
-    return Effective(Settings(**values), sources, options.print_config)  # type: ignore[arg-type]
+    settings = Settings(**values)  # type: ignore[arg-type]
+    if settings.certificate is not None and settings.self_signed:
+        raise ConfigError("certificate and self_signed are both set. Keep one.")
+    if settings.certificate is None and settings.certificate_key is not None:
+        raise ConfigError("certificate_key is set without certificate. Give the certificate that belongs to it too.")
+    return Effective(settings, sources, options.print_config)

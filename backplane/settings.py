@@ -32,11 +32,18 @@ class Settings:
     ``smtp[s]://USER:PASSWORD@HOST:PORT``. ``base_url``: of links in mails; its host is the one under which clinics have
     theirs. ``trusted_proxies``: see `backplane.proxies`. ``trace_ratio``: part of the requests that are traced when
     there is an ``otlp_endpoint``. ``demo``: fill an empty database with made-up clinics.
+
+    ``public_ip``: at most one per family. ``certificate``: PEM chain; ``certificate_key`` None = the key is in the same
+    file. ``relay_secret``: None = one of our own, kept in ``data``; ``relay_secret_previous`` is still good.
+    ``relay_ports``: first and last. ``relay_allow``: networks opened beside the public ones. ``relay_users``: long-term
+    credentials, ``name:password`` each. ``relay_quota`` allocations for each user, ``relay_quota_address`` for each
+    client address, ``relay_bandwidth_bps`` for each allocation, 0 = no cap. ``stun_alternate``: second address of this
+    machine (RFC 5780). ``stun_server``: ``host:port``, asked for our public address.
     """
 
     host: str = "127.0.0.1"
     port: int = 8080
-    public_ip: str | None = None
+    public_ip: tuple[str, ...] = ()
     media_port: int | None = None
     data: Path = Path("data")
     workers: int = field(default_factory=default_workers)
@@ -53,6 +60,21 @@ class Settings:
     otlp_endpoint: str | None = None
     trace_ratio: float = 0.05
     demo: bool = False
+    certificate: Path | None = None
+    certificate_key: Path | None = None
+    self_signed: bool = False
+    relay: bool = True
+    relay_secret: str | None = field(default=None, repr=False)
+    relay_secret_previous: str | None = field(default=None, repr=False)
+    relay_realm: str = "wadud"
+    relay_ports: tuple[int, int] = (49152, 65535)
+    relay_allow: tuple[str, ...] = ()
+    relay_users: tuple[str, ...] = field(default=(), repr=False)
+    relay_quota: int = 20
+    relay_quota_address: int = 200
+    relay_bandwidth_bps: int = 10_000_000
+    stun_alternate: str | None = None
+    stun_server: str | None = None
 
     @property
     def first_media_port(self) -> int:
@@ -60,9 +82,14 @@ class Settings:
         return self.port if self.media_port is None else self.media_port
 
     @property
+    def tls(self) -> bool:
+        """Is TLS spoken on ``port``?"""
+        return self.certificate is not None or self.self_signed
+
+    @property
     def url(self) -> str:
         """Address of the pages when ``port`` is known."""
-        return f"http://{bracketed(self.host)}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{bracketed(self.host)}:{self.port}"
 
 
 def bracketed(host: str) -> str:

@@ -10,6 +10,7 @@
 
 #define FIRST_CAPACITY 16384u
 #define RECORD_ALIGN 8u
+#define MOST_HANDED (4u << 20) /* bytes that wait, beyond which datagrams of other workers are not taken */
 
 struct buffer {
     uint8_t *bytes;
@@ -17,7 +18,8 @@ struct buffer {
 };
 
 struct wd_commands {
-    int bell;
+    _Atomic unsigned holders;
+    int bell; /* under the lock; -1 once shut */
     _Atomic bool waiting; /* written under the lock */
     pthread_mutex_t lock;
     struct buffer posted; /* under the lock */
@@ -28,6 +30,7 @@ struct wd_commands *wd_commands_new(int bell) {
     struct wd_commands *queue = calloc(1, sizeof *queue);
     if (!queue) return NULL;
     queue->bell = bell;
+    atomic_init(&queue->holders, 1);
     atomic_init(&queue->waiting, false);
     pthread_mutex_init(&queue->lock, NULL);
     return queue;
@@ -44,12 +47,23 @@ static void discard(struct buffer *buffer) {
     free(buffer->bytes);
 }
 
-void wd_commands_free(struct wd_commands *queue) {
-    if (!queue) return;
+struct wd_commands *wd_commands_hold(struct wd_commands *queue) {
+    atomic_fetch_add_explicit(&queue->holders, 1, memory_order_relaxed);
+    return queue;
+}
+
+void wd_commands_release(struct wd_commands *queue) {
+    if (!queue || atomic_fetch_sub_explicit(&queue->holders, 1, memory_order_acq_rel) != 1) return;
     discard(&queue->posted);
     discard(&queue->taken);
     pthread_mutex_destroy(&queue->lock);
     free(queue);
+}
+
+void wd_commands_shut(struct wd_commands *queue) {
+    pthread_mutex_lock(&queue->lock);
+    queue->bell = -1;
+    pthread_mutex_unlock(&queue->lock);
 }
 
 static bool reserve(struct buffer *buffer, size_t more) {
@@ -67,10 +81,11 @@ static bool reserve(struct buffer *buffer, size_t more) {
 
 static size_t record_size(const struct wd_command *command) { return (sizeof *command + command->length + RECORD_ALIGN - 1) & ~(size_t)(RECORD_ALIGN - 1); }
 
-int wd_commands_post(struct wd_commands *queue, const struct wd_command *command, const void *data) {
+static int post(struct wd_commands *queue, const struct wd_command *command, const void *data, size_t most) {
     size_t size = record_size(command);
     pthread_mutex_lock(&queue->lock);
-    bool room = reserve(&queue->posted, size), first = false;
+    int bell = queue->bell;
+    bool room = bell >= 0 && queue->posted.used < most && reserve(&queue->posted, size), first = false;
     if (room) {
         uint8_t *at = queue->posted.bytes + queue->posted.used;
         memcpy(at, command, sizeof *command);
@@ -79,16 +94,21 @@ int wd_commands_post(struct wd_commands *queue, const struct wd_command *command
         first = !atomic_load_explicit(&queue->waiting, memory_order_relaxed);
         atomic_store_explicit(&queue->waiting, true, memory_order_release);
     }
-    pthread_mutex_unlock(&queue->lock);
+    /* Within the lock: the bell stays open as long. */
     uint64_t one = 1;
     if (first)
-        while (write(queue->bell, &one, sizeof one) < 0 && errno == EINTR) continue;
+        while (write(bell, &one, sizeof one) < 0 && errno == EINTR) continue;
+    pthread_mutex_unlock(&queue->lock);
     return room ? 0 : -1;
 }
 
+int wd_commands_post(struct wd_commands *queue, const struct wd_command *command, const void *data) { return post(queue, command, data, SIZE_MAX); }
+
+int wd_commands_hand(struct wd_commands *queue, const struct wd_command *command, const void *data) { return post(queue, command, data, MOST_HANDED); }
+
 bool wd_commands_waiting(const struct wd_commands *queue) { return atomic_load_explicit(&queue->waiting, memory_order_acquire); }
 
-uint64_t wd_commands_apply(struct wd_commands *queue, struct wd_router *router, int64_t now_ns) {
+uint64_t wd_commands_apply(struct wd_commands *queue, wd_command_apply apply, void *owner, int64_t now_ns) {
     pthread_mutex_lock(&queue->lock);
     struct buffer full = queue->posted;
     queue->posted = queue->taken;
@@ -98,15 +118,15 @@ uint64_t wd_commands_apply(struct wd_commands *queue, struct wd_router *router, 
 
     uint64_t refused = 0;
     for (size_t at = 0; at < queue->taken.used;) {
-        const struct wd_command *command = (const struct wd_command *)(queue->taken.bytes + at);
-        refused += wd_command_apply(command, command + 1, router, now_ns) != 0;
+        struct wd_command *command = (struct wd_command *)(queue->taken.bytes + at);
+        refused += apply(owner, command, command + 1, now_ns) != 0;
         at += record_size(command);
     }
     wipe(&queue->taken);
     return refused;
 }
 
-int wd_command_apply(const struct wd_command *command, const void *data, struct wd_router *router, int64_t now_ns) {
+int wd_command_router(const struct wd_command *command, const void *data, struct wd_router *router, int64_t now_ns) {
     const struct wd_command_keys *keys = &command->keys;
     switch ((enum wd_command_type)command->type) {
     case WD_COMMAND_ADD_TRANSPORT:
@@ -125,6 +145,24 @@ int wd_command_apply(const struct wd_command *command, const void *data, struct 
     case WD_COMMAND_REMOVE_LEG: return wd_router_remove_leg(router, command->id);
     case WD_COMMAND_SET_SOURCE: return wd_router_set_source(router, command->id, command->track);
     case WD_COMMAND_REQUEST_KEYFRAME: return wd_router_request_keyframe(router, command->id);
+    default: return -1;
     }
-    return -1;
+}
+
+int wd_command_relay(const struct wd_command *command, const void *data, struct wd_relay *relay, int64_t now_ns) {
+    const struct wd_command_way *way = &command->way;
+    const struct wd_command_grant *grant = &command->grant;
+    switch ((enum wd_command_type)command->type) {
+    case WD_COMMAND_RELAY_CONFIGURE: wd_relay_configure(relay, data); return 0;
+    case WD_COMMAND_RELAY_REPLY: wd_relay_reply(relay, &way->remote, &way->local, data, command->length, now_ns); return 0;
+    case WD_COMMAND_RELAY_ADD: return wd_relay_add(relay, command->id, &way->remote, &way->local, way->bandwidth_bps);
+    case WD_COMMAND_RELAY_ADD_RELAYED: return wd_relay_add_relayed(relay, command->id, &way->remote);
+    case WD_COMMAND_RELAY_OPEN: return wd_relay_open(relay, command->id, &way->remote, way->fd);
+    case WD_COMMAND_RELAY_PERMIT: return wd_relay_permit(relay, command->id, &grant->peer, grant->until_ns, grant->media_only);
+    case WD_COMMAND_RELAY_BIND: return wd_relay_bind(relay, command->id, grant->channel, &grant->peer, grant->until_ns);
+    case WD_COMMAND_RELAY_MOVE: return wd_relay_move(relay, command->id, &way->remote, &way->local);
+    case WD_COMMAND_RELAY_REMOVE: return wd_relay_remove(relay, command->id);
+    case WD_COMMAND_HAND_BACK: wd_relay_back(relay, &way->remote, &way->local, data, command->length, now_ns); return 0;
+    default: return -1;
+    }
 }

@@ -5,6 +5,7 @@
 #ifndef WD_COMMANDS_H
 #define WD_COMMANDS_H
 
+#include "relay.h"
 #include "router.h"
 #include "srtp.h"
 
@@ -20,6 +21,45 @@ enum wd_command_type {
     WD_COMMAND_REMOVE_LEG,
     WD_COMMAND_SET_SOURCE, /* id: leg */
     WD_COMMAND_REQUEST_KEYFRAME,
+    /* the relay's; id: allocation */
+    WD_COMMAND_RELAY_CONFIGURE, /* data: struct wd_relay_rules */
+    WD_COMMAND_RELAY_REPLY, /* way; data: one message */
+    WD_COMMAND_RELAY_ADD, /* way */
+    WD_COMMAND_RELAY_ADD_RELAYED, /* way.remote */
+    WD_COMMAND_RELAY_OPEN, /* way.remote, way.fd */
+    WD_COMMAND_RELAY_PERMIT, /* grant */
+    WD_COMMAND_RELAY_BIND, /* grant */
+    WD_COMMAND_RELAY_MOVE, /* way */
+    WD_COMMAND_RELAY_REMOVE,
+    /* between workers; data: one datagram */
+    WD_COMMAND_HAND_OVER, /* way.remote: relayed address, way.local: media address */
+    WD_COMMAND_HAND_BACK, /* the same */
+    /* the shell's own */
+    WD_COMMAND_KNOW_MEDIA, /* way.local, neighbour */
+    WD_COMMAND_ADOPT_STREAM, /* id: stream; way */
+    WD_COMMAND_CLOSE_STREAM, /* id: stream */
+};
+
+struct wd_commands; /* the queue */
+
+struct wd_command_way {
+    struct wd_addr remote, local;
+    uint64_t bandwidth_bps;
+    int32_t fd;
+    uint8_t kind; /* of a stream */
+};
+
+struct wd_command_grant {
+    struct wd_addr peer;
+    int64_t until_ns;
+    uint16_t channel;
+    bool media_only;
+};
+
+struct wd_command_neighbour {
+    struct wd_addr media;
+    struct wd_commands *queue; /* held for the receiver of the command; NULL = the worker itself */
+    uint32_t index;
 };
 
 struct wd_command_keys {
@@ -36,20 +76,28 @@ struct wd_command {
         struct wd_command_keys keys;
         struct wd_track_config new_track;
         struct wd_leg_config new_leg;
+        struct wd_command_way way;
+        struct wd_command_grant grant;
+        struct wd_command_neighbour neighbour;
     };
 };
 
-struct wd_commands; /* the queue */
-
 /* `bell` is an eventfd of the caller's, written when the queue stops being empty. */
 struct wd_commands *wd_commands_new(int bell); /* NULL when out of memory */
-void wd_commands_free(struct wd_commands *queue);
+/* Neighbours hold a queue, so that they may post to it while its worker ends; then nothing is kept. */
+struct wd_commands *wd_commands_hold(struct wd_commands *queue);
+void wd_commands_release(struct wd_commands *queue);
+void wd_commands_shut(struct wd_commands *queue); /* before the bell is closed */
 int wd_commands_post(struct wd_commands *queue, const struct wd_command *command, const void *data); /* any thread; -1 when out of memory */
+/* The same for a datagram of another worker: refused (-1) when too many wait already. */
+int wd_commands_hand(struct wd_commands *queue, const struct wd_command *command, const void *data);
 bool wd_commands_waiting(const struct wd_commands *queue); /* any thread */
-/* The consumer's thread: applies everything that waits; returns how many the router refused. */
-uint64_t wd_commands_apply(struct wd_commands *queue, struct wd_router *router, int64_t now_ns);
+typedef int (*wd_command_apply)(void *owner, const struct wd_command *command, void *data, int64_t now_ns); /* 0, or -1 when it is refused */
+/* The consumer's thread: applies everything that waits; returns how many were refused. */
+uint64_t wd_commands_apply(struct wd_commands *queue, wd_command_apply apply, void *owner, int64_t now_ns);
 
-/* 0, or -1 when the router refuses. */
-int wd_command_apply(const struct wd_command *command, const void *data, struct wd_router *router, int64_t now_ns);
+/* Those of the forwarding core and of the relay core; -1 when it refuses, or is not its. */
+int wd_command_router(const struct wd_command *command, const void *data, struct wd_router *router, int64_t now_ns);
+int wd_command_relay(const struct wd_command *command, const void *data, struct wd_relay *relay, int64_t now_ns);
 
 #endif

@@ -5,7 +5,9 @@
 #ifndef WD_EGRESS_H
 #define WD_EGRESS_H
 
-#include "stun.h"
+#include <stddef.h>
+
+#include "address.h"
 
 #define WD_EGRESS_BYTES (256 * 1024)
 #define WD_EGRESS_MESSAGES 128
@@ -29,5 +31,30 @@ struct wd_egress {
     struct wd_message messages[WD_EGRESS_MESSAGES];
     uint8_t data[WD_EGRESS_BYTES];
 };
+
+/* Room for `length` bytes at the end of the arena, flushing if needed. */
+static inline uint8_t *wd_egress_room(struct wd_egress *e, size_t length) {
+    if (e->used + length > WD_EGRESS_BYTES || e->count + 1 > WD_EGRESS_MESSAGES) e->flush(e);
+    return e->data + e->used;
+}
+
+static inline bool wd_egress_joins(const struct wd_message *m, const struct wd_addr *to, const struct wd_addr *from, size_t length) {
+    size_t segment = m->segment ? m->segment : m->length;
+    return length <= segment && !m->closed && m->length < segment * WD_EGRESS_SEGMENTS && m->length + length <= WD_EGRESS_RUN_BYTES &&
+           wd_same_address(&m->to, to) && wd_same_address(&m->from, from);
+}
+
+/* What was just written there leaves as a datagram: the next of the newest message where that goes to the same address and sizes allow. */
+static inline void wd_egress_commit(struct wd_egress *e, const struct wd_addr *to, const struct wd_addr *from, size_t length) {
+    struct wd_message *newest = e->count ? &e->messages[e->count - 1] : NULL;
+    if (newest && wd_egress_joins(newest, to, from, length)) {
+        if (!newest->segment) newest->segment = (uint16_t)newest->length;
+        newest->closed = length < newest->segment;
+        newest->length += (uint32_t)length;
+    } else {
+        e->messages[e->count++] = (struct wd_message){.to = *to, .from = *from, .offset = (uint32_t)e->used, .length = (uint32_t)length};
+    }
+    e->used += length;
+}
 
 #endif

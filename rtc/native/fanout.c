@@ -22,8 +22,8 @@ void wd_unpend(struct wd_router *router, struct track *track) {
 
 void wd_leg_restart(struct wd_router *router, struct leg *leg) {
     leg->waiting = true;
-    /* Who is not ready yet asks when it is (wd_router_set_keys, select_tuple): a keyframe before that would be wasted, and delay the next one. */
-    if (leg->config.kind == WD_VIDEO && wd_ready(leg->transport)) wd_ask_keyframe(router, leg->track);
+    /* Who is not ready yet or congested asks when it is (wd_router_set_keys, ask_for_waiting): a keyframe before that would be wasted, and delay the next. */
+    if (leg->config.kind == WD_VIDEO && wd_takes_video(leg->transport)) wd_ask_keyframe(router, leg->track);
 }
 
 /* True when the leg may start with this packet; sets the constants that carry its numbers on. */
@@ -96,7 +96,7 @@ static size_t write_packet(const struct leg *leg, const struct slot *slot, uint8
 
 static void commit(struct wd_router *router, struct transport *t, size_t length) {
     t->bytes_out += length;
-    wd_egress_commit(router, &t->selected->remote, &t->selected->local, length);
+    wd_router_commit(router, &t->selected->remote, &t->selected->local, length);
 }
 
 /* The source leapt, or went on while this receiver was away. Two such leaps with a loss between them and the receiver guesses a wrong rollover counter,
@@ -106,6 +106,17 @@ static void await_start(struct wd_router *router, struct leg *leg) {
     if (leg->config.kind != WD_VIDEO) return;
     leg->track->keyframe_wanted = true;
     wd_due(router, leg->track->transport, router->now_ns);
+}
+
+/* Frames that would only join the queue of a congested stream are left out whole. The leg's numbers go on without them, so that its receiver misses nothing
+ * and asks for nothing; it starts again at a keyframe. What belongs to the newest frame still goes: that frame can be used, half of it could not. What comes
+ * late, of an older one, is left out alone and can be asked for afterwards. */
+static bool leave_out(struct wd_router *router, struct leg *leg, const struct slot *slot, uint64_t in) {
+    if (!leg->transport->selected->congested || leg->config.kind != WD_VIDEO) return false;
+    if (leg->started && !leg->waiting && slot->timestamp + leg->timestamp_offset == leg->last_timestamp) return false;
+    if ((int64_t)(in + leg->offset - leg->highest_out) > 0) leg->waiting = true;
+    router->counters.drop_congested++;
+    return true;
 }
 
 static void send_pending(struct wd_router *router, struct leg *leg) {
@@ -119,6 +130,7 @@ static void send_pending(struct wd_router *router, struct leg *leg) {
             n->drop_no_payload_type++;
             continue;
         }
+        if (leave_out(router, leg, slot, in)) continue;
         if (leg->started && !leg->waiting && (int64_t)(in + leg->offset - leg->highest_out) > WD_MAX_LEAP) await_start(router, leg);
         if (leg->waiting && !begin(router, leg, slot)) {
             n->drop_awaiting_keyframe++;
@@ -129,7 +141,7 @@ static void send_pending(struct wd_router *router, struct leg *leg) {
             continue;
         }
         uint64_t out_index = in + leg->offset;
-        uint8_t *out = wd_egress_room(router, HEADER_MAX + slot->length + slot->padding + WD_SRTP_MAX_OVERHEAD);
+        uint8_t *out = wd_router_room(router, HEADER_MAX + slot->length + slot->padding + WD_SRTP_MAX_OVERHEAD);
         size_t length = write_packet(leg, slot, out, out_index, payload_type);
         commit(router, leg->transport, length);
         n->forwarded++;
@@ -263,11 +275,15 @@ void wd_resend(struct wd_router *router, struct leg *leg, uint16_t sequence) {
         n->drop_rtx_miss++;
         return;
     }
+    if (leg->transport->selected->congested) {
+        n->drop_congested++;
+        return;
+    }
     if (!may_resend(router, leg, sequence)) {
         n->drop_rtx_throttled++;
         return;
     }
-    uint8_t *out = wd_egress_room(router, HEADER_MAX + 2 + slot->length + slot->padding + WD_SRTP_MAX_OVERHEAD);
+    uint8_t *out = wd_router_room(router, HEADER_MAX + 2 + slot->length + slot->padding + WD_SRTP_MAX_OVERHEAD);
     size_t length;
     if (!leg->config.rtx_ssrc || !rtx_type) { /* the same packet again, byte by byte */
         length = write_packet(leg, slot, out, out_index, payload_type);

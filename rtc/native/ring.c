@@ -77,6 +77,13 @@ bool wd_ring_put(struct wd_ring *ring, const struct wd_event *event) {
     return true;
 }
 
+bool wd_ring_busy(struct wd_ring *ring) {
+    uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+    if (head - ring->known_tail <= WD_RING_BYTES / 2) return false;
+    ring->known_tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
+    return head - ring->known_tail > WD_RING_BYTES / 2;
+}
+
 static void strike(struct wd_ring *ring) {
     if (!atomic_exchange_explicit(&ring->armed, false, memory_order_acq_rel)) return;
     uint64_t one = 1;

@@ -20,6 +20,7 @@ int wd_ring_fd(const struct wd_ring *ring); /* readable when the consumer should
 
 /* Producer. False when the event does not fit: it is lost. */
 bool wd_ring_put(struct wd_ring *ring, const struct wd_event *event);
+bool wd_ring_busy(struct wd_ring *ring); /* half full: what can be asked again should wait */
 void wd_ring_notify(struct wd_ring *ring); /* after a round of puts; cheap when there were none */
 
 /* Consumer: begin, take until false, rest. Events put after `begin` wait for the next turn, so a busy producer cannot hold the consumer. */

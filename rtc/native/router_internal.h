@@ -59,6 +59,7 @@ struct tuple {
     int64_t heard_ns;
     struct transport *transport;
     bool used;
+    bool congested; /* see wd_router_congested */
 };
 
 struct credentials {
@@ -176,7 +177,7 @@ struct transport {
     struct tuple tuples[WD_TUPLES];
     struct tuple *selected;
     int64_t checked_ns, heard_ns, media_ns;
-    bool quiet, consent, ever_checked;
+    bool quiet, consent, ever_selected;
     int64_t dtls_window_ns;
     uint32_t dtls_count;
 
@@ -225,6 +226,8 @@ struct wd_router {
 
 static inline uint64_t wd_random(struct wd_router *router) { return wd_mix(router->random += 0x9e3779b97f4a7c15u); }
 static inline bool wd_ready(const struct transport *t) { return t->send && t->selected && t->consent; }
+/* A video frame can begin there now. */
+static inline bool wd_takes_video(const struct transport *t) { return wd_ready(t) && !t->selected->congested; }
 static inline void wd_due(struct wd_router *router, struct transport *t, int64_t at_ns) {
     if (at_ns < router->due_ns[t->place]) router->due_ns[t->place] = at_ns;
     if (at_ns < router->next_tick_ns) router->next_tick_ns = at_ns;
@@ -234,7 +237,6 @@ static inline void wd_due(struct wd_router *router, struct transport *t, int64_t
 static inline int64_t wd_beat(const struct wd_router *router, int64_t interval_ns) { return (router->now_ns + interval_ns) / WD_BEAT_NS * WD_BEAT_NS; }
 
 /* transport.c */
-uint64_t wd_address_key(const struct wd_addr *address);
 uint64_t wd_ufrag_key(const char *ufrag, size_t length);
 struct tuple *wd_find_tuple(const struct wd_router *router, const struct wd_addr *from);
 void wd_stun_received(struct wd_router *router, const uint8_t *data, size_t length, const struct wd_addr *from, const struct wd_addr *local);
@@ -245,10 +247,9 @@ void wd_emit(struct wd_router *router, uint8_t type, uint32_t id);
 void wd_heard(struct wd_router *router, struct transport *t);
 /* Queues one datagram to the transport's selected (or newest verified) address. */
 void wd_send_datagram(struct wd_router *router, struct transport *t, const uint8_t *data, size_t length);
-/* Room for `length` bytes at the end of the arena, flushing if needed. */
-uint8_t *wd_egress_room(struct wd_router *router, size_t length);
-/* What was just written there leaves as a datagram: the next of the newest message where that goes to the same address and sizes allow. */
-void wd_egress_commit(struct wd_router *router, const struct wd_addr *to, const struct wd_addr *from, size_t length);
+/* As wd_egress_room and wd_egress_commit, counted. */
+uint8_t *wd_router_room(struct wd_router *router, size_t length);
+void wd_router_commit(struct wd_router *router, const struct wd_addr *to, const struct wd_addr *from, size_t length);
 
 /* ingress.c */
 void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *packet, size_t length);

@@ -41,9 +41,9 @@ static uint32_t crc32_of(const uint8_t *data, size_t length) {
 
 static const uint8_t V4_MAPPED[12] = {[10] = 0xff, [11] = 0xff}; /* RFC 4291 section 2.5.5.2 */
 
-static int read_address(const uint8_t *message, const uint8_t *value, size_t length, struct wd_addr *out) {
+bool wd_stun_read_address(const uint8_t *message, const uint8_t *value, size_t length, struct wd_addr *out) {
     size_t size = length == 8 && value[1] == 1 ? 4 : length == 20 && value[1] == 2 ? 16 : 0;
-    if (!size) return -1;
+    if (!size) return false;
     *out = (struct wd_addr){.family = size == 4 ? 4 : 6, .port = wd_get16(value + 2) ^ (COOKIE >> 16)};
     for (size_t i = 0; i < size; i++) out->ip[i] = value[4 + i] ^ message[4 + i]; /* cookie, then transaction id */
     if (size == 16 && !memcmp(out->ip, V4_MAPPED, sizeof V4_MAPPED)) {
@@ -51,7 +51,20 @@ static int read_address(const uint8_t *message, const uint8_t *value, size_t len
         memset(out->ip + 4, 0, 12);
         out->family = 4;
     }
-    return 0;
+    return true;
+}
+
+const uint8_t *wd_stun_find(const uint8_t *data, size_t length, uint16_t type, size_t *value_length) {
+    for (size_t at = HEADER; at + 4 <= length;) {
+        size_t size = wd_get16(data + at + 2), next = at + 4 + ((size + 3) & ~(size_t)3);
+        if (next > length) return NULL;
+        if (wd_get16(data + at) == type) {
+            *value_length = size;
+            return data + at + 4;
+        }
+        at = next;
+    }
+    return NULL;
 }
 
 static int read_attribute(struct wd_stun *out, const uint8_t *data, size_t at, uint16_t type, const uint8_t *value, size_t length) {
@@ -69,7 +82,7 @@ static int read_attribute(struct wd_stun *out, const uint8_t *data, size_t at, u
         if (length < 4) return -1;
         out->error_code = (uint16_t)((value[2] & 7) * 100 + value[3]);
         return 0;
-    case XOR_MAPPED_ADDRESS: return read_address(data, value, length, &out->mapped);
+    case XOR_MAPPED_ADDRESS: return wd_stun_read_address(data, value, length, &out->mapped) ? 0 : -1;
     case PRIORITY:
         if (length != 4) return -1;
         out->priority = wd_get32(value);
@@ -176,6 +189,10 @@ static uint8_t *attribute(struct writer *w, uint16_t type, size_t length) {
 }
 
 static size_t finish(struct writer *w, const uint8_t *key, size_t key_len) {
+    if (!key) {
+        if (!w->full) wd_put16(w->out + 2, (uint16_t)(w->at - HEADER));
+        return w->full ? 0 : w->at;
+    }
     size_t before = w->at;
     uint8_t mac[MAC], *value = attribute(w, MESSAGE_INTEGRITY, MAC);
     if (!value || !integrity(w->out, before, key, key_len, mac)) return 0;
@@ -211,6 +228,23 @@ size_t wd_stun_write_error(uint8_t *out, size_t capacity, const uint8_t transact
         for (size_t i = 0; i < unknown_count; i++) wd_put16(value + i * 2, unknown[i]);
     }
     return finish(&w, key, key_len);
+}
+
+static bool text(struct writer *w, uint16_t type, const char *value, size_t length) {
+    uint8_t *at = attribute(w, type, length);
+    if (at) memcpy(at, value, length);
+    return at != NULL;
+}
+
+size_t wd_stun_write_challenge(uint8_t *out, size_t capacity, const struct wd_stun *request, const struct wd_stun_challenge *challenge) {
+    uint16_t m = request->method, type = (uint16_t)(0x0110 | (m & 0x000f) | (m & 0x0070) << 1 | (m & 0x0f80) << 2);
+    struct writer w = start(out, capacity, type, request->transaction);
+    uint8_t *value = attribute(&w, ERROR_CODE, 4);
+    if (!value) return 0;
+    value[2] = (uint8_t)(challenge->code / 100);
+    value[3] = (uint8_t)(challenge->code % 100);
+    if (!text(&w, REALM, challenge->realm, challenge->realm_length) || !text(&w, NONCE, challenge->nonce, challenge->nonce_length)) return 0;
+    return finish(&w, NULL, 0);
 }
 
 size_t wd_stun_write_check(uint8_t *out, size_t capacity, const uint8_t transaction[12], const struct wd_stun_check *check, const uint8_t *key,

@@ -11,15 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WD_STUN_MAX_UNKNOWN 8
+#include "address.h"
 
-/* A transport address. Family 4 uses ip[0..3]. A v4-mapped IPv6 address is stored as family 4. */
-struct wd_addr {
-    uint8_t ip[16];
-    uint16_t port; /* host order */
-    uint8_t family; /* 4 or 6 */
-    uint8_t pad;
-};
+#define WD_STUN_MAX_UNKNOWN 8
 
 enum wd_stun_class { WD_STUN_REQUEST = 0, WD_STUN_INDICATION = 1, WD_STUN_SUCCESS = 2, WD_STUN_ERROR = 3 };
 
@@ -47,10 +41,22 @@ int wd_stun_parse(const uint8_t *data, size_t length, struct wd_stun *out);
 /* True when MESSAGE-INTEGRITY (HMAC-SHA1, short-term key = password) is right. Constant-time comparison. */
 bool wd_stun_verify(const uint8_t *data, size_t length, const struct wd_stun *message, const uint8_t *key, size_t key_len);
 
-/* All writers return the length written, 0 when `capacity` is too small. They end with MESSAGE-INTEGRITY and FINGERPRINT. */
+/* The first attribute of that type within `length` bytes of a message that wd_stun_parse has accepted, or that only looks like one; NULL when there is none. */
+const uint8_t *wd_stun_find(const uint8_t *data, size_t length, uint16_t type, size_t *value_length);
+/* The value of an XOR-...-ADDRESS; false when it is malformed. A v4-mapped address becomes family 4. */
+bool wd_stun_read_address(const uint8_t *message, const uint8_t *value, size_t length, struct wd_addr *out);
+
+/* All writers return the length written, 0 when `capacity` is too small. They end with MESSAGE-INTEGRITY and FINGERPRINT, with key NULL with neither. */
 size_t wd_stun_write_success(uint8_t *out, size_t capacity, const uint8_t transaction[12], const struct wd_addr *mapped, const uint8_t *key, size_t key_len);
 size_t wd_stun_write_error(uint8_t *out, size_t capacity, const uint8_t transaction[12], uint16_t code, const char *reason,
                            const uint16_t *unknown, size_t unknown_count, const uint8_t *key, size_t key_len);
+/* What somebody without credentials is told (RFC 8489 section 9.2.4). */
+struct wd_stun_challenge {
+    uint16_t code;
+    const char *realm, *nonce;
+    size_t realm_length, nonce_length;
+};
+size_t wd_stun_write_challenge(uint8_t *out, size_t capacity, const struct wd_stun *request, const struct wd_stun_challenge *challenge);
 struct wd_stun_check {
     const uint8_t *username;
     size_t username_len;

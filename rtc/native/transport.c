@@ -3,11 +3,7 @@
  * A sender whose MESSAGE-INTEGRITY is not right gets nothing back, so nobody can be made to receive what they did not ask for. The newest
  * nominated pair is followed at once, whatever was selected before: that is how a phone that changes from Wi-Fi to mobile keeps its call. */
 #include "router_internal.h"
-
-uint64_t wd_address_key(const struct wd_addr *a) {
-    if (a->family == 4) return (uint64_t)wd_get32(a->ip) << 16 | a->port;
-    return wd_mix(wd_get64(a->ip) ^ wd_mix(wd_get64(a->ip + 8))) ^ a->port ^ UINT64_C(1) << 63;
-}
+#include "stun.h"
 
 uint64_t wd_ufrag_key(const char *ufrag, size_t length) {
     uint64_t key = length;
@@ -15,14 +11,9 @@ uint64_t wd_ufrag_key(const char *ufrag, size_t length) {
     return key;
 }
 
-static bool same_address(const struct wd_addr *a, const struct wd_addr *b) {
-    if (a->port != b->port || a->family != b->family) return false;
-    return a->family == 4 ? wd_get32(a->ip) == wd_get32(b->ip) : !memcmp(a->ip, b->ip, 16);
-}
-
 struct tuple *wd_find_tuple(const struct wd_router *router, const struct wd_addr *from) {
     struct tuple *tuple = wd_table_get(&router->by_tuple, wd_address_key(from));
-    return tuple && same_address(&tuple->remote, from) ? tuple : NULL;
+    return tuple && wd_same_address(&tuple->remote, from) ? tuple : NULL;
 }
 
 void wd_emit(struct wd_router *router, uint8_t type, uint32_t id) {
@@ -38,36 +29,17 @@ void wd_heard(struct wd_router *router, struct transport *t) {
     }
 }
 
-uint8_t *wd_egress_room(struct wd_router *router, size_t length) {
-    struct wd_egress *e = router->egress;
-    if (e->used + length > WD_EGRESS_BYTES || e->count + 1 > WD_EGRESS_MESSAGES) e->flush(e);
-    return e->data + e->used;
-}
+uint8_t *wd_router_room(struct wd_router *router, size_t length) { return wd_egress_room(router->egress, length); }
 
-static bool joins(const struct wd_message *m, const struct wd_addr *to, const struct wd_addr *from, size_t length) {
-    size_t segment = m->segment ? m->segment : m->length;
-    return length <= segment && !m->closed && m->length < segment * WD_EGRESS_SEGMENTS && m->length + length <= WD_EGRESS_RUN_BYTES && same_address(&m->to, to) &&
-           same_address(&m->from, from);
-}
-
-void wd_egress_commit(struct wd_router *router, const struct wd_addr *to, const struct wd_addr *from, size_t length) {
-    struct wd_egress *e = router->egress;
-    struct wd_message *newest = e->count ? &e->messages[e->count - 1] : NULL;
+void wd_router_commit(struct wd_router *router, const struct wd_addr *to, const struct wd_addr *from, size_t length) {
     router->counters.packets_out++;
     router->counters.bytes_out += length;
-    if (newest && joins(newest, to, from, length)) {
-        if (!newest->segment) newest->segment = (uint16_t)newest->length;
-        newest->closed = length < newest->segment;
-        newest->length += (uint32_t)length;
-    } else {
-        e->messages[e->count++] = (struct wd_message){.to = *to, .from = *from, .offset = (uint32_t)e->used, .length = (uint32_t)length};
-    }
-    e->used += length;
+    wd_egress_commit(router->egress, to, from, length);
 }
 
 static void queue(struct wd_router *router, const struct wd_addr *to, const struct wd_addr *from, const uint8_t *data, size_t length) {
-    memcpy(wd_egress_room(router, length), data, length);
-    wd_egress_commit(router, to, from, length);
+    memcpy(wd_router_room(router, length), data, length);
+    wd_router_commit(router, to, from, length);
 }
 
 void wd_send_datagram(struct wd_router *router, struct transport *t, const uint8_t *data, size_t length) {
@@ -94,10 +66,10 @@ void wd_forget_tuples(struct wd_router *router, struct transport *t) {
 /* The address's tuple of this transport, made if new; the longest unheard one that is not selected gives way. */
 static struct tuple *bind_tuple(struct wd_router *router, struct transport *t, const struct wd_addr *from, const struct wd_addr *local) {
     struct tuple *known = wd_table_get(&router->by_tuple, wd_address_key(from)), *place = NULL;
-    if (known && known->transport == t && same_address(&known->remote, from)) return known;
+    if (known && known->transport == t && wd_same_address(&known->remote, from)) return known;
     /* The address of a call is not given away: a check with a forged source would silence its owner. Nor is one whose key only looks the same. */
     bool held = known && known->transport != t && known->transport->send && router->now_ns - known->heard_ns < WD_HELD_NS;
-    if (known && (held || !same_address(&known->remote, from))) return NULL;
+    if (known && (held || !wd_same_address(&known->remote, from))) return NULL;
     if (known) forget(router, known);
     for (int i = 0; i < WD_TUPLES; i++) {
         struct tuple *c = &t->tuples[i];
@@ -117,16 +89,48 @@ static struct tuple *bind_tuple(struct wd_router *router, struct transport *t, c
     return place;
 }
 
+/* For legs that had no place to start while nothing could be sent: nominated just now, or congested until now. */
+static void ask_for_waiting(struct wd_router *router, struct transport *t) {
+    if (!t->send || t->selected->congested) return;
+    for (struct leg *leg = t->legs; leg; leg = leg->next)
+        if (leg->track && leg->waiting) wd_ask_keyframe(router, leg->track);
+}
+
 static void select_tuple(struct wd_router *router, struct transport *t, struct tuple *tuple) {
     if (t->selected == tuple) return;
     if (t->selected) router->counters.ice_switches++;
     t->selected = tuple;
+    t->ever_selected = true;
     struct wd_event event = {.type = WD_EVENT_SELECTED, .id = t->id, .address = tuple->remote};
     router->config.emit(router->config.owner, &event);
-    if (t->send)
-        for (struct leg *leg = t->legs; leg; leg = leg->next)
-            if (leg->track && leg->waiting) wd_ask_keyframe(router, leg->track);
+    ask_for_waiting(router, t);
 }
+
+void wd_router_congested(struct wd_router *router, const struct wd_addr *remote, bool congested) {
+    struct tuple *tuple = wd_find_tuple(router, remote);
+    if (!tuple || tuple->congested == congested) return;
+    tuple->congested = congested; /* and no more: this may be the midst of a fan-out */
+    if (!congested && tuple->transport->selected == tuple) ask_for_waiting(router, tuple->transport);
+}
+
+void wd_router_forget_address(struct wd_router *router, const struct wd_addr *remote) {
+    struct tuple *gone = wd_find_tuple(router, remote), *other = NULL;
+    if (!gone) return;
+    struct transport *t = gone->transport;
+    bool selected = t->selected == gone;
+    forget(router, gone);
+    if (!selected) return;
+    for (int i = 0; i < WD_TUPLES; i++) {
+        struct tuple *c = &t->tuples[i];
+        /* Longer ago it may be somebody else's by now (RFC 7675 section 5.1: consent is for an address). */
+        if (c->used && router->now_ns - c->heard_ns <= WD_CONSENT_NS && (!other || c->heard_ns > other->heard_ns)) other = c;
+    }
+    if (!other) return;
+    router->counters.ice_switches++;
+    select_tuple(router, t, other);
+}
+
+bool wd_router_knows(const struct wd_router *router, const struct wd_addr *remote) { return wd_find_tuple(router, remote) != NULL; }
 
 static void deliver_dtls(struct wd_router *router, struct transport *t, const uint8_t *data, size_t length) {
     if (router->now_ns - t->dtls_window_ns > WD_SECOND) {
@@ -144,7 +148,7 @@ static void deliver_dtls(struct wd_router *router, struct transport *t, const ui
 static void deliver_early(struct wd_router *router, const struct tuple *tuple) {
     for (int i = 0; i < WD_EARLY; i++) {
         struct early *e = &router->early[i];
-        if (!e->length || !same_address(&e->from, &tuple->remote)) continue;
+        if (!e->length || !wd_same_address(&e->from, &tuple->remote)) continue;
         if (router->now_ns - e->at_ns < WD_EARLY_NS) deliver_dtls(router, tuple->transport, e->data, e->length);
         e->length = 0;
     }
@@ -218,10 +222,10 @@ void wd_stun_received(struct wd_router *router, const uint8_t *data, size_t leng
     t->consent = true;
     /* Who sends no media is heard by its checks alone: the spare path of a receiver must not take over between two of them. */
     int64_t patience = t->media_ns && t->selected && t->media_ns > t->selected->heard_ns - 500 * WD_MS ? 500 * WD_MS : WD_QUIET_IDLE_NS;
-    bool selected_silent = t->selected && router->now_ns - t->selected->heard_ns > patience;
+    bool selected_silent = t->selected ? router->now_ns - t->selected->heard_ns > patience : t->ever_selected;
     tuple->heard_ns = router->now_ns;
     wd_heard(router, t);
-    /* Without USE-CANDIDATE too when the selected pair has fallen silent: a NAT that rebinds under a consent check nominates nothing. */
+    /* Without USE-CANDIDATE too when the selected pair has fallen silent or was forgotten: a NAT that rebinds under a consent check nominates nothing. */
     if (m.use_candidate || selected_silent) {
         select_tuple(router, t, tuple);
         if (newest && m.use_candidate) retire_credentials(router, t);
@@ -264,7 +268,7 @@ void wd_transport_tick(struct wd_router *router, struct transport *t) {
         t->consent = false;
         wd_emit(router, WD_EVENT_CONSENT_LOST, t->id);
     }
-    if (t->selected && !t->quiet) {
+    if (t->ever_selected && !t->quiet) { /* without one, now: its stream was closed */
         int64_t patience = t->media_ns && t->media_ns > t->heard_ns - 500 * WD_MS ? WD_QUIET_NS : WD_QUIET_IDLE_NS;
         if (now - t->heard_ns > patience) {
             t->quiet = true;

@@ -13,6 +13,7 @@
 
 #define RECEIVE_BUFFER_BYTES (8 << 20) /* a whole scheduling hiccup of a busy worker */
 #define SEND_BUFFER_BYTES (4 << 20)
+#define BORROWED_BUFFER_BYTES (1 << 20) /* one client's */
 #define MESSAGE_BYTES 65536u
 #define MESSAGE_STRIDE (MESSAGE_BYTES + 37 * 64) /* not a power of two, else all messages meet in the same cache sets */
 #define PATIENCE_NS 3000000 /* for a full socket buffer, per wd_udp_send */
@@ -108,13 +109,21 @@ static void size_buffer(int fd, int force, int ask, int bytes) {
 
 static int switch_on(int fd, int level, int option) { return setsockopt(fd, level, option, &(int){1}, sizeof(int)); }
 
-static int configure(struct wd_udp *udp, const union name *name, socklen_t name_length) {
-    size_buffer(udp->fd, SO_RCVBUFFORCE, SO_RCVBUF, RECEIVE_BUFFER_BYTES);
-    size_buffer(udp->fd, SO_SNDBUFFORCE, SO_SNDBUF, SEND_BUFFER_BYTES);
-    switch_on(udp->fd, SOL_UDP, UDP_GRO); /* without it every message is one datagram */
-    udp->gso = setsockopt(udp->fd, SOL_UDP, UDP_SEGMENT, &(int){0}, sizeof(int)) == 0;
+static void size_buffers(int fd, int receive, int send) {
+    size_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, receive);
+    size_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, send);
+}
+
+static void set_options(int fd) {
+    switch_on(fd, SOL_UDP, UDP_GRO); /* without it every message is one datagram */
     /* An ICMP "fragmentation needed" is easily forged and must not shrink our packets; with DF clear, IPv4 routers fragment where they must. */
-    setsockopt(udp->fd, IPPROTO_IP, IP_MTU_DISCOVER, &(int){IP_PMTUDISC_OMIT}, sizeof(int));
+    setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &(int){IP_PMTUDISC_OMIT}, sizeof(int));
+}
+
+static int configure(struct wd_udp *udp, const union name *name, socklen_t name_length) {
+    size_buffers(udp->fd, RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES);
+    set_options(udp->fd);
+    udp->gso = setsockopt(udp->fd, SOL_UDP, UDP_SEGMENT, &(int){0}, sizeof(int)) == 0;
     if (udp->v6 && setsockopt(udp->fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){!udp->wildcard}, sizeof(int)) < 0) return -1;
     if (udp->wildcard && switch_on(udp->fd, udp->v6 ? IPPROTO_IPV6 : IPPROTO_IP, udp->v6 ? IPV6_RECVPKTINFO : IP_PKTINFO) < 0) return -1;
     union name bound;
@@ -133,7 +142,32 @@ static void lay_out_receive(struct wd_udp_batch *batch) {
     }
 }
 
-int wd_udp_open(struct wd_udp *udp, const char *address, uint16_t port) {
+static int make_batch(struct wd_udp *udp) {
+    udp->batch = calloc(1, sizeof *udp->batch);
+    if (udp->batch) udp->batch->data = aligned_alloc(64, (size_t)WD_UDP_RECEIVE_BATCH * MESSAGE_STRIDE);
+    if (!udp->batch || !udp->batch->data) return -1;
+    lay_out_receive(udp->batch);
+    return 0;
+}
+
+int wd_udp_borrow(struct wd_udp *udp) {
+    *udp = (struct wd_udp){.fd = -1, .gso = true};
+    if (make_batch(udp) == 0) return 0;
+    wd_udp_close(udp);
+    return -1;
+}
+
+void wd_udp_tune(int fd) {
+    size_buffers(fd, BORROWED_BUFFER_BYTES, BORROWED_BUFFER_BYTES);
+    set_options(fd);
+}
+
+void wd_udp_dont_fragment(int fd, bool v6, bool on) {
+    if (v6) setsockopt(fd, IPPROTO_IPV6, IPV6_DONTFRAG, &(int){on}, sizeof(int));
+    else setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &(int){on ? IP_PMTUDISC_PROBE : IP_PMTUDISC_OMIT}, sizeof(int));
+}
+
+int wd_udp_open(struct wd_udp *udp, const char *address, uint16_t port, bool shared) {
     struct wd_addr where;
     *udp = (struct wd_udp){.fd = -1};
     if (!wd_addr_parse(address, port, &where)) {
@@ -147,13 +181,14 @@ int wd_udp_open(struct wd_udp *udp, const char *address, uint16_t port) {
     socklen_t name_length = to_name(&where, udp->v6, &name);
     udp->fd = socket(udp->v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (udp->fd < 0) return -1;
-    udp->batch = calloc(1, sizeof *udp->batch);
-    if (udp->batch) udp->batch->data = aligned_alloc(64, (size_t)WD_UDP_RECEIVE_BATCH * MESSAGE_STRIDE);
-    if (!udp->batch || !udp->batch->data) errno = ENOMEM;
-    else if (configure(udp, &name, name_length) == 0) {
-        lay_out_receive(udp->batch);
-        return 0;
+    if (shared && switch_on(udp->fd, SOL_SOCKET, SO_REUSEPORT) < 0) {
+        int refused = errno;
+        wd_udp_close(udp);
+        errno = refused;
+        return -1;
     }
+    if (make_batch(udp) < 0) errno = ENOMEM;
+    else if (configure(udp, &name, name_length) == 0) return 0;
     int error = errno;
     wd_udp_close(udp);
     errno = error;
@@ -334,7 +369,8 @@ size_t wd_udp_send(struct wd_udp *udp, const struct wd_egress *egress) {
     size_t lost = 0, waiting = 0;
     for (size_t i = 0; i < egress->count; i++) {
         const struct wd_message *message = &egress->messages[i];
-        if (message->to.family == (udp->v6 ? message->to.family : 4)) lay_out_message(udp, slots, waiting++, message, egress->data);
+        if (message->to.via) ; /* not ours */
+        else if (message->to.family == (udp->v6 ? message->to.family : 4)) lay_out_message(udp, slots, waiting++, message, egress->data);
         else lost += wd_udp_count(message->length, message->segment);
         if (waiting == WD_UDP_SEND_BATCH || i + 1 == egress->count) {
             lost += transmit(udp, slots->headers, waiting, &give_up_ns);

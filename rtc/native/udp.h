@@ -31,16 +31,20 @@ struct wd_udp {
     struct wd_udp_batch *batch;
 };
 
-/* `port` 0 = any free one. 0, or -1 with errno; EINVAL when `address` is no IP address. */
-int wd_udp_open(struct wd_udp *udp, const char *address, uint16_t port);
+/* `port` 0 = any free one. `shared`: several sockets may have the port, and the kernel keeps each peer with one of them (SO_REUSEPORT). 0, or -1 with errno; EINVAL when `address` is no IP address. */
+int wd_udp_open(struct wd_udp *udp, const char *address, uint16_t port, bool shared);
 void wd_udp_close(struct wd_udp *udp);
+/* Batches without a socket, for sockets of others: set `fd` and `v6` before each use. -1 when out of memory. */
+int wd_udp_borrow(struct wd_udp *udp);
+void wd_udp_tune(int fd); /* a bound socket for use with it */
+void wd_udp_dont_fragment(int fd, bool v6, bool on);
 
 /* Reads up to WD_UDP_RECEIVE_BATCH messages without waiting. A full batch means that more may wait. */
 size_t wd_udp_receive(struct wd_udp *udp);
 /* Message `index` of the last wd_udp_receive; valid until the next. */
 void wd_udp_arrival(const struct wd_udp *udp, size_t index, struct wd_udp_arrival *out);
 
-/* Sends all messages in order and leaves egress alone. A full socket buffer is waited for, a few milliseconds in all. Returns the number of datagrams lost. */
+/* Sends all messages whose way is UDP in order, and leaves egress alone. A full socket buffer is waited for, a few milliseconds in all. Returns the number of datagrams lost. */
 size_t wd_udp_send(struct wd_udp *udp, const struct wd_egress *egress);
 
 /* Datagrams that the kernel has thrown away because this socket was not read in time. */

@@ -1,13 +1,10 @@
 #define _GNU_SOURCE
-#include "worker.h"
+#include "worker_internal.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
 #include <sched.h>
-#include <semaphore.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -19,44 +16,8 @@
 #define THREAD_NAME "wadud-media"
 #define SLICE_NS 100000 /* the least that the kernel takes */
 #define SOON_ONE 1024
-
-struct sent_entry {
-    struct wd_addr to;
-    size_t offset, length;
-};
-
-struct wd_worker {
-    struct wd_router *router;
-    struct wd_ring *events;
-    struct wd_egress egress;
-    struct wd_counters *counters; /* the router's */
-    _Atomic uint64_t commands_refused;
-
-    /* threaded */
-    struct wd_udp udp;
-    struct wd_commands *commands;
-    int bell; /* eventfd: commands wait, or stop */
-    pthread_t thread;
-    bool running;
-    pid_t process; /* the one that has the thread */
-    pid_t thread_id;
-    sem_t started;
-    int64_t slept_ns, woke_ns; /* when the newest sleep began and ended */
-    double load; /* share of the time between sleeps that was work, of late */
-    size_t round_datagrams; /* read in the newest round */
-    bool first, gave_way; /* runs before ordinary threads; would, but is overloaded */
-    bool napped; /* before it, instead of waiting for the socket */
-    int soon; /* how often, of late, a round's datagrams were followed by the next within WD_GATHER_NS: 0 to SOON_ONE */
-    _Atomic bool stop;
-
-    /* by hand */
-    bool by_hand;
-    int64_t now_ns;
-    struct sent_entry *sent;
-    size_t sent_count, sent_capacity;
-    uint8_t *sent_bytes;
-    size_t sent_used, sent_bytes_capacity;
-};
+#define READ_SOCKET 1u /* the worker's own */
+#define READ_WATCHED 2u /* others */
 
 static int64_t monotonic_ns(void) {
     struct timespec now;
@@ -64,13 +25,11 @@ static int64_t monotonic_ns(void) {
     return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
-static void emit(void *owner, const struct wd_event *event) {
-    struct wd_worker *worker = owner;
-    if (!wd_ring_put(worker->events, event)) worker->counters->drop_event_ring_full++;
-}
+static void emit(void *owner, const struct wd_event *event) { wd_worker_emit(owner, event); }
 
 static void send_on_socket(struct wd_egress *egress) {
     struct wd_worker *worker = egress->owner;
+    wd_ways_divert(worker, egress);
     worker->counters->drop_send_error += wd_udp_send(&worker->udp, egress);
     egress->used = egress->count = 0;
 }
@@ -80,7 +39,7 @@ static void send_on_socket(struct wd_egress *egress) {
 static void carry_out_commands(struct wd_worker *worker, int64_t now_ns) {
     if (!wd_commands_waiting(worker->commands)) return;
     wd_router_flush(worker->router, now_ns, false); /* tells the core the time: it may have slept for long */
-    uint64_t refused = wd_commands_apply(worker->commands, worker->router, now_ns);
+    uint64_t refused = wd_commands_apply(worker->commands, wd_ways_command, worker, now_ns);
     if (refused) atomic_fetch_add_explicit(&worker->commands_refused, refused, memory_order_relaxed);
 }
 
@@ -94,7 +53,7 @@ static size_t take(struct wd_worker *worker, const struct wd_udp_arrival *arriva
     size_t step = arrival->segment ? arrival->segment : arrival->length, at = 0, datagrams = 0;
     do {
         size_t length = arrival->length - at < step ? arrival->length - at : step;
-        wd_router_receive(worker->router, arrival->data + at, length, &arrival->from, local, now_ns);
+        wd_ways_receive(worker, arrival->data + at, length, &arrival->from, local, now_ns);
         at += step;
         datagrams++;
     } while (at < arrival->length);
@@ -106,7 +65,7 @@ static bool read_socket(struct wd_worker *worker) {
     size_t datagrams = 0, messages = WD_UDP_RECEIVE_BATCH;
     while (messages == WD_UDP_RECEIVE_BATCH && datagrams < WD_ROUND_DATAGRAMS) {
         messages = wd_udp_receive(&worker->udp);
-        int64_t now = monotonic_ns();
+        int64_t now = worker->now_ns = monotonic_ns();
         carry_out_commands(worker, now); /* what was commanded before a datagram came holds for that datagram */
         struct wd_udp_arrival arrivals[WD_UDP_RECEIVE_BATCH];
         for (size_t i = 0; i < messages; i++) {
@@ -118,7 +77,7 @@ static bool read_socket(struct wd_worker *worker) {
             datagrams += take(worker, &arrivals[i], now);
         }
     }
-    worker->round_datagrams = datagrams;
+    worker->round_datagrams += datagrams;
     return messages == WD_UDP_RECEIVE_BATCH;
 }
 
@@ -151,7 +110,7 @@ static void learn(struct wd_worker *worker, bool soon) { worker->soon += ((soon 
 /* A wake-up costs as much as forwarding several packets. While most rounds are followed by the next datagram within WD_GATHER_NS, the thread sleeps blindly
  * for a while and takes what has gathered: many bursts become one round. The busier the core, the more gathers in a shorter time: a wake-up per WD_GATHER_WORK_NS
  * of work is few enough. A nap that gathered nothing is followed by waiting for the socket. */
-static bool nap(struct wd_worker *worker, int64_t wake_ns) {
+static unsigned nap(struct wd_worker *worker, int64_t wake_ns) {
     int64_t now = monotonic_ns(), cycle_ns = now - worker->slept_ns, length = WD_GATHER_NS;
     double busy = cycle_ns > 0 ? (double)(now - worker->woke_ns) / (double)cycle_ns : 1;
     worker->load += (busy - worker->load) / 16;
@@ -160,34 +119,37 @@ static bool nap(struct wd_worker *worker, int64_t wake_ns) {
     if (wake_ns != INT64_MAX && length > wake_ns - now) length = wake_ns - now;
     if (length > 0) clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = length}, NULL);
     worker->napped = true;
-    return true;
+    return READ_SOCKET | READ_WATCHED;
 }
 
-/* Sleeps until `wake_ns`, a command or a datagram; true when there are datagrams. */
-static bool sleep_until(struct wd_worker *worker, int64_t wake_ns) {
-    struct pollfd wanted[2] = {{.fd = worker->udp.fd, .events = POLLIN}, {.fd = worker->bell, .events = POLLIN}};
+/* Sleeps until `wake_ns`, a command or a datagram; what can be read. */
+static unsigned sleep_until(struct wd_worker *worker, int64_t wake_ns) {
+    struct pollfd wanted[3] = {{.fd = worker->udp.fd, .events = POLLIN}, {.fd = worker->bell, .events = POLLIN}, {.fd = worker->epoll, .events = POLLIN}};
     struct timespec most = {0};
     int64_t left = wake_ns == INT64_MAX ? 0 : wake_ns - monotonic_ns();
     int64_t began = worker->slept_ns = monotonic_ns();
     if (left > 0) most = (struct timespec){.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
-    int ready = ppoll(wanted, 2, wake_ns == INT64_MAX ? NULL : &most, NULL);
+    int ready = ppoll(wanted, 3, wake_ns == INT64_MAX ? NULL : &most, NULL);
     worker->napped = false;
     learn(worker, ready > 0 && monotonic_ns() - began < WD_GATHER_NS);
-    if (ready <= 0) return false;
+    if (ready <= 0) return 0;
     uint64_t count;
     if (wanted[1].revents)
         while (read(worker->bell, &count, sizeof count) < 0 && errno == EINTR) continue;
-    return wanted[0].revents != 0;
+    return (wanted[0].revents ? READ_SOCKET : 0) | (wanted[2].revents ? READ_WATCHED : 0);
 }
 
 static int64_t run_core(struct wd_worker *worker) {
-    int64_t now = monotonic_ns();
+    int64_t now = worker->now_ns = monotonic_ns();
     int64_t flush_ns = wd_router_flush(worker->router, now, false);
     if (worker->egress.count) send_on_socket(&worker->egress); /* media leaves before any other work begins */
+    wd_ways_flush(worker);
     carry_out_commands(worker, now);
-    int64_t tick_ns = wd_router_tick(worker->router, now);
+    int64_t tick_ns = wd_router_tick(worker->router, now), ways_ns = wd_ways_tick(worker);
     if (worker->egress.count) send_on_socket(&worker->egress);
+    wd_ways_flush(worker);
     wd_ring_notify(worker->events);
+    if (ways_ns < tick_ns) tick_ns = ways_ns;
     return flush_ns < tick_ns ? flush_ns : tick_ns;
 }
 
@@ -202,7 +164,7 @@ static void *run(void *argument) {
     int64_t wake_ns = 0;
     for (bool stop = false; !stop;) {
         bool gather = worker->round_datagrams && worker->soon > SOON_ONE / 2;
-        bool readable = more || (gather ? nap(worker, wake_ns) : sleep_until(worker, wake_ns));
+        unsigned ready = more ? READ_SOCKET | READ_WATCHED : gather ? nap(worker, wake_ns) : sleep_until(worker, wake_ns);
         if (more) give_way(worker);
         else {
             worker->woke_ns = monotonic_ns();
@@ -210,12 +172,17 @@ static void *run(void *argument) {
         }
         worker->round_datagrams = 0;
         stop = atomic_load_explicit(&worker->stop, memory_order_acquire); /* commands posted before it are still carried out in this round */
-        more = readable && read_socket(worker);
+        more = ready & READ_SOCKET && read_socket(worker);
+        if (ready & READ_WATCHED) {
+            worker->now_ns = monotonic_ns();
+            worker->round_datagrams += wd_ways_read(worker);
+        }
         if (worker->napped) learn(worker, worker->round_datagrams);
         wake_ns = run_core(worker);
     }
     wd_router_flush(worker->router, monotonic_ns(), true);
     send_on_socket(&worker->egress);
+    wd_ways_flush(worker);
     return NULL;
 }
 
@@ -246,90 +213,27 @@ static int start(struct wd_worker *worker, int cpu) {
     return 0;
 }
 
-/* ---- by hand ---- */
-
-static bool grow(void **block, size_t *capacity, size_t wanted, size_t item) {
-    if (wanted <= *capacity) return true;
-    size_t bigger = *capacity ? *capacity : 64;
-    while (bigger < wanted) bigger *= 2;
-    void *moved = realloc(*block, bigger * item);
-    if (!moved) return false;
-    *block = moved;
-    *capacity = bigger;
-    return true;
-}
-
-static bool keep_sent(struct wd_worker *worker, const struct wd_message *message, const uint8_t *data, size_t length) {
-    if (!grow((void **)&worker->sent, &worker->sent_capacity, worker->sent_count + 1, sizeof *worker->sent) ||
-        !grow((void **)&worker->sent_bytes, &worker->sent_bytes_capacity, worker->sent_used + length, 1))
-        return false;
-    worker->sent[worker->sent_count++] = (struct sent_entry){.to = message->to, .offset = worker->sent_used, .length = length};
-    memcpy(worker->sent_bytes + worker->sent_used, data, length);
-    worker->sent_used += length;
-    return true;
-}
-
-static void send_by_hand(struct wd_egress *egress) {
-    struct wd_worker *worker = egress->owner;
-    for (size_t i = 0; i < egress->count; i++) {
-        const struct wd_message *message = &egress->messages[i];
-        size_t step = message->segment ? message->segment : message->length;
-        for (size_t at = 0; at < message->length; at += step) {
-            size_t length = message->length - at < step ? message->length - at : step;
-            if (!keep_sent(worker, message, egress->data + message->offset + at, length)) worker->counters->drop_send_error++;
-        }
-    }
-    egress->used = egress->count = 0;
-}
-
-static void settle(struct wd_worker *worker) {
-    send_by_hand(&worker->egress);
-    wd_ring_notify(worker->events);
-}
-
-int64_t wd_worker_now(const struct wd_worker *worker) { return worker->now_ns; }
-
-void wd_worker_receive(struct wd_worker *worker, uint8_t *datagram, size_t length, const struct wd_addr *from, int64_t now_ns) {
-    worker->now_ns = now_ns;
-    wd_router_receive(worker->router, datagram, length, from, NULL, now_ns);
-    settle(worker);
-}
-
-int64_t wd_worker_advance(struct wd_worker *worker, int64_t now_ns) {
-    worker->now_ns = now_ns;
-    int64_t flush_ns = wd_router_flush(worker->router, now_ns, false), tick_ns = wd_router_tick(worker->router, now_ns);
-    settle(worker);
-    return flush_ns < tick_ns ? flush_ns : tick_ns;
-}
-
-size_t wd_worker_sent_count(const struct wd_worker *worker) { return worker->sent_count; }
-
-struct wd_sent wd_worker_sent(const struct wd_worker *worker, size_t index) {
-    const struct sent_entry *entry = &worker->sent[index];
-    return (struct wd_sent){.to = entry->to, .data = worker->sent_bytes + entry->offset, .length = entry->length};
-}
-
-void wd_worker_forget_sent(struct wd_worker *worker) { worker->sent_count = worker->sent_used = 0; }
-
 /* ---- both ---- */
 
 struct wd_worker *wd_worker_new(const struct wd_worker_config *config) {
     struct wd_worker *worker = calloc(1, sizeof *worker);
     if (!worker) return NULL;
     worker->by_hand = !config->threaded;
-    worker->bell = worker->udp.fd = -1;
+    worker->bell = worker->epoll = worker->udp.fd = worker->borrowed.fd = -1;
+    worker->index = config->index;
     sem_init(&worker->started, 0, 0);
-    worker->egress.owner = worker;
-    worker->egress.flush = worker->by_hand ? send_by_hand : send_on_socket;
+    worker->egress.owner = worker->to_clients.owner = worker;
+    worker->egress.flush = worker->to_clients.flush = worker->by_hand ? wd_hand_send : send_on_socket;
 
     errno = 0;
     if (!(worker->events = wd_ring_new())) goto failed;
     struct wd_router_config core = {.max_transports = config->max_transports, .seed = config->seed, .emit = emit, .owner = worker, .egress = &worker->egress};
     if (!(worker->router = wd_router_new(&core))) goto failed;
     worker->counters = wd_router_counters(worker->router);
+    if (!wd_ways_open(worker, config)) goto failed;
     if (worker->by_hand) return worker;
 
-    if (wd_udp_open(&worker->udp, config->address, config->port) < 0) goto failed;
+    if (wd_udp_open(&worker->udp, config->address, config->port, config->shared_port) < 0) goto failed;
     if ((worker->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0) goto failed;
     if (!(worker->commands = wd_commands_new(worker->bell))) goto failed;
     if (start(worker, config->cpu) == 0) return worker;
@@ -352,8 +256,10 @@ void wd_worker_free(struct wd_worker *worker) {
     if (!worker) return;
     /* A forked child has inherited memory and descriptors, but not the thread: there is nobody to stop. */
     if (worker->running && worker->process == getpid()) stop(worker);
+    if (worker->commands) wd_commands_shut(worker->commands);
+    wd_ways_close(worker);
     wd_udp_close(&worker->udp);
-    wd_commands_free(worker->commands);
+    wd_commands_release(worker->commands);
     if (worker->bell >= 0) close(worker->bell);
     if (worker->router) wd_router_free(worker->router);
     wd_ring_free(worker->events);
@@ -365,20 +271,28 @@ void wd_worker_free(struct wd_worker *worker) {
 
 uint16_t wd_worker_port(const struct wd_worker *worker) { return worker->udp.port; }
 pid_t wd_worker_thread_id(const struct wd_worker *worker) { return worker->thread_id; }
+uint32_t wd_worker_index(const struct wd_worker *worker) { return worker->index; }
+struct wd_commands *wd_worker_hold_queue(struct wd_worker *worker) { return worker->commands ? wd_commands_hold(worker->commands) : NULL; }
 struct wd_ring *wd_worker_events(struct wd_worker *worker) { return worker->events; }
 
 int wd_worker_command(struct wd_worker *worker, const struct wd_command *command, const void *data) {
     if (!worker->by_hand) return wd_commands_post(worker->commands, command, data);
-    if (wd_command_apply(command, data, worker->router, worker->now_ns) != 0) atomic_fetch_add_explicit(&worker->commands_refused, 1, memory_order_relaxed);
-    settle(worker);
+    if (wd_ways_command(worker, command, (void *)data, worker->now_ns) != 0) atomic_fetch_add_explicit(&worker->commands_refused, 1, memory_order_relaxed);
+    wd_hand_settle(worker);
     return 0;
 }
 
+/* The worker goes on counting meanwhile: every word is right, the sum of two may be a moment off. */
+static void read_words(void *out, const void *counters, size_t size) {
+    const uint64_t *from = counters;
+    uint64_t *to = out;
+    for (size_t i = 0; i < size / sizeof *to; i++) to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+}
+
 void wd_worker_read_counters(struct wd_worker *worker, struct wd_worker_counters *out) {
-    const uint64_t *from = (const uint64_t *)worker->counters;
-    uint64_t *to = (uint64_t *)&out->router;
-    /* The worker goes on counting meanwhile: every word is right, the sum of two may be a moment off. */
-    for (size_t i = 0; i < sizeof out->router / sizeof *to; i++) to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+    read_words(&out->router, worker->counters, sizeof out->router);
+    read_words(&out->relay, wd_relay_counters(worker->relay), sizeof out->relay);
+    read_words(&out->streams, wd_streams_counters(worker->streams), sizeof out->streams);
     out->commands_refused = atomic_load_explicit(&worker->commands_refused, memory_order_relaxed);
     out->drop_socket_full = worker->by_hand ? 0 : wd_udp_overflow(&worker->udp);
 }

@@ -1,4 +1,5 @@
-/* The shell around the forwarding core: a thread that owns one UDP socket and one router, or (by hand) a router that the caller drives in his own time.
+/* The shell around the forwarding core and the relay core: a thread that owns one UDP socket, the relayed sockets and both cores, or (by hand) cores that the
+ * caller drives in his own time.
  *
  * A round of the thread: sleep until the socket, a command or the router's deadline; read what has come, at most WD_ROUND_DATAGRAMS, but carry out
  * waiting commands first; flush; send; tick; send; ring for the events. Other threads touch only the command queue, the event ring's consumer side and
@@ -10,6 +11,7 @@
 
 #include "commands.h"
 #include "ring.h"
+#include "stream.h"
 #include "udp.h"
 
 #define WD_ROUND_DATAGRAMS 32 /* then what was received is forwarded, before more is read: it is still in the nearest cache */
@@ -21,8 +23,10 @@ struct wd_worker_config {
     const char *address;
     uint16_t port;
     bool threaded;
+    bool shared_port; /* other workers may have the same */
     int cpu; /* -1 = any */
-    uint32_t max_transports;
+    uint32_t max_transports, max_allocations, max_streams;
+    uint32_t index; /* among the workers of this process */
     uint64_t seed;
 };
 
@@ -38,8 +42,14 @@ pid_t wd_worker_thread_id(const struct wd_worker *worker); /* 0 by hand */
 struct wd_ring *wd_worker_events(struct wd_worker *worker);
 int wd_worker_command(struct wd_worker *worker, const struct wd_command *command, const void *data); /* -1 when out of memory */
 
+/* What a neighbour needs to hand datagrams to this worker; released by wd_commands_release. NULL by hand. */
+struct wd_commands *wd_worker_hold_queue(struct wd_worker *worker);
+uint32_t wd_worker_index(const struct wd_worker *worker);
+
 struct wd_worker_counters {
     struct wd_counters router;
+    struct wd_relay_counters relay;
+    struct wd_stream_counters streams;
     uint64_t commands_refused;
     uint64_t drop_socket_full; /* by the kernel, because the worker read too late */
 };
@@ -48,6 +58,7 @@ void wd_worker_read_counters(struct wd_worker *worker, struct wd_worker_counters
 /* By hand only. Time must not go back. */
 int64_t wd_worker_now(const struct wd_worker *worker); /* of the last call */
 void wd_worker_receive(struct wd_worker *worker, uint8_t *datagram, size_t length, const struct wd_addr *from, int64_t now_ns);
+void wd_worker_receive_relayed(struct wd_worker *worker, uint8_t *datagram, size_t length, const struct wd_addr *peer, const struct wd_addr *relayed, int64_t now_ns);
 int64_t wd_worker_advance(struct wd_worker *worker, int64_t now_ns);
 struct wd_sent {
     struct wd_addr to;

@@ -1,21 +1,13 @@
 /* rtc._worker: class Worker (see _worker.pyi). Arguments are checked here; what follows is queued to the worker's thread, which never touches Python. */
-#include "worker_arguments.h"
+#include "worker_object.h"
 
-#include "worker.h"
-
-typedef struct {
-    PyObject_HEAD
-    struct wd_worker *worker; /* NULL once closed */
-    bool threaded;
-} Worker;
-
-static struct wd_worker *open_worker(Worker *self) {
+struct wd_worker *wd_open_worker(Worker *self) {
     if (!self->worker) PyErr_SetString(PyExc_RuntimeError, "the worker is closed");
     return self->worker;
 }
 
-static struct wd_worker *worker_by_hand(Worker *self) {
-    if (open_worker(self) && self->threaded) {
+struct wd_worker *wd_worker_by_hand(Worker *self) {
+    if (wd_open_worker(self) && self->threaded) {
         PyErr_SetString(PyExc_RuntimeError, "only with threaded=False");
         return NULL;
     }
@@ -25,11 +17,12 @@ static struct wd_worker *worker_by_hand(Worker *self) {
 /* ---- life ---- */
 
 static PyObject *worker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"address", "port", "threaded", "cpu", "max_transports", "seed", NULL};
+    static char *names[] = {"address", "port", "threaded", "cpu", "max_transports", "max_allocations", "max_streams", "index", "shared_port", "seed", NULL};
     const char *address = "127.0.0.1";
-    int port = 0, threaded = 1, cpu = -1, max_transports = 4096;
+    int port = 0, threaded = 1, cpu = -1, max_transports = 4096, max_allocations = 16384, max_streams = 16384, index = 0, shared_port = 0;
     uint64_t seed = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$sipiiO&:Worker", names, &address, &port, &threaded, &cpu, &max_transports, wd_convert_seed, &seed))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$sipiiiiipO&:Worker", names, &address, &port, &threaded, &cpu, &max_transports, &max_allocations,
+                                     &max_streams, &index, &shared_port, wd_convert_seed, &seed))
         return NULL;
     struct wd_addr parsed;
     const char *wrong = NULL;
@@ -37,6 +30,9 @@ static PyObject *worker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     else if (port < 0 || port > 65535) wrong = "port must be in 0..65535";
     else if (cpu < -1 || cpu >= 1024) wrong = "cpu must be in -1..1023";
     else if (max_transports < 1 || max_transports > 1 << 20) wrong = "max_transports must be in 1..1048576";
+    else if (max_allocations < 1 || max_allocations > 1 << 20) wrong = "max_allocations must be in 1..1048576";
+    else if (max_streams < 1 || max_streams > 1 << 20) wrong = "max_streams must be in 1..1048576";
+    else if (index < 0 || index > 255) wrong = "index must be in 0..255";
     if (wrong) {
         PyErr_SetString(PyExc_ValueError, wrong);
         return NULL;
@@ -44,7 +40,8 @@ static PyObject *worker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     Worker *self = (Worker *)type->tp_alloc(type, 0);
     if (!self) return NULL;
     struct wd_worker_config config = {
-        .address = address, .port = (uint16_t)port, .threaded = threaded, .cpu = cpu, .max_transports = (uint32_t)max_transports, .seed = seed};
+        .address = address, .port = (uint16_t)port, .threaded = threaded, .shared_port = shared_port, .cpu = cpu, .max_transports = (uint32_t)max_transports,
+        .max_allocations = (uint32_t)max_allocations, .max_streams = (uint32_t)max_streams, .index = (uint32_t)index, .seed = seed};
     self->threaded = threaded;
     Py_BEGIN_ALLOW_THREADS
     self->worker = wd_worker_new(&config);
@@ -76,18 +73,18 @@ static PyObject *worker_close(Worker *self, PyObject *Py_UNUSED(none)) {
     Py_RETURN_NONE;
 }
 
-static PyObject *worker_port(Worker *self, void *Py_UNUSED(closure)) { return open_worker(self) ? PyLong_FromLong(wd_worker_port(self->worker)) : NULL; }
+static PyObject *worker_port(Worker *self, void *Py_UNUSED(closure)) { return wd_open_worker(self) ? PyLong_FromLong(wd_worker_port(self->worker)) : NULL; }
 
 static PyObject *worker_thread_id(Worker *self, void *Py_UNUSED(closure)) {
-    return open_worker(self) ? PyLong_FromLong(wd_worker_thread_id(self->worker)) : NULL;
+    return wd_open_worker(self) ? PyLong_FromLong(wd_worker_thread_id(self->worker)) : NULL;
 }
 
 static PyObject *worker_fileno(Worker *self, PyObject *Py_UNUSED(none)) {
-    return open_worker(self) ? PyLong_FromLong(wd_ring_fd(wd_worker_events(self->worker))) : NULL;
+    return wd_open_worker(self) ? PyLong_FromLong(wd_ring_fd(wd_worker_events(self->worker))) : NULL;
 }
 
 static PyObject *worker_counters(Worker *self, PyObject *Py_UNUSED(none)) {
-    if (!open_worker(self)) return NULL;
+    if (!wd_open_worker(self)) return NULL;
     struct wd_worker_counters counters;
     wd_worker_read_counters(self->worker, &counters);
     const struct {
@@ -96,6 +93,12 @@ static PyObject *worker_counters(Worker *self, PyObject *Py_UNUSED(none)) {
     } all[] = {
 #define X(name) {#name, counters.router.name},
         WD_COUNTERS(X)
+#undef X
+#define X(name) {#name, counters.relay.name},
+        WD_RELAY_COUNTERS(X)
+#undef X
+#define X(name) {#name, counters.streams.name},
+        WD_STREAM_COUNTERS(X)
 #undef X
         {"commands_refused", counters.commands_refused},
         {"drop_socket_full", counters.drop_socket_full},
@@ -112,7 +115,7 @@ static PyObject *worker_counters(Worker *self, PyObject *Py_UNUSED(none)) {
 /* ---- events ---- */
 
 static PyObject *event_tuple(const struct wd_event *event) {
-    char host[INET6_ADDRSTRLEN];
+    char host[INET6_ADDRSTRLEN], local[INET6_ADDRSTRLEN] = "";
     const struct wd_stats *s = &event->stats;
     switch ((enum wd_event_type)event->type) {
     case WD_EVENT_DTLS: return Py_BuildValue("(iIy#)", event->type, event->id, event->data, (Py_ssize_t)event->length);
@@ -124,12 +127,17 @@ static PyObject *event_tuple(const struct wd_event *event) {
     case WD_EVENT_LEVEL: return Py_BuildValue("(iIIO)", event->type, event->id, event->value, event->flag ? Py_True : Py_False);
     case WD_EVENT_STATS:
         return Py_BuildValue("(iIIIIIIII)", event->type, event->id, s->rtt_us, s->in_bps, s->out_bps, s->loss_in, s->loss_out, s->estimate_bps, s->jitter_us);
+    case WD_EVENT_REQUEST:
+        wd_addr_host(&event->address, host);
+        if (event->local.family) wd_addr_host(&event->local, local);
+        return Py_BuildValue("(iIsisiy#)", event->type, event->id, host, event->address.port, local, event->local.port, event->data, (Py_ssize_t)event->length);
+    case WD_EVENT_STREAM_CLOSED: return Py_BuildValue("(iI)", event->type, event->id);
     }
     return PyErr_Format(PyExc_SystemError, "event of unknown type %d", event->type);
 }
 
 static PyObject *worker_take_events(Worker *self, PyObject *Py_UNUSED(none)) {
-    if (!open_worker(self)) return NULL;
+    if (!wd_open_worker(self)) return NULL;
     struct wd_ring *ring = wd_worker_events(self->worker);
     PyObject *list = PyList_New(0);
     struct wd_event event;
@@ -146,8 +154,8 @@ static PyObject *worker_take_events(Worker *self, PyObject *Py_UNUSED(none)) {
 
 /* ---- commands ---- */
 
-static PyObject *post(Worker *self, const struct wd_command *command, const void *data) {
-    if (!open_worker(self)) return NULL;
+PyObject *wd_post(Worker *self, const struct wd_command *command, const void *data) {
+    if (!wd_open_worker(self)) return NULL;
     if (wd_worker_command(self->worker, command, data) < 0) return PyErr_NoMemory();
     Py_RETURN_NONE;
 }
@@ -159,7 +167,7 @@ static PyObject *post_credentials(Worker *self, PyObject *args, PyObject *kwargs
     char credentials[WD_MAX_CREDENTIALS];
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, names, wd_convert_id, &command.id, &ufrag, &password)) return NULL;
     command.length = (uint32_t)wd_credentials(ufrag, password, credentials);
-    return command.length ? post(self, &command, credentials) : NULL;
+    return command.length ? wd_post(self, &command, credentials) : NULL;
 }
 
 static PyObject *worker_add_transport(Worker *self, PyObject *args, PyObject *kwargs) {
@@ -179,7 +187,7 @@ static PyObject *worker_set_keys(Worker *self, PyObject *args, PyObject *kwargs)
                                      &send_salt, &receive_key, &receive_salt))
         return NULL;
     if (profile > UINT16_MAX) return PyErr_Format(PyExc_ValueError, "unknown SRTP profile %u", profile);
-    PyObject *result = wd_keys((uint16_t)profile, send_key, send_salt, receive_key, receive_salt, &command.keys) ? post(self, &command, NULL) : NULL;
+    PyObject *result = wd_keys((uint16_t)profile, send_key, send_salt, receive_key, receive_salt, &command.keys) ? wd_post(self, &command, NULL) : NULL;
     explicit_bzero(&command, sizeof command);
     return result;
 }
@@ -196,7 +204,7 @@ static PyObject *worker_send_dtls(Worker *self, PyObject *args, PyObject *kwargs
     static char *names[] = {"transport", "datagrams", NULL};
     struct wd_command command = {.type = WD_COMMAND_SEND_DTLS};
     PyObject *datagrams;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&O:send_dtls", names, wd_convert_id, &command.id, &datagrams) || !open_worker(self)) return NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&O:send_dtls", names, wd_convert_id, &command.id, &datagrams) || !wd_open_worker(self)) return NULL;
     PyObject *sequence = PySequence_Fast(datagrams, "datagrams must be a sequence of bytes");
     if (!sequence) return NULL;
     Py_ssize_t count = PySequence_Fast_GET_SIZE(sequence);
@@ -216,7 +224,7 @@ static PyObject *worker_send_dtls(Worker *self, PyObject *args, PyObject *kwargs
 static PyObject *post_id(Worker *self, PyObject *args, PyObject *kwargs, enum wd_command_type type, char *name, const char *format) {
     char *names[] = {name, NULL};
     struct wd_command command = {.type = type};
-    return PyArg_ParseTupleAndKeywords(args, kwargs, format, names, wd_convert_id, &command.id) ? post(self, &command, NULL) : NULL;
+    return PyArg_ParseTupleAndKeywords(args, kwargs, format, names, wd_convert_id, &command.id) ? wd_post(self, &command, NULL) : NULL;
 }
 
 #define ID_COMMAND(method, type, name) \
@@ -230,7 +238,7 @@ static PyObject *worker_set_source(Worker *self, PyObject *args, PyObject *kwarg
     static char *names[] = {"leg", "track", NULL};
     struct wd_command command = {.type = WD_COMMAND_SET_SOURCE};
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&O&:set_source", names, wd_convert_id, &command.id, wd_convert_optional_id, &command.track)) return NULL;
-    return post(self, &command, NULL);
+    return wd_post(self, &command, NULL);
 }
 
 struct media_line {
@@ -265,7 +273,7 @@ static PyObject *worker_add_track(Worker *self, PyObject *args, PyObject *kwargs
     struct media_line line;
     if (!media_line(args, kwargs, "track", "O&O&|$iUOOO&O&:add_track", &line)) return NULL;
     FILL(&command.new_track, line);
-    return post(self, &command, NULL);
+    return wd_post(self, &command, NULL);
 }
 
 static PyObject *worker_add_leg(Worker *self, PyObject *args, PyObject *kwargs) {
@@ -277,12 +285,12 @@ static PyObject *worker_add_leg(Worker *self, PyObject *args, PyObject *kwargs) 
         return NULL;
     }
     FILL(&command.new_leg, line);
-    return post(self, &command, NULL);
+    return wd_post(self, &command, NULL);
 }
 
 /* ---- by hand ---- */
 
-static bool time_goes_on(Worker *self, int64_t now_ns) {
+bool wd_time_goes_on(Worker *self, int64_t now_ns) {
     if (now_ns >= wd_worker_now(self->worker)) return true;
     PyErr_SetString(PyExc_ValueError, "now_ns goes back");
     return false;
@@ -295,7 +303,7 @@ static PyObject *worker_receive(Worker *self, PyObject *args, PyObject *kwargs) 
     int port;
     int64_t now_ns;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "S(si)O&:receive", names, &datagram, &host, &port, wd_convert_time, &now_ns)) return NULL;
-    if (!worker_by_hand(self) || !time_goes_on(self, now_ns)) return NULL;
+    if (!wd_worker_by_hand(self) || !wd_time_goes_on(self, now_ns)) return NULL;
     struct wd_addr from;
     if (port < 0 || port > 65535 || !wd_addr_parse(host, (uint16_t)port, &from)) return PyErr_Format(PyExc_ValueError, "no address: (%s, %d)", host, port);
     size_t length = (size_t)PyBytes_GET_SIZE(datagram);
@@ -312,12 +320,12 @@ static PyObject *worker_advance(Worker *self, PyObject *args, PyObject *kwargs) 
     static char *names[] = {"now_ns", NULL};
     int64_t now_ns;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&:advance", names, wd_convert_time, &now_ns)) return NULL;
-    if (!worker_by_hand(self) || !time_goes_on(self, now_ns)) return NULL;
+    if (!wd_worker_by_hand(self) || !wd_time_goes_on(self, now_ns)) return NULL;
     return PyLong_FromLongLong(wd_worker_advance(self->worker, now_ns));
 }
 
 static PyObject *worker_take_datagrams(Worker *self, PyObject *Py_UNUSED(none)) {
-    if (!worker_by_hand(self)) return NULL;
+    if (!wd_worker_by_hand(self)) return NULL;
     Py_ssize_t count = (Py_ssize_t)wd_worker_sent_count(self->worker);
     PyObject *list = PyList_New(count);
     for (Py_ssize_t i = 0; list && i < count; i++) {
@@ -339,7 +347,7 @@ static PyObject *worker_take_datagrams(Worker *self, PyObject *Py_UNUSED(none)) 
 static PyMethodDef methods[] = {
     NONE(fileno), NONE(take_events), NONE(counters), NONE(close), KEYWORDS(add_transport), KEYWORDS(restart_ice), KEYWORDS(set_keys), KEYWORDS(send_dtls),
     KEYWORDS(remove_transport), KEYWORDS(add_track), KEYWORDS(remove_track), KEYWORDS(add_leg), KEYWORDS(remove_leg), KEYWORDS(set_source),
-    KEYWORDS(request_keyframe), KEYWORDS(receive), KEYWORDS(advance), NONE(take_datagrams), {0},
+    KEYWORDS(request_keyframe), KEYWORDS(receive), KEYWORDS(advance), NONE(take_datagrams), WD_RELAY_METHODS, {0},
 };
 
 static PyGetSetDef properties[] = {
@@ -366,7 +374,8 @@ static int add_constants(PyObject *module) {
     } constants[] = {
         {"AUDIO", WD_AUDIO}, {"VIDEO", WD_VIDEO}, {"EVENT_DTLS", WD_EVENT_DTLS}, {"EVENT_SELECTED", WD_EVENT_SELECTED}, {"EVENT_QUIET", WD_EVENT_QUIET},
         {"EVENT_HEARD", WD_EVENT_HEARD}, {"EVENT_CONSENT_LOST", WD_EVENT_CONSENT_LOST}, {"EVENT_TRACK_STARTED", WD_EVENT_TRACK_STARTED},
-        {"EVENT_LEVEL", WD_EVENT_LEVEL}, {"EVENT_STATS", WD_EVENT_STATS},
+        {"EVENT_LEVEL", WD_EVENT_LEVEL}, {"EVENT_STATS", WD_EVENT_STATS}, {"EVENT_REQUEST", WD_EVENT_REQUEST},
+        {"EVENT_STREAM_CLOSED", WD_EVENT_STREAM_CLOSED}, {"STREAM_TURN", WD_STREAM_TURN}, {"STREAM_ICE", WD_STREAM_ICE},
     };
     for (size_t i = 0; i < sizeof constants / sizeof *constants; i++)
         if (PyModule_AddIntConstant(module, constants[i].name, constants[i].value) < 0) return -1;

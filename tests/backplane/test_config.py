@@ -59,6 +59,23 @@ def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
         ({}, 'redis_url = "redis://:hemlock@a" x', "not TOML"),
         ({}, "demo = 7", "true or false"),
         ({}, "port = true", "whole number"),
+        ({"WADUD_PUBLIC_IP": "203.0.113.5,hemlock"}, "", "an IP address"),
+        ({"WADUD_PUBLIC_IP": "203.0.113.5,203.0.113.6"}, "", "one address of each family"),
+        ({"WADUD_RELAY_PORTS": "49152"}, "", "as 49152-65535"),
+        ({"WADUD_RELAY_PORTS": "hemlock-7"}, "", "as 49152-65535"),
+        ({"WADUD_RELAY_PORTS": "50000-49999"}, "", "above the last"),
+        ({"WADUD_RELAY_PORTS": "0-70000"}, "", "as 49152-65535"),
+        ({"WADUD_RELAY_ALLOW": "10.0.0.1/8"}, "", "network is wrong"),
+        ({"WADUD_RELAY_SECRET": "hemlock"}, "", "at least 16 characters"),
+        ({"WADUD_RELAY_REALM": 'hem"lock'}, "", "without quotes"),
+        ({"WADUD_RELAY_USERS": "hemlock"}, "", "name:password"),
+        ({"WADUD_RELAY_USERS": "a:hemlock,a:hemlocks"}, "", "twice"),
+        ({"WADUD_STUN_SERVER": "stun.example.com"}, "", "host:port"),
+        ({"WADUD_STUN_SERVER": "hemlock@stun.example.com:1"}, "", "host:port"),
+        ({"WADUD_STUN_SERVER": "::1:3478"}, "", "host:port"),
+        ({"WADUD_STUN_ALTERNATE": "hemlock"}, "", "an IP address"),
+        ({"WADUD_CERTIFICATE_KEY": "/hemlock"}, "", "without certificate"),
+        ({"WADUD_CERTIFICATE": "/hemlock", "WADUD_SELF_SIGNED": "yes"}, "", "Keep one"),
     ],
 )
 def test_a_mistake_is_named_with_what_to_do(tmp_path: Path, environment: dict[str, str], toml: str, said: str) -> None:
@@ -66,6 +83,32 @@ def test_a_mistake_is_named_with_what_to_do(tmp_path: Path, environment: dict[st
     with pytest.raises(ConfigError, match=said) as caught:
         load([], {**environment, "WADUD_CONFIG": str(tmp_path / "wadud.toml")})
     assert "hemlock" not in str(caught.value)
+
+
+def test_the_relay_and_tls_have_settings(tmp_path: Path) -> None:
+    (tmp_path / "wadud.toml").write_text(
+        'relay_users = ["clinic:hemlock:two"]\nstun_server = "[2001:db8::5]:3478"\nrelay_allow = ["10.7.0.0/16"]\n'
+        'certificate = "/etc/wadud/chain.pem"\n'
+    )
+    (tmp_path / "secret").write_text("hemlock hemlock hemlock\n")
+    (tmp_path / "users").write_text("a:hemlock\nb:hemlock\n")
+    arguments = ["--config", str(tmp_path / "wadud.toml"), "--no-relay", "--relay-ports", "50000-50100"]
+    arguments += ["--public-ip", "203.0.113.5,2001:db8::5", "--relay-quota", "3", "--stun-alternate", "203.0.113.6"]
+    found = load(arguments, {"WADUD_RELAY_SECRET_FILE": str(tmp_path / "secret")})
+    settings = found.settings
+    assert (settings.relay, settings.relay_ports, settings.relay_quota) == (False, (50000, 50100), 3)
+    assert settings.relay_secret == "hemlock hemlock hemlock"
+    assert settings.relay_users == ("clinic:hemlock:two",)
+    assert settings.public_ip == ("203.0.113.5", "2001:db8::5")
+    assert (settings.relay_allow, settings.stun_server) == (("10.7.0.0/16",), "[2001:db8::5]:3478")
+    assert settings.url == "https://127.0.0.1:8080"
+    report = found.report()
+    assert 'relay_secret = "***"  # WADUD_RELAY_SECRET_FILE' in report
+    assert 'relay_users = ["clinic:***"]' in report
+    assert 'relay_ports = "50000-50100"  # --relay-ports' in report
+    assert "hemlock" not in report + repr(settings)
+    users = load([], {"WADUD_RELAY_USERS_FILE": str(tmp_path / "users")}).settings.relay_users
+    assert users == ("a:hemlock", "b:hemlock")
 
 
 def test_the_command_line_checks_what_it_is_given_too() -> None:

@@ -1,0 +1,429 @@
+"""One port for HTTP, TLS, TURN over TCP and ICE over TCP, spoken to by real clients on real sockets."""
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+import uvloop
+
+from backplane.listeners import Listener, opened
+from backplane.shared_port import UNSENT_BYTES, Limits
+from tests.support.port import (
+    ALLOCATE,
+    FRAME,
+    QUICK,
+    Taken,
+    certificate,
+    client_tls,
+    closed,
+    ended,
+    plain,
+    secured,
+    until,
+    world,
+)
+
+# the hook that it names would change the names of all tests of this folder
+pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy. fixture")
+
+
+@pytest.fixture(params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy], ids=["asyncio", "uvloop"])
+def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
+    policy: asyncio.AbstractEventLoopPolicy = request.param()
+    return policy
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    certificate(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
+        yield session
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+async def test_http_with_keep_alive_large_bodies_and_websockets(
+    folder: Path, session: aiohttp.ClientSession, secure: bool
+) -> None:
+    body = bytes(range(256)) * 16 * 1024
+    async with world(folder if secure else None) as here:
+        url = f"{'https' if secure else 'http'}://localhost:{here.number}"
+        trust = client_tls(folder, "http/1.1") if secure else False
+        async with session.get(url + "/", ssl=trust) as answer:
+            assert await answer.text() == f"{'https' if secure else 'http'} 127.0.0.1"
+        async with session.post(url + "/", data=body, ssl=trust) as answer:
+            assert await answer.read() == body
+        assert here.kinds() == {"https" if secure else "http": 1}
+        async with session.ws_connect(url + "/socket", ssl=trust) as web_socket:
+            await web_socket.send_str("salaam")
+            assert await web_socket.receive_str() == "salaam"
+            await web_socket.send_bytes(body[:1_000_000])
+            assert await web_socket.receive_bytes() == body[:1_000_000]
+        assert here.dropped() == {}
+        assert here.port.undecided == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--no-alpn",), ("--tls-max", "1.2"), ("--http2",)])
+async def test_curl_is_served_with_and_without_alpn(folder: Path, options: tuple[str, ...]) -> None:
+    async with world(folder) as here:
+        process = await asyncio.create_subprocess_exec(
+            *("curl", "-sS", "--cacert", str(folder / "certificate.pem"), "-d", "x" * 100_000, *options),
+            f"https://127.0.0.1:{here.number}/",
+            stdout=asyncio.subprocess.PIPE,
+        )
+        output, _ = await process.communicate()
+        assert output == b"x" * 100_000
+        assert here.kinds() == {"https": 1}
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+async def test_a_client_that_does_not_read_holds_the_server_back(folder: Path, secure: bool) -> None:
+    request = b"GET /stream HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    async with world(folder if secure else None) as here:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1",
+            here.number,
+            ssl=client_tls(folder) if secure else None,
+            server_hostname="localhost" if secure else None,
+            limit=1024,
+        )
+        writer.write(request)
+        assert await reader.read(100)
+        await until(lambda: here.written > 0)
+        before = -1
+        while before != here.written:
+            before = here.written
+            await asyncio.sleep(0.1)
+        assert before < 256 * 64 * 1024
+        writer.transport.abort()
+
+
+async def test_a_client_that_ends_its_side_after_the_request_is_told_apart(folder: Path) -> None:
+    async with world(folder) as here, plain(here.number) as sock:
+        await asyncio.get_running_loop().sock_sendall(sock, b"GET / HTTP/1.0\r\n\r\n")
+        sock.shutdown(socket.SHUT_WR)
+        await until(lambda: here.kinds() == {"http": 1})
+        async with asyncio.timeout(5):
+            while await asyncio.get_running_loop().sock_recv(sock, 4096):
+                pass
+
+
+async def test_turn_is_told_byte_by_byte_and_its_socket_is_untouched(folder: Path) -> None:
+    loop = asyncio.get_running_loop()
+    async with world(folder) as here, plain(here.number) as sock:
+        for byte in ALLOCATE:
+            await loop.sock_sendall(sock, bytes([byte]))
+            await asyncio.sleep(0.002)
+        taken = await here.handed()
+        assert (taken.remote, taken.local) == (sock.getsockname(), sock.getpeername())
+        assert taken.sock.getblocking() is False
+        assert taken.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert taken.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT_BYTES
+        assert taken.sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) == 1
+        assert taken.read(len(ALLOCATE)) == ALLOCATE
+        taken.sock.close()
+        assert await closed(sock)
+        assert here.kinds() == {"turn": 1}
+
+
+async def test_ice_is_handed_over_with_its_whole_first_frame_still_unread() -> None:
+    loop = asyncio.get_running_loop()
+    async with world() as here, plain(here.number) as sock:
+        await loop.sock_sendall(sock, FRAME[:11])
+        await asyncio.sleep(0.05)
+        assert here.taken == []
+        await loop.sock_sendall(sock, FRAME[11:] + FRAME)
+        taken = await here.handed()
+        assert taken.first == FRAME
+        assert taken.read(2 * len(FRAME)) == FRAME + FRAME
+        taken.sock.close()
+
+
+@pytest.mark.parametrize("alpn", [(), ("stun.turn",)])
+async def test_turn_inside_tls_comes_out_of_a_plain_socket(folder: Path, alpn: tuple[str, ...]) -> None:
+    async with world(folder) as here, secured(here.number, folder, *alpn) as (reader, writer):
+        for byte in ALLOCATE:
+            writer.write(bytes([byte]))
+            await writer.drain()
+        taken = await here.handed()
+        assert taken.remote == writer.get_extra_info("sockname")
+        assert taken.local == writer.get_extra_info("peername")
+        loop = asyncio.get_running_loop()
+        received = b""
+        while len(received) < len(ALLOCATE):
+            received += await loop.sock_recv(taken.sock, 100)
+        assert received == ALLOCATE
+        await loop.sock_sendall(taken.sock, b"answer")
+        assert await reader.readexactly(6) == b"answer"
+        assert here.kinds() == {"turn_tls": 1}
+        taken.sock.close()
+        assert await reader.read() == b""
+
+
+async def test_ice_inside_tls_in_two_pieces(folder: Path) -> None:
+    loop = asyncio.get_running_loop()
+    async with world(folder) as here, secured(here.number, folder) as (_, writer):
+        writer.write(FRAME[:5])
+        await writer.drain()
+        await asyncio.sleep(0.02)
+        writer.write(FRAME[5:] + b"\x00\x01x")
+        taken = await here.handed()
+        assert taken.first == FRAME
+        received = b""
+        while len(received) < len(FRAME) + 3:
+            received += await loop.sock_recv(taken.sock, 1000)
+        assert received == FRAME + b"\x00\x01x"
+        writer.close()
+        assert await closed(taken.sock)
+        taken.sock.close()
+
+
+async def test_a_bridge_holds_back_whoever_is_faster_than_the_other_side(folder: Path) -> None:
+    """Much each way past a side that reads late: nothing is lost, and little waits in between."""
+    loop = asyncio.get_running_loop()
+    stream = bytes(range(256)) * 4 * 16 * 1024
+    async with world(folder) as here, secured(here.number, folder, "stun.turn") as (reader, writer):
+        taken = await here.handed()
+
+        async def upload() -> None:
+            for start in range(0, len(stream), 65536):
+                writer.write(stream[start : start + 65536])
+                await writer.drain()
+
+        uploading = asyncio.create_task(upload())
+        await asyncio.sleep(0.3)
+        assert not uploading.done()
+        [bridge] = here.port._bridges
+        assert 0 < len(bridge._waiting) <= 1024 * 1024
+        received = bytearray()
+        while len(received) < len(stream):
+            received += await loop.sock_recv(taken.sock, 65536)
+        assert received == stream
+        await uploading
+        sending = asyncio.create_task(loop.sock_sendall(taken.sock, stream))
+        writer.transport.pause_reading()
+        await asyncio.sleep(0.3)
+        assert not sending.done()
+        writer.transport.resume_reading()
+        assert await reader.readexactly(len(stream)) == stream
+        await sending
+        taken.sock.close()
+
+
+async def test_without_a_certificate_tls_is_refused_and_the_rest_is_served(session: aiohttp.ClientSession) -> None:
+    async with world() as here:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await asyncio.open_connection("127.0.0.1", here.number, ssl=ssl.create_default_context())
+        await until(lambda: here.dropped() == {"unwanted": 1})
+        async with session.get(f"http://127.0.0.1:{here.number}/") as answer:
+            assert answer.status == 200
+
+
+@pytest.mark.parametrize("first", [ALLOCATE, FRAME], ids=["turn", "ice"])
+async def test_what_nobody_takes_is_closed_and_counted(folder: Path, first: bytes) -> None:
+    async with world(folder) as here:
+        here.port.turn = here.port.ice = None
+        async with plain(here.number) as sock, secured(here.number, folder) as (reader, writer):
+            await asyncio.get_running_loop().sock_sendall(sock, first)
+            assert await closed(sock)
+            writer.write(first)
+            assert await ended(reader)
+            assert here.dropped() == {"unwanted": 2}
+
+
+async def test_a_taker_that_fails_costs_its_connection_only(folder: Path, session: aiohttp.ClientSession) -> None:
+    async with world(folder) as here:
+
+        def fail(*_: object) -> None:
+            raise ZeroDivisionError
+
+        here.port.turn = fail
+        async with plain(here.number) as sock, secured(here.number, folder) as (reader, writer):
+            await asyncio.get_running_loop().sock_sendall(sock, ALLOCATE)
+            assert await closed(sock)
+            writer.write(ALLOCATE)
+            assert await ended(reader)
+        assert here.dropped() == {"failed": 2}
+        async with session.get(f"http://127.0.0.1:{here.number}/") as answer:
+            assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    "first, reason",
+    [
+        (b"", "silent"),
+        (b"\x00\x03\x00", "silent"),
+        (FRAME[:40], "silent"),
+        (b"\xff" * 600, "malformed"),
+        (b"\x16\x03\x01\x00\x05hello", "tls_failed"),
+        (b"\x16\x03\x01\x02\x00\x01\x00", "tls_slow"),
+    ],
+)
+async def test_silent_slow_and_malformed_clients_are_dropped(folder: Path, first: bytes, reason: str) -> None:
+    async with world(folder, QUICK) as here, plain(here.number) as sock:
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(sock, first)
+        async with asyncio.timeout(5):
+            try:
+                while await loop.sock_recv(sock, 4096):  # TLS says an alert
+                    pass
+            except ConnectionError:
+                pass
+        await until(lambda: here.dropped() == {reason: 1})
+        assert here.port.undecided == 0
+
+
+@pytest.mark.parametrize(
+    "first, reason", [(b"", "tls_silent"), (b"\x00\x03", "tls_silent"), (b"\x16\x03\x01", "tls_malformed")]
+)
+async def test_inside_tls_they_are_dropped_too(folder: Path, first: bytes, reason: str) -> None:
+    async with world(folder, QUICK) as here, secured(here.number, folder) as (reader, writer):
+        writer.write(first)
+        async with asyncio.timeout(5):
+            assert await ended(reader)
+        assert here.dropped() == {reason: 1}
+        assert here.port.undecided == 0
+
+
+@pytest.mark.parametrize("first", [b"", b"\x00\x03\x00", b"\x16\x03\x01\x02\x00\x01\x00"])
+async def test_a_client_that_leaves_early_is_forgotten_at_once(folder: Path, first: bytes) -> None:
+    async with world(folder) as here:
+        async with plain(here.number) as sock:
+            await asyncio.get_running_loop().sock_sendall(sock, first)
+            await until(lambda: here.port.undecided == 1)
+        await until(lambda: here.port.undecided == 0)
+        assert here.dropped() == {"left": 1}
+
+
+async def test_waiting_for_more_bytes_does_not_keep_the_processor_busy() -> None:
+    loop = asyncio.get_running_loop()
+    async with world() as here, plain(here.number) as sock:
+        await loop.sock_sendall(sock, ALLOCATE[:7])
+        await until(lambda: here.port.undecided == 1)
+        looks = 0
+        arrival = next(iter(here.port._undecided))
+        look = type(arrival).look
+
+        def counted(self: object) -> None:
+            nonlocal looks
+            looks += 1
+            look(self)  # type: ignore[arg-type]
+
+        type(arrival).look = counted  # type: ignore[method-assign, assignment]
+        try:
+            await asyncio.sleep(0.1)
+        finally:
+            type(arrival).look = look  # type: ignore[method-assign]
+        assert looks <= 2
+
+
+async def test_a_flood_of_silent_connections_does_not_keep_a_good_client_out(
+    folder: Path, session: aiohttp.ClientSession, capfd: pytest.CaptureFixture[str]
+) -> None:
+    limits = Limits(undecided=100, undecided_per_prefix=40)
+    openings = [b"", b"\x16\x03\x01\x02\x00\x01\x00", b"\x00\x03"]
+    async with world(folder, limits, host="0.0.0.0") as here:
+        loop = asyncio.get_running_loop()
+        flood: list[socket.socket] = []
+        for number in range(300):
+            sock = socket.socket()
+            sock.setblocking(False)
+            sock.bind((f"127.0.{number % 10}.1", 0))
+            await loop.sock_connect(sock, ("127.0.0.1", here.number))
+            await loop.sock_sendall(sock, openings[number % 3])
+            flood.append(sock)
+            if number % 50 == 49:
+                async with session.get(
+                    f"https://localhost:{here.number}/", ssl=client_tls(folder), headers={"Connection": "close"}
+                ) as answer:
+                    assert answer.status == 200
+        await until(lambda: here.port.undecided <= 100)
+        assert here.port.dropped["crowded"] >= 190
+        for sock in flood:
+            sock.close()
+        await until(lambda: here.port.undecided == 0)
+        assert here.port._of_prefix == {}
+    assert capfd.readouterr().err == ""
+
+
+async def test_one_prefix_pushes_out_its_own_only() -> None:
+    async with world(None, Limits(undecided_per_prefix=3), host="0.0.0.0") as here, plain(here.number) as other:
+        await until(lambda: here.port.undecided == 1)
+        crowd = []
+        for _ in range(5):
+            sock = socket.socket()
+            sock.bind(("127.0.9.9", 0))
+            sock.connect(("127.0.0.1", here.number))
+            crowd.append(sock)
+        await until(lambda: here.port.dropped["crowded"] == 2)
+        await asyncio.get_running_loop().sock_sendall(other, ALLOCATE)
+        (await here.handed()).sock.close()
+        for sock in crowd:
+            sock.close()
+
+
+async def test_both_families_are_served_on_one_port_and_seen_as_themselves() -> None:
+    loop = asyncio.get_running_loop()
+    async with world(host="::") as here:
+        for host in ("127.0.0.1", "::1"):
+            async with plain(here.number, host) as sock:
+                await loop.sock_sendall(sock, ALLOCATE)
+                taken = await here.handed()
+                assert (taken.remote[0], taken.local[0]) == (host, host)
+                taken.sock.close()
+
+
+async def test_accepting_pauses_when_descriptors_run_out_and_goes_on() -> None:
+    [sock] = opened("127.0.0.1", 0)
+    failures = [errno.EMFILE, errno.ENFILE]
+
+    class Exhausted(socket.socket):
+        def accept(self) -> tuple[socket.socket, tuple[str, int]]:
+            if failures:
+                raise OSError(failures.pop(), "out of descriptors")
+            return super().accept()
+
+    arrived: list[Taken] = []
+    listener = Listener(
+        Exhausted(fileno=sock.detach()), lambda sock, remote: arrived.append(Taken(sock, remote, ("", 0)))
+    )
+    async with plain(listener.address[1]) as client:
+        await until(lambda: bool(arrived))
+        assert listener.pauses == 2
+        assert arrived[0].remote == client.getsockname()
+    arrived[0].sock.close()
+    listener.close()
+
+
+async def test_a_taken_port_and_a_foreign_address_are_told() -> None:
+    async with world() as here:
+        with pytest.raises(OSError) as caught:
+            here.port.listen("127.0.0.1", here.number)
+        assert caught.value.errno == errno.EADDRINUSE
+        with pytest.raises(OSError) as caught:
+            here.port.listen("192.0.2.1", 0)
+        assert caught.value.errno == errno.EADDRNOTAVAIL
+
+
+async def test_closing_cuts_the_undecided_and_the_bridged(folder: Path) -> None:
+    async with world(folder) as here, plain(here.number) as silent, plain(here.number) as shaking:
+        await asyncio.get_running_loop().sock_sendall(shaking, b"\x16\x03\x01\x02\x00\x01\x00")
+        async with secured(here.number, folder, "stun.turn") as (reader, _):
+            taken = await here.handed()
+            await until(lambda: here.port.undecided == 2)
+            await here.port.close()
+            assert await closed(silent)
+            assert await closed(shaking)
+            assert await closed(taken.sock)
+            taken.sock.close()
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError, ssl.SSLError)):
+                await reader.readexactly(1)

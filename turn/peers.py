@@ -1,0 +1,155 @@
+"""Which addresses the relay may reach. A relay that reaches what lies behind it is the classical hole in a firewall.
+
+An address passes only if it is unicast on the public internet, and if every IPv4 address that it could turn into on
+the way passes too: the mapped, translated and tunnelled forms of RFC 4291, 6052, 2765, 3056 and 5214. Transition
+ranges whose embedded address cannot be read with certainty (Teredo, the local-use NAT64 prefix, IPv4-compatible
+addresses) are refused as a whole. The operator's allow list goes before everything, and counts in disguise as well.
+Our own addresses are refused, or packets could come back to the server as if from inside; the ports where its own
+media are received may be reached, by that address in plain form, because those packets never pass a socket.
+
+`ipaddress` knows the registries of its release, so its opinion is asked too, but never alone: its `is_global` lets
+NAT64, 6to4 and multicast through.
+"""
+
+import enum
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final, TypeAlias
+
+Ip: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
+
+MAX_REMEMBERED: Final = 4096
+
+FORBIDDEN_IPV4: Final = tuple(
+    IPv4Network(text)
+    for text in (
+        "0.0.0.0/8",  # this network
+        "10.0.0.0/8",
+        "100.64.0.0/10",  # carrier-grade NAT, and a provider's metadata service at 100.100.100.200
+        "127.0.0.0/8",
+        "168.63.129.16/32",  # public by number, yet a provider's wire server beside every machine
+        "169.254.0.0/16",  # link-local, and the metadata services at 169.254.169.254
+        "172.16.0.0/12",
+        "192.0.0.0/24",  # IETF protocol assignments
+        "192.0.2.0/24",  # documentation
+        "192.88.99.0/24",  # 6to4 relays
+        "192.168.0.0/16",
+        "198.18.0.0/15",  # benchmarks
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, and broadcast
+    )
+)
+GLOBAL_UNICAST: Final = IPv6Network(
+    "2000::/3"
+)  # the rest: loopback, ULA, link-local, site-local, multicast, unassigned
+FORBIDDEN_IPV6: Final = tuple(
+    IPv6Network(text)
+    for text in (
+        "2001::/23",  # IETF protocol assignments: Teredo, benchmarks, ORCHID and others
+        "2001:db8::/32",  # documentation
+        "3fff::/20",
+    )
+)
+
+_MAPPED: Final = IPv6Network("::ffff:0:0/96")
+_TRANSLATED: Final = IPv6Network("::ffff:0:0:0/96")  # SIIT, RFC 2765
+_NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052
+_6TO4: Final = IPv6Network("2002::/16")
+_ISATAP_MARKS: Final = (0x00005EFE, 0x02005EFE)  # first half of the interface identifier, RFC 5214 section 6.1
+
+
+class Verdict(enum.Enum):
+    ALLOWED = enum.auto()
+    MEDIA_ONLY = enum.auto()  # one of our own addresses: only the ports where media are received
+    FORBIDDEN = enum.auto()
+
+
+def _embedded(ip: IPv6Address) -> tuple[list[IPv4Address], bool]:
+    """The IPv4 addresses that a packet to ``ip`` could be sent on to, and whether ``ip`` is nothing but one of them in
+    disguise."""
+    value = int(ip)
+    if ip in _MAPPED or ip in _TRANSLATED or ip in _NAT64:
+        return [IPv4Address(value & 0xFFFFFFFF)], True
+    found = []
+    if ip in _6TO4:
+        found.append(IPv4Address(value >> 80 & 0xFFFFFFFF))
+    if value >> 32 & 0xFFFFFFFF in _ISATAP_MARKS:
+        found.append(IPv4Address(value & 0xFFFFFFFF))
+    return found, False
+
+
+def _public_ipv4(ip: IPv4Address) -> bool:
+    return ip.is_global and not ip.is_multicast and not any(ip in network for network in FORBIDDEN_IPV4)
+
+
+def _public_ipv6(ip: IPv6Address) -> bool:
+    """Without regard to what it embeds."""
+    if ip in _6TO4:
+        return True
+    return ip in GLOBAL_UNICAST and ip.is_global and not any(ip in network for network in FORBIDDEN_IPV6)
+
+
+class PeerPolicy:
+    """Decides for peers' addresses. Answers are remembered, at most MAX_REMEMBERED of them."""
+
+    def __init__(
+        self,
+        allow: Iterable[str] = (),
+        own_addresses: Iterable[str] = (),
+        media: Iterable[tuple[str, int]] = (),
+    ) -> None:
+        """``allow``: networks that the operator opens. ``own_addresses``: all addresses of this machine, public ones
+        that are translated to it included. ``media``: where media are received. ValueError for what is no address."""
+        self._allow: tuple[Network, ...] = tuple(ip_network(network) for network in allow)
+        self._own: frozenset[Ip] = frozenset()
+        self._media: frozenset[tuple[str, int]] = frozenset()
+        self._media_hosts: frozenset[Ip] = frozenset()
+        self._remembered: dict[str, Verdict] = {}
+        self.learn(own_addresses, media)
+
+    def learn(self, own_addresses: Iterable[str], media: Iterable[tuple[str, int]]) -> None:
+        """Replace what is known of ourselves, when addresses came or went. ValueError as above."""
+        receiving = [(ip_address(host), port) for host, port in media]
+        self._own = frozenset(ip_address(host) for host in own_addresses)
+        self._media = frozenset((str(ip), port) for ip, port in receiving)
+        self._media_hosts = frozenset(ip for ip, _ in receiving)
+        self._remembered.clear()
+
+    def decide(self, host: str) -> Verdict:
+        """For an address in its canonical text form, as `turn.stun` decodes it; what is none is FORBIDDEN."""
+        verdict = self._remembered.get(host)
+        if verdict is None:
+            verdict = self._decided(host)
+            if len(self._remembered) >= MAX_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[host] = verdict
+        return verdict
+
+    def is_media(self, host: str, port: int) -> bool:
+        """Whether our own media are received there."""
+        return (host, port) in self._media
+
+    def _decided(self, host: str) -> Verdict:
+        try:
+            ip = ip_address(host)
+        except ValueError:
+            return Verdict.FORBIDDEN
+        if isinstance(ip, IPv6Address) and ip.scope_id is not None:
+            return Verdict.FORBIDDEN
+        embedded, disguise = _embedded(ip) if isinstance(ip, IPv6Address) else ([], False)
+        if self._opened(ip) or (disguise and all(map(self._opened, embedded))):
+            return Verdict.ALLOWED
+        if ip in self._media_hosts:
+            return Verdict.MEDIA_ONLY
+        if ip in self._own or any(each in self._own or each in self._media_hosts for each in embedded):
+            return Verdict.FORBIDDEN
+        if not all(_public_ipv4(each) or self._opened(each) for each in embedded):
+            return Verdict.FORBIDDEN
+        public = disguise or (_public_ipv4(ip) if isinstance(ip, IPv4Address) else _public_ipv6(ip))
+        return Verdict.ALLOWED if public else Verdict.FORBIDDEN
+
+    def _opened(self, ip: Ip) -> bool:
+        return any(ip in network for network in self._allow)
