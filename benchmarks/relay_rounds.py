@@ -53,6 +53,7 @@ class Turn:
     full_per_s: float
     full_load: float
     """CPU seconds per second."""
+    full_loss: float
     same_per_cpu_s: float
     same_load: float
     same_loss: float
@@ -190,6 +191,7 @@ def _turn(each: _Contestant, direct: RelayClient, shape: Shape, seconds: float) 
         full_per_cpu_s=sum(full.received) / full_cpu_s,
         full_per_s=full.received_per_s,
         full_load=full_cpu_s / full.wall_s,
+        full_loss=full.loss,
         same_per_cpu_s=sum(same.received) / same_cpu_s,
         same_load=same_cpu_s / same.wall_s,
         same_loss=same.loss,
@@ -241,9 +243,10 @@ def _remarks(turns: Sequence[Turn]) -> list[str]:
         remarks.append(f"at full core the server waited for the load client up to {idle:.0%} of the time")
     if any(turn.most_by_client for turn in turns):
         remarks.append("the highest rate is what the load client can send")
-    loss = max(turn.same_loss for turn in turns)
-    if loss > LOSS_ALLOWED:
-        remarks.append(f"{loss:.2%} were lost at the same load")
+    for where, loss in (("at full core", "full_loss"), ("at the same load", "same_loss")):
+        most = max(float(getattr(turn, loss)) for turn in turns)
+        if most > 10 * LOSS_ALLOWED:
+            remarks.append(f"{most:.2%} were lost {where}")
     if any(turn.strange for turn in turns):
         remarks.append(f"{sum(turn.strange for turn in turns)} packets strayed, overtook others or could not be sent")
     return remarks

@@ -4,11 +4,12 @@ import secrets
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from benchmarks import process
+from benchmarks.native import ROOT
 from benchmarks.relay_client import Address, RelayClient, Request
 
 HOST = "127.0.0.1"
@@ -55,9 +56,14 @@ class TurnServer:
         """The command that starts it at `address`. RuntimeError when there is none on this machine."""
         raise NotImplementedError
 
+    def environment(self, directory: Path) -> Mapping[str, str]:
+        """What the command needs beside ours."""
+        return {}
+
     def start(self, cpu: int, directory: Path) -> int:
         log = directory / f"{self.name}.log"
-        self._process = process.start(self.command(directory), cpu, log, Path(__file__).parents[1], quiet=True)
+        command, environment = self.command(directory), self.environment(directory)
+        self._process = process.start(command, cpu, log, ROOT, environment, quiet=True)
         until = time.monotonic() + _PATIENCE_S
         while time.monotonic() < until and self._process.poll() is None:
             if self.ready in log.read_text(errors="replace") and self._answers():

@@ -142,7 +142,7 @@ def test_allocations_are_counted_and_their_memory_seen() -> None:
 
 
 def row(server: str, *per_cpu_s: float, shape: str = SHAPES[0].name) -> Row:
-    turns = [Turn(each, 1, 1, 1, 0.1, 0, 1, False, 1, 1, 1, 0, 0, 1, 0) for each in per_cpu_s]
+    turns = [Turn(each, 1, 1, 0, 1, 0.1, 0, 1, False, 1, 1, 1, 0, 0, 1, 0) for each in per_cpu_s]
     return Row(shape, server, max(per_cpu_s), 1, 1, 0.1, 1, 1, 1, 1, turns)
 
 
