@@ -12,8 +12,10 @@ second; memory by allocation. README.md tells how to read the tables. The exit s
 import argparse
 import contextlib
 import json
+import math
 import os
 import platform
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -26,7 +28,7 @@ if not __package__:
 from benchmarks import coturn, process
 from benchmarks.plot import write_bars
 from benchmarks.relay_limit import BareRelay
-from benchmarks.relay_rounds import LOAD_CPU, SAME_LOAD, Row, Shape, measure, ratio
+from benchmarks.relay_rounds import LIMITS, LOAD_CPU, SAME_LOAD, Row, Shape, measure, ratio
 from benchmarks.relay_server import Relay, TurnServer
 from benchmarks.relay_sessions import Memory, Pace, measure_memory, measure_pace
 from benchmarks.wadud_relay import WadudRelay
@@ -37,16 +39,17 @@ SHAPES = (
     Shape("1,000 clients, bursts", 1000, True),
     Shape("1 client, bursts", 1, True),
 )
-PEER_BARS = {"100 clients, bursts": 2.0, "1,000 clients, bursts": 2.0}  # packet by packet the limit is not twice coturn
+PEER_BARS = {"100 clients, bursts": 2.0, "1,000 clients, bursts": 2.0}  # packet by packet the limit is hardly more
 LIMIT_BARS = {"100 clients, bursts": 0.6, "100 clients, packet by packet": 0.6, "1,000 clients, bursts": 0.6}
 MEMORY_BAR_KIB = 16
+NAP_US = 500  # of the limit where it is idle, as a server may nap that gathers packets
 ALLOCATIONS = 2000  # of one round
 HELD = (1000, 5000)  # allocations whose memory is taken
 
 HEADLINE = (
-    f"{'':<29} {'':<7} {'packets per':>12} {'times':>7} {'share of':>9} {'same load:':>11} {'CPU':>4}"
+    f"{'':<29} {'':<9} {'packets per':>12} {'times':>7} {'share of':>9} {'same load:':>11} {'CPU':>4}"
     f" {'packets/s':>10} {'added at half, ms':>18}\n"
-    f"{'load':<29} {'server':<7} {'CPU second':>12} {'coturn':>7} {'limit':>9} {'per CPU s':>11} {'':>4}"
+    f"{'load':<29} {'server':<9} {'CPU second':>12} {'coturn':>7} {'limit':>9} {'per CPU s':>11} {'':>4}"
     f" {'no loss':>10} {'p50':>9}{'p99':>9}"
 )
 
@@ -77,15 +80,16 @@ def describe(servers: Sequence[str]) -> str:
 def show(rows: Sequence[Row]) -> None:
     progress("")
     for row in rows:
-        beside = [ratio(rows, row.server, other) for other in ("coturn", "limit")]
+        beside = ratio(rows, row.server, "coturn"), ratio(rows, row.server, *LIMITS)
         times = f"{beside[0]:.2f}" if beside[0] and row.server != "coturn" else ""
-        share = f"{beside[1]:.0%}" if beside[1] and row.server != "limit" else ""
-        print(
-            f"{row.shape:<29} {row.server:<7} {row.full_per_cpu_s:>12,.0f} {times:>7} {share:>9}"
-            f" {row.same_per_cpu_s:>11,.0f} {row.same_load:>4.0%} {row.most_per_s:>10,.0f}"
-            f" {row.added_p50_us / 1000:>9.3f}{row.added_p99_us / 1000:>9.3f}",
-            flush=True,
+        share = f"{beside[1]:.0%}" if beside[1] and row.server not in LIMITS else ""
+        line = (
+            f"{row.shape:<29} {row.server:<9} {row.full_per_cpu_s:>12,.0f} {times:>7} {share:>9}"
+            f" {row.same_per_cpu_s:>11,.0f} {row.same_load:>4.0%}"
         )
+        if not math.isnan(row.most_per_s):
+            line += f" {row.most_per_s:>10,.0f} {row.added_p50_us / 1000:>9.3f}{row.added_p99_us / 1000:>9.3f}"
+        print(line, flush=True)
         for remark in row.remarks:
             print(f"{'':<29} ! {remark}", flush=True)
 
@@ -106,7 +110,7 @@ def verdicts(rows: Sequence[Row], paces: Sequence[Pace], memory: Sequence[Memory
     result = []
     for name in (shape.name for shape in SHAPES):
         of_shape = [row for row in rows if row.shape == name]
-        times, share = (ratio(of_shape, "wadud", other) for other in ("coturn", "limit"))
+        times, share = ratio(of_shape, "wadud", "coturn"), ratio(of_shape, "wadud", *LIMITS)
         if times is not None and (bar := PEER_BARS.get(name)):
             result.append(Verdict(f"{name}: {times:.2f} times coturn (bar {bar:.0f})", times >= bar))
         if share is not None and (bar := LIMIT_BARS.get(name)):
@@ -153,6 +157,7 @@ def run(options: argparse.Namespace) -> tuple[list[Row], list[Pace], list[Memory
         if options.only and shape.name not in options.only:
             continue
         makers: list[Callable[[], Relay]] = [*servers, partial(BareRelay, shape.clients)]
+        makers.append(partial(BareRelay, shape.clients, NAP_US))
         found = measure(shape, makers, options.rounds, options.seconds, progress)
         show(found)
         rows += found
@@ -184,6 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.peer and not coturn.is_installed():
         print("coturn is not installed; as root: apt-get install coturn", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C does: no server outlives this
     os.sched_setaffinity(0, {LOAD_CPU})
     process.go_first()
     with contextlib.nullcontext() if options.share else process.alone():

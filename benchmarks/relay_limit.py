@@ -11,18 +11,20 @@ from benchmarks.relay_server import HOST
 
 
 class BareRelay:
-    """It speaks no TURN: it is told who its clients and their peers are."""
+    """It speaks no TURN: it is told who its clients and their peers are. ``nap_us``: it sleeps so long whenever it has
+    nothing to do, which suits loads that leave it idle, and makes packets late."""
 
-    name = "limit"
-
-    def __init__(self, clients: int) -> None:
+    def __init__(self, clients: int, nap_us: int = 0) -> None:
+        self.name = "limit+nap" if nap_us else "limit"
+        self.paced = not nap_us
         self.address = (HOST, 0)
-        self._clients = clients
+        self._clients, self._nap_us = clients, nap_us
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, cpu: int, directory: Path) -> int:
         """Its process id; `address` is known then."""
         command = [str(relay_limit_program()), "--clients", str(self._clients), "--host", HOST]
+        command += ["--nap", str(self._nap_us)]
         self._process = process.start(command, cpu, directory / "limit.errors")
         self.address = (HOST, self._number("port"))
         return self._process.pid

@@ -183,10 +183,13 @@ def _turn(each: _Contestant, direct: RelayClient, shape: Shape, seconds: float) 
     spent = cpu_s(each.pid)
     same = run(seconds, SAME_LOAD)
     same_cpu_s = cpu_s(each.pid) - spent
-    most, by_client = most_without_loss(lambda rate: run(min(_PROBE_S, seconds), rate), full.received_per_s * 0.95)
-    half = most / 2
-    timed = run(seconds, half, True) if half else same
-    plain = direct.run(Load(min(seconds, 0.5), half or SAME_LOAD, 0, BURST, shape.together, True))
+    most, by_client, added = math.nan, False, (math.nan, math.nan)
+    if each.relay.paced:
+        most, by_client = most_without_loss(lambda rate: run(min(_PROBE_S, seconds), rate), full.received_per_s * 0.95)
+    if most > 0:
+        timed = run(seconds, most / 2, True)
+        plain = direct.run(Load(min(seconds, 0.5), most / 2, 0, BURST, shape.together, True))
+        added = (timed.latency_us(0.5) - plain.latency_us(0.5), timed.latency_us(0.99) - plain.latency_us(0.99))
     return Turn(
         full_per_cpu_s=sum(full.received) / full_cpu_s,
         full_per_s=full.received_per_s,
@@ -197,9 +200,9 @@ def _turn(each: _Contestant, direct: RelayClient, shape: Shape, seconds: float) 
         same_loss=same.loss,
         most_per_s=most,
         most_by_client=by_client,
-        half_per_s=half,
-        added_p50_us=timed.latency_us(0.5) - plain.latency_us(0.5),
-        added_p99_us=timed.latency_us(0.99) - plain.latency_us(0.99),
+        half_per_s=most / 2,
+        added_p50_us=added[0],
+        added_p99_us=added[1],
         others=max(0.0, after.busy - core.busy - full_cpu_s) / full.wall_s,
         stolen=(after.stolen - core.stolen) / full.wall_s,
         client_had=same.cpu_s / same.send_s,
@@ -252,10 +255,15 @@ def _remarks(turns: Sequence[Turn]) -> list[str]:
     return remarks
 
 
-def ratio(rows: Sequence[Row], ours: str, theirs: str, name: str = "full_per_cpu_s") -> float | None:
-    """Median of the rounds' own ratios of a figure of `Turn`, between two servers of one shape."""
+LIMITS = ("limit", "limit+nap")
+
+
+def ratio(rows: Sequence[Row], ours: str, *theirs: str) -> float | None:
+    """Median of the rounds' own ratios of packets per CPU second at full core, between two servers of one shape; of
+    several others the best of each round counts."""
     found = {row.server: row for row in rows}
-    if ours not in found or theirs not in found:
+    others = [found[name].rounds for name in theirs if name in found]
+    if ours not in found or not others:
         return None
-    pairs = zip(found[ours].rounds, found[theirs].rounds, strict=True)
-    return statistics.median(float(getattr(a, name)) / float(getattr(b, name)) for a, b in pairs)
+    best: list[float] = [max(turn.full_per_cpu_s for turn in turns) for turns in zip(*others, strict=True)]
+    return statistics.median(turn.full_per_cpu_s / other for turn, other in zip(found[ours].rounds, best, strict=True))

@@ -23,6 +23,8 @@ class Relay(Protocol):
 
     name: str
     address: Address
+    paced: bool
+    """Asked for its highest rate and for latency too."""
 
     def start(self, cpu: int, directory: Path) -> int:
         """On that core, with files in ``directory``; its process id, once it is ready. ConnectionError when it ends
@@ -45,6 +47,7 @@ class TurnServer:
     """A relay that is a TURN server."""
 
     name = ""
+    paced = True
     ready = ""
     """What it says when it is ready to serve; "" = it says nothing of the kind."""
 

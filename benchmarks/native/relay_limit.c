@@ -4,7 +4,9 @@
  * UDP_SEGMENT: packets of equal size that follow each other on one way leave as one, whether they came as one or one by one. No transactions, no
  * permissions, no expiry, no check of who sends, no counters. It sleeps in epoll as every server does. The load is that of relayload.c.
  *
- *   relay_limit --clients N [--host IP]
+ *   relay_limit --clients N [--host IP] [--nap US]
+ *
+ * `--nap`: sleeps so long when nothing is left to do, so that the next round finds more: fewer rounds, later packets.
  *
  * Says "port P" first. Takes N lines "client_ip client_port peer_ip peer_port" on stdin (numbers, host order), says "relayed P" for each, then relays
  * until it is killed. Channel RELAY_FIRST_CHANNEL + i is the i-th client's. */
@@ -25,9 +27,11 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define SLOTS 64 /* datagrams in hand */
 #define SLOT_BYTES 65536
+#define SLOT_STRIDE (SLOT_BYTES + 1344) /* no power of two, or all slots would share the same few lines of every cache */
 #define CHANNEL_HEADER 4
 #define MOST_SEGMENTS 48 /* of one message: below 64 KiB and what every kernel takes */
 #define MOST_READY 64
@@ -51,6 +55,7 @@ struct message { /* to one destination, of equal segments */
 };
 
 static uint32_t clients;
+static unsigned nap_us;
 static struct allocation *allocations;
 static int listener, epoll;
 static uint8_t *slots;
@@ -129,7 +134,7 @@ static unsigned receive(int fd, unsigned from, unsigned most) {
     return got > 0 ? (unsigned)got : 0;
 }
 
-static void from_clients(void) {
+static unsigned from_clients(void) {
     unsigned got = receive(listener, 0, SLOTS);
     for (unsigned i = 0; i < got; i++) {
         uint8_t *data = in_parts[i].iov_base;
@@ -143,6 +148,7 @@ static void from_clients(void) {
         }
     }
     send_to_peers();
+    return got;
 }
 
 static void from_peer(uint32_t number) {
@@ -174,7 +180,8 @@ _Noreturn static void relay(void) {
             else from_peer(ready[i].data.u32);
         }
         if (message_count) send_to_clients();
-        if (clients_wait) from_clients();
+        unsigned got = clients_wait ? from_clients() : 0;
+        if (nap_us && got < SLOTS && n < MOST_READY) usleep(nap_us);
     }
 }
 
@@ -222,6 +229,7 @@ int main(int count, char **words) {
     for (int i = 1; i + 1 < count; i += 2) {
         if (!strcmp(words[i], "--clients")) clients = (uint32_t)atoi(words[i + 1]);
         else if (!strcmp(words[i], "--host")) host = words[i + 1];
+        else if (!strcmp(words[i], "--nap")) nap_us = (unsigned)atoi(words[i + 1]);
     }
     if (!clients || clients > RELAY_CHANNELS) {
         fprintf(stderr, "relay_limit: --clients from 1 to %d\n", RELAY_CHANNELS);
@@ -230,11 +238,11 @@ int main(int count, char **words) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     allow_files(clients + 64);
     allocations = calloc(clients, sizeof *allocations);
-    slots = malloc((size_t)SLOTS * SLOT_BYTES);
+    slots = malloc((size_t)SLOTS * SLOT_STRIDE);
     epoll = epoll_create1(0);
     if (!allocations || !slots || epoll < 0) fail("memory");
     for (unsigned i = 0; i < SLOTS; i++) {
-        in_parts[i] = (struct iovec){slots + (size_t)i * SLOT_BYTES, SLOT_BYTES};
+        in_parts[i] = (struct iovec){slots + (size_t)i * SLOT_STRIDE, SLOT_BYTES};
         in[i].msg_hdr = (struct msghdr){.msg_iov = &in_parts[i], .msg_iovlen = 1, .msg_control = &in_controls[i]};
     }
     unsigned port;

@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #define SPARE_FILES 256
+#define STAGGER 1344 /* between buffers: at powers of two they would share the same few lines of every cache */
 
 static struct sockaddr_in address_of(uint32_t ip, uint16_t port) {
     return (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(ip), .sin_port = htons(port)};
@@ -66,7 +67,7 @@ EXPORT struct relay *relay_new(const struct relay_options *options) {
     for (uint32_t i = 0; i < options->clients; i++) r->clients[i].fd = r->clients[i].peer_fd = -1;
     allow_files(options->clients + (shared ? 1 : options->clients) + SPARE_FILES);
     r->in_size = options->gro ? 65536 : 2048;
-    r->in_data = malloc(BATCH * r->in_size);
+    r->in_data = malloc(BATCH * (r->in_size + STAGGER));
     r->epoll = epoll_create1(EPOLL_CLOEXEC);
     struct sockaddr_in unused, server = address_of(options->server.ip, (uint16_t)options->server.port);
     bool ready = r->in_data && r->epoll >= 0 && (!shared || (r->common_fd = open_socket(r, options->peer_ip, &unused)) >= 0);
@@ -78,7 +79,7 @@ EXPORT struct relay *relay_new(const struct relay_options *options) {
         return NULL;
     }
     for (unsigned i = 0; i < BATCH; i++) {
-        r->in_parts[i] = (struct iovec){r->in_data + i * r->in_size, r->in_size};
+        r->in_parts[i] = (struct iovec){r->in_data + i * (r->in_size + STAGGER), r->in_size};
         r->in[i].msg_hdr = (struct msghdr){.msg_iov = &r->in_parts[i], .msg_iovlen = 1};
     }
     return r;

@@ -121,7 +121,7 @@ def test_a_small_run_measures_server_and_limit_and_says_so(tmp_path: Path) -> No
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 0, done.stderr
     rows = json.loads(result.read_text())["rows"]
-    assert [row["server"] for row in rows] == ["coturn", "limit"]
+    assert [row["server"] for row in rows] == ["coturn", "limit", "limit+nap"]
     assert all(row["full_per_cpu_s"] > 0 and row["same_per_cpu_s"] > 0 for row in rows)
     assert not any("strayed" in remark for row in rows for remark in row["remarks"])
     assert "100 clients, bursts, coturn" in plot.read_text()
@@ -150,6 +150,12 @@ def test_ratios_are_the_median_of_the_rounds_own() -> None:
     rows = [row("wadud", 400, 500, 900), row("coturn", 200, 100, 300)]
     assert ratio(rows, "wadud", "coturn") == 3
     assert ratio(rows, "wadud", "limit") is None
+    assert ratio(rows, "wadud", "coturn", "limit") == 3
+
+
+def test_of_two_limits_the_better_one_of_each_round_counts() -> None:
+    rows = [row("wadud", 500, 500), row("limit", 1000, 500), row("limit+nap", 700, 2500)]
+    assert ratio(rows, "wadud", "limit", "limit+nap") == pytest.approx((0.5 + 0.2) / 2)
 
 
 def test_bars_are_held_against_peer_limit_and_memory() -> None:
