@@ -37,7 +37,13 @@ from sfu.media_loop import MediaLoop
 from sfu.node import Node
 from signalling.calls import Calls
 from signalling.doctor_head import doctor_head
-from signalling.listen import (
+from signalling.ice_servers import RelayAccess
+from signalling.pages import DOCTOR_HEAD
+from signalling.relay import InnerRelay
+from signalling.server import build
+from signalling.store import Store, StoreError, opened
+from signalling.visits import Visits
+from turn.listen import (
     SELF_SIGNED_WARNING,
     certificate,
     demand_https,
@@ -46,11 +52,7 @@ from signalling.listen import (
     renewed,
     shared_port,
 )
-from signalling.pages import DOCTOR_HEAD
-from signalling.server import build
-from signalling.start import StartError, why
-from signalling.store import Store, StoreError, opened
-from signalling.visits import Visits
+from turn.start import StartError, why
 
 _HTTP_SHUTDOWN_S: Final = 0.5
 _HTTP_KEEP_ALIVE_S: Final = (
@@ -104,21 +106,25 @@ async def serve(settings: Settings) -> None:
         node.observe_stage = metrics.observe_stage
         node.observe_estimate = metrics.observe_estimate
         calls = Calls(node, tokens, metrics, max_rooms=settings.max_rooms)
+        relay = InnerRelay(settings, addresses, workers, node)
         metrics.watch(
-            lambda: [worker.counters() for worker in workers],
+            lambda: [*(worker.counters() for worker in workers), relay.counters()],
             lambda: {
                 "rooms": len(node.rooms),
                 "participants": node.participants,
                 "workers": len(workers),
+                **relay.gauges(),
             },
         )
         media_loop = MediaLoop(node)
         media_loop.start()
         stack.callback(media_loop.stop)
+        stack.enter_context(relay.running())
         readiness = Readiness(lambda: {"takes_calls": not calls.draining})
         tracing = Tracing.open(settings.otlp_endpoint, settings.trace_ratio)
         stack.callback(tracing.close)
-        app = build(calls, metrics, readiness, settings.web, TrustedProxies(settings.trusted_proxies), tracing)
+        access = RelayAccess(calls)
+        app = build(calls, metrics, readiness, settings.web, TrustedProxies(settings.trusted_proxies), tracing, access)
         booking = await stack.enter_async_context(assemble(_surroundings(settings, store, tokens)))
         booking.install(app)
         app[DOCTOR_HEAD] = doctor_head(booking.services)
@@ -143,6 +149,7 @@ async def serve(settings: Settings) -> None:
         port = shared_port(runner, settings, tls, metrics)
         try:
             url = listen(port, settings)
+            relay.open(port, port.number, calls, access)
             booking.addresses.base_url = settings.base_url or url
             _log.info("started", workers=len(workers), media_port=workers[0].port)
             print(f"Wadud is ready: {url}", flush=True)
@@ -204,7 +211,7 @@ def _open_tokens(settings: Settings) -> TokenAuthority:
 def _worker(settings: Settings, addresses: MediaAddresses, index: int) -> Iterator[Worker]:
     port = settings.first_media_port + index if settings.first_media_port else 0
     try:
-        worker = Worker(address=addresses.bind, port=port)
+        worker = Worker(address=addresses.bind, port=port, index=index)
     except OSError as error:
         raise StartError(
             why(error, f"UDP port {port} for media on {addresses.bind}", "--media-port (0 = any free one)")

@@ -81,9 +81,9 @@ def allocate(relay: Relay, request: Request) -> Attributes:
     lifetime = request.lifetime()
     if relay.draining:
         raise _elsewhere(relay, client)
-    if relay.table.of_owner(request.account.owner) >= relay.settings.quota:
+    if relay.quotas.of_owner(request.account.owner) >= relay.settings.quota:
         raise Refusal(486)
-    if relay.table.of_address(client.host) >= relay.settings.quota_address:
+    if relay.quotas.of_address(client.host) >= relay.settings.quota_address:
         raise Refusal(486)
     if len(relay.table) >= relay.settings.max_allocations:
         raise Refusal(508)
@@ -103,7 +103,7 @@ def allocate(relay: Relay, request: Request) -> Attributes:
         try:
             _establish(relay, allocation, choices)
         except Exception:
-            relay.remove(allocation)  # or its client would be told 437 until it runs out
+            _abandon(relay, allocation, choices)
             raise
     relay.counters.allocated += 1
 
@@ -131,6 +131,17 @@ def _establish(relay: Relay, allocation: Allocation, choices: list[Choice]) -> N
             relay.plane.open_relayed(allocation.number, relayed.address, choice.fd)
             relayed.opened = True
             relay.counters.relay_ports_opened += 1
+
+
+def _abandon(relay: Relay, allocation: Allocation, choices: list[Choice]) -> None:
+    """After a failure of ours: nothing may stay, or the client would be told 437 until it runs out."""
+    relay.remove(allocation)
+    for relayed, choice in zip(allocation.relayed, choices):
+        if choice.fd is not None and not relayed.opened:
+            relay.sockets.close(choice.fd)
+        if choice.reserved_fd is not None:
+            relay.sockets.close(choice.reserved_fd)
+            choice.pool.release(choice.port + 1)
 
 
 def _wish(relay: Relay, request: Request) -> Wish:

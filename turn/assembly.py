@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
-from pathlib import Path
 
 from backplane.addresses import interface_addresses
 from backplane.settings import Settings
@@ -10,6 +9,7 @@ from backplane.tokens import private_key
 from turn.credentials import Credentials, Secrets
 from turn.node import RelayConfig
 from turn.relay import TurnSettings
+from turn.start import StartError, why
 from turn.stun import Address
 
 _UNLIMITED = 2**31
@@ -19,8 +19,19 @@ _LOOPBACK = ("127.0.0.1", "::1")
 def shared_secrets(settings: Settings) -> Secrets:
     """Those of time-limited credentials: given, or one of our own that outlives restarts. OSError, ValueError as
     `private_key`."""
-    current = settings.relay_secret or private_key(Path(settings.data) / "relay.key").hex()
+    current = settings.relay_secret or private_key(settings.data / "relay.key").hex()
     return Secrets(current, settings.relay_secret_previous)
+
+
+def kept_secrets(settings: Settings) -> Secrets:
+    """The same; StartError when they cannot be kept."""
+    try:
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return shared_secrets(settings)
+    except OSError as error:
+        raise StartError(why(error, str(settings.data), "--data")) from None
+    except ValueError as error:
+        raise StartError(str(error)) from None
 
 
 def users_of(settings: Settings) -> dict[str, str]:

@@ -6,7 +6,7 @@ import ipaddress
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -23,8 +23,8 @@ from rtc import public_address
 from turn.start import StartError, why
 
 SELF_SIGNED_WARNING: Final = (
-    "The certificate is of our own making, for a try-out: browsers warn of it, and phones may refuse TURN over TLS with "
-    "it. Give one that browsers know with --certificate."
+    "The certificate is of our own making, for a try-out: browsers warn of it, and refuse TURN over TLS with it. Give "
+    "one that they know with --certificate."
 )
 
 
@@ -44,10 +44,8 @@ async def known_addresses(settings: Settings) -> MediaAddresses:
             why(error, f"UDP port {port} for media on {bind}", "--media-port (0 = any free one)")
         ) from None
     if seen is None or ipaddress.ip_address(seen.host).is_private:
-        warning = (
-            f"The STUN server {settings.stun_server} {'did not answer' if seen is None else 'is in our own network'}, so "
-            "our public address is not known."
-        )
+        failure = "did not answer" if seen is None else "is in our own network"
+        warning = f"The STUN server {settings.stun_server} {failure}, so our public address is not known."
         return dataclasses.replace(known, warnings=(warning, *known.warnings))
     found = media_addresses(host, (*settings.public_ip, seen.host), interfaces)
     if seen.port == seen.local_port:
@@ -120,7 +118,7 @@ def shared_port(runner: web.AppRunner, settings: Settings, tls: ServerTls | None
     metrics.watch_port(
         lambda: port.taken,
         lambda: port.dropped,
-        lambda: {"accept_pauses": port.pauses} | _prefixed(tls),
+        lambda: {"accept_pauses": port.pauses, **_prefixed(tls)},
         lambda: {"connections_undecided": port.undecided},
     )
     return port
@@ -135,5 +133,5 @@ def listen(port: SharedPort, settings: Settings, like: int | None = None) -> str
     return dataclasses.replace(settings, port=number).url
 
 
-def _prefixed(tls: ServerTls | None) -> dict[str, int]:
+def _prefixed(tls: ServerTls | None) -> Mapping[str, int]:
     return {} if tls is None else {f"certificate_{event}": count for event, count in tls.counters.items()}

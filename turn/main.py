@@ -26,7 +26,7 @@ from backplane.metrics import Metrics
 from backplane.settings import Settings, bracketed
 from backplane.web import Readiness, application
 from rtc._worker import Worker
-from turn.assembly import relay_config, shared_secrets
+from turn.assembly import kept_secrets, relay_config
 from turn.listen import SELF_SIGNED_WARNING, certificate, demand_https, known_addresses, listen, renewed, shared_port
 from turn.loop import RelayLoop
 from turn.node import RelayNode
@@ -75,13 +75,7 @@ class _Wishes:
 async def relay(settings: Settings) -> None:
     """Run the relay; returns after the signals. StartError when it cannot start."""
     wishes = _Wishes()
-    try:
-        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        secrets = shared_secrets(settings)
-    except OSError as error:
-        raise StartError(why(error, str(settings.data), "--data")) from None
-    except ValueError as error:
-        raise StartError(str(error)) from None
+    secrets = kept_secrets(settings)
     addresses = await known_addresses(settings)
     tls = certificate(settings, addresses)
     for warning in (*addresses.warnings, *([SELF_SIGNED_WARNING] if settings.self_signed else [])):

@@ -1,8 +1,8 @@
 """The relay of one process: a TURN server for each worker, and the connections that workers have adopted.
 
 Requests come as events of the worker whose socket (or adopted connection) they arrived at, and the allocation lives
-there. Credentials, the peer policy and the relay ports are everybody's. Connections that carry no allocation are closed
-after a while: a descriptor is a thing to run out of.
+there. Credentials, quotas, the peer policy and the relay ports are everybody's. Connections that carry no allocation
+are closed after a while: a descriptor is a thing to run out of.
 """
 
 import secrets
@@ -11,14 +11,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from backplane.logs import Log
 from turn.counters import TurnCounters
 from turn.credentials import Credentials
 from turn.peers import PeerPolicy
 from turn.plane import Client, RelayPlane
-from turn.ports import PortPool
+from turn.ports import PortPool, Reservations
+from turn.quotas import Quotas
 from turn.relay import TurnSettings
 from turn.server import TurnServer
 from turn.sockets import RelaySockets
@@ -68,14 +69,30 @@ class RelayConfig:
     requests_per_s: int = 1000
 
 
+class Streams:
+    """Gives connections to workers, and ids to them: TURN over TCP, and ICE-TCP (RFC 6544)."""
+
+    def __init__(self, workers: Sequence[RelayWorker]) -> None:
+        self._workers = workers
+        self._next = [1] * len(workers)
+
+    def adopt(self, sock: socket.socket, worker: int, kind: int, remote: Address, local: Address) -> int:
+        """The connection is the worker's from now on; its id there."""
+        stream = self._next[worker]
+        self._next[worker] = stream % _MOST_ID + 1
+        with sock:
+            self._workers[worker].adopt_stream(stream, sock.detach(), kind, remote, local)
+        return stream
+
+
 @dataclass(slots=True)
 class _Seat:
-    """A worker with its server and its connections."""
+    """A worker with its server and its TURN connections (when they were adopted, or last found in use)."""
 
+    index: int
     worker: RelayWorker
     server: TurnServer
-    streams: dict[int, float] = field(default_factory=dict)  # TURN connections: adopted at
-    next_stream: int = 1
+    streams: dict[int, float] = field(default_factory=dict)
 
 
 class RelayNode:
@@ -86,6 +103,7 @@ class RelayNode:
         workers: Sequence[RelayWorker],
         config: RelayConfig,
         *,
+        streams: Streams | None = None,
         entropy: Callable[[int], bytes] = secrets.token_bytes,
         clock: Callable[[], float] = time.monotonic,
         unix: Callable[[], float] = time.time,
@@ -93,12 +111,13 @@ class RelayNode:
         """``clock`` is the workers' (CLOCK_MONOTONIC). ValueError for what is no address, network or range."""
         self._clock = clock
         self._unix = unix
+        self._streams = streams or Streams(workers)
         self.peers = PeerPolicy(config.allow, config.own_addresses, config.media)
         pools = [PortPool(str(ip_address(host)), *config.ports) for host in config.relayed]
-        sockets = RelaySockets()
+        sockets, quotas, reservations = RelaySockets(), Quotas(), Reservations()
         nonce_key = entropy(32)
-        self._seats = []
-        for worker in workers:
+        self._seats: list[_Seat] = []
+        for index, worker in enumerate(workers):
             server = TurnServer(
                 worker,
                 config.settings,
@@ -108,8 +127,10 @@ class RelayNode:
                 sockets=sockets,
                 entropy=entropy,
                 unix_offset=unix() - clock(),
+                quotas=quotas,
+                reservations=reservations,
             )
-            self._seats.append(_Seat(worker, server))
+            self._seats.append(_Seat(index, worker, server))
             worker.configure_relay(
                 realm=config.credentials.realm,
                 nonce_key=nonce_key,
@@ -132,41 +153,37 @@ class RelayNode:
         return all(seat.server.drained for seat in self._seats)
 
     def counters(self) -> Mapping[str, int]:
-        """The sums of `TurnCounters`; ``refused_401`` and so on by code."""
+        """The sums of `TurnCounters`, named ``relay_...``; ``relay_refused_401`` and so on by code."""
         total: dict[str, int] = {}
         for seat in self._seats:
             for name in TurnCounters.__slots__:
                 value = getattr(seat.server.counters, name)
                 if isinstance(value, int):
-                    total[name] = total.get(name, 0) + value
+                    names = f"relay_{name}"
+                    total[names] = total.get(names, 0) + value
             for code, count in seat.server.counters.refused.items():
-                total[f"refused_{code}"] = total.get(f"refused_{code}", 0) + count
+                total[f"relay_refused_{code}"] = total.get(f"relay_refused_{code}", 0) + count
         return total
 
     def handle_event(self, worker: int, event: tuple[object, ...], now: float) -> None:
         """An event of the worker with that index, if it is the relay's. A fault is logged and costs that one only."""
         seat = self._seats[worker]
         try:
-            match event:
-                case (9, int(stream), str(host), int(port), str(local_host), int(local_port), bytes(message)):
-                    seat.server.handle_request(Client(stream, host, port, local_host, local_port), message, now)
-                case (10, int(stream)):
-                    seat.streams.pop(stream, None)
-                    seat.server.stream_closed(stream)
+            if event[0] == EVENT_REQUEST:
+                # (type, stream, host, port, local host, local port, message), as rtc._worker promises
+                seat.server.handle_request(Client._make(event[1:6]), cast(bytes, event[6]), now)
+            elif event[0] == EVENT_STREAM_CLOSED:
+                stream = cast(int, event[1])
+                seat.streams.pop(stream, None)
+                seat.server.stream_closed(stream)
         except Exception:
             _log.error("a relay event failed")
 
     def adopt_turn(self, sock: socket.socket, remote: Address, local: Address) -> None:
         """Give a TURN connection to the worker that has fewest."""
         seat = min(self._seats, key=lambda each: len(each.streams))
-        seat.streams[self._adopt(seat, sock, STREAM_TURN, remote, local)] = self._clock()
-
-    def adopt_ice(self, sock: socket.socket, worker: int, remote: Address, local: Address) -> None:
-        """Give an ICE connection to the worker that its user name tells. An index that is none closes it."""
-        if 0 <= worker < len(self._seats):
-            self._adopt(self._seats[worker], sock, STREAM_ICE, remote, local)
-        else:
-            sock.close()
+        stream = self._streams.adopt(sock, seat.index, STREAM_TURN, remote, local)
+        seat.streams[stream] = self._clock()
 
     def sweep(self, now: float) -> None:
         """End what has run out."""
@@ -196,10 +213,3 @@ class RelayNode:
         """End everything; the workers stay open."""
         for seat in self._seats:
             seat.server.close()
-
-    def _adopt(self, seat: _Seat, sock: socket.socket, kind: int, remote: Address, local: Address) -> int:
-        stream = seat.next_stream
-        seat.next_stream = stream % _MOST_ID + 1
-        with sock:
-            seat.worker.adopt_stream(stream, sock.detach(), kind, remote, local)
-        return stream

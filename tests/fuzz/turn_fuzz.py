@@ -95,7 +95,7 @@ class Round:
             if rng.random() < 0.2:
                 found.append((names.REQUESTED_ADDRESS_FAMILY, bytes((rng.randrange(4), 0, 0, 0))))
         elif method == names.CHANNEL_BIND:
-            number = rng.choice((0x4000, 0x4001, 0x4FFF, 0x5000, rng.randrange(65536)))
+            number = rng.choice((0x4000, 0x4001, 0x4FFF, 0x7FFF, rng.randrange(65536)))
             found += [(names.CHANNEL_NUMBER, number.to_bytes(2, "big") + b"\0\0"), peer]
         elif method == names.CONNECTION_BIND:
             found.append((names.CONNECTION_ID, encode_uint32(rng.randrange(3))))
@@ -185,7 +185,7 @@ class Round:
                 verdict = world.peers.decide(rest[0])
                 assert verdict is (Verdict.MEDIA_ONLY if rest[2] else Verdict.ALLOWED)
             if name == "bind_channel":
-                assert 0x4000 <= rest[0] <= 0x4FFF
+                assert names.FIRST_CHANNEL <= rest[0] <= names.LAST_CHANNEL
                 assert world.peers.decide(rest[1][0]) is not Verdict.FORBIDDEN
 
     def around(self) -> None:

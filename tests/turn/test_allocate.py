@@ -1,6 +1,7 @@
 """Allocate: what is granted, what is refused with which code, and what the packet plane is told."""
 
 import pytest
+from aioice import stun as oracle
 
 from tests.turn.world import (
     FOREIGN,
@@ -265,6 +266,17 @@ def test_an_address_has_a_quota_and_a_network_of_64_bits_is_one(hosts: tuple[str
     assert world.allocate(client=world.client(4, host=hosts[0]), user=world.visitor("c")).code == 0
 
 
+def test_the_servers_of_one_process_share_quotas_and_reservations() -> None:
+    one = World(TurnSettings(quota=1))
+    other = World(TurnSettings(quota=1), beside=one)
+    first = one.allocate((names.EVEN_PORT, PAIR), user=one.visitor("alice"))
+    assert other.allocate(client=other.client(2), user=other.visitor("alice")).code == 486
+    one.refresh(0, user=one.visitor("alice"))
+    token = (names.RESERVATION_TOKEN, first[names.RESERVATION_TOKEN])
+    assert other.allocate(token, client=other.client(2), user=other.visitor("alice")).code == 0
+    assert one.allocate(user=one.visitor("alice")).code == 486
+
+
 def test_the_server_has_a_bound() -> None:
     world = World(TurnSettings(max_allocations=1))
     world.allocate()
@@ -290,8 +302,10 @@ def test_a_failure_of_our_own_is_500_and_leaves_nothing_behind(caplog: pytest.Lo
     world = World()
     world.plane.failing = True
     assert world.allocate().code == 500
+    assert world.allocate((names.EVEN_PORT, PAIR)).code == 500
     assert "transaction failed" in caplog.text
     world.plane.failing = False
+    assert world.sockets.open_fds == {}
     assert world.server.allocations == 0
     assert world.pools[names.FAMILY_IPV4].in_use == 0
     assert world.allocate().code == 0
@@ -319,3 +333,34 @@ def test_a_tcp_allocation_needs_a_stream_and_nothing_of_udp() -> None:
     world.server.stream_closed(3)
     assert tcp.removed == [1]
     assert world.server.allocations == 0
+
+
+# --- as somebody else's client sees it ---
+
+
+def test_aioice_asks_and_reads_the_answer() -> None:
+    world = World()
+    name, key = world.visitor("alice")
+    request = oracle.Message(message_method=oracle.Method.ALLOCATE, message_class=oracle.Class.REQUEST)
+    request.attributes["LIFETIME"] = 900
+    request.attributes["REQUESTED-TRANSPORT"] = 0x11000000
+    request.attributes["USERNAME"] = name
+    request.attributes["REALM"] = REALM
+    request.attributes["NONCE"] = b"given by the packet plane"
+    request.add_message_integrity(key)
+    world.server.handle_request(world.client(), bytes(request), world.now)
+    answer = oracle.parse_message(world.plane.replies[-1][1])
+    assert answer.check_message_integrity(key)
+    assert answer.message_class is oracle.Class.RESPONSE
+    assert answer.transaction_id == request.transaction_id
+    assert answer.attributes["LIFETIME"] == 900
+    assert answer.attributes["XOR-RELAYED-ADDRESS"] == world.plane.named("add_relayed")[0][1]
+    assert answer.attributes["XOR-MAPPED-ADDRESS"] == tuple(world.client()[1:3])
+
+
+def test_aioice_reads_a_refusal() -> None:
+    world = World()
+    world.server.handle_request(world.client(), world.request(names.REFRESH), world.now)
+    answer = oracle.parse_message(world.plane.replies[-1][1])
+    assert answer.check_message_integrity(world.user()[1])
+    assert answer.attributes["ERROR-CODE"] == (437, "Allocation Mismatch")

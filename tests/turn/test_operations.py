@@ -9,6 +9,7 @@ from turn import attributes as names
 from turn.allocations import COMPACT_ABOVE, Allocation, AllocationTable, Relayed
 from turn.plane import Client
 from turn.ports import PortPool
+from turn.quotas import Quotas
 from turn.relay import TurnSettings
 from turn.stun import MessageClass, decode_xor_address, encode_uint32, encode_xor_address, parse
 
@@ -274,14 +275,15 @@ def test_nothing_is_left_when_all_has_run_out(rng: random.Random) -> None:
     table = world.server._relay.table
     assert len(table) == 0
     assert world.server.counters.expired == 300
-    for name in ("_by_client", "_by_stream", "_by_ticket", "_of_owner", "_of_address", "_heap"):
+    for name in ("_by_client", "_by_stream", "_by_ticket", "_heap"):
         assert not getattr(table, name), name
+    assert len(world.server._relay.quotas) == 0
     assert all(pool.in_use == 0 for pool in world.pools.values())
     assert len(world.server._replies) == 0
 
 
 def test_the_heap_stays_small_however_many_come_and_go() -> None:
-    table, pool = AllocationTable(), PortPool("203.0.113.9", 50000, 50001)
+    table, pool = AllocationTable(Quotas()), PortPool("203.0.113.9", 50000, 50001)
     for number in range(10_000):
         client = Client(0, "198.51.100.7", number)
         allocation = Allocation(table.new_number(), client, "me", (Relayed(pool, 50000, 600.0 + number),))

@@ -152,7 +152,7 @@ class Answer:
 
 
 class World:
-    """One server and its surroundings. ``now`` is the world's clock."""
+    """One server and its surroundings. ``now`` is the world's clock. ``beside``: another worker's in one process."""
 
     def __init__(
         self,
@@ -162,6 +162,7 @@ class World:
         ports: tuple[int, int] = (50000, 50099),
         allow: tuple[str, ...] = (),
         tcp: TcpRelay | None = None,
+        beside: "World | None" = None,
         seed: int = 1,
     ) -> None:
         self.rng = random.Random(seed)
@@ -181,6 +182,8 @@ class World:
             entropy=self.rng.randbytes,
             unix_offset=UNIX - self.now,
             tcp=tcp,
+            quotas=beside.server._relay.quotas if beside else None,
+            reservations=beside.server._relay.reservations if beside else None,
         )
         self.transactions = itertools.count(1)
 
