@@ -19,6 +19,7 @@ PAYLOAD = 1200
 CLIENTS_FROM = "127.1.0.1"
 PEERS_FROM = "127.2.0.1"
 Address = tuple[str, int]
+NOBODY: Address = ("127.0.0.1", 9)  # the server of clients that need none
 
 
 class Request(IntEnum):

@@ -7,7 +7,9 @@ from pathlib import Path
 from benchmarks import process
 from benchmarks.native import relay_limit_program
 from benchmarks.relay_client import RelayClient
-from benchmarks.relay_server import HOST
+from benchmarks.relay_server import HOSTS
+
+_HOST = HOSTS["limit"]
 
 
 class BareRelay:
@@ -17,16 +19,16 @@ class BareRelay:
     def __init__(self, clients: int, nap_us: int = 0) -> None:
         self.name = "limit+nap" if nap_us else "limit"
         self.paced = not nap_us
-        self.address = (HOST, 0)
+        self.address = (_HOST, 0)
         self._clients, self._nap_us = clients, nap_us
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, cpu: int, directory: Path) -> int:
         """Its process id; `address` is known then."""
-        command = [str(relay_limit_program()), "--clients", str(self._clients), "--host", HOST]
+        command = [str(relay_limit_program()), "--clients", str(self._clients), "--host", _HOST]
         command += ["--nap", str(self._nap_us)]
         self._process = process.start(command, cpu, directory / "limit.errors")
-        self.address = (HOST, self._number("port"))
+        self.address = (_HOST, self._number("port"))
         return self._process.pid
 
     def client(self, clients: int, *, gro: bool = False) -> RelayClient:
@@ -41,7 +43,7 @@ class BareRelay:
             own, peer = (int(ipaddress.IPv4Address(host)) for host in (own_host, peer_host))
             self._process.stdin.write(f"{own} {own_port} {peer} {peer_port}\n".encode())
         self._process.stdin.flush()
-        client.assume([(HOST, self._number("relayed")) for _ in range(client.clients)])
+        client.assume([(_HOST, self._number("relayed")) for _ in range(client.clients)])
 
     def keep(self, client: RelayClient) -> None:
         """Nothing ever expires here."""

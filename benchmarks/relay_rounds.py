@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import process
-from benchmarks.relay_client import Load, RelayClient, Traffic
-from benchmarks.relay_server import HOST, Relay
+from benchmarks.relay_client import NOBODY, Load, RelayClient, Traffic
+from benchmarks.relay_server import Relay
 
 SERVER_CPU, LOAD_CPU = 0, 1
 BURST = 8
@@ -117,7 +117,7 @@ def measure(
             stack.callback(client.close)
             relay.admit(client)
             contestants.append(_Contestant(relay, pid, client, time.monotonic()))
-        direct = RelayClient((HOST, 9), clients=shape.clients, gro=shape.together)
+        direct = RelayClient(NOBODY, clients=shape.clients, gro=shape.together)
         stack.callback(direct.close)
         direct.go_direct()
         for number in range(rounds):

@@ -12,7 +12,7 @@ from benchmarks import process
 from benchmarks.native import ROOT
 from benchmarks.relay_client import Address, RelayClient, Request
 
-HOST = "127.0.0.1"
+HOSTS = {"wadud": "127.77.0.1", "coturn": "127.77.0.2", "limit": "127.77.0.3"}  # none takes another's relay ports
 CREDENTIALS = ("bench", "bench")  # the only user of every server
 _PATIENCE_S = 20.0
 _BINDING = b"\x00\x01\x00\x00\x21\x12\xa4\x42"  # a request without attributes, RFC 8489 section 5
@@ -52,7 +52,7 @@ class TurnServer:
     """What it says when it is ready to serve; "" = it says nothing of the kind."""
 
     def __init__(self) -> None:
-        self.address = (HOST, free_port())
+        self.address = (HOSTS[self.name], free_port(HOSTS[self.name]))
         self._process: subprocess.Popen[bytes] | None = None
 
     def command(self, directory: Path) -> Sequence[str]:
@@ -99,12 +99,12 @@ class TurnServer:
                 return False
 
 
-def free_port() -> int:
-    """A UDP and TCP port of `HOST` that nobody has just now."""
+def free_port(host: str) -> int:
+    """A UDP and TCP port that nobody has just now."""
     with socket.socket() as stream, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
-        stream.bind((HOST, 0))
+        stream.bind((host, 0))
         port = int(stream.getsockname()[1])
-        datagrams.bind((HOST, port))
+        datagrams.bind((host, port))
         return port
 
 

@@ -15,10 +15,10 @@ import pytest
 
 from benchmarks import coturn
 from benchmarks.relay import SHAPES, picture, verdicts
-from benchmarks.relay_client import BUCKETS, Load, RelayClient, Request, Traffic
+from benchmarks.relay_client import BUCKETS, NOBODY, Load, RelayClient, Request, Traffic
 from benchmarks.relay_limit import BareRelay
 from benchmarks.relay_rounds import Row, Turn, most_without_loss, ratio
-from benchmarks.relay_server import CREDENTIALS, HOST
+from benchmarks.relay_server import CREDENTIALS
 from benchmarks.relay_sessions import Memory, Pace, measure_memory, measure_pace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,7 +104,7 @@ def test_the_bare_loop_carries_the_same_load(tmp_path: Path, together: bool) -> 
 
 
 def test_the_direct_way_needs_no_server() -> None:
-    client = RelayClient((HOST, 9), clients=CLIENTS)
+    client = RelayClient(NOBODY, clients=CLIENTS)
     try:
         client.go_direct()
         came_whole(client.run(LIGHT))
