@@ -38,9 +38,6 @@ pytestmark = [
 
 DIRECT = {"direct udp"}
 OVER_TCP = {"direct tcp", "relay tcp", "relay tls"}
-over_tcp_in_vain = pytest.mark.xfail(
-    strict=False, reason="Chromium takes media for TURN where a turn: server over UDP has the address of the media port"
-)
 
 
 class Scene:
@@ -78,16 +75,14 @@ async def scene(world: Internet, tmp_path_factory: pytest.TempPathFactory) -> As
 @pytest.mark.parametrize(
     ("gate", "browser", "paths"),
     [
-        pytest.param(internet.OPEN, "chromium", DIRECT, id="open-chromium", marks=over_tcp_in_vain),
+        pytest.param(internet.OPEN, "chromium", DIRECT, id="open-chromium"),
         pytest.param(internet.UDP_BLOCKED, "chromium", OVER_TCP, id="udp_blocked-chromium"),
         pytest.param(internet.ONLY_TCP_443, "chromium", OVER_TCP, id="only_tcp_443-chromium"),
         pytest.param(internet.ONLY_TCP_443, "firefox", OVER_TCP, id="only_tcp_443-firefox"),
-        pytest.param(internet.SYMMETRIC_NAT, "chromium", DIRECT, id="symmetric_nat-chromium", marks=over_tcp_in_vain),
-        pytest.param(internet.IPV6_ONLY, "chromium", DIRECT, id="ipv6_only-chromium", marks=over_tcp_in_vain),
-        pytest.param(internet.MTU_1280, "chromium", DIRECT, id="mtu_1280-chromium", marks=over_tcp_in_vain),
-        pytest.param(
-            internet.MTU_1280_SILENT, "chromium", DIRECT, id="mtu_1280_silent-chromium", marks=over_tcp_in_vain
-        ),
+        pytest.param(internet.SYMMETRIC_NAT, "chromium", DIRECT, id="symmetric_nat-chromium"),
+        pytest.param(internet.IPV6_ONLY, "chromium", DIRECT, id="ipv6_only-chromium"),
+        pytest.param(internet.MTU_1280, "chromium", DIRECT, id="mtu_1280-chromium"),
+        pytest.param(internet.MTU_1280_SILENT, "chromium", DIRECT, id="mtu_1280_silent-chromium"),
     ],
 )
 async def test_a_call_connects_from_behind(scene: Scene, gate: Gate, browser: str, paths: set[str]) -> None:
