@@ -83,7 +83,7 @@ def is_steered(request: Message) -> bool:
 
 
 def answer(request: Message, source: Address, arrived_at: Address | None, places: Places | None) -> Answer:
-    """The answer to a Binding request. ``arrived_at``: the place that it came to, None when that is none of the four."""
+    """The answer to a Binding request. ``arrived_at``: the place that it came to, None if none of the four."""
     attributes = request.attributes
     here = arrived_at if places is not None else None
     unknown = list(request.unknown)

@@ -17,7 +17,7 @@ from backplane.ratelimit import KeyedBuckets, TokenBucket, address_key
 from turn.attributes import BINDING, FAMILY_IPV6
 from turn.discovery import Answer, Places, answer, is_steered
 from turn.plane import Client
-from turn.stun import MAX_BYTES, Address, Message, MessageClass, StunError, family_of, parse
+from turn.stun import MAX_BYTES, Address, Message, StunError, family_of, parse
 
 BATCH: Final = 32  # datagrams of one socket, before others have their turn
 PER_S: Final = 20.0  # answers to one address prefix; a discovery takes some ten in as many seconds
@@ -91,7 +91,7 @@ class DiscoverySockets:
         request = self._parsed(message)
         if request is None:
             return True
-        place = None if client.stream else self._place_of(client)
+        place = self._place_of(client)
         source = client.host, client.port
         if is_steered(request) and not self._may_answer(client.host):
             return True
@@ -99,7 +99,7 @@ class DiscoverySockets:
         return True
 
     def _place_of(self, client: Client) -> Address | None:
-        if self._places is None:
+        if self._places is None or client.stream:
             return None
         if not client.local_host:
             return self._places.primary
@@ -118,19 +118,15 @@ class DiscoverySockets:
             except OSError:
                 continue  # an ICMP error for an earlier answer
             request = self._parsed(data) if data[:2] == _BINDING else None
-            if request is None:
-                self.counters.malformed += data[:2] != _BINDING
-            elif self._may_answer(source[0]):
+            if request is not None and self._may_answer(source[0]):
                 self._send(request, answer(request, source[:2], place, self._places), None)
 
     def _parsed(self, data: bytes) -> Message | None:
         try:
-            request = parse(data)
+            return parse(data)
         except StunError:
             self.counters.malformed += 1
             return None
-        assert request.method == BINDING and request.kind is MessageClass.REQUEST, "told by its first two bytes"
-        return request
 
     def _may_answer(self, host: str) -> bool:
         now = self._clock()
