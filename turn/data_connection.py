@@ -214,7 +214,11 @@ class DataConnections:
             self._forget(waiting)
             self.counters.passed_on += 1
             client = waiting.client
-            self._adopt(waiting.sock, (client.host, client.port), (client.local_host, client.local_port))
+            try:
+                self._adopt(waiting.sock, (client.host, client.port), (client.local_host, client.local_port))
+            except Exception:
+                waiting.sock.close()  # or nobody would
+                raise
 
     def _read(self, waiting: _Waiting) -> None:
         """Read what is left of the message, no byte more."""

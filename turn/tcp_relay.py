@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from backplane.listeners import Listener
+from backplane.ratelimit import TokenBucket
 from turn.plane import Client
 from turn.server import TurnServer
 from turn.splice import Allowance, Splice
@@ -49,6 +50,8 @@ class TcpLimits:
     unbound_s: float = 30.0  # sections 5.2 and 5.3
     half_closed_s: float = 60.0  # one side has ended and the other is silent
     bandwidth_bps: int = 10_000_000
+    connects_per_s: float = 5.0  # of one allocation, so that a relay is a poor tool for trying many ports
+    connects_burst: float = 32.0
 
 
 @dataclass(slots=True)
@@ -71,6 +74,7 @@ class _Allocation:
     local: Address
     listener: Listener
     allowance: Allowance
+    connects: TokenBucket
     connections: dict[Address, "_Connection"] = field(default_factory=dict)
 
 
@@ -128,8 +132,14 @@ class PeerConnections:
         except OSError:
             return False
         listener = Listener(sock, functools.partial(self._arrived, allocation))
-        allowance = Allowance(self.limits.bandwidth_bps)
-        self._allocations[allocation] = _Allocation(allocation, relayed, listener.address, listener, allowance)
+        self._allocations[allocation] = _Allocation(
+            allocation,
+            relayed,
+            listener.address,
+            listener,
+            Allowance(self.limits.bandwidth_bps),
+            TokenBucket(self.limits.connects_per_s, self.limits.connects_burst),
+        )
         return True
 
     def connect(self, allocation: int, peer: Address, answer: Callable[[int, int], None]) -> None:
@@ -138,7 +148,7 @@ class PeerConnections:
             self._fail(answer)
         elif peer in held.connections:
             answer(CONNECTION_EXISTS, 0)
-        elif not self._has_room(held):
+        elif not self._has_room(held) or not held.connects.allow(self._clock()):
             self.counters.crowded += 1
             self._fail(answer)
         else:

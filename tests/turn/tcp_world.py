@@ -44,6 +44,7 @@ for _number, _name, _pack, _unpack in (
     (0x0027, "RESPONSE-PORT", stun.pack_unsigned_short, stun.unpack_unsigned_short),
     (0x002A, "CONNECTION-ID", stun.pack_unsigned, stun.unpack_unsigned),
     (0x000A, "UNKNOWN-ATTRIBUTES", stun.pack_bytes, stun.unpack_bytes),
+    (0x0017, "REQUESTED-ADDRESS-FAMILY", stun.pack_unsigned, stun.unpack_unsigned),
 ):
     entry: Any = (_number, _name, _pack, _unpack)
     stun.ATTRIBUTES_BY_TYPE[_number] = entry
@@ -147,8 +148,8 @@ class Caller:
             self.attempts.append(read_foreign(data))
         return self.attempts.pop(0)
 
-    async def allocate(self) -> Address:
-        reply = await self.ask(names.ALLOCATE, requested_transport=6 << 24)
+    async def allocate(self, **attributes: Any) -> Address:
+        reply = await self.ask(names.ALLOCATE, requested_transport=6 << 24, **attributes)
         assert reply.message_class is stun.Class.RESPONSE
         relayed: Address = reply.attributes["XOR-RELAYED-ADDRESS"]
         return relayed
@@ -282,8 +283,8 @@ async def node(
         front,  # type: ignore[arg-type]  # every command but one is an error
         TurnSettings(),
         credentials=Credentials(REALM, USERS, None),
-        peers=PeerPolicy(["127.0.0.0/8"], [], []),
-        pools=[PortPool("127.0.0.1", 20000, 29999, rng)],
+        peers=PeerPolicy(["127.0.0.0/8", "::1/128"], [], []),
+        pools=[PortPool(host, 20000, 29999, rng) for host in ("127.0.0.1", "::1")],
         sockets=None,  # type: ignore[arg-type]  # nor does it open UDP sockets
         entropy=rng.randbytes,
         unix_offset=UNIX,

@@ -74,6 +74,23 @@ async def test_a_client_reaches_a_peer_that_sees_the_relayed_address() -> None:
         assert (here.relay.counters.bytes_to_peers, here.relay.counters.bytes_to_clients) == (256_000, 256_000)
 
 
+async def test_peers_of_ipv6() -> None:
+    async with node() as here, listening("::1") as there, listening() as other_family:
+        caller = await here.client()
+        relayed = await caller.allocate(requested_address_family=names.FAMILY_IPV6 << 24)
+        assert relayed[0] == "::1"
+        await caller.permit("::1")
+        data = await bound(caller, await connected(caller, there.address))
+        far = await there.next()
+        assert far.remote == relayed
+        peer, number = await attempted(caller, relayed)
+        also = await bound(caller, number)
+        for sender, receiver in ((data, far), (far, data), (peer, also), (also, peer)):
+            sender.writer.write(b"salaam")
+            assert await receiver.read(6) == b"salaam"
+        assert (await caller.connect(other_family.address)).error_code == 443
+
+
 async def test_a_peer_that_has_permission_reaches_the_client() -> None:
     async with node() as here:
         caller = await here.client()
@@ -351,6 +368,20 @@ async def test_connections_of_one_allocation_and_of_all_are_bounded(rng: random.
             assert (await other.connect(nowhere.address)).error_code == 447
         assert here.relay.counters.crowded == 3
         assert caller.attempts == []
+
+
+async def test_a_client_may_try_only_so_many_peers_in_a_second() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        async with node(limits=TcpLimits(connects_per_s=1, connects_burst=3)) as here, listening() as there:
+            caller = await here.client()
+            await caller.allocate()
+            for _ in range(3):
+                assert (await caller.connect(taken.getsockname())).error_code == 447
+            assert (await caller.connect(there.address)).error_code == 447
+            assert here.relay.counters.crowded == 1
+            here.now += 1
+            await connected(caller, there.address)
 
 
 async def test_a_relayed_port_that_somebody_listens_on_is_not_taken() -> None:
