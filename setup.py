@@ -40,7 +40,7 @@ EXTENSIONS = [
                 "worker_ways.c",
                 "commands.c",
             ],
-            *["ring.c", "udp.c", "relay.c", "relay_path.c", "relay_gate.c"],
+            *["ring.c", "udp.c", "relay.c", "relay_path.c", "relay_gate.c", "stream.c", "stream_queue.c"],
             *["router.c", "transport.c", "ingress.c", "fanout.c", "feedback.c", *WIRE],
         ],
         ["crypto"],

@@ -8,6 +8,17 @@ parsers when they start.
 import argparse
 import ipaddress
 from pathlib import Path
+from typing import Final
+
+TURN_PORT: Final = 3478  # RFC 8656 section 18
+_CONCERNING: Final = frozenset(
+    {
+        *("host", "port", "public_ip", "media_port", "workers", "data", "log_level", "config", "print_config"),
+        *("certificate", "certificate_key", "self_signed", "trusted_proxies", "setup_only", "stun_server"),
+        *("relay_realm", "relay_ports", "relay_allow", "relay_quota", "relay_quota_address", "relay_bandwidth_bps"),
+        "stun_alternate",
+    }
+)
 
 
 def _port(text: str) -> int:
@@ -178,9 +189,13 @@ def add_relay_options(parser: argparse.ArgumentParser) -> None:
         help="private or otherwise special networks, with commas between, that clients may relay to all the same; each "
         "opens them to whoever has credentials (default: none)",
     )
-    group.add_argument("--relay-quota", metavar="N", help="allocations that one user may hold (default: 20)")
     group.add_argument(
-        "--relay-quota-address", metavar="N", help="allocations that one client address may hold (default: 200)"
+        "--relay-quota", metavar="N", help="allocations that one user may hold; 0 = any number (default: 20)"
+    )
+    group.add_argument(
+        "--relay-quota-address",
+        metavar="N",
+        help="allocations that one client address may hold; 0 = any number (default: 200)",
     )
     group.add_argument(
         "--relay-bandwidth-bps",
@@ -193,6 +208,23 @@ def add_relay_options(parser: argparse.ArgumentParser) -> None:
         metavar="IP",
         help="second address of this machine, with which clients can find out how their NAT behaves (RFC 5780)",
     )
+
+
+def turn_parser() -> argparse.ArgumentParser:
+    """Parser of `bin/turn` and `python -m turn.main`: the options of `bin/serve` that concern a relay."""
+    parser = argparse.ArgumentParser(
+        prog="bin/turn",
+        description="Relays media for callers whose network lets none through: TURN (RFC 8656) and STUN over UDP, TCP "
+        "and TLS. A relay by itself, as in a region of its own; bin/serve has one inside.",
+        epilog="WADUD_RELAY_SECRET_FILE names the file of the secret that it shares with bin/serve, and "
+        "WADUD_RELAY_USERS_FILE that of lasting name:password lines. The last line printed is 'Wadud's relay is ready: "
+        "turn:HOST:PORT'. SIGTERM drains, Ctrl-C stops.",
+    )
+    for action in serve_parser()._actions:
+        if action.dest in _CONCERNING:
+            parser._add_action(action)
+    parser.set_defaults(port=TURN_PORT)
+    return parser
 
 
 def migrate_parser() -> argparse.ArgumentParser:

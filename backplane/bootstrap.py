@@ -1,7 +1,7 @@
 """Brings a fresh checkout to life, then serves, migrates, administers or tests.
 
-`bin/serve`, `bin/migrate`, `bin/admin` and `bin/test` enter here with whatever Python the machine has, before any
-dependency is installed: this module and those it imports (`arguments`, `embedded_postgres`, `setup_steps`,
+`bin/serve`, `bin/turn`, `bin/migrate`, `bin/admin` and `bin/test` enter here with whatever Python the machine has,
+before any dependency is installed: this module and those it imports (`arguments`, `embedded_postgres`, `setup_steps`,
 `system_packages`) stand on the standard library alone. The set-up is a plan of steps; when all are fresh, the server
 takes this process's place within milliseconds, so signals and the exit status are its own.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from backplane.arguments import admin_parser, migrate_parser, serve_parser
+from backplane.arguments import admin_parser, migrate_parser, serve_parser, turn_parser
 from backplane.config import effective
 from backplane.embedded_postgres import system_binaries
 from backplane.setup_steps import Step, StepFailedError, Workshop
@@ -163,6 +163,15 @@ def migrate(arguments: Sequence[str]) -> int:
     os.execv(PYTHON, [str(PYTHON), "-P", "-m", "backplane.migrate_command", *arguments])
 
 
+def turn(arguments: Sequence[str]) -> int:
+    options = turn_parser().parse_args(arguments)
+    effective(arguments, os.environ, turn_parser)
+    set_up(Workshop(ROOT), *plan(ROOT, development=False))
+    if options.setup_only:
+        return 0
+    os.execv(PYTHON, [str(PYTHON), "-P", "-m", "turn.main", *arguments])
+
+
 def admin(arguments: Sequence[str]) -> int:
     admin_parser().parse_args(arguments)
     set_up(Workshop(ROOT), *plan(ROOT, development=False))
@@ -216,7 +225,8 @@ def main(arguments: Sequence[str]) -> int:
     """Entry of bin/*: the first argument names the command. Returns the exit status."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        return {"serve": serve, "migrate": migrate, "admin": admin, "test": test}[arguments[0]](arguments[1:])
+        commands = {"serve": serve, "turn": turn, "migrate": migrate, "admin": admin, "test": test}
+        return commands[arguments[0]](arguments[1:])
     except (MissingPackagesError, StepFailedError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

@@ -212,8 +212,8 @@ _READERS: Final[Mapping[str, Callable[[object], object]]] = {
     "relay_ports": _ports,
     "relay_allow": _networks,
     "relay_users": _users,
-    "relay_quota": _whole(1, 1_000_000),
-    "relay_quota_address": _whole(1, 1_000_000),
+    "relay_quota": _whole(0, 1_000_000),
+    "relay_quota_address": _whole(0, 1_000_000),
     "relay_bandwidth_bps": _whole(0, 100_000_000_000),
     "stun_alternate": _address,
     "stun_server": _host_port,
@@ -319,8 +319,9 @@ def _from_file(path: Path) -> dict[str, tuple[object, str]]:
     return found
 
 
-def _from_arguments(arguments: Sequence[str]) -> tuple[dict[str, tuple[object, str]], argparse.Namespace]:
-    parser = serve_parser()
+def _from_arguments(
+    arguments: Sequence[str], parser: argparse.ArgumentParser
+) -> tuple[dict[str, tuple[object, str]], argparse.Namespace]:
     # argparse leaves alone what the namespace has already, so what is still absent afterwards was not given
     empty = argparse.Namespace(**{action.dest: _ABSENT for action in parser._actions if action.dest in _READERS})
     given = parser.parse_args(arguments, empty)
@@ -332,26 +333,34 @@ def _from_arguments(arguments: Sequence[str]) -> tuple[dict[str, tuple[object, s
     return found, given
 
 
-def effective(arguments: Sequence[str], environment: Mapping[str, str]) -> Effective:
+def effective(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    make_parser: Callable[[], argparse.ArgumentParser] = serve_parser,
+) -> Effective:
     """As `load`, for a command: says what is wrong, or on --print-config what is effective, and exits."""
     try:
-        found = load(arguments, environment)
+        found = load(arguments, environment, make_parser)
     except ConfigError as error:
-        serve_parser().error(str(error))
+        make_parser().error(str(error))
     if found.print_only:
         print(found.report())
         raise SystemExit(0)
     return found
 
 
-def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Effective:
+def load(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    make_parser: Callable[[], argparse.ArgumentParser] = serve_parser,
+) -> Effective:
     """The effective settings.
 
     Raises:
         ConfigError: a setting is unknown or wrong.
         SystemExit: as argparse does, on a mistake in ``arguments`` and on --help.
     """
-    given, options = _from_arguments(arguments)
+    given, options = _from_arguments(arguments, make_parser())
     file = options.config or environment.get(PREFIX + "CONFIG")
     layers = [_from_file(Path(file)) if file else {}, _from_environment(environment), given]
     values: dict[str, object] = {}

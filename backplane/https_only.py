@@ -1,8 +1,8 @@
 """Sends plain HTTP on to https:// where the port speaks TLS.
 
-A middleware, because what is decided needs the request: the host and path to send on to, and the scheme as the outermost
-proxy saw it (a trusted one may speak plain HTTP with us for a caller who came by https). 308 keeps method and body
-(RFC 9110 section 15.4.9). Probes and scrapes of this machine itself go on in the plain.
+A middleware, because what is decided needs the request: the host and path to send on to, and the scheme as the
+outermost proxy saw it (a trusted one may speak plain HTTP with us for a caller who came by https). 308 keeps method and
+body (RFC 9110 section 15.4.9). Probes and scrapes of this machine itself go on in the plain.
 """
 
 import ipaddress
@@ -27,7 +27,11 @@ async def https_only(request: web.Request, handler: Handler) -> web.StreamRespon
         raise Problem(400, "https_only", "Ask by https://.")
     return web.Response(
         status=308,
-        headers={"Location": f"https://{host}{request.raw_path}", "Connection": "close", "Cache-Control": "no-store"},
+        headers={
+            "Location": f"https://{host}/{request.path_qs.lstrip('/')}",
+            "Connection": "close",
+            "Cache-Control": "no-store",
+        },
     )
 
 

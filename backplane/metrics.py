@@ -125,6 +125,16 @@ class Metrics:
         """Read ``counters`` (one mapping per media worker) and ``gauges`` (rooms, participants ...) at every scrape."""
         self.registry.register(_MediaCollector(counters, gauges))
 
+    def watch_port(
+        self,
+        taken: Callable[[], Mapping[str, int]],
+        dropped: Callable[[], Mapping[str, int]],
+        events: Callable[[], Mapping[str, int]],
+        gauges: Callable[[], Mapping[str, float]],
+    ) -> None:
+        """Read the shared TCP port at every scrape: connections by kind, dropped ones by reason, other ``events``."""
+        self.registry.register(_PortCollector(taken, dropped, events, gauges))
+
     def exposition(self) -> bytes:
         """Everything, in the text format of Prometheus."""
         return generate_latest(self.registry)
@@ -161,5 +171,34 @@ class _MediaCollector(Collector):
             else:
                 events.add_metric([name], value)
         yield from (feedback, drops, events)
+        for name, level in self._gauges().items():
+            yield GaugeMetricFamily(f"wadud_{name}", f"Number of {name.replace('_', ' ')}.", value=level)
+
+
+class _PortCollector(Collector):
+    def __init__(
+        self,
+        taken: Callable[[], Mapping[str, int]],
+        dropped: Callable[[], Mapping[str, int]],
+        events: Callable[[], Mapping[str, int]],
+        gauges: Callable[[], Mapping[str, float]],
+    ) -> None:
+        self._families = (
+            ("wadud_connections", "TCP connections, by what they speak.", "kind", taken),
+            ("wadud_connections_dropped", "TCP connections ended undecided, by reason.", "reason", dropped),
+            ("wadud_port_events", "Other events of the TCP port.", "event", events),
+        )
+        self._gauges = gauges
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing, so that registering does not read the port."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        for name, help_text, label, read in self._families:
+            family = CounterMetricFamily(name, help_text, labels=[label])
+            for value, count in read().items():
+                family.add_metric([value], count)
+            yield family
         for name, level in self._gauges().items():
             yield GaugeMetricFamily(f"wadud_{name}", f"Number of {name.replace('_', ' ')}.", value=level)

@@ -58,11 +58,12 @@ class Worker:
     Commands are applied in order; one that names an unknown id is dropped and counted (``commands_refused``). Arguments are checked here: ValueError, OverflowError.
     """
 
-    def __init__(self, *, address: str = "127.0.0.1", port: int = 0, threaded: bool = True, cpu: int = -1, max_transports: int = 4096, max_allocations: int = 16384, max_streams: int = 16384, index: int = 0, seed: int = 0) -> None:
+    def __init__(self, *, address: str = "127.0.0.1", port: int = 0, threaded: bool = True, cpu: int = -1, max_transports: int = 4096, max_allocations: int = 16384, max_streams: int = 16384, index: int = 0, shared_port: bool = False, seed: int = 0) -> None:
         """Bind ``address:port`` (0 = any free port) and start. OSError when the bind fails. ``cpu`` >= 0 pins the thread.
 
         ``address`` is an IPv4 or IPv6 address; ``::`` serves both families, and a wildcard answers from the address it was asked on.
-        ``index`` (0 to 255) tells the workers of a process apart.
+        ``index`` (0 to 255) tells the workers of a process apart. With ``shared_port`` several may have the same port: the kernel keeps each peer with one of
+        them, so it is for relaying alone; forwarding wants to be found by whoever changes his address.
         """
     @property
     def port(self) -> int: ...

@@ -6,7 +6,7 @@ belongs to. The random source is an argument: a function that gives that many by
 """
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -18,6 +18,7 @@ UFRAG_RANDOM = 8  # characters of 6 bits; RFC 8445 section 5.3 asks for 24 bits
 PASSWORD_RANDOM = 24  # 144 bits, where 128 are asked for
 
 HOST_TYPE_PREFERENCE = 126  # RFC 8445 section 5.1.2.2
+TCP_PASSIVE_PREFERENCE = 4  # direction, RFC 6544 section 4.2
 COMPONENT_RTP = 1
 
 
@@ -29,16 +30,19 @@ class IceCredentials:
 
 @dataclass(frozen=True, slots=True)
 class HostCandidate:
-    """A UDP host candidate of component 1 (RTP and RTCP are always multiplexed)."""
+    """A host candidate of component 1 (RTP and RTCP are always multiplexed): UDP, or TCP that waits to be connected to
+    (passive, RFC 6544 section 4.5)."""
 
     address: str
     port: int
     priority: int
     foundation: str
+    tcp: bool = False
 
     def __str__(self) -> str:
         """The value of its a=candidate line."""
-        return f"{self.foundation} {COMPONENT_RTP} udp {self.priority} {self.address} {self.port} typ host"
+        where = f"{self.priority} {self.address} {self.port} typ host"
+        return f"{self.foundation} {COMPONENT_RTP} " + (f"tcp {where} tcptype passive" if self.tcp else f"udp {where}")
 
 
 def _characters(entropy: Entropy, count: int) -> str:
@@ -64,17 +68,26 @@ def worker_of(ufrag: str) -> int | None:
     return high * len(ALPHABET) + low if high >= 0 and low >= 0 else None
 
 
-def host_candidates(addresses: list[tuple[str, int]]) -> tuple[HostCandidate, ...]:
-    """Candidates of (IP address, UDP port) pairs, the best first. ValueError when an address is not an IP address."""
-    candidates = []
-    for index, (address, port) in enumerate(addresses):
-        ip = ipaddress.ip_address(address)
-        if not 0 < port < 65536:
-            raise ValueError(f"{port} is not a port")
-        local_preference = 65535 - index
-        priority = (HOST_TYPE_PREFERENCE << 24) + (local_preference << 8) + (256 - COMPONENT_RTP)
-        candidates.append(HostCandidate(str(ip), port, priority, str(index + 1)))
-    return tuple(candidates)
+def host_candidates(
+    addresses: Sequence[tuple[str, int]], tcp: Sequence[tuple[str, int]] = ()
+) -> tuple[HostCandidate, ...]:
+    """Candidates of (IP address, port) pairs, the best first; those of ``tcp`` are worse than all of UDP. ValueError
+    when an address is not an IP address."""
+    udp = [_host_candidate(where, 65535 - index, index, False) for index, where in enumerate(addresses)]
+    first = len(udp)
+    passive = [
+        _host_candidate(where, (TCP_PASSIVE_PREFERENCE << 13) + 8191 - index, first + index, True)
+        for index, where in enumerate(tcp)
+    ]
+    return (*udp, *passive)
+
+
+def _host_candidate(where: tuple[str, int], local_preference: int, index: int, tcp: bool) -> HostCandidate:
+    address, port = where
+    if not 0 < port < 65536:
+        raise ValueError(f"{port} is not a port")
+    priority = (HOST_TYPE_PREFERENCE << 24) + (local_preference << 8) + (256 - COMPONENT_RTP)
+    return HostCandidate(str(ipaddress.ip_address(address)), port, priority, str(index + 1), tcp)
 
 
 def is_restart(before: IceCredentials, after: IceCredentials) -> bool:

@@ -42,6 +42,8 @@ class Event(IntEnum):
     TRACK_STARTED = 6
     LEVEL = 7
     STATS = 8
+    REQUEST = 9
+    STREAM_CLOSED = 10
 
 
 class MediaPlane(Protocol):

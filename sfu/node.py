@@ -31,6 +31,9 @@ def _ignore_message(participant_id: str, message: Message) -> None: ...
 def _ignore_stage(stage: str, seconds: float) -> None: ...
 
 
+def _ignore_event(worker: int, event: WorkerEvent, now: float) -> None: ...
+
+
 def _ignore_estimate(bps: float) -> None: ...
 
 
@@ -63,13 +66,16 @@ class Node:
         self.observe_stage: Callable[[str, float], None] = _ignore_stage
         """Called with (stage, seconds since the join's offer) once per join and stage: answer, ice, dtls, first_in,
         first_out."""
+        self.beyond: Callable[[int, WorkerEvent, float], None] = _ignore_event
+        """Called with (worker's index, event, now) for events that are not the forwarding core's: the relay's."""
         self.observe_estimate: Callable[[float], None] = _ignore_estimate
         """Called with each receiver's bandwidth estimate in bits per second, once a second."""
         self.workers = workers
         self.policy = policy or Policy()
+        self._udp = [list(addresses) for addresses in candidates]
         self._seats = [
-            Seat(index, worker, host_candidates(list(addresses)))
-            for index, (worker, addresses) in enumerate(zip(workers, candidates, strict=True))
+            Seat(index, worker, host_candidates(addresses))
+            for index, (worker, addresses) in enumerate(zip(workers, self._udp, strict=True))
         ]
         self._rooms: dict[str, Room] = {}
         self._surroundings = Surroundings(
@@ -82,6 +88,11 @@ class Node:
             observe_estimate=lambda bps: self.observe_estimate(bps),
             emptied=self._emptied,
         )
+
+    def offer_tcp(self, addresses: Sequence[tuple[str, int]]) -> None:
+        """Tell clients that come from now on of these (IP address, TCP port) pairs too (RFC 6544). ValueError."""
+        for seat, udp in zip(self._seats, self._udp, strict=True):
+            seat.candidates = host_candidates(udp, addresses)
 
     def room(self, name: str) -> Room:
         """The room of that name, made on the least loaded worker when missing."""
@@ -109,6 +120,9 @@ class Node:
         """Events of the worker with that index, oldest first. A fault in one is logged and costs only that one."""
         seat = self._seats[worker]
         for event in events:
+            if event[0] in (Event.REQUEST, Event.STREAM_CLOSED):
+                self.beyond(worker, event, now)
+                continue
             owners = seat.tracks if event[0] in (Event.LEVEL, Event.TRACK_STARTED) else seat.transports
             id = event[1]
             room = owners.get(id) if isinstance(id, int) else None

@@ -72,6 +72,8 @@ class Calls:
         self._sessions: dict[str, Session] = {}
         self._by_participant: dict[str, Session] = {}
         self.observer: Observer | None = None
+        self.revoked: Callable[[str], None] = _ignore_token
+        """Called with the ``jti`` of a token that was taken back, as far as that is known."""
         self._observed: set[str] = set()
         self._barred: dict[tuple[str, str | None], tuple[float, float]] = {}
         node.notify = self._deliver
@@ -92,7 +94,7 @@ class Calls:
     def _join(self, request: Join, link: Link, now: float) -> tuple[Session, Joined]:
         if self.draining:
             raise SignallingError(ErrorCode.DRAINING)
-        claims = self._verify(request.token)
+        claims = self.verify(request.token)
         if self._node.find(claims.room) is None and len(self._node.rooms) >= self._max_rooms:
             raise SignallingError(ErrorCode.ROOM_FULL, "This server has all the rooms that it may have.")
         rights = [_KNOWN_RIGHTS[right] for right in claims.rights if right in _KNOWN_RIGHTS]
@@ -177,6 +179,7 @@ class Calls:
     def revoke(self, jti: str, until: int, now: float) -> int:
         """Take a token back and put out whoever is in with it; returns how many. OSError when it cannot be kept."""
         self.tokens.revocations.revoke(jti, until, self.wall_clock())
+        self.revoked(jti)
         return self._expel_stale(now)
 
     def revoke_room(self, room: str, now: float) -> int:
@@ -209,6 +212,17 @@ class Calls:
             if (claims.room, claims.identity) == (room, identity) and until > claims.exp:
                 session.claims = msgspec.structs.replace(claims, exp=int(until))
 
+    def verify(self, token: str) -> Claims:
+        """What a token says that opens its room now. SignallingError with the codes of tokens."""
+        try:
+            claims = self.tokens.verify(token, self.wall_clock())
+        except TokenError as error:
+            raise SignallingError(error_code(error.code)) from None
+        for whom in (claims.identity, None):
+            if claims.nbf <= self._barred.get((claims.room, whom), (-1.0, 0.0))[0]:
+                raise SignallingError(ErrorCode.TOKEN_REVOKED)
+        return claims
+
     def connections(self, session: Session) -> dict[str, str]:
         """By participant id the connection state of everybody else in the session's room."""
         room = None if session.ended else self._node.find(session.claims.room)
@@ -233,16 +247,6 @@ class Calls:
             except Exception:  # a fault of ours in one session must not keep the others from their end
                 _log.error("sweep failed")
         self._metrics.sessions.set(len(self._sessions))
-
-    def _verify(self, token: str) -> Claims:
-        try:
-            claims = self.tokens.verify(token, self.wall_clock())
-        except TokenError as error:
-            raise SignallingError(error_code(error.code)) from None
-        for whom in (claims.identity, None):
-            if claims.nbf <= self._barred.get((claims.room, whom), (-1.0, 0.0))[0]:
-                raise SignallingError(ErrorCode.TOKEN_REVOKED)
-        return claims
 
     def _room(self, session: Session) -> Room:
         room = self._node.find(session.claims.room)
@@ -272,6 +276,8 @@ class Calls:
         return len(stale)
 
     def _expel(self, session: Session, reason: str, now: float) -> None:
+        if reason == "revoked":
+            self.revoked(session.claims.jti)
         room = self._node.find(session.claims.room)
         if room:
             room.expel(session.participant, reason, now)
@@ -297,8 +303,12 @@ class Calls:
     def _revoke_quietly(self, claims: Claims) -> None:
         try:
             self.tokens.revocations.revoke(claims.jti, claims.exp, self.wall_clock())
+            self.revoked(claims.jti)
         except OSError:
             _log.error("revocation could not be kept")
+
+
+def _ignore_token(jti: str) -> None: ...
 
 
 def _asking(ask: Callable[[], T]) -> T:

@@ -172,12 +172,8 @@ class Api:
         return room
 
     def _bearer(self, request: web.Request) -> Claims | None:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if not scheme:
-            return None
-        if scheme.lower() != "bearer":
-            raise Problem(401, "token_required", "Say who asks: Authorization: Bearer TOKEN.")
-        return self._verify(token.strip(), 401)
+        token = bearer_token(request)
+        return None if token is None else self._verify(token, 401)
 
     def _verify(self, token: str, status: int) -> Claims:
         try:
@@ -193,7 +189,26 @@ class Api:
             raise Problem(403, "forbidden", "This needs the right to moderate the room.")
 
     def _admit(self, request: web.Request) -> None:
-        if self._calls.draining:
-            raise Problem(503, "draining", "The server is going away.", {"Retry-After": "5"})
-        if not self._buckets.allow(address_key(request.remote or ""), time.monotonic()):
-            raise Problem(429, "rate_limited", "Too many requests from one address.", {"Retry-After": "1"})
+        admit(request, self._calls, self._buckets, time.monotonic())
+
+
+def bearer_token(request: web.Request) -> str | None:
+    """The token in ``Authorization: Bearer`` (RFC 6750 section 2.1), not yet verified; None without that header.
+
+    Raises:
+        Problem: 401 token_required, another scheme.
+    """
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if not scheme:
+        return None
+    if scheme.lower() != "bearer":
+        raise Problem(401, "token_required", "Say who asks: Authorization: Bearer TOKEN.")
+    return token.strip()
+
+
+def admit(request: web.Request, calls: Calls, buckets: KeyedBuckets, now: float) -> None:
+    """Problem 503 draining, or 429 rate_limited when the address's bucket is empty."""
+    if calls.draining:
+        raise Problem(503, "draining", "The server is going away.", {"Retry-After": "5"})
+    if not buckets.allow(address_key(request.remote or ""), now):
+        raise Problem(429, "rate_limited", "Too many requests from one address.", {"Retry-After": "1"})

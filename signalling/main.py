@@ -6,12 +6,9 @@ everybody in a call hears ``bye`` (draining), sockets and workers are closed, an
 
 import asyncio
 import contextlib
-import errno
-import ipaddress
 import os
 import resource
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +18,7 @@ import uvloop
 from aiohttp import web
 
 from backplane import logs
-from backplane.addresses import MediaAddresses, interface_addresses, media_addresses
+from backplane.addresses import MediaAddresses
 from backplane.api import utc_now
 from backplane.certificates import self_signed
 from backplane.config import effective
@@ -40,20 +37,28 @@ from sfu.media_loop import MediaLoop
 from sfu.node import Node
 from signalling.calls import Calls
 from signalling.doctor_head import doctor_head
+from signalling.ice_servers import RelayAccess
 from signalling.pages import DOCTOR_HEAD
+from signalling.relay import InnerRelay
 from signalling.server import build
 from signalling.store import Store, StoreError, opened
 from signalling.visits import Visits
+from turn.listen import (
+    SELF_SIGNED_WARNING,
+    certificate,
+    demand_https,
+    known_addresses,
+    listen,
+    renewed,
+    shared_port,
+)
+from turn.start import StartError, why
 
 _HTTP_SHUTDOWN_S: Final = 0.5
 _HTTP_KEEP_ALIVE_S: Final = (
     75.0  # longer than proxies keep theirs (nginx: 60 s); each holds 6 KiB, aiohttp's own is an hour
 )
 _log = logs.Log("signalling.main")  # its own name even when it is run as __main__
-
-
-class StartError(Exception):
-    """The server cannot start. The text says why and what to do."""
 
 
 def settings_from(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Settings:
@@ -85,8 +90,9 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     tokens = _open_tokens(settings)
-    addresses = _addresses(settings)
-    for warning in addresses.warnings:
+    addresses = await known_addresses(settings)
+    tls = certificate(settings, addresses)
+    for warning in (*addresses.warnings, *([SELF_SIGNED_WARNING] if settings.self_signed else [])):
         print(f"Warning: {warning}", flush=True)
     metrics = Metrics()
     async with contextlib.AsyncExitStack() as stack:
@@ -100,27 +106,34 @@ async def serve(settings: Settings) -> None:
         node.observe_stage = metrics.observe_stage
         node.observe_estimate = metrics.observe_estimate
         calls = Calls(node, tokens, metrics, max_rooms=settings.max_rooms)
+        relay = InnerRelay(settings, addresses, workers, node)
         metrics.watch(
-            lambda: [worker.counters() for worker in workers],
+            lambda: [*(worker.counters() for worker in workers), relay.counters()],
             lambda: {
                 "rooms": len(node.rooms),
                 "participants": node.participants,
                 "workers": len(workers),
+                **relay.gauges(),
             },
         )
         media_loop = MediaLoop(node)
         media_loop.start()
         stack.callback(media_loop.stop)
+        stack.enter_context(relay.running())
         readiness = Readiness(lambda: {"takes_calls": not calls.draining})
         tracing = Tracing.open(settings.otlp_endpoint, settings.trace_ratio)
         stack.callback(tracing.close)
-        app = build(calls, metrics, readiness, settings.web, TrustedProxies(settings.trusted_proxies), tracing)
+        access = RelayAccess(calls)
+        app = build(calls, metrics, readiness, settings.web, TrustedProxies(settings.trusted_proxies), tracing, access)
         booking = await stack.enter_async_context(assemble(_surroundings(settings, store, tokens)))
         booking.install(app)
         app[DOCTOR_HEAD] = doctor_head(booking.services)
         if settings.demo:
             await demo.furnish(store.database, booking.identity.passwords, utc_now())
             print(demo.WELCOME, flush=True)
+        if tls is not None:
+            demand_https(app)
+            await stack.enter_async_context(renewed(tls))
         visits = asyncio.create_task(Visits(calls, booking.call_events, booking.joining.names, store.bus).run())
         stack.callback(visits.cancel)
         runner = web.AppRunner(
@@ -133,16 +146,20 @@ async def serve(settings: Settings) -> None:
         await runner.setup()
         await stack.enter_async_context(at_work(store.database, store.bus, booking.parts, utc_now))
         impatient = asyncio.create_task(_cut_idle_connections(app, runner))
+        port = shared_port(runner, settings, tls, metrics)
         try:
-            url = await _listen(runner, settings)
+            url = listen(port, settings)
+            relay.open(port, port.number, calls, access)
             booking.addresses.base_url = settings.base_url or url
             _log.info("started", workers=len(workers), media_port=workers[0].port)
             print(f"Wadud is ready: {url}", flush=True)
             await stop.wait()
             _log.info("stopping", sessions=len(calls), rooms=len(node.rooms))
         finally:
+            port.stop_listening()
             impatient.cancel()
             await runner.cleanup()
+            await port.close()
 
 
 async def _cut_idle_connections(app: web.Application, runner: web.AppRunner) -> None:
@@ -190,50 +207,19 @@ def _open_tokens(settings: Settings) -> TokenAuthority:
         raise StartError(str(error)) from None
 
 
-def _addresses(settings: Settings) -> MediaAddresses:
-    try:
-        host = str(ipaddress.ip_address(settings.host))
-    except ValueError:
-        try:
-            host = str(socket.getaddrinfo(settings.host, None, type=socket.SOCK_DGRAM)[0][4][0])
-        except OSError:
-            raise StartError(f"--host {settings.host}: no such address on this machine.") from None
-    return media_addresses(host, settings.public_ip, interface_addresses())
-
-
 @contextlib.contextmanager
 def _worker(settings: Settings, addresses: MediaAddresses, index: int) -> Iterator[Worker]:
     port = settings.first_media_port + index if settings.first_media_port else 0
     try:
-        worker = Worker(address=addresses.bind, port=port)
+        worker = Worker(address=addresses.bind, port=port, index=index)
     except OSError as error:
         raise StartError(
-            _why(error, f"UDP port {port} for media on {addresses.bind}", "--media-port (0 = any free one)")
+            why(error, f"UDP port {port} for media on {addresses.bind}", "--media-port (0 = any free one)")
         ) from None
     try:
         yield worker
     finally:
         worker.close()
-
-
-async def _listen(runner: web.AppRunner, settings: Settings) -> str:
-    """Open the TCP port; returns the address of the pages."""
-    site = web.TCPSite(runner, settings.host, settings.port, backlog=1024)
-    try:
-        await site.start()
-    except OSError as error:
-        raise StartError(_why(error, f"port {settings.port} on {settings.host}", "--port (0 = any free one)")) from None
-    return Settings(host=settings.host, port=runner.addresses[0][1]).url
-
-
-def _why(error: OSError, what: str, option: str) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"{what} is taken by another program. Stop it, or choose another port with {option}."
-    if error.errno == errno.EACCES:
-        return f"{what} is not allowed for this user. Choose a port above 1023 with {option}."
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"{what}: this machine has no such address. Choose another with --host."
-    return f"{what}: {os.strerror(error.errno) if error.errno else error}."
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from backplane.telemetry import NO_TRACING, Tracing
 from backplane.web import Readiness, application
 from signalling.calls import Calls
 from signalling.http import Api
+from signalling.ice_servers import RelayAccess
 from signalling.pages import Pages
 from signalling.room_names import RoomNames
 from signalling.websocket import Signalling
@@ -30,11 +31,13 @@ def build(
     pages: Path,
     proxies: TrustedProxies = NO_PROXIES,
     tracing: Tracing = NO_TRACING,
+    relay_access: RelayAccess | None = None,
 ) -> web.Application:
-    """The application; when it shuts down, everybody gets a bye first."""
+    """The application; when it shuts down, everybody gets a bye first. ``relay_access`` None: without a relay."""
     app = application(metrics, readiness, proxies, tracing)
     signalling = Signalling(calls, metrics)
     Api(calls, RoomNames(calls.tokens.key)).add_routes(app)
+    (relay_access or RelayAccess(calls)).add_routes(app)
     Pages(pages).add_routes(app)
     app.router.add_get("/v1/signal", signalling.handle)
 

@@ -81,9 +81,9 @@ def allocate(relay: Relay, request: Request) -> Attributes:
     lifetime = request.lifetime()
     if relay.draining:
         raise _elsewhere(relay, client)
-    if relay.table.of_owner(request.account.owner) >= relay.settings.quota:
+    if relay.quotas.of_owner(request.account.owner) >= relay.settings.quota:
         raise Refusal(486)
-    if relay.table.of_address(client.host) >= relay.settings.quota_address:
+    if relay.quotas.of_address(client.host) >= relay.settings.quota_address:
         raise Refusal(486)
     if len(relay.table) >= relay.settings.max_allocations:
         raise Refusal(508)
@@ -103,7 +103,7 @@ def allocate(relay: Relay, request: Request) -> Attributes:
         try:
             _establish(relay, allocation, choices)
         except Exception:
-            relay.remove(allocation)  # or its client would be told 437 until it runs out
+            _abandon(relay, allocation, choices)
             raise
     relay.counters.allocated += 1
 
@@ -131,6 +131,17 @@ def _establish(relay: Relay, allocation: Allocation, choices: list[Choice]) -> N
             relay.plane.open_relayed(allocation.number, relayed.address, choice.fd)
             relayed.opened = True
             relay.counters.relay_ports_opened += 1
+
+
+def _abandon(relay: Relay, allocation: Allocation, choices: list[Choice]) -> None:
+    """After a failure of ours: nothing may stay, or the client would be told 437 until it runs out."""
+    relay.remove(allocation)
+    for relayed, choice in zip(allocation.relayed, choices):
+        if choice.fd is not None and not relayed.opened:
+            relay.sockets.close(choice.fd)
+        if choice.reserved_fd is not None:
+            relay.sockets.close(choice.reserved_fd)
+            choice.pool.release(choice.port + 1)
 
 
 def _wish(relay: Relay, request: Request) -> Wish:
@@ -211,9 +222,6 @@ def _choose(relay: Relay, request: Request, wish: Wish, number: int) -> tuple[li
 
 def _port(relay: Relay, pool: PortPool, wish: Wish, number: int) -> Choice | None:
     """A port of ``pool``; opened, and the next with it, where that was asked for."""
-    if not wish.even and not wish.tcp:
-        port = pool.take()
-        return None if port is None else Choice(pool, port)
     futile: list[int] = []  # stay taken for now, so that none is drawn twice
     found: Choice | None = None
     for _ in range(TRIES):
@@ -234,6 +242,8 @@ def _opened(relay: Relay, pool: PortPool, port: int, wish: Wish, number: int) ->
     if wish.tcp:
         assert relay.tcp is not None, "asked for only where there is one"
         return Choice(pool, port) if relay.tcp.listen(number, address) else None
+    if not wish.even:
+        return Choice(pool, port) if relay.sockets.is_free(address) else None
     with suppress(OSError):
         fd = relay.sockets.open(address)
         if not wish.pair:

@@ -102,7 +102,7 @@ TRANSPORT_TCP: Final = 6  # IANA protocol numbers, as REQUESTED-TRANSPORT carrie
 TRANSPORT_UDP: Final = 17
 
 FIRST_CHANNEL: Final = 0x4000  # RFC 8656 section 12
-LAST_CHANNEL: Final = 0x4FFF
+LAST_CHANNEL: Final = 0x7FFE  # RFC 8656 ends at 0x4FFF, but clients of RFC 5766 (section 11) draw from all of these
 
 REASONS: Final[dict[int, str]] = {
     300: "Try Alternate",

@@ -64,6 +64,8 @@ def _password(secret: str, username: str) -> str:
 
 def _prepared(text: str) -> str:
     """What of RFC 8265's OpaqueString matters: other spaces become spaces, and one form of every character."""
+    if text.isascii():
+        return text
     return unicodedata.normalize("NFC", "".join(" " if unicodedata.category(c) == "Zs" else c for c in text))
 
 

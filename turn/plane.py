@@ -46,6 +46,9 @@ class Sockets(Protocol):
     def open(self, address: Address) -> int:
         """The descriptor of a bound, non-blocking UDP socket. OSError when the port is another program's."""
 
+    def is_free(self, address: Address) -> bool:
+        """Whether no other program has the port now. It is not opened."""
+
     def close(self, fd: int) -> None: ...
 
 

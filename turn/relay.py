@@ -15,6 +15,7 @@ from turn.credentials import Account
 from turn.peers import PeerPolicy
 from turn.plane import Client, RelayPlane, Sockets, TcpRelay
 from turn.ports import PortPool, Reservation, Reservations
+from turn.quotas import Quotas
 from turn.stun import Address, Message, decode_uint32, family_of
 
 Attributes: TypeAlias = list[tuple[int, bytes]]
@@ -88,6 +89,7 @@ class Relay:
     entropy: Callable[[int], bytes]
     tcp: TcpRelay | None
     table: AllocationTable
+    quotas: Quotas
     reservations: Reservations
     counters: TurnCounters
     draining: bool = False

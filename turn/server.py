@@ -42,6 +42,7 @@ from turn.credentials import Credentials
 from turn.peers import PeerPolicy, Verdict
 from turn.plane import Client, RelayPlane, Sockets, TcpRelay
 from turn.ports import PortPool, Reservations
+from turn.quotas import Quotas
 from turn.relay import Attributes, Refusal, Relay, Request, TurnSettings
 from turn.replies import Replies
 from turn.stun import (
@@ -71,8 +72,9 @@ _TCP_TRANSACTIONS: Final = (CONNECT, CONNECTION_BIND)
 
 
 class TurnServer:
-    """All transactions of one packet plane. ``pools`` holds at most one per address family; several servers may share
-    pools, credentials and the policy. ``entropy(n)`` gives n unpredictable bytes (`secrets.token_bytes`)."""
+    """All transactions of one packet plane. ``pools`` holds at most one per address family. ``entropy(n)`` gives n
+    unpredictable bytes (`secrets.token_bytes`). The servers of one process share credentials, policy, pools, quotas and
+    reservations."""
 
     def __init__(
         self,
@@ -86,7 +88,10 @@ class TurnServer:
         entropy: Callable[[int], bytes],
         unix_offset: float,
         tcp: TcpRelay | None = None,
+        quotas: Quotas | None = None,
+        reservations: Reservations | None = None,
     ) -> None:
+        quotas = Quotas() if quotas is None else quotas
         self.counters = TurnCounters()
         self.unix_offset = unix_offset  # Unix time less monotonic time; the shell keeps it right
         self._relay = Relay(
@@ -97,8 +102,9 @@ class TurnServer:
             sockets=sockets,
             entropy=entropy,
             tcp=tcp,
-            table=AllocationTable(),
-            reservations=Reservations(),
+            table=AllocationTable(quotas),
+            quotas=quotas,
+            reservations=Reservations() if reservations is None else reservations,
             counters=self.counters,
         )
         self._credentials = credentials
@@ -141,6 +147,10 @@ class TurnServer:
         allocation = self._relay.table.by_stream(stream)
         if allocation is not None and not allocation.ticket:
             self._remove(allocation)
+
+    def serves(self, stream: int) -> bool:
+        """Whether the connection has an allocation."""
+        return self._relay.table.by_stream(stream) is not None
 
     def sweep(self, now: float) -> None:
         """End what has run out."""

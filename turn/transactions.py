@@ -65,7 +65,7 @@ def _ticketed(relay: Relay, request: Request, ticket: bytes) -> Allocation:
 def _move(relay: Relay, allocation: Allocation, request: Request) -> None:
     client = request.client
     elsewhere = client.host != allocation.client.host
-    if elsewhere and relay.table.of_address(client.host) >= relay.settings.quota_address:
+    if elsewhere and relay.quotas.of_address(client.host) >= relay.settings.quota_address:
         raise Refusal(486)
     relay.table.move(allocation, client)
     relay.plane.move_allocation(allocation.number, client)

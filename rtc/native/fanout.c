@@ -22,8 +22,8 @@ void wd_unpend(struct wd_router *router, struct track *track) {
 
 void wd_leg_restart(struct wd_router *router, struct leg *leg) {
     leg->waiting = true;
-    /* Who is not ready yet asks when it is (wd_router_set_keys, select_tuple): a keyframe before that would be wasted, and delay the next one. */
-    if (leg->config.kind == WD_VIDEO && wd_ready(leg->transport)) wd_ask_keyframe(router, leg->track);
+    /* Who is not ready yet or congested asks when it is (wd_router_set_keys, ask_for_waiting): a keyframe before that would be wasted, and delay the next. */
+    if (leg->config.kind == WD_VIDEO && wd_takes_video(leg->transport)) wd_ask_keyframe(router, leg->track);
 }
 
 /* True when the leg may start with this packet; sets the constants that carry its numbers on. */
@@ -108,6 +108,17 @@ static void await_start(struct wd_router *router, struct leg *leg) {
     wd_due(router, leg->track->transport, router->now_ns);
 }
 
+/* Frames that would only join the queue of a congested stream are left out whole. The leg's numbers go on without them, so that its receiver misses nothing
+ * and asks for nothing; it starts again at a keyframe. What belongs to the newest frame still goes: that frame can be used, half of it could not. What comes
+ * late, of an older one, is left out alone and can be asked for afterwards. */
+static bool leave_out(struct wd_router *router, struct leg *leg, const struct slot *slot, uint64_t in) {
+    if (!leg->transport->selected->congested || leg->config.kind != WD_VIDEO) return false;
+    if (leg->started && !leg->waiting && slot->timestamp + leg->timestamp_offset == leg->last_timestamp) return false;
+    if ((int64_t)(in + leg->offset - leg->highest_out) > 0) leg->waiting = true;
+    router->counters.drop_congested++;
+    return true;
+}
+
 static void send_pending(struct wd_router *router, struct leg *leg) {
     struct track *track = leg->track;
     struct wd_counters *n = &router->counters;
@@ -119,6 +130,7 @@ static void send_pending(struct wd_router *router, struct leg *leg) {
             n->drop_no_payload_type++;
             continue;
         }
+        if (leave_out(router, leg, slot, in)) continue;
         if (leg->started && !leg->waiting && (int64_t)(in + leg->offset - leg->highest_out) > WD_MAX_LEAP) await_start(router, leg);
         if (leg->waiting && !begin(router, leg, slot)) {
             n->drop_awaiting_keyframe++;
@@ -261,6 +273,10 @@ void wd_resend(struct wd_router *router, struct leg *leg, uint16_t sequence) {
     uint8_t payload_type = leg->payload_types[slot->entry], rtx_type = leg->rtx_payload_types[slot->entry];
     if (!payload_type || !wd_ready(leg->transport)) {
         n->drop_rtx_miss++;
+        return;
+    }
+    if (leg->transport->selected->congested) {
+        n->drop_congested++;
         return;
     }
     if (!may_resend(router, leg, sequence)) {

@@ -49,7 +49,7 @@ static void send_keyframe_request(struct wd_router *router, struct track *track)
 
 static bool someone_waits(const struct track *track) {
     for (const struct leg *leg = track->legs; leg; leg = leg->next_in_track)
-        if (leg->waiting && wd_ready(leg->transport) && leg->payload_types[track->last_entry]) return true; /* no keyframe helps who cannot decode it */
+        if (leg->waiting && wd_takes_video(leg->transport) && leg->payload_types[track->last_entry]) return true; /* no keyframe helps who cannot decode it */
     return false;
 }
 
@@ -155,21 +155,23 @@ static void end_limits(struct wd_router *router, struct transport *publisher) {
     }
 }
 
+/* A picture that a congested receiver misses is still on its way to it, or has to wait like everything else. */
+static void pass_keyframe_request(struct wd_router *router, const struct leg *leg) {
+    if (!leg || !leg->track || (leg->transport->selected && leg->transport->selected->congested)) return;
+    wd_ask_keyframe(router, leg->track);
+}
+
 static void read_payload_feedback(struct wd_router *router, struct transport *t, const struct wd_rtcp_block *block) {
     uint32_t media, ssrcs[32];
     uint8_t sequences[32];
     uint64_t bitrate;
     if (block->count == WD_PSFB_PLI && !wd_rtcp_read_pli(block, &media)) {
         router->counters.pli_in++;
-        struct leg *leg = find_leg(t, media);
-        if (leg && leg->track) wd_ask_keyframe(router, leg->track);
+        pass_keyframe_request(router, find_leg(t, media));
     } else if (block->count == WD_PSFB_FIR) {
         router->counters.fir_in++;
         size_t count = wd_rtcp_read_fir(block, ssrcs, sequences, 32);
-        for (size_t i = 0; i < count; i++) {
-            struct leg *leg = find_leg(t, ssrcs[i]);
-            if (leg && leg->track) wd_ask_keyframe(router, leg->track);
-        }
+        for (size_t i = 0; i < count; i++) pass_keyframe_request(router, find_leg(t, ssrcs[i]));
     } else if (block->count == WD_PSFB_AFB && !wd_rtcp_read_remb(block, &bitrate)) {
         router->counters.remb_in++;
         t->estimate_bps = bitrate;

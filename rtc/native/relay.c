@@ -79,7 +79,6 @@ int wd_relay_add(struct wd_relay *relay, uint32_t id, const struct wd_addr *clie
         free(a);
         return -1;
     }
-    relay->counters.relay_allocations++;
     return 0;
 }
 
@@ -182,11 +181,23 @@ int wd_relay_remove(struct wd_relay *relay, uint32_t id) {
     if (relay->outlet && relay->outlet->allocation == a) wd_relay_flush_peers(relay);
     wd_table_remove(&relay->by_id, id);
     wd_table_remove(&relay->by_client, wd_address_key(&a->client));
-    for (int i = 0; i < 2; i++)
-        if (a->relayed[i].used) wd_table_remove(&relay->by_relayed, wd_address_key(&a->relayed[i].address));
+    for (int i = 0; i < 2; i++) {
+        if (!a->relayed[i].used) continue;
+        wd_table_remove(&relay->by_relayed, wd_address_key(&a->relayed[i].address));
+        relay->config.gone(relay->config.owner, &a->relayed[i].address);
+    }
     discard(a);
-    relay->counters.relay_allocations--;
     return 0;
+}
+
+const struct wd_addr *wd_relay_address_of(const struct wd_relay *relay, const struct wd_addr *client, uint8_t family) {
+    const struct allocation *a = wd_relay_of_client(relay, client);
+    return a && a->relayed[family == 6].used ? &a->relayed[family == 6].address : NULL;
+}
+
+uint32_t wd_relay_stream_of(const struct wd_relay *relay, const struct wd_addr *relayed) {
+    const struct wd_relayed *r = wd_relay_find(relay, relayed);
+    return r ? r->allocation->client.via : 0;
 }
 
 struct wd_outlet wd_relayed_socket(const struct wd_relayed *r) { return (struct wd_outlet){.fd = r->fd, .address = r->address}; }

@@ -15,7 +15,7 @@
 /* Names in this order. */
 #define WD_RELAY_COUNTERS(X) \
     X(turn_requests) X(turn_replies) X(turn_bindings) X(turn_challenges) X(turn_stale_nonces) \
-    X(relay_allocations) X(relay_to_peers) X(relay_to_peers_bytes) X(relay_to_clients) X(relay_to_clients_bytes) X(relay_handed_over) X(relay_handed_back) \
+    X(relay_to_peers) X(relay_to_peers_bytes) X(relay_to_clients) X(relay_to_clients_bytes) X(relay_handed_over) X(relay_handed_back) \
     X(drop_turn_malformed) X(drop_turn_unexpected) X(drop_turn_unanswered) X(drop_turn_rate) X(drop_turn_busy) \
     X(drop_relay_no_allocation) X(drop_relay_no_channel) X(drop_relay_no_permission) X(drop_relay_peer_unknown) X(drop_relay_no_socket) X(drop_relay_bandwidth) \
     X(drop_relay_malformed) X(drop_relay_too_large) X(drop_relay_send_error)
@@ -52,6 +52,7 @@ struct wd_relay_config {
     void (*hand_over)(void *owner, void *target, uint8_t *datagram, size_t length, const struct wd_addr *relayed, const struct wd_addr *media, int64_t now_ns);
     void (*send_stream)(void *owner, uint32_t stream, const uint8_t *message, size_t length, int64_t now_ns);
     void (*watch)(void *owner, int fd, struct wd_watched *watched);
+    void (*gone)(void *owner, const struct wd_addr *relayed); /* nobody is reached there any more */
     struct wd_egress *clients; /* leaves by the worker's own socket */
     struct wd_egress *peers; /* leaves by wd_relay_outlet's */
 };
@@ -70,6 +71,11 @@ void wd_relay_peer(struct wd_relay *relay, struct wd_relayed *relayed, const uin
 /* From our own media address `from` to a relayed address of this worker. */
 void wd_relay_back(struct wd_relay *relay, const struct wd_addr *to, const struct wd_addr *from, const uint8_t *datagram, size_t length, int64_t now_ns);
 void wd_relay_flush(struct wd_relay *relay); /* both egresses */
+
+/* Where the forwarding core reaches that client: its relayed address of a family (4 or 6), or NULL. */
+const struct wd_addr *wd_relay_address_of(const struct wd_relay *relay, const struct wd_addr *client, uint8_t family);
+/* Its client's stream, when `relayed` is an address of this worker and its client came by one; else 0. */
+uint32_t wd_relay_stream_of(const struct wd_relay *relay, const struct wd_addr *relayed);
 
 /* Where `peers` is to be sent, while it is flushed: the descriptor (-1 = none, by hand), and what it is of. */
 struct wd_outlet { int fd; struct wd_addr address; bool dont_fragment; };

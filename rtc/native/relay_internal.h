@@ -12,7 +12,7 @@
 
 #define WD_SECOND INT64_C(1000000000)
 #define WD_FIRST_CHANNEL 0x4000 /* RFC 8656 section 12 */
-#define WD_LAST_CHANNEL 0x4fff
+#define WD_LAST_CHANNEL 0x7ffe /* RFC 8656 ends at 0x4fff, but clients of RFC 5766 (section 11) draw from all of these */
 #define WD_CHANNEL_HEADER 4
 #define WD_MAX_CHANNELS 64 /* of an allocation; each datagram may look through all */
 #define WD_MAX_PERMISSIONS 64

@@ -18,7 +18,7 @@ static const struct wd_addr none;
 
 bool wd_relay_wants(const uint8_t *datagram, size_t length) {
     if (!length) return false;
-    if (datagram[0] >= 64 && datagram[0] < 80) return true;
+    if (datagram[0] >= 64 && datagram[0] < 128) return true; /* from 80 on: RFC 5766 section 11, and nobody else's by RFC 7983 */
     if (datagram[0] >= 4 || length < STUN_HEADER) return false;
     size_t unused;
     return wd_get16(datagram) == 0x0001 ? !wd_stun_find(datagram, length, 0x0006, &unused) : (wd_get16(datagram) & 0xfeef) != 0x0001;

@@ -22,7 +22,7 @@ enum wd_kind { WD_AUDIO = 1, WD_VIDEO = 2 };
     X(drop_junk) X(drop_short) X(drop_unknown_tuple) X(drop_stun_malformed) X(drop_stun_unknown_user) X(drop_stun_integrity) X(drop_stun_other) \
     X(drop_dtls_unverified) X(drop_dtls_early_full) X(drop_no_keys) X(drop_rtp_malformed) X(drop_srtp_auth) X(drop_srtp_replay) X(drop_srtp_old) X(drop_srtcp) \
     X(drop_rtcp_malformed) X(drop_unknown_ssrc) X(drop_unknown_payload_type) X(drop_ssrc_limit) X(drop_payload_malformed) X(drop_padding_only) X(drop_duplicate) X(drop_rtx_malformed) \
-    X(drop_too_large) X(drop_no_consent) X(drop_awaiting_keyframe) X(drop_no_payload_type) X(drop_rtx_miss) X(drop_rtx_throttled) X(drop_send_error) X(drop_event_ring_full) X(drop_no_memory)
+    X(drop_too_large) X(drop_no_consent) X(drop_awaiting_keyframe) X(drop_congested) X(drop_no_payload_type) X(drop_rtx_miss) X(drop_rtx_throttled) X(drop_send_error) X(drop_event_ring_full) X(drop_no_memory)
 
 struct wd_counters {
 #define X(name) uint64_t name;
@@ -117,6 +117,15 @@ void wd_router_expect(const struct wd_router *router, const struct wd_addr *from
 /* Forwards what waits. Audio always; video where the frame is complete (marker) or has waited for `WD_HOLD_NS`, or everything with `all`. Messages stay in egress
  * until it fills or the caller flushes it. Returns when it wants to be called again (INT64_MAX = nothing held). */
 int64_t wd_router_flush(struct wd_router *router, int64_t now_ns, bool all);
+/* The way to that address is jammed, or free again: for streams, which lose nothing and deliver late instead. While it is jammed, a transport that sends
+ * there gets no new video frames and no repetitions; audio and RTCP go on. A frame that was begun is sent to its end, for else a large keyframe would never
+ * arrive. `true` may be said at any time, also from `flush` of the egress; `false` asks for the keyframes that are now needed. */
+void wd_router_congested(struct wd_router *router, const struct wd_addr *remote, bool congested);
+/* There is nobody at that address any more (its stream was closed). A transport that sent there sends to where it was last heard from else, within the time
+ * of its consent, or nowhere until the next check. */
+void wd_router_forget_address(struct wd_router *router, const struct wd_addr *remote);
+/* A check from there was verified, and it was not forgotten since. */
+bool wd_router_knows(const struct wd_router *router, const struct wd_addr *remote);
 /* Timers: RTCP, NACK, feedback, consent, levels, statistics. Returns the next deadline; cheap when called early. */
 int64_t wd_router_tick(struct wd_router *router, int64_t now_ns);
 

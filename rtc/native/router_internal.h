@@ -59,6 +59,7 @@ struct tuple {
     int64_t heard_ns;
     struct transport *transport;
     bool used;
+    bool congested; /* see wd_router_congested */
 };
 
 struct credentials {
@@ -176,7 +177,7 @@ struct transport {
     struct tuple tuples[WD_TUPLES];
     struct tuple *selected;
     int64_t checked_ns, heard_ns, media_ns;
-    bool quiet, consent, ever_checked;
+    bool quiet, consent, ever_selected;
     int64_t dtls_window_ns;
     uint32_t dtls_count;
 
@@ -225,6 +226,8 @@ struct wd_router {
 
 static inline uint64_t wd_random(struct wd_router *router) { return wd_mix(router->random += 0x9e3779b97f4a7c15u); }
 static inline bool wd_ready(const struct transport *t) { return t->send && t->selected && t->consent; }
+/* A video frame can begin there now. */
+static inline bool wd_takes_video(const struct transport *t) { return wd_ready(t) && !t->selected->congested; }
 static inline void wd_due(struct wd_router *router, struct transport *t, int64_t at_ns) {
     if (at_ns < router->due_ns[t->place]) router->due_ns[t->place] = at_ns;
     if (at_ns < router->next_tick_ns) router->next_tick_ns = at_ns;

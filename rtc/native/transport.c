@@ -89,16 +89,48 @@ static struct tuple *bind_tuple(struct wd_router *router, struct transport *t, c
     return place;
 }
 
+/* For legs that had no place to start while nothing could be sent: nominated just now, or congested until now. */
+static void ask_for_waiting(struct wd_router *router, struct transport *t) {
+    if (!t->send || t->selected->congested) return;
+    for (struct leg *leg = t->legs; leg; leg = leg->next)
+        if (leg->track && leg->waiting) wd_ask_keyframe(router, leg->track);
+}
+
 static void select_tuple(struct wd_router *router, struct transport *t, struct tuple *tuple) {
     if (t->selected == tuple) return;
     if (t->selected) router->counters.ice_switches++;
     t->selected = tuple;
+    t->ever_selected = true;
     struct wd_event event = {.type = WD_EVENT_SELECTED, .id = t->id, .address = tuple->remote};
     router->config.emit(router->config.owner, &event);
-    if (t->send)
-        for (struct leg *leg = t->legs; leg; leg = leg->next)
-            if (leg->track && leg->waiting) wd_ask_keyframe(router, leg->track);
+    ask_for_waiting(router, t);
 }
+
+void wd_router_congested(struct wd_router *router, const struct wd_addr *remote, bool congested) {
+    struct tuple *tuple = wd_find_tuple(router, remote);
+    if (!tuple || tuple->congested == congested) return;
+    tuple->congested = congested; /* and no more: this may be the midst of a fan-out */
+    if (!congested && tuple->transport->selected == tuple) ask_for_waiting(router, tuple->transport);
+}
+
+void wd_router_forget_address(struct wd_router *router, const struct wd_addr *remote) {
+    struct tuple *gone = wd_find_tuple(router, remote), *other = NULL;
+    if (!gone) return;
+    struct transport *t = gone->transport;
+    bool selected = t->selected == gone;
+    forget(router, gone);
+    if (!selected) return;
+    for (int i = 0; i < WD_TUPLES; i++) {
+        struct tuple *c = &t->tuples[i];
+        /* Longer ago it may be somebody else's by now (RFC 7675 section 5.1: consent is for an address). */
+        if (c->used && router->now_ns - c->heard_ns <= WD_CONSENT_NS && (!other || c->heard_ns > other->heard_ns)) other = c;
+    }
+    if (!other) return;
+    router->counters.ice_switches++;
+    select_tuple(router, t, other);
+}
+
+bool wd_router_knows(const struct wd_router *router, const struct wd_addr *remote) { return wd_find_tuple(router, remote) != NULL; }
 
 static void deliver_dtls(struct wd_router *router, struct transport *t, const uint8_t *data, size_t length) {
     if (router->now_ns - t->dtls_window_ns > WD_SECOND) {
@@ -190,10 +222,10 @@ void wd_stun_received(struct wd_router *router, const uint8_t *data, size_t leng
     t->consent = true;
     /* Who sends no media is heard by its checks alone: the spare path of a receiver must not take over between two of them. */
     int64_t patience = t->media_ns && t->selected && t->media_ns > t->selected->heard_ns - 500 * WD_MS ? 500 * WD_MS : WD_QUIET_IDLE_NS;
-    bool selected_silent = t->selected && router->now_ns - t->selected->heard_ns > patience;
+    bool selected_silent = t->selected ? router->now_ns - t->selected->heard_ns > patience : t->ever_selected;
     tuple->heard_ns = router->now_ns;
     wd_heard(router, t);
-    /* Without USE-CANDIDATE too when the selected pair has fallen silent: a NAT that rebinds under a consent check nominates nothing. */
+    /* Without USE-CANDIDATE too when the selected pair has fallen silent or was forgotten: a NAT that rebinds under a consent check nominates nothing. */
     if (m.use_candidate || selected_silent) {
         select_tuple(router, t, tuple);
         if (newest && m.use_candidate) retire_credentials(router, t);
@@ -236,7 +268,7 @@ void wd_transport_tick(struct wd_router *router, struct transport *t) {
         t->consent = false;
         wd_emit(router, WD_EVENT_CONSENT_LOST, t->id);
     }
-    if (t->selected && !t->quiet) {
+    if (t->ever_selected && !t->quiet) { /* without one, now: its stream was closed */
         int64_t patience = t->media_ns && t->media_ns > t->heard_ns - 500 * WD_MS ? WD_QUIET_NS : WD_QUIET_IDLE_NS;
         if (now - t->heard_ns > patience) {
             t->quiet = true;

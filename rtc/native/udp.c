@@ -167,7 +167,7 @@ void wd_udp_dont_fragment(int fd, bool v6, bool on) {
     else setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &(int){on ? IP_PMTUDISC_PROBE : IP_PMTUDISC_OMIT}, sizeof(int));
 }
 
-int wd_udp_open(struct wd_udp *udp, const char *address, uint16_t port) {
+int wd_udp_open(struct wd_udp *udp, const char *address, uint16_t port, bool shared) {
     struct wd_addr where;
     *udp = (struct wd_udp){.fd = -1};
     if (!wd_addr_parse(address, port, &where)) {
@@ -181,6 +181,12 @@ int wd_udp_open(struct wd_udp *udp, const char *address, uint16_t port) {
     socklen_t name_length = to_name(&where, udp->v6, &name);
     udp->fd = socket(udp->v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (udp->fd < 0) return -1;
+    if (shared && switch_on(udp->fd, SOL_SOCKET, SO_REUSEPORT) < 0) {
+        int refused = errno;
+        wd_udp_close(udp);
+        errno = refused;
+        return -1;
+    }
     if (make_batch(udp) < 0) errno = ENOMEM;
     else if (configure(udp, &name, name_length) == 0) return 0;
     int error = errno;

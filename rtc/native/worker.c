@@ -143,12 +143,13 @@ static int64_t run_core(struct wd_worker *worker) {
     int64_t now = worker->now_ns = monotonic_ns();
     int64_t flush_ns = wd_router_flush(worker->router, now, false);
     if (worker->egress.count) send_on_socket(&worker->egress); /* media leaves before any other work begins */
-    wd_relay_flush(worker->relay);
+    wd_ways_flush(worker);
     carry_out_commands(worker, now);
-    int64_t tick_ns = wd_router_tick(worker->router, now);
+    int64_t tick_ns = wd_router_tick(worker->router, now), ways_ns = wd_ways_tick(worker);
     if (worker->egress.count) send_on_socket(&worker->egress);
-    wd_relay_flush(worker->relay);
+    wd_ways_flush(worker);
     wd_ring_notify(worker->events);
+    if (ways_ns < tick_ns) tick_ns = ways_ns;
     return flush_ns < tick_ns ? flush_ns : tick_ns;
 }
 
@@ -172,13 +173,16 @@ static void *run(void *argument) {
         worker->round_datagrams = 0;
         stop = atomic_load_explicit(&worker->stop, memory_order_acquire); /* commands posted before it are still carried out in this round */
         more = ready & READ_SOCKET && read_socket(worker);
-        if (ready & READ_WATCHED) worker->round_datagrams += wd_ways_read(worker);
+        if (ready & READ_WATCHED) {
+            worker->now_ns = monotonic_ns();
+            worker->round_datagrams += wd_ways_read(worker);
+        }
         if (worker->napped) learn(worker, worker->round_datagrams);
         wake_ns = run_core(worker);
     }
     wd_router_flush(worker->router, monotonic_ns(), true);
     send_on_socket(&worker->egress);
-    wd_relay_flush(worker->relay);
+    wd_ways_flush(worker);
     return NULL;
 }
 
@@ -229,7 +233,7 @@ struct wd_worker *wd_worker_new(const struct wd_worker_config *config) {
     if (!wd_ways_open(worker, config)) goto failed;
     if (worker->by_hand) return worker;
 
-    if (wd_udp_open(&worker->udp, config->address, config->port) < 0) goto failed;
+    if (wd_udp_open(&worker->udp, config->address, config->port, config->shared_port) < 0) goto failed;
     if ((worker->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0) goto failed;
     if (!(worker->commands = wd_commands_new(worker->bell))) goto failed;
     if (start(worker, config->cpu) == 0) return worker;
@@ -288,6 +292,7 @@ static void read_words(void *out, const void *counters, size_t size) {
 void wd_worker_read_counters(struct wd_worker *worker, struct wd_worker_counters *out) {
     read_words(&out->router, worker->counters, sizeof out->router);
     read_words(&out->relay, wd_relay_counters(worker->relay), sizeof out->relay);
+    read_words(&out->streams, wd_streams_counters(worker->streams), sizeof out->streams);
     out->commands_refused = atomic_load_explicit(&worker->commands_refused, memory_order_relaxed);
     out->drop_socket_full = worker->by_hand ? 0 : wd_udp_overflow(&worker->udp);
 }

@@ -11,6 +11,7 @@
 
 #include "commands.h"
 #include "ring.h"
+#include "stream.h"
 #include "udp.h"
 
 #define WD_ROUND_DATAGRAMS 32 /* then what was received is forwarded, before more is read: it is still in the nearest cache */
@@ -22,6 +23,7 @@ struct wd_worker_config {
     const char *address;
     uint16_t port;
     bool threaded;
+    bool shared_port; /* other workers may have the same */
     int cpu; /* -1 = any */
     uint32_t max_transports, max_allocations, max_streams;
     uint32_t index; /* among the workers of this process */
@@ -47,6 +49,7 @@ uint32_t wd_worker_index(const struct wd_worker *worker);
 struct wd_worker_counters {
     struct wd_counters router;
     struct wd_relay_counters relay;
+    struct wd_stream_counters streams;
     uint64_t commands_refused;
     uint64_t drop_socket_full; /* by the kernel, because the worker read too late */
 };

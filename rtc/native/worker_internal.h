@@ -2,11 +2,12 @@
  *
  *   worker.c       the thread
  *   worker_hand.c  by hand: the same cores in the caller's time
- *   worker_ways.c  the ways that datagrams take besides the worker's own socket: relayed sockets, hand-over to and from other workers
+ *   worker_ways.c  the ways that datagrams take besides the worker's own socket: relayed sockets, streams, hand-over to and from other workers
  */
 #ifndef WD_WORKER_INTERNAL_H
 #define WD_WORKER_INTERNAL_H
 
+#include "stream.h"
 #include "worker.h"
 
 #include <pthread.h>
@@ -28,6 +29,7 @@ struct wd_worker {
     struct wd_counters *counters; /* the router's */
     struct wd_relay *relay;
     struct wd_egress to_clients, to_peers; /* the relay's */
+    struct wd_streams *streams;
     uint32_t index;
     struct wd_commands *neighbours[WD_MAX_WORKERS]; /* by index; NULL = unknown, or this worker itself */
     _Atomic uint64_t commands_refused;
@@ -64,13 +66,15 @@ static inline void wd_worker_emit(struct wd_worker *worker, const struct wd_even
 }
 
 /* worker_ways.c */
-bool wd_ways_open(struct wd_worker *worker, const struct wd_worker_config *config); /* the relay; false when out of memory */
+bool wd_ways_open(struct wd_worker *worker, const struct wd_worker_config *config); /* relay and streams; false with errno */
 void wd_ways_close(struct wd_worker *worker);
 /* Messages whose way is not UDP: taken to where they go. The others are left for the socket. */
 void wd_ways_divert(struct wd_worker *worker, struct wd_egress *egress);
 /* A datagram of the worker's own socket, or of one that stands for it. */
 void wd_ways_receive(struct wd_worker *worker, uint8_t *datagram, size_t length, const struct wd_addr *from, const struct wd_addr *local, int64_t now_ns);
-size_t wd_ways_read(struct wd_worker *worker); /* what epoll watches; the number of datagrams */
+size_t wd_ways_read(struct wd_worker *worker); /* what epoll watches; the number of datagrams and events */
+void wd_ways_flush(struct wd_worker *worker); /* the end of a round */
+int64_t wd_ways_tick(struct wd_worker *worker); /* the next deadline */
 int wd_ways_command(void *worker, const struct wd_command *command, void *data, int64_t now_ns); /* any command */
 
 /* worker_hand.c */

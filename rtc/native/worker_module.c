@@ -17,12 +17,12 @@ struct wd_worker *wd_worker_by_hand(Worker *self) {
 /* ---- life ---- */
 
 static PyObject *worker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"address", "port", "threaded", "cpu", "max_transports", "max_allocations", "max_streams", "index", "seed", NULL};
+    static char *names[] = {"address", "port", "threaded", "cpu", "max_transports", "max_allocations", "max_streams", "index", "shared_port", "seed", NULL};
     const char *address = "127.0.0.1";
-    int port = 0, threaded = 1, cpu = -1, max_transports = 4096, max_allocations = 16384, max_streams = 16384, index = 0;
+    int port = 0, threaded = 1, cpu = -1, max_transports = 4096, max_allocations = 16384, max_streams = 16384, index = 0, shared_port = 0;
     uint64_t seed = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$sipiiiiiO&:Worker", names, &address, &port, &threaded, &cpu, &max_transports, &max_allocations,
-                                     &max_streams, &index, wd_convert_seed, &seed))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$sipiiiiipO&:Worker", names, &address, &port, &threaded, &cpu, &max_transports, &max_allocations,
+                                     &max_streams, &index, &shared_port, wd_convert_seed, &seed))
         return NULL;
     struct wd_addr parsed;
     const char *wrong = NULL;
@@ -40,7 +40,7 @@ static PyObject *worker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     Worker *self = (Worker *)type->tp_alloc(type, 0);
     if (!self) return NULL;
     struct wd_worker_config config = {
-        .address = address, .port = (uint16_t)port, .threaded = threaded, .cpu = cpu, .max_transports = (uint32_t)max_transports,
+        .address = address, .port = (uint16_t)port, .threaded = threaded, .shared_port = shared_port, .cpu = cpu, .max_transports = (uint32_t)max_transports,
         .max_allocations = (uint32_t)max_allocations, .max_streams = (uint32_t)max_streams, .index = (uint32_t)index, .seed = seed};
     self->threaded = threaded;
     Py_BEGIN_ALLOW_THREADS
@@ -96,6 +96,9 @@ static PyObject *worker_counters(Worker *self, PyObject *Py_UNUSED(none)) {
 #undef X
 #define X(name) {#name, counters.relay.name},
         WD_RELAY_COUNTERS(X)
+#undef X
+#define X(name) {#name, counters.streams.name},
+        WD_STREAM_COUNTERS(X)
 #undef X
         {"commands_refused", counters.commands_refused},
         {"drop_socket_full", counters.drop_socket_full},
@@ -372,7 +375,7 @@ static int add_constants(PyObject *module) {
         {"AUDIO", WD_AUDIO}, {"VIDEO", WD_VIDEO}, {"EVENT_DTLS", WD_EVENT_DTLS}, {"EVENT_SELECTED", WD_EVENT_SELECTED}, {"EVENT_QUIET", WD_EVENT_QUIET},
         {"EVENT_HEARD", WD_EVENT_HEARD}, {"EVENT_CONSENT_LOST", WD_EVENT_CONSENT_LOST}, {"EVENT_TRACK_STARTED", WD_EVENT_TRACK_STARTED},
         {"EVENT_LEVEL", WD_EVENT_LEVEL}, {"EVENT_STATS", WD_EVENT_STATS}, {"EVENT_REQUEST", WD_EVENT_REQUEST},
-        {"EVENT_STREAM_CLOSED", WD_EVENT_STREAM_CLOSED}, {"STREAM_TURN", 1}, {"STREAM_ICE", 2},
+        {"EVENT_STREAM_CLOSED", WD_EVENT_STREAM_CLOSED}, {"STREAM_TURN", WD_STREAM_TURN}, {"STREAM_ICE", WD_STREAM_ICE},
     };
     for (size_t i = 0; i < sizeof constants / sizeof *constants; i++)
         if (PyModule_AddIntConstant(module, constants[i].name, constants[i].value) < 0) return -1;

@@ -172,7 +172,7 @@ METHOD(bind_channel) {
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&iO&O&:bind_channel", names, wd_convert_id, &command.id, &number, convert_address, &command.grant.peer,
                                      wd_convert_time, &command.grant.until_ns))
         return NULL;
-    if (number < 0x4000 || number > 0x4fff) return PyErr_Format(PyExc_ValueError, "%d is no channel number (RFC 8656 section 12)", number);
+    if (number < 0x4000 || number > 0x7ffe) return PyErr_Format(PyExc_ValueError, "%d is no channel number (RFC 8656 section 12)", number);
     command.grant.channel = (uint16_t)number;
     return wd_post(self, &command, NULL);
 }
@@ -203,7 +203,7 @@ METHOD(adopt_stream) {
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&iiO&O&:adopt_stream", names, wd_convert_id, &command.id, &fd, &kind, convert_address, &command.way.remote,
                                      convert_address, &command.way.local))
         return NULL;
-    if (kind != 1 && kind != 2) return PyErr_Format(PyExc_ValueError, "kind is %d, not STREAM_TURN or STREAM_ICE", kind);
+    if (kind != WD_STREAM_TURN && kind != WD_STREAM_ICE) return PyErr_Format(PyExc_ValueError, "kind is %d, not STREAM_TURN or STREAM_ICE", kind);
     if (command.id & WD_VIA_RELAY) return PyErr_Format(PyExc_ValueError, "stream ids are below 2^31");
     if (!is_descriptor(fd)) return NULL;
     command.way.remote.via = command.id;

@@ -35,13 +35,19 @@ static void hand_over(void *owner, void *target, uint8_t *datagram, size_t lengt
 }
 
 static void send_stream(void *owner, uint32_t stream, const uint8_t *message, size_t length, int64_t now_ns) {
-    (void)owner, (void)stream, (void)message, (void)length, (void)now_ns;
+    struct wd_worker *worker = owner;
+    wd_streams_send(worker->streams, stream, message, length, now_ns);
 }
 
 static void watch(void *owner, int fd, struct wd_watched *watched) {
     struct wd_worker *worker = owner;
     wd_udp_tune(fd);
     if (worker->epoll >= 0) epoll_ctl(worker->epoll, EPOLL_CTL_ADD, fd, &(struct epoll_event){.events = EPOLLIN, .data.ptr = watched});
+}
+
+static void gone(void *owner, const struct wd_addr *relayed) {
+    struct wd_worker *worker = owner;
+    wd_router_forget_address(worker->router, relayed);
 }
 
 static void send_to_peers(struct wd_egress *egress) {
@@ -63,21 +69,65 @@ static void send_to_peers(struct wd_egress *egress) {
     egress->used = egress->count = 0;
 }
 
+static void to_relay(struct wd_worker *worker, uint8_t *message, size_t length, const struct wd_addr *from, const struct wd_addr *local, int64_t now_ns) {
+    worker->counters->packets_in++;
+    worker->counters->bytes_in += length;
+    wd_relay_client(worker->relay, message, length, from, local, now_ns);
+}
+
+/* ---- what the streams tell ---- */
+
+static void received(void *owner, uint8_t kind, uint8_t *message, size_t length, const struct wd_addr *from, const struct wd_addr *local, int64_t now_ns) {
+    struct wd_worker *worker = owner;
+    if (kind == WD_STREAM_TURN) { /* vouched for when it gets an allocation */
+        to_relay(worker, message, length, from, local, now_ns);
+        return;
+    }
+    wd_router_receive(worker->router, message, length, from, local, now_ns);
+    if (wd_router_knows(worker->router, from)) wd_streams_vouch(worker->streams, from->via);
+}
+
+/* A stream is jammed, or flows again: for who is sent to at its end, or through the allocation of who is. */
+static void jam(struct wd_worker *worker, const struct wd_addr *remote, bool congested) {
+    wd_router_congested(worker->router, remote, congested);
+    for (uint8_t family = 4; family <= 6; family += 2) {
+        const struct wd_addr *relayed = wd_relay_address_of(worker->relay, remote, family);
+        if (relayed) wd_router_congested(worker->router, relayed, congested);
+    }
+}
+
+static void left(struct wd_worker *worker, const struct wd_addr *remote) {
+    wd_router_forget_address(worker->router, remote);
+    jam(worker, remote, false);
+}
+
+static void closed(void *owner, uint32_t stream, const struct wd_addr *remote) {
+    left(owner, remote);
+    wd_worker_emit(owner, &(struct wd_event){.type = WD_EVENT_STREAM_CLOSED, .id = stream});
+}
+
+static void relieved(void *owner, uint32_t stream, const struct wd_addr *remote) {
+    (void)stream;
+    jam(owner, remote, false);
+}
+
 /* ---- life ---- */
 
 bool wd_ways_open(struct wd_worker *worker, const struct wd_worker_config *config) {
     worker->to_peers.owner = worker;
     worker->to_peers.flush = send_to_peers;
     struct wd_relay_config relay = {.max_allocations = config->max_allocations, .index = config->index, .seed = config->seed, .owner = worker, .request = request,
-                                    .busy = busy, .hand_over = hand_over, .send_stream = send_stream, .watch = watch, .clients = &worker->to_clients,
+                                    .busy = busy, .hand_over = hand_over, .send_stream = send_stream, .watch = watch, .gone = gone, .clients = &worker->to_clients,
                                     .peers = &worker->to_peers};
-    if (!(worker->relay = wd_relay_new(&relay))) return false;
-    if (worker->by_hand) return true;
-    return (worker->epoll = epoll_create1(EPOLL_CLOEXEC)) >= 0 && wd_udp_borrow(&worker->borrowed) == 0;
+    if (!worker->by_hand && ((worker->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0 || wd_udp_borrow(&worker->borrowed) != 0)) return false;
+    struct wd_streams_config streams = {.max_streams = config->max_streams, .epoll = worker->epoll, .owner = worker, .received = received, .closed = closed,
+                                        .relieved = relieved};
+    return (worker->relay = wd_relay_new(&relay)) && (worker->streams = wd_streams_new(&streams));
 }
 
 void wd_ways_close(struct wd_worker *worker) {
     wd_relay_free(worker->relay);
+    if (worker->streams) wd_streams_free(worker->streams);
     wd_udp_close(&worker->borrowed);
     if (worker->epoll >= 0) close(worker->epoll);
     for (size_t i = 0; i < WD_MAX_WORKERS; i++) wd_commands_release(worker->neighbours[i]);
@@ -92,6 +142,8 @@ static void back(struct wd_worker *worker, const struct wd_message *message, con
         size_t length = message->length - at < step ? message->length - at : step;
         if (index == worker->index) {
             wd_relay_back(worker->relay, &message->to, &message->from, data + at, length, worker->now_ns);
+            uint32_t stream = wd_relay_stream_of(worker->relay, &message->to);
+            if (stream && wd_streams_congested(worker->streams, stream)) wd_router_congested(worker->router, &message->to, true);
             continue;
         }
         struct wd_command command = {.type = WD_COMMAND_HAND_BACK, .length = (uint32_t)length, .way = {.remote = message->to, .local = message->from}};
@@ -100,10 +152,25 @@ static void back(struct wd_worker *worker, const struct wd_message *message, con
     }
 }
 
+static void into_stream(struct wd_worker *worker, const struct wd_message *message, const uint8_t *data) {
+    size_t step = message->segment ? message->segment : message->length;
+    for (size_t at = 0; at < message->length; at += step)
+        wd_streams_send(worker->streams, message->to.via, data + at, message->length - at < step ? message->length - at : step, worker->now_ns);
+    if (wd_streams_congested(worker->streams, message->to.via)) wd_router_congested(worker->router, &message->to, true);
+}
+
+void wd_ways_flush(struct wd_worker *worker) {
+    wd_relay_flush(worker->relay);
+    wd_streams_flush(worker->streams, worker->now_ns);
+}
+
+int64_t wd_ways_tick(struct wd_worker *worker) { return wd_streams_tick(worker->streams, worker->now_ns); }
+
 void wd_ways_divert(struct wd_worker *worker, struct wd_egress *egress) {
     for (size_t i = 0; i < egress->count; i++) {
         const struct wd_message *message = &egress->messages[i];
         if (message->to.via & WD_VIA_RELAY) back(worker, message, egress->data + message->offset);
+        else if (message->to.via) into_stream(worker, message, egress->data + message->offset);
     }
 }
 
@@ -115,9 +182,7 @@ void wd_ways_receive(struct wd_worker *worker, uint8_t *datagram, size_t length,
         wd_router_receive(worker->router, datagram, length, from, local, now_ns);
         return;
     }
-    worker->counters->packets_in++;
-    worker->counters->bytes_in += length;
-    wd_relay_client(worker->relay, datagram, length, from, local ? local : &any, now_ns);
+    to_relay(worker, datagram, length, from, local ? local : &any, now_ns);
 }
 
 static size_t read_relayed(struct wd_worker *worker, struct wd_relayed *relayed) {
@@ -147,6 +212,10 @@ size_t wd_ways_read(struct wd_worker *worker) {
     for (int i = 0; i < ready; i++) {
         struct wd_watched *watched = events[i].data.ptr;
         if (watched->what == WD_WATCHED_RELAYED) datagrams += read_relayed(worker, (struct wd_relayed *)watched);
+        else {
+            wd_streams_ready(worker->streams, watched, events[i].events, worker->now_ns);
+            datagrams++;
+        }
     }
     return datagrams;
 }
@@ -160,6 +229,31 @@ static int know_media(struct wd_worker *worker, const struct wd_command_neighbou
     return wd_relay_know_media(worker->relay, &neighbour->media, target);
 }
 
+static int adopt(struct wd_worker *worker, const struct wd_command *command, int64_t now_ns) {
+    const struct wd_command_way *way = &command->way;
+    int refused = wd_streams_adopt(worker->streams, command->id, way->fd, way->kind, &way->remote, &way->local, now_ns);
+    if (refused) wd_worker_emit(worker, &(struct wd_event){.type = WD_EVENT_STREAM_CLOSED, .id = command->id}); /* whoever gave it wants to know */
+    return refused;
+}
+
+static int close_stream(struct wd_worker *worker, uint32_t id) {
+    const struct wd_addr *remote = wd_streams_remote(worker->streams, id);
+    if (remote) {
+        struct wd_addr copy = *remote;
+        left(worker, &copy);
+    }
+    return wd_streams_close(worker->streams, id);
+}
+
+/* An allocation's client is where it says now. */
+static int place(struct wd_worker *worker, const struct wd_command *command, const void *data, int64_t now_ns) {
+    int refused = wd_command_relay(command, data, worker->relay, now_ns);
+    if (refused) return refused;
+    if (command->way.remote.via) wd_streams_vouch(worker->streams, command->way.remote.via);
+    jam(worker, &command->way.remote, command->way.remote.via && wd_streams_congested(worker->streams, command->way.remote.via));
+    return 0;
+}
+
 int wd_ways_command(void *owner, const struct wd_command *command, void *data, int64_t now_ns) {
     struct wd_worker *worker = owner;
     switch (command->type) {
@@ -167,8 +261,10 @@ int wd_ways_command(void *owner, const struct wd_command *command, void *data, i
     case WD_COMMAND_HAND_OVER:
         wd_router_receive(worker->router, data, command->length, &command->way.remote, &command->way.local, now_ns);
         return 0;
-    case WD_COMMAND_ADOPT_STREAM:
-    case WD_COMMAND_CLOSE_STREAM: return -1;
+    case WD_COMMAND_ADOPT_STREAM: return adopt(worker, command, now_ns);
+    case WD_COMMAND_CLOSE_STREAM: return close_stream(worker, command->id);
+    case WD_COMMAND_RELAY_ADD:
+    case WD_COMMAND_RELAY_MOVE: return place(worker, command, data, now_ns);
     default:
         return command->type >= WD_COMMAND_RELAY_CONFIGURE ? wd_command_relay(command, data, worker->relay, now_ns)
                                                            : wd_command_router(command, data, worker->router, now_ns);

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backplane.addresses import interface_addresses, media_addresses
+from backplane.addresses import interface_addresses, lasting_ipv6, media_addresses
 from backplane.arguments import serve_parser
 from backplane.certificates import self_signed
 from backplane.settings import Settings
@@ -59,6 +59,55 @@ def test_a_host_of_many_addresses_does_not_tell_them_all() -> None:
     assert len(media_addresses("0.0.0.0", (), [f"10.0.0.{n}" for n in range(1, 100)]).advertised) == 4
 
 
+def test_the_ipv6_wildcard_means_both_families() -> None:
+    addresses = media_addresses("::", (), ["10.0.0.1", "8.8.8.8", "fd00::7", "2001:4860::8"])
+    assert addresses.advertised == ("8.8.8.8", "2001:4860::8", "10.0.0.1", "fd00::7")
+    assert (addresses.bind, addresses.warnings, addresses.unsure) == ("::", (), False)
+    assert media_addresses("0.0.0.0", (), ["10.0.0.1", "2001:4860::8"]).advertised == ("10.0.0.1",)
+
+
+def test_a_public_address_takes_the_place_of_its_family_only() -> None:
+    own = ["10.0.0.1", "fd00::7", "2001:4860::8"]
+    assert media_addresses("::", ["198.51.100.9"], own).advertised == ("198.51.100.9", "2001:4860::8")
+    both = media_addresses("::", ["198.51.100.9", "2001:db8::9"], own)
+    assert (both.advertised, both.warnings) == (("198.51.100.9", "2001:db8::9"), ())
+
+
+def test_a_public_address_of_a_family_that_is_not_listened_on_is_a_warning() -> None:
+    addresses = media_addresses("0.0.0.0", ["198.51.100.9", "2001:db8::9"], [])
+    assert addresses.advertised == ("198.51.100.9",)
+    assert "2001:db8::9 is never used" in addresses.warnings[0]
+
+
+@pytest.mark.parametrize(
+    "host, public_ip, own, unsure",
+    [
+        ("0.0.0.0", (), ["10.0.0.1"], True),
+        ("127.0.0.1", (), ["10.0.0.1"], True),
+        ("10.0.0.1", (), [], True),
+        ("::", (), ["10.0.0.1", "2001:4860::8"], True),
+        ("0.0.0.0", (), ["8.8.8.8", "10.0.0.1"], False),
+        ("0.0.0.0", ("198.51.100.9",), ["10.0.0.1"], False),
+        ("2001:4860::8", (), ["10.0.0.1"], False),
+    ],
+)
+def test_a_stun_server_is_worth_asking_where_no_public_address_is_known(
+    host: str, public_ip: tuple[str, ...], own: list[str], unsure: bool
+) -> None:
+    assert media_addresses(host, public_ip, own).unsure is unsure
+
+
+def test_of_ipv6_only_lasting_addresses_of_global_scope_are_told() -> None:
+    table = """\
+00000000000000000000000000000001 01 80 10 80       lo
+fe80000000000000021122fffe334455 02 40 20 80     eth0
+20014860000000000000000000000008 02 40 00 80     eth0
+20014860000000000000000000000009 02 40 00 01     eth0
+2001486000000000000000000000000a 02 40 00 60     eth0
+"""
+    assert lasting_ipv6(table) == ["2001:4860::8"]
+
+
 def test_a_name_is_not_an_address() -> None:
     with pytest.raises(ValueError):
         media_addresses("localhost", (), [])
@@ -66,7 +115,7 @@ def test_a_name_is_not_an_address() -> None:
 
 def test_the_machine_knows_its_addresses() -> None:
     for address in interface_addresses():
-        parsed = ipaddress.IPv4Address(address)
+        parsed = ipaddress.ip_address(address)
         assert not parsed.is_loopback
         assert not parsed.is_link_local
 

@@ -50,12 +50,12 @@
       for (const event of ['mediachange', 'participantjoined', 'participantupdated']) call.on(event, attach);
       attach();
     },
-    async join({ token, name, videoCodec, camera = true, microphone = true }) {
+    async join({ token, name, camera = true, microphone = true, ...options }) {
       const library = await import('/static/src/client/index.js');
       const media = camera || microphone ? await navigator.mediaDevices.getUserMedia({ audio: microphone, video: camera && { width: 640, height: 360 } }) : null;
       const call = new library.WadudCall({
         url: `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/v1/signal`,
-        token, videoCodec, publish: Boolean(media),
+        token, ...options, publish: Boolean(media),
         tracks: { microphone: media?.getAudioTracks()[0] ?? null, camera: media?.getVideoTracks()[0] ?? null },
         client: `test ${name}`,
       });

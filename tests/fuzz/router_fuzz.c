@@ -35,7 +35,7 @@ static void require(bool holds) {
 }
 
 static struct wd_addr address(unsigned peer, unsigned variant) {
-    return (struct wd_addr){.ip = {127, 0, 0, (uint8_t)(1 + peer)}, .port = (uint16_t)(1000 + variant), .family = 4};
+    return (struct wd_addr){.ip = {127, 0, 0, (uint8_t)(1 + peer)}, .port = (uint16_t)(1000 + variant), .family = 4, .via = variant & 2 ? 7 + peer : 0};
 }
 
 static void key_of(unsigned peer, bool up, uint8_t out[16]) {
@@ -197,7 +197,7 @@ static void act(struct world *w, uint8_t operation, uint8_t control, const uint8
     uint8_t kind = control & 0x40 ? WD_VIDEO : WD_AUDIO;
     uint8_t raw[1600];
     struct wd_addr from = address(peer, control >> 6);
-    switch (operation % 12) {
+    switch (operation % 14) {
     case 0:
         memcpy(raw, data, size);
         wd_router_receive(w->router, raw, size, &from, NULL, w->now_ns);
@@ -215,6 +215,11 @@ static void act(struct world *w, uint8_t operation, uint8_t control, const uint8
         w->now_ns += (int64_t)control * control * 100000;
         wd_router_flush(w->router, w->now_ns, control & 1);
         wd_router_tick(w->router, w->now_ns);
+        break;
+    case 8: wd_router_congested(w->router, &from, control & 0x20); break;
+    case 9:
+        wd_router_forget_address(w->router, &from);
+        require(!wd_router_knows(w->router, &from));
         break;
     default: rtp_in(w, peer, control >> 2, data, size); break;
     }

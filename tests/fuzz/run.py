@@ -19,6 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 NATIVE, HERE, BUILD = ROOT / "rtc" / "native", ROOT / "tests" / "fuzz", ROOT / "build" / "fuzz"
 WIRE = ["srtp.c", "srtp_ipsec.c", "stun.c", "rtp.c", "rtcp.c", "twcc.c", "payload.c"]
+ROUTER = ["router.c", "transport.c", "ingress.c", "fanout.c", "feedback.c", *WIRE]
+STREAM = ["stream.c", "stream_queue.c"]
 TARGETS = {
     "stun": ["stun.c"],
     "rtp": ["rtp.c"],
@@ -26,12 +28,22 @@ TARGETS = {
     "twcc": ["rtcp.c", "twcc.c"],
     "payload": ["payload.c"],
     "srtp": ["srtp.c", "srtp_ipsec.c"],
-    "router": ["router.c", "transport.c", "ingress.c", "fanout.c", "feedback.c", *WIRE],
+    "router": ROUTER,
+    "stream": STREAM,
 }
 """Name -> the sources that `<name>_fuzz.c` is linked with."""
 COMPILE = ["clang", "-std=gnu17", "-O1", "-g", "-Wall", "-Wextra", "-fno-strict-aliasing", "-fno-sanitize-recover=all"]
 SANITIZERS = "address,undefined"
-MAX_INPUT = {"stun": 1500, "rtp": 1500, "rtcp": 1500, "twcc": 2000, "payload": 1500, "srtp": 4000, "router": 12_000}
+MAX_INPUT = {
+    "stun": 1500,
+    "rtp": 1500,
+    "rtcp": 1500,
+    "twcc": 2000,
+    "payload": 1500,
+    "srtp": 4000,
+    "router": 12_000,
+    "stream": 8000,
+}
 LONGEST_INPUT_S = 10
 SEEDS = {
     "stun": [
@@ -99,6 +111,12 @@ SEEDS = {
         + "1080c80001"
         for profile in ("00", "01", "02", "04")
     ],
+    "stream": [
+        "0b0013" + "400000054865" + "8b000a" + "6c6c6f00000040000001" + "8b0003" + "410000" + "0101" + "0a00",
+        "8b001c" + "000100082112a442010203040506070809101112" + "8022000461626364",
+        "0501" + "8b010e" + "0003aabbcc" + "0000" + "0005400000016a" + "0101" + "0a01" + "0a02",
+        8 * "f8f1" + "02ff" + "f8f1" + "0aff" + "0101" + "8aff" + "0303",
+    ],
 }
 """Hexadecimal first inputs: one of each kind saves the fuzzer from guessing."""
 
@@ -125,25 +143,32 @@ def _object(source: Path, headers: bytes) -> Path:
     return out
 
 
-def build(names: list[str]) -> dict[str, Path]:
-    """The executables of the targets. RuntimeError with the compiler's words when one does not build."""
+def build_programs(programs: dict[str, list[Path]], sanitizers: str = SANITIZERS) -> dict[str, Path]:
+    """The executables of programs, from their sources. RuntimeError with the compiler's words when one is wrong."""
     (BUILD / "objects").mkdir(parents=True, exist_ok=True)
-    headers = b"".join(path.read_bytes() for path in [*sorted(NATIVE.glob("*.h")), *sorted(HERE.glob("*.h"))])
-    sources = {HERE / f"{name}_fuzz.c" for name in names} | {NATIVE / file for name in names for file in TARGETS[name]}
+    sources = {source for parts in programs.values() for source in parts}
+    folders = sorted({source.parent for source in sources} | {HERE})
+    headers = b"".join(path.read_bytes() for folder in folders for path in sorted(folder.glob("*.h")))
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         objects = dict(zip(sources, pool.map(lambda source: _object(source, headers), sources)))
 
         def link(name: str) -> Path:
-            parts = [objects[HERE / f"{name}_fuzz.c"], *(objects[NATIVE / file] for file in TARGETS[name])]
+            parts = [objects[source] for source in programs[name]]
             out = BUILD / name
             stamp = BUILD / f"{name}.stamp"
             wanted = _digest([str(part).encode() for part in parts])
             if not out.exists() or not stamp.exists() or stamp.read_text() != wanted:
-                _run(["clang", f"-fsanitize=fuzzer,{SANITIZERS}", *map(str, parts), "-lcrypto", "-o", str(out)])
+                _run(["clang", f"-fsanitize={sanitizers}", *map(str, parts), "-lcrypto", "-o", str(out)])
                 stamp.write_text(wanted)
             return out
 
-        return dict(zip(names, pool.map(link, names)))
+        return dict(zip(programs, pool.map(link, programs)))
+
+
+def build(names: list[str]) -> dict[str, Path]:
+    """The executables of the targets. RuntimeError with the compiler's words when one does not build."""
+    sources = {name: [HERE / f"{name}_fuzz.c", *(NATIVE / file for file in TARGETS[name])] for name in names}
+    return build_programs(sources, f"fuzzer,{SANITIZERS}")
 
 
 def run(name: str, executable: Path, seconds: float, seed: int, *, corpus: Path | None = None) -> str | None:

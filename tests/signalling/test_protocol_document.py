@@ -11,6 +11,7 @@ import pytest
 from msgspec import inspect
 
 import signalling.http as http
+import signalling.ice_servers as ice_servers
 import signalling.messages as messages
 from signalling.codes import CloseCode, ErrorCode
 from signalling.conversation import FAULTS_BURST, FAULTS_PER_S, MAX_WAIT_S, MESSAGES_BURST, MESSAGES_PER_S, SILENCE_S
@@ -28,7 +29,17 @@ OBJECTS = (
     messages.Speaker,
     messages.Quality,
 )
-BODIES = (http.NewRoom, http.RoomMade, http.NewToken, http.TokenMade, http.TokenHolder, http.Revocation, http.Revoked)
+BODIES = (
+    http.NewRoom,
+    http.RoomMade,
+    http.NewToken,
+    http.TokenMade,
+    http.TokenHolder,
+    http.Revocation,
+    http.Revoked,
+    ice_servers.IceServers,
+    ice_servers.IceServer,
+)
 
 Row = list[str]
 

@@ -89,6 +89,9 @@ class RecordingSockets:
         self.open_fds[fd] = address
         return fd
 
+    def is_free(self, address: Address) -> bool:
+        return not self.taken(address)
+
     def close(self, fd: int) -> None:
         del self.open_fds[fd]
 
@@ -149,7 +152,7 @@ class Answer:
 
 
 class World:
-    """One server and its surroundings. ``now`` is the world's clock."""
+    """One server and its surroundings. ``now`` is the world's clock. ``beside``: another worker's in one process."""
 
     def __init__(
         self,
@@ -159,6 +162,7 @@ class World:
         ports: tuple[int, int] = (50000, 50099),
         allow: tuple[str, ...] = (),
         tcp: TcpRelay | None = None,
+        beside: "World | None" = None,
         seed: int = 1,
     ) -> None:
         self.rng = random.Random(seed)
@@ -178,6 +182,8 @@ class World:
             entropy=self.rng.randbytes,
             unix_offset=UNIX - self.now,
             tcp=tcp,
+            quotas=beside.server._relay.quotas if beside else None,
+            reservations=beside.server._relay.reservations if beside else None,
         )
         self.transactions = itertools.count(1)
 
@@ -199,11 +205,12 @@ class World:
         *attributes: tuple[int, bytes],
         user: tuple[str, bytes] | None = None,
         transaction: bytes | None = None,
+        fingerprint: bool = False,
     ) -> bytes:
         name, key = user or self.user()
         transaction = transaction or next(self.transactions).to_bytes(12, "big")
         head = [(names.USERNAME, name.encode()), (names.REALM, REALM.encode()), (names.NONCE, NONCE)]
-        return build(method, MessageClass.REQUEST, transaction, [*head, *attributes], key=key)
+        return build(method, MessageClass.REQUEST, transaction, [*head, *attributes], key=key, fingerprint=fingerprint)
 
     def send(self, client: Client, message: bytes, key: bytes | None = None) -> Answer | None:
         """Its answer, if there was one; with ``key`` the answer must carry an integrity made with it."""

@@ -68,6 +68,8 @@ class FakeServer:
         self.participants: list[dict[str, Any]] = []
         self.rights = ["publish", "subscribe", "share_screen", "moderate"]
         self.refusal: dict[str, Any] | None = None
+        self.ice_servers: list[dict[str, Any]] = []
+        self.relay_asked_with: list[str] = []
         self.requests: list[dict[str, Any]] = []
         self.connections = 0
         self.accepting = True
@@ -78,6 +80,7 @@ class FakeServer:
         Pages(WEB).add_routes(self.app)
         self.app.router.add_post("/v1/rooms", self._make_room)
         self.app.router.add_post("/v1/rooms/{room}/tokens", self._make_token)
+        self.app.router.add_post("/v1/ice-servers", self._give_ice_servers)
         self.app.router.add_get("/v1/signal", self._signal)
 
     async def push(self, kind: str, **fields: Any) -> None:
@@ -103,6 +106,10 @@ class FakeServer:
             problem = {"status": 404, "title": "Not Found", "code": "unknown_room"}
             return web.json_response(problem, status=404, content_type="application/problem+json")
         return web.json_response({"token": "token", "room": ROOM}, status=201)
+
+    async def _give_ice_servers(self, request: web.Request) -> web.Response:
+        self.relay_asked_with.append(request.headers["Authorization"])
+        return web.json_response({"ice_servers": self.ice_servers, "expires_at": 0, "lifetime_s": 3600})
 
     async def _signal(self, request: web.Request) -> web.WebSocketResponse:
         if not self.accepting:

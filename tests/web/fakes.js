@@ -111,6 +111,20 @@ class FakeStream {
   getTracks() { return this.tracks; }
 }
 
+/** What the server answers to POST /v1/ice-servers; every request is kept. */
+export class FakeIceServers {
+  requests = [];
+  /** Returns [status, body]; a promise that never settles keeps silent. */
+  answer = () => [200, { ice_servers: [], expires_at: 0, lifetime_s: 3600 }];
+
+  fetch = async (url, { headers, signal }) => {
+    this.requests.push({ url, token: headers.Authorization });
+    const aborted = new Promise((_, reject) => { signal.addEventListener('abort', () => reject(new Error('aborted'))); });
+    const [status, body] = await Promise.race([this.answer(this.requests.length), aborted]);
+    return { ok: status < 400, status, json: async () => body };
+  };
+}
+
 export class FakeConnection extends EventTarget {
   static all = [];
   transceivers = [];
@@ -121,6 +135,8 @@ export class FakeConnection extends EventTarget {
   closed = false;
   flowing = true;
   bytes = 0;
+  /** The selected local candidate. */
+  local = { type: 'local-candidate', candidateType: 'host', protocol: 'udp', address: 'x.local' };
 
   constructor(configuration) {
     super();
@@ -142,10 +158,19 @@ export class FakeConnection extends EventTarget {
 
   async createOffer(options) {
     this.offers.push(options);
-    return { type: 'offer', sdp: `offer ${this.offers.length}` };
+    const mids = this.transceivers.map((_, index) => `a=mid:${index}`);
+    return { type: 'offer', sdp: [`offer ${this.offers.length}`, ...mids].join('\r\n') };
+  }
+
+  getTransceivers() { return this.transceivers; }
+
+  setConfiguration(configuration) {
+    if (configuration.iceServers.some(({ urls }) => urls.includes('bad'))) throw new SyntaxError('bad url');
+    this.configuration = configuration;
   }
 
   async setLocalDescription({ type }) {
+    this.gatheredWith ??= this.configuration.iceServers;
     this.signalingState = type === 'offer' ? 'have-local-offer' : 'stable';
     this.transceivers.forEach((transceiver, index) => { transceiver.mid ??= String(index); });
   }
@@ -156,7 +181,9 @@ export class FakeConnection extends EventTarget {
     if (this.flowing) this.bytes += 1000;
     return new Map([
       ['T', { type: 'transport', selectedCandidatePairId: 'P' }],
-      ['P', { type: 'candidate-pair', bytesReceived: this.bytes, bytesSent: 0 }],
+      ['P', { type: 'candidate-pair', bytesReceived: this.bytes, bytesSent: 0, localCandidateId: 'L', remoteCandidateId: 'R' }],
+      ['L', this.local],
+      ['R', { type: 'remote-candidate', address: '192.0.2.1', protocol: 'udp', candidateType: 'host' }],
     ]);
   }
 
@@ -172,6 +199,7 @@ export class FakeConnection extends EventTarget {
 export function fakeBrowser() {
   const clock = new Clock();
   const network = new FakeNetwork();
+  const iceServers = new FakeIceServers();
   const windowEvents = new EventTarget();
   const opened = [];
   FakeConnection.all = [];
@@ -187,6 +215,7 @@ export function fakeBrowser() {
         return new FakeStream(tracks);
       },
     },
+    fetch: iceServers.fetch,
     setTimeout: clock.set,
     clearTimeout: clock.clear,
     now: () => clock.now_ms,
@@ -194,5 +223,5 @@ export function fakeBrowser() {
     events: windowEvents,
     network: undefined,
   };
-  return { clock, network, environment, windowEvents, opened, get peer() { return FakeConnection.all.at(-1); } };
+  return { clock, network, iceServers, environment, windowEvents, opened, get peer() { return FakeConnection.all.at(-1); } };
 }

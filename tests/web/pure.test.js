@@ -44,7 +44,7 @@ test('statistics are differences between two samples', () => {
   assert.equal(stats.inbound_bps, 1_000_000);
   assert.equal(stats.loss_percent, 10);
   assert.equal(Math.round(stats.rtt_ms), 50);
-  assert.equal(stats.path, 'udp');
+  assert.deepEqual(stats.path, { kind: 'direct', protocol: 'udp', family: 'ipv4' });
 });
 
 test('who spoke last is seen first, and the order is told only when it changes who is seen', () => {

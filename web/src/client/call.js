@@ -1,21 +1,21 @@
 // WadudCall puts the parts together: session (socket and resume), peer (one RTCPeerConnection), publisher (our devices),
-// roster (the room), path (ICE repair). Three clocks run apart from each other: signalling, ICE and media; only when both the
+// roster (the room), path (ICE repair), ice-servers (the relay). Three clocks run apart from each other: signalling, ICE and media; only when both the
 // session and its repair fail is the person told that the call is lost. Documented in index.d.ts.
 
-/** @import { CallEvents, CallOptions, CallState, EndReason, Participant, Quality, Right, Speaker } from './index.js' */
-/** @import { Counters } from './quality.js' */
+/** @import { CallEvents, CallOptions, CallState, EndReason, MediaPath, Participant, Quality, Right, Speaker } from './index.js' */
 /** @import { RosterEvent } from './roster.js' */
 /** @import { Message } from './socket.js' */
 
 import { environmentOf } from './environment.js';
 import { ConnectionError, StateError, WadudError } from './errors.js';
+import { IceServers } from './ice-servers.js';
 import { Negotiator } from './negotiator.js';
 import { PathWatch } from './path.js';
 import { Peer, kindOf } from './peer.js';
 import { Publisher } from './publisher.js';
-import { readStats } from './quality.js';
 import { Roster } from './roster.js';
 import { Session } from './session.js';
+import { StatsReader } from './stats-reader.js';
 
 const AUDIO_SLOTS = 3;
 const VIDEO_SLOTS = 8;
@@ -23,9 +23,8 @@ const MAX_VIDEO_SLOTS = 26;
 /** Slots are added in steps, so that a filling room does not re-offer for every guest. */
 const VIDEO_SLOT_STEP = 4;
 const GIVE_UP_MS = 300_000;
-const STATS_MS = 1000;
 
-/** @typedef {{peer: Peer, negotiator: Negotiator, path: PathWatch}} Media one RTCPeerConnection and its keepers */
+/** @typedef {{peer: Peer, negotiator: Negotiator, path: PathWatch, stats: StatsReader}} Media one RTCPeerConnection and its keepers */
 
 /** @param {CallOptions} options */
 export async function connect(options) {
@@ -47,10 +46,8 @@ export class WadudCall extends EventTarget {
   /** @type {Right[]} */
   #rights = [];
   #room = '';
-  /** @type {Counters | null} */
-  #counters = null;
-  /** @type {unknown} */
-  #statsTimer = null;
+  /** @type {MediaPath | null} */
+  #path = null;
 
   /** @param {CallOptions} options */
   constructor(options) {
@@ -71,6 +68,9 @@ export class WadudCall extends EventTarget {
       expired: () => this.#rejoin(),
       ended: (reason, error) => this.#end(reason, error),
     });
+    this.#iceServers = new IceServers(options, environment, {
+      token: () => this.#fetchToken(), changed: (servers) => this.#onIceServers(servers),
+    });
   }
 
   #options;
@@ -78,6 +78,7 @@ export class WadudCall extends EventTarget {
   #roster;
   #publisher;
   #session;
+  #iceServers;
 
   get state() { return this.#state; }
   get room() { return this.#room; }
@@ -86,6 +87,7 @@ export class WadudCall extends EventTarget {
   get speakers() { return this.#speakers; }
   get qualities() { return this.#qualities; }
   get rights() { return this.#rights; }
+  get path() { return this.#path; }
   get publications() { return this.#publisher.publications; }
   get audioStreams() { return this.#media?.peer.audioStreams ?? []; }
   get peerConnection() { return this.#media?.peer.connection ?? null; }
@@ -97,7 +99,9 @@ export class WadudCall extends EventTarget {
   }
 
   prepare() {
-    if (this.#state === 'new') this.#session.prepare();
+    if (this.#state !== 'new') return;
+    this.#session.prepare();
+    if (typeof this.#options.token === 'string') this.#iceServers.ask(this.#options.token);
   }
 
   async connect() {
@@ -108,6 +112,7 @@ export class WadudCall extends EventTarget {
       await this.#join();
     } catch (error) {
       this.#closeMedia();
+      this.#iceServers.close();
       this.#become('ended');
       throw error;
     }
@@ -178,29 +183,43 @@ export class WadudCall extends EventTarget {
     return { id, name: this.#options.name ?? '', role, connection, tracks, self: true };
   }
 
-  /** The fast path: token, offer and socket are prepared side by side, then travel in one message. */
-  async #join() {
-    const { audioSlots = AUDIO_SLOTS, videoSlots = VIDEO_SLOTS, client = 'wadud-web' } = this.#options;
+  #join() {
     const media = this.#openMedia();
+    const joined = this.#joinWith(media);
+    media.negotiator.follow(joined);
+    return joined;
+  }
+
+  /**
+   * The fast path: token, offer and socket are prepared side by side, then travel in one message, and the relay is asked for
+   * beside it. Only the search for candidates waits for the relay's answer, and they are of no use before the server's own.
+   * @param {Media} media
+   */
+  async #joinWith(media) {
+    const { audioSlots = AUDIO_SLOTS, videoSlots = VIDEO_SLOTS, client = 'wadud-web' } = this.#options;
     /** @type {Promise<string> | null} */
     let token = this.#fetchToken();
-    token.catch(() => undefined);  // reported by the message that needs it
+    token.then((fetched) => this.#iceServers.ask(fetched), () => undefined);  // reported by the message that needs it
     const offer = this.#publisher.attach(media.peer, media.negotiator).then(() => {
       media.peer.addSlots('audio', audioSlots);
       media.peer.addSlots('video', videoSlots);
-      return media.peer.createOffer(false, this.#publisher.isMuted);
+      return media.peer.firstOffer(this.#publisher.isMuted);
     });
+    if (this.#iceServers.isKnown) media.peer.gather().catch(() => undefined);  // reported below, where it is waited for
     const fields = async () => {
       token ??= this.#fetchToken();
       const fetched = await token.catch((error) => {
         token = null;
         throw error;
       });
+      this.#iceServers.ask(fetched);
       const { sdp, tracks } = await offer;
       return { token: fetched, offer: sdp, tracks, client };
     };
     const patience_ms = this.#state === 'reconnecting' ? this.#options.giveUp_ms ?? GIVE_UP_MS : undefined;
     const answer = await this.#session.join(fields, patience_ms);
+    await this.#iceServers.ready();
+    await media.peer.gather();
     await media.peer.acceptAnswer(answer.answer);
     this.#room = answer.room;
     this.#rights = answer.rights;
@@ -208,7 +227,7 @@ export class WadudCall extends EventTarget {
     this.#signallingLost = false;
     this.#emitAll(this.#roster.reset(answer.participants, answer.slots));
     this.#refreshState();
-    this.#scheduleStats();
+    media.stats.start();
   }
 
   async #fetchToken() {
@@ -223,6 +242,8 @@ export class WadudCall extends EventTarget {
 
   async #rejoin() {
     this.#closeMedia();
+    this.#iceServers.reset();
+    this.#setPath(null);
     this.#setSignallingLost(true);
     try {
       await this.#join();
@@ -234,25 +255,50 @@ export class WadudCall extends EventTarget {
   }
 
   #openMedia() {
-    const peer = new Peer(this.#options, this.#environment);
+    const peer = new Peer(this.#options, this.#environment, this.#iceServers.servers);
     const negotiator = new Negotiator(peer, this.#publisher.isMuted, (fields) => this.#session.request('offer', fields),
-      (answer) => this.#emitAll(this.#roster.setSlots(answer.slots)));
+      (answer) => this.#emitAll(this.#roster.setSlots(answer.slots)), () => this.#iceServers.refresh());
     const path = new PathWatch(peer.connection, this.#environment, {
       restart: () => this.#negotiate({ restart: true }),
       networkChanged: () => this.#session.nudge(),
-      changed: () => this.#refreshState(),
+      changed: () => {
+        this.#refreshState();
+        if (path.health === 'connected') stats.readPath();
+      },
       broken: () => this.#session.abandon(),
     });
-    this.#media = { peer, negotiator, path };
+    const stats = new StatsReader(peer.connection, this.#environment, {
+      sample: (sample, heard) => {
+        path.hear(heard);
+        this.#emit('stats', { stats: sample });
+      },
+      path: (found) => this.#setPath(found),
+    });
+    this.#media = { peer, negotiator, path, stats };
     return this.#media;
   }
 
   #closeMedia() {
-    this.#environment.clearTimeout(this.#statsTimer);
-    this.#counters = null;
+    this.#media?.stats.close();
     this.#media?.path.close();
     this.#media?.peer.close();
     this.#media = null;
+  }
+
+  /** @param {RTCIceServer[]} servers */
+  #onIceServers(servers) {
+    const media = this.#media;
+    if (!media) return;
+    try {
+      media.peer.setIceServers(servers);
+    } catch (error) {  // an address that this browser does not understand: the call goes on without a relay
+      this.#backgroundFailure(error);
+    }
+    if (!media.peer.isGathering) {
+      media.peer.gather().catch(() => undefined);  // reported by the join, which waits for it
+    } else if (servers.length > 0 && !media.negotiator.isRestarting && (media.path.health !== 'connected' || this.#path?.kind === 'relay')) {
+      this.#negotiate({ restart: true });
+    }
   }
 
   /** @param {{restart?: boolean}} [wish] */
@@ -337,24 +383,17 @@ export class WadudCall extends EventTarget {
   #end(reason, error) {
     if (this.#state === 'ended') return;
     this.#closeMedia();
+    this.#iceServers.close();
     this.#publisher.stop();
     this.#become('ended');
     this.#emit('ended', { reason, error });
   }
 
-  #scheduleStats() {
-    this.#environment.clearTimeout(this.#statsTimer);
-    this.#statsTimer = this.#environment.setTimeout(() => this.#readStats(), STATS_MS);
-  }
-
-  async #readStats() {
-    const media = this.#media;
-    const report = await this.getStats();
-    if (!media || !report || media !== this.#media) return;
-    const { stats, counters } = readStats(report, this.#counters, this.#environment.now());
-    this.#counters = counters;
-    media.path.hear(counters.heard);
-    this.#emit('stats', { stats });
-    this.#scheduleStats();
+  /** @param {MediaPath | null} path */
+  #setPath(path) {
+    const previous = this.#path;
+    if (path?.kind === previous?.kind && path?.protocol === previous?.protocol && path?.family === previous?.family) return;
+    this.#path = path;
+    this.#emit('pathchange', { path, previous });
   }
 }

@@ -13,6 +13,7 @@ export function environmentOf(replaced = {}) {
     RTCPeerConnection: globalThis.RTCPeerConnection,
     MediaStream: globalThis.MediaStream,
     mediaDevices: navigator?.mediaDevices,
+    fetch: (...request) => globalThis.fetch(...request),
     setTimeout: (run, delay_ms) => globalThis.setTimeout(run, delay_ms),
     clearTimeout: (timer) => globalThis.clearTimeout(/** @type {number} */ (timer)),
     now: () => performance.now(),

@@ -58,9 +58,19 @@ export interface LocalStats {
   readonly loss_percent: number;
   readonly inbound_bps: number;
   readonly outbound_bps: number;
-  /** How packets travel: straight over UDP or TCP, through a relay, or not known yet. */
-  readonly path: 'udp' | 'tcp' | 'relay' | 'unknown';
+  /** As `WadudCall.path` at the time of this sample. */
+  readonly path: MediaPath | null;
   readonly score: number;
+}
+
+/** How our packets reach the server. */
+export interface MediaPath {
+  /** Straight to the media server, or through its relay (TURN). */
+  readonly kind: 'direct' | 'relay';
+  /** From us to the media server, or to the relay. */
+  readonly protocol: 'udp' | 'tcp' | 'tls';
+  /** Of the address that we talk to. */
+  readonly family: 'ipv4' | 'ipv6';
 }
 
 /** One of our own tracks. `track` is null while nothing is captured (camera off, no device). */
@@ -73,7 +83,10 @@ export interface Publication {
 export interface CallOptions {
   /** Address of the signalling socket, `wss://host/v1/signal`. */
   url: string;
-  /** Room token, or a function that fetches one; a function is asked again when a lost call has to join anew. */
+  /**
+   * Room token, or a function that fetches one; a function is asked again when a lost call has to join anew, and when the
+   * credentials of the relay, which end with the token, are renewed.
+   */
   token: string | (() => Promise<string>);
   /** Our own name as the room knows it, for `WadudCall.self`. */
   name?: string;
@@ -91,8 +104,13 @@ export interface CallOptions {
   maxVideoSlots?: number;
   /** Codec to prefer for our own video. Default: VP8, which every browser decodes. */
   videoCodec?: 'VP8' | 'H264' | 'VP9' | 'AV1';
-  /** STUN and TURN servers. Default none: the server's own candidates are enough on open networks. */
+  /**
+   * STUN and TURN servers instead of those that the server gives (`POST /v1/ice-servers` beside `url`); `[]` for none. They
+   * are taken as they are and never renewed.
+   */
   iceServers?: RTCIceServer[];
+  /** `relay` hides every way but those through a relay, for tests and where addresses must not be seen. Default `all`. */
+  iceTransportPolicy?: RTCIceTransportPolicy;
   /** Free text that tells the server what runs here, for support. */
   client?: string;
   /** How long to try before a lost call is given up, in milliseconds. Default 300,000. */
@@ -107,6 +125,7 @@ export interface Environment {
   RTCPeerConnection: typeof RTCPeerConnection;
   MediaStream: typeof MediaStream;
   mediaDevices: MediaDevices | undefined;
+  fetch: typeof fetch;
   setTimeout: (run: () => void, delay_ms: number) => unknown;
   clearTimeout: (timer: unknown) => void;
   now: () => number;
@@ -131,6 +150,8 @@ export interface CallEvents {
   /** Qualities of everybody that is known, by participant id. */
   quality: { participants: ReadonlyMap<string, Quality> };
   stats: { stats: LocalStats };
+  /** Media take another way, or a first one; null while a call joins anew. */
+  pathchange: { path: MediaPath | null; previous: MediaPath | null };
   /** One of our own publications changed: muted, other device, started or stopped. */
   localchange: { publication: Publication };
   /** A device disappeared (`track_ended`) or a background step failed; the call goes on. */
@@ -158,6 +179,8 @@ export class WadudCall extends EventTarget {
   readonly speakers: readonly Speaker[];
   readonly qualities: ReadonlyMap<string, Quality>;
   readonly rights: readonly Right[];
+  /** The way that media take; null until one is found. */
+  readonly path: MediaPath | null;
   /** Our own publications by source. */
   readonly publications: ReadonlyMap<Source, Publication>;
   /** One stream per audio slot; play all of them, their speakers change by themselves. */
@@ -165,7 +188,10 @@ export class WadudCall extends EventTarget {
   /** The underlying connection, for support and tests. */
   readonly peerConnection: RTCPeerConnection | null;
 
-  /** Opens the socket ahead of `connect`, say while a device check is on the screen. Never throws. */
+  /**
+   * Opens the socket ahead of `connect`, say while a device check is on the screen, and asks for the relay when the token
+   * is known already. Never throws.
+   */
   prepare(): void;
   /**
    * Joins. Resolves when the server has answered; media follow.

@@ -10,6 +10,7 @@ import { ConnectionError } from './errors.js';
 export class Negotiator {
   #wanted = false;
   #restart = false;
+  #restarting = false;
   /** @type {Promise<void> | null} */
   #running = null;
 
@@ -18,12 +19,23 @@ export class Negotiator {
    * @param {(source: Source) => boolean} isMuted
    * @param {(fields: Record<string, unknown>) => Promise<Message>} sendOffer
    * @param {(answer: Message) => void} onAnswer
+   * @param {() => Promise<void>} beforeRestart
    */
-  constructor(peer, isMuted, sendOffer, onAnswer) {
+  constructor(peer, isMuted, sendOffer, onAnswer, beforeRestart) {
     this.peer = peer;
     this.isMuted = isMuted;
     this.sendOffer = sendOffer;
     this.onAnswer = onAnswer;
+    this.beforeRestart = beforeRestart;
+  }
+
+  get isRestarting() {
+    return this.#restarting;
+  }
+
+  /** The first offer travels with the join: whatever is wished meanwhile waits for its answer. @param {Promise<void>} join */
+  follow(join) {
+    this.#running = join.catch(() => undefined).then(() => this.#run());
   }
 
   /**
@@ -33,7 +45,7 @@ export class Negotiator {
   negotiate({ restart = false } = {}) {
     this.#wanted = true;
     this.#restart ||= restart;
-    this.#running ??= this.#run().finally(() => { this.#running = null; });
+    this.#running ??= this.#run();
     return this.#running;
   }
 
@@ -44,23 +56,32 @@ export class Negotiator {
   }
 
   async #run() {
-    while (this.#wanted) {
-      const restart = this.#restart;
-      this.#wanted = this.#restart = false;
-      try {
-        const offer = await this.peer.createOffer(restart, this.isMuted);
-        const answer = await this.sendOffer({ ...offer, restart });
-        await this.peer.acceptAnswer(answer.sdp);
-        this.onAnswer(answer);
-      } catch (error) {
-        if (error instanceof ConnectionError) {
-          this.#wanted = true;
-          this.#restart ||= restart;
-        } else {
-          await this.peer.rollback();
-        }
-        throw error;
+    try {
+      while (this.#wanted) await this.#offer();
+    } finally {
+      this.#running = null;
+    }
+  }
+
+  async #offer() {
+    const restart = this.#restarting = this.#restart;
+    this.#wanted = this.#restart = false;
+    try {
+      if (restart) await this.beforeRestart();
+      const offer = await this.peer.createOffer(restart, this.isMuted);
+      const answer = await this.sendOffer({ ...offer, restart });
+      await this.peer.acceptAnswer(answer.sdp);
+      this.onAnswer(answer);
+    } catch (error) {
+      if (error instanceof ConnectionError) {
+        this.#wanted = true;
+        this.#restart ||= restart;
+      } else {
+        await this.peer.rollback();
       }
+      throw error;
+    } finally {
+      this.#restarting = false;
     }
   }
 }

@@ -22,19 +22,30 @@ export class Peer {
   #slots = [];
   /** @type {Map<string, MediaStream>} */
   #streams = new Map();
+  /** @type {RTCConfiguration} */
+  #configuration;
+  /** @type {(offer: RTCSessionDescriptionInit) => void} */
+  #offered = () => {};
+  /** @type {Promise<RTCSessionDescriptionInit>} */
+  #firstOffer = new Promise((resolve) => { this.#offered = resolve; });
+  /** @type {Promise<void> | null} */
+  #gathering = null;
 
   /**
    * @param {CallOptions} options
    * @param {Environment} environment
+   * @param {RTCIceServer[]} iceServers
    */
-  constructor(options, environment) {
+  constructor(options, environment, iceServers) {
     this.options = options;
     this.environment = environment;
-    this.connection = new environment.RTCPeerConnection({
+    this.#configuration = {
       bundlePolicy: 'max-bundle',
       rtcpMuxPolicy: 'require',
-      iceServers: options.iceServers ?? [],
-    });
+      iceServers,
+      iceTransportPolicy: options.iceTransportPolicy ?? 'all',
+    };
+    this.connection = new environment.RTCPeerConnection(this.#configuration);
     this.stream = new environment.MediaStream();
   }
 
@@ -107,24 +118,46 @@ export class Peer {
   }
 
   /**
+   * The offer of the join, which can leave before the relay is known: it holds no candidates, and browsers look for them only
+   * from `gather` on, with the servers that they know by then.
+   * @param {(source: Source) => boolean} isMuted
+   * @returns {Promise<{sdp: string, tracks: OfferedTrack[]}>}
+   */
+  async firstOffer(isMuted) {
+    const offer = await this.connection.createOffer();
+    this.#offered(offer);
+    const { sdp = '' } = offer;
+    // Transceivers are named only with the local description, in the order of a first offer (RFC 8829 section 5.2.1).
+    const mids = [...sdp.matchAll(/^a=mid:(\S+)/gm)].map(([, mid]) => mid);
+    const order = this.connection.getTransceivers();
+    return { sdp, tracks: this.#tracks((transceiver) => mids[order.indexOf(transceiver)] ?? null, isMuted) };
+  }
+
+  /** Begins to look for candidates as soon as there is a first offer; once. */
+  gather() {
+    this.#gathering ??= this.#firstOffer.then((offer) => this.#describe(offer));
+    return this.#gathering;
+  }
+
+  get isGathering() {
+    return this.#gathering !== null;
+  }
+
+  /** @param {RTCIceServer[]} iceServers from the next gathering on: the first one or an ICE restart */
+  setIceServers(iceServers) {
+    this.#configuration = { ...this.#configuration, iceServers };
+    this.connection.setConfiguration(this.#configuration);
+  }
+
+  /**
    * @param {boolean} restart with new ICE credentials
    * @param {(source: Source) => boolean} isMuted
    * @returns {Promise<{sdp: string, tracks: OfferedTrack[]}>}
    */
   async createOffer(restart, isMuted) {
     const offer = await this.connection.createOffer({ iceRestart: restart });
-    await this.connection.setLocalDescription(offer);
-    for (const { mid, receiver } of this.#slots) {
-      if (mid !== null && !this.#streams.has(mid)) {
-        this.#streams.set(mid, new this.environment.MediaStream([receiver.track]));
-      }
-    }
-    /** @type {OfferedTrack[]} */
-    const tracks = [];
-    for (const [source, { mid, direction }] of this.#senders) {
-      if (mid !== null && direction === 'sendonly') tracks.push({ mid, source, muted: isMuted(source) });
-    }
-    return { sdp: offer.sdp ?? '', tracks };
+    await this.#describe(offer);
+    return { sdp: offer.sdp ?? '', tracks: this.#tracks(({ mid }) => mid, isMuted) };
   }
 
   /** @param {string} sdp */
@@ -141,6 +174,30 @@ export class Peer {
 
   close() {
     this.connection.close();
+  }
+
+  /** @param {RTCSessionDescriptionInit} offer */
+  async #describe(offer) {
+    await this.connection.setLocalDescription(offer);
+    for (const { mid, receiver } of this.#slots) {
+      if (mid !== null && !this.#streams.has(mid)) {
+        this.#streams.set(mid, new this.environment.MediaStream([receiver.track]));
+      }
+    }
+  }
+
+  /**
+   * @param {(transceiver: RTCRtpTransceiver) => string | null} midOf
+   * @param {(source: Source) => boolean} isMuted
+   */
+  #tracks(midOf, isMuted) {
+    /** @type {OfferedTrack[]} */
+    const tracks = [];
+    for (const [source, transceiver] of this.#senders) {
+      const mid = midOf(transceiver);
+      if (mid !== null && transceiver.direction === 'sendonly') tracks.push({ mid, source, muted: isMuted(source) });
+    }
+    return tracks;
   }
 
   /** @param {RTCRtpTransceiver} transceiver */

@@ -3,6 +3,8 @@
 
 /** @import { LocalStats } from './index.js' */
 
+import { pathOf, selectedPair } from './media-path.js';
+
 /** R without impairments. */
 const R_0 = 93.2;
 /** Delay of coding, packets and playout beside network and jitter, one way. */
@@ -74,27 +76,4 @@ export function readStats(report, before, now_ms) {
       score: scoreOf({ rtt_ms, jitter_ms, loss_percent }),
     },
   };
-}
-
-/** @param {RTCStatsReport} report */
-function selectedPair(report) {
-  for (const entry of report.values()) {
-    if (entry.type === 'transport' && entry.selectedCandidatePairId) return report.get(entry.selectedCandidatePairId);
-  }
-  for (const entry of report.values()) {  // Firefox has no transport entry but marks the pair
-    if (entry.type === 'candidate-pair' && (entry.selected || (entry.nominated && entry.state === 'succeeded'))) return entry;
-  }
-  return undefined;
-}
-
-/**
- * @param {RTCStatsReport} report
- * @param {any} pair
- * @returns {LocalStats['path']}
- */
-function pathOf(report, pair) {
-  const local = pair && report.get(pair.localCandidateId);
-  if (!local) return 'unknown';
-  if (local.candidateType === 'relay') return 'relay';
-  return local.protocol === 'tcp' ? 'tcp' : 'udp';
 }

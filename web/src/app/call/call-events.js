@@ -5,6 +5,7 @@
 
 import { DeviceError, watchDevices } from '../../client/index.js';
 import { t } from '../i18n.js';
+import { waitsForPath } from './path.js';
 import { Preference } from './preference.js';
 
 const CLOCK_MS = 1000;
@@ -16,7 +17,14 @@ const CLOCK_MS = 1000;
  */
 export function listen(page, call) {
   const { announcer } = page;
-  const clock = setInterval(() => page.draw(), CLOCK_MS);
+  let told = false;
+  const clock = setInterval(() => {
+    if (waitsForPath(page) && !told) {
+      told = true;
+      announcer.say(t('call.workaround'), { quiet: true });
+    }
+    page.draw();
+  }, CLOCK_MS);
   const preference = new Preference();
   const ask = () => {
     const order = preference.order(call.participants, page.videosAtOnce);
@@ -52,6 +60,7 @@ export function listen(page, call) {
     }),
     call.on('quality', () => page.draw()),
     call.on('localchange', () => page.draw()),
+    call.on('pathchange', () => page.draw()),
     call.on('stats', ({ stats }) => { page.stats = stats; }),
     call.on('problem', ({ error }) => {
       if (error instanceof DeviceError && error.code === 'track_ended') announcer.say(t('say.device_lost', { device: t(`device.${error.source}`) }));

@@ -10,6 +10,7 @@ import { icon } from '../icons.js';
 import { devicePicker } from './device-pickers.js';
 import { permissionHelp } from './help.js';
 import { captureButton } from './controls.js';
+import { workaround } from './path.js';
 import { streamOfTrack } from './tiles.js';
 
 const METER_BARS = 14;
@@ -90,6 +91,7 @@ function joinForm(page) {
         @input=${(/** @type {Event} */ event) => page.rename(/** @type {HTMLInputElement} */ (event.target).value)}>
       <p class="field-problem" id="name-problem" role="alert">${page.nameMissing ? t('lobby.name_missing') : nothing}</p>
       ${page.joinProblem ? html`<p class="notice danger" role="alert" data-testid="join-problem">${icon('warning')}<span>${page.joinProblem}</span></p>` : nothing}
+      ${workaround(page)}
       <button class="button primary large" data-testid="join-button" type="submit" ?disabled=${busy}>
         ${busy ? html`<span class="spinner"></span>` : nothing}<span>${label}</span>
       </button>

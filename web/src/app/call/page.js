@@ -40,6 +40,7 @@ export class CallPage {
   visitEnded = false;
   /** Whom the host is about to remove. */
   removing = '';
+  calledAt_ms = 0;
   stageSize = { width: 0, height: 0 };
   /** @type {LocalStats | null} */
   stats = null;
@@ -165,6 +166,7 @@ export class CallPage {
       client: 'wadud-web page',
     });
     this.call = call;
+    this.calledAt_ms = Date.now();
     /** @type {any} */ (window).wadud = call;
     const stop = listen(this, call);
     try {

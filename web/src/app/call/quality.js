@@ -5,6 +5,7 @@
 import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
 import { number, t } from '../i18n.js';
 import { bars } from '../icons.js';
+import { pathText } from './path.js';
 
 /** Lowest score of each level from 4 bars down to 1. */
 const LEVELS = [4, 3.4, 2.6, 0];
@@ -33,7 +34,7 @@ export function qualityButton(page) {
           ${row('quality.loss', `${number(stats.loss_percent, { maximumFractionDigits: 1 })} %`)}
           ${row('quality.down', `${number(Math.round(stats.inbound_bps / 1000))} kbit/s`)}
           ${row('quality.up', `${number(Math.round(stats.outbound_bps / 1000))} kbit/s`)}
-          ${row('quality.path', t(`quality.path_${stats.path}`))}
+          <div class="quality-path"><dt>${t('quality.path')}</dt><dd data-testid="quality-path">${pathText(page.call?.path)}</dd></div>
         </dl>` : nothing}
     </div>`;
 }

@@ -7,6 +7,7 @@ import { repeat } from '../../../vendor/lit-html/directives/repeat.js';
 import { duration, t } from '../i18n.js';
 import { icon, logo } from '../icons.js';
 import { controls } from './controls.js';
+import { workaround } from './path.js';
 import { peoplePanel } from './people.js';
 import { qualityButton } from './quality.js';
 import { settings } from './settings.js';
@@ -32,6 +33,7 @@ export const room = (page) => html`
 /** @param {CallPage} page */
 const overlays = (page) => html`
   <div class="overlays">
+    ${workaround(page)}
     ${page.call?.state === 'reconnecting'
       ? html`<div class="banner warn" data-testid="banner-reconnecting"><span class="spinner"></span><span>${t('call.reconnecting')}</span></div>` : nothing}
     ${page.publications.has('screen')

@@ -1,0 +1,53 @@
+"""The thin shell between asyncio and a `RelayNode` whose workers are its own: events by eventfd, a sweep each second.
+
+Where workers also forward media, their events come through `sfu.media_loop` instead.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from turn.node import RelayNode
+
+SWEEP_S = 1.0
+
+
+class EventSource(Protocol):
+    """A worker, as far as its events go."""
+
+    def fileno(self) -> int: ...
+    def take_events(self) -> Sequence[tuple[Any, ...]]: ...
+
+
+class RelayLoop:
+    """``workers`` may be empty: then it only sweeps."""
+
+    def __init__(self, node: RelayNode, workers: Sequence[EventSource]) -> None:
+        self._node = node
+        self._workers = workers
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """In the running event loop. Leave it before the workers are closed."""
+        loop = asyncio.get_running_loop()
+        for index, worker in enumerate(self._workers):
+            loop.add_reader(worker.fileno(), self._readable, index)
+        sweeping = loop.create_task(self._sweep())
+        try:
+            yield
+        finally:
+            sweeping.cancel()
+            for worker in self._workers:
+                loop.remove_reader(worker.fileno())
+
+    def _readable(self, index: int) -> None:
+        now = time.monotonic()
+        for event in self._workers[index].take_events():
+            self._node.handle_event(index, event, now)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self._node.sweep(time.monotonic())

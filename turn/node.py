@@ -1,0 +1,215 @@
+"""The relay of one process: a TURN server for each worker, and the connections that workers have adopted.
+
+Requests come as events of the worker whose socket (or adopted connection) they arrived at, and the allocation lives
+there. Credentials, quotas, the peer policy and the relay ports are everybody's. Connections that carry no allocation are closed
+after a while: a descriptor is a thing to run out of.
+"""
+
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Final, Protocol, cast
+
+from backplane.logs import Log
+from turn.counters import TurnCounters
+from turn.credentials import Credentials
+from turn.peers import PeerPolicy
+from turn.plane import Client, RelayPlane
+from turn.ports import PortPool, Reservations
+from turn.quotas import Quotas
+from turn.relay import TurnSettings
+from turn.server import TurnServer
+from turn.sockets import RelaySockets
+from turn.stun import Address
+
+EVENT_REQUEST: Final = 9  # rtc._worker
+EVENT_STREAM_CLOSED: Final = 10
+STREAM_TURN: Final = 1
+STREAM_ICE: Final = 2
+IDLE_STREAM_S: Final = 60.0  # a connection without an allocation
+NONCE_LIFETIME_S: Final = 3600
+_MOST_ID: Final = 2**31 - 1
+_log = Log(__name__)
+
+
+class RelayWorker(RelayPlane, Protocol):
+    """The relay's side of `rtc._worker.Worker`."""
+
+    @property
+    def port(self) -> int: ...
+    def configure_relay(
+        self,
+        *,
+        realm: str,
+        nonce_key: bytes,
+        nonce_lifetime_s: int = ...,
+        answer_binding: bool = ...,
+        requests_per_s: int = ...,
+    ) -> None: ...
+    def adopt_stream(self, stream: int, fd: int, kind: int, remote: Address, local: Address) -> None: ...
+    def close_stream(self, stream: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RelayConfig:
+    """``relayed``: the addresses that relayed addresses are made of, at most one per family. ``own_addresses``: all of
+    this machine and what is translated to them. ``media``: where our own media are received. ``requests_per_s``: of one
+    client address."""
+
+    credentials: Credentials
+    relayed: Sequence[str]
+    ports: tuple[int, int]
+    own_addresses: Iterable[str] = ()
+    media: Iterable[Address] = ()
+    allow: Sequence[str] = ()
+    settings: TurnSettings = field(default_factory=TurnSettings)
+    requests_per_s: int = 1000
+
+
+class Streams:
+    """Gives connections to workers, and ids to them: TURN over TCP, and ICE-TCP (RFC 6544)."""
+
+    def __init__(self, workers: Sequence[RelayWorker]) -> None:
+        self._workers = workers
+        self._next = [1] * len(workers)
+
+    def adopt(self, sock: socket.socket, worker: int, kind: int, remote: Address, local: Address) -> int:
+        """The connection is the worker's from now on; its id there."""
+        stream = self._next[worker]
+        self._next[worker] = stream % _MOST_ID + 1
+        with sock:
+            self._workers[worker].adopt_stream(stream, sock.detach(), kind, remote, local)
+        return stream
+
+
+@dataclass(slots=True)
+class _Seat:
+    """A worker with its server and its TURN connections (when they were adopted, or last found in use)."""
+
+    index: int
+    worker: RelayWorker
+    server: TurnServer
+    streams: dict[int, float] = field(default_factory=dict)
+
+
+class RelayNode:
+    """`handle_event` is given the workers' events, `sweep` wants to be called about once a second."""
+
+    def __init__(
+        self,
+        workers: Sequence[RelayWorker],
+        config: RelayConfig,
+        *,
+        streams: Streams | None = None,
+        entropy: Callable[[int], bytes] = secrets.token_bytes,
+        clock: Callable[[], float] = time.monotonic,
+        unix: Callable[[], float] = time.time,
+    ) -> None:
+        """``clock`` is the workers' (CLOCK_MONOTONIC). ValueError for what is no address, network or range."""
+        self._clock = clock
+        self._unix = unix
+        self._streams = streams or Streams(workers)
+        self.peers = PeerPolicy(config.allow, config.own_addresses, config.media)
+        pools = [PortPool(str(ip_address(host)), *config.ports) for host in config.relayed]
+        sockets, quotas, reservations = RelaySockets(), Quotas(), Reservations()
+        nonce_key = entropy(32)
+        self._seats: list[_Seat] = []
+        for index, worker in enumerate(workers):
+            server = TurnServer(
+                worker,
+                config.settings,
+                credentials=config.credentials,
+                peers=self.peers,
+                pools=pools,
+                sockets=sockets,
+                entropy=entropy,
+                unix_offset=unix() - clock(),
+                quotas=quotas,
+                reservations=reservations,
+            )
+            self._seats.append(_Seat(index, worker, server))
+            worker.configure_relay(
+                realm=config.credentials.realm,
+                nonce_key=nonce_key,
+                nonce_lifetime_s=NONCE_LIFETIME_S,
+                answer_binding=not config.settings.answer_binding,
+                requests_per_s=config.requests_per_s,
+            )
+
+    @property
+    def allocations(self) -> int:
+        return sum(seat.server.allocations for seat in self._seats)
+
+    @property
+    def streams(self) -> int:
+        """TURN connections that workers have adopted."""
+        return sum(len(seat.streams) for seat in self._seats)
+
+    @property
+    def drained(self) -> bool:
+        return all(seat.server.drained for seat in self._seats)
+
+    def counters(self) -> Mapping[str, int]:
+        """The sums of `TurnCounters`, named ``relay_...``; ``relay_refused_401`` and so on by code."""
+        total: dict[str, int] = {}
+        for seat in self._seats:
+            for name in TurnCounters.__slots__:
+                value = getattr(seat.server.counters, name)
+                if isinstance(value, int):
+                    names = f"relay_{name}"
+                    total[names] = total.get(names, 0) + value
+            for code, count in seat.server.counters.refused.items():
+                total[f"relay_refused_{code}"] = total.get(f"relay_refused_{code}", 0) + count
+        return total
+
+    def handle_event(self, worker: int, event: tuple[object, ...], now: float) -> None:
+        """An event of the worker with that index, if it is the relay's. A fault is logged and costs that one only."""
+        seat = self._seats[worker]
+        try:
+            if event[0] == EVENT_REQUEST:
+                # (type, stream, host, port, local host, local port, message), as rtc._worker promises
+                seat.server.handle_request(Client._make(event[1:6]), cast(bytes, event[6]), now)
+            elif event[0] == EVENT_STREAM_CLOSED:
+                stream = cast(int, event[1])
+                seat.streams.pop(stream, None)
+                seat.server.stream_closed(stream)
+        except Exception:
+            _log.error("a relay event failed")
+
+    def adopt_turn(self, sock: socket.socket, remote: Address, local: Address) -> None:
+        """Give a TURN connection to the worker that has fewest."""
+        seat = min(self._seats, key=lambda each: len(each.streams))
+        stream = self._streams.adopt(sock, seat.index, STREAM_TURN, remote, local)
+        seat.streams[stream] = self._clock()
+
+    def sweep(self, now: float) -> None:
+        """End what has run out."""
+        for seat in self._seats:
+            seat.server.unix_offset = self._unix() - self._clock()
+            seat.server.sweep(now)
+            for stream, since in [*seat.streams.items()]:
+                if now - since < IDLE_STREAM_S:
+                    break  # in the order of their age
+                del seat.streams[stream]
+                if seat.server.serves(stream):
+                    seat.streams[stream] = now
+                else:
+                    seat.worker.close_stream(stream)
+
+    def drain(self) -> None:
+        """No new allocations from now on."""
+        for seat in self._seats:
+            seat.server.drain()
+
+    def revoke(self, subject: str) -> None:
+        """End what was allocated with time-limited credentials of that subject, and refuse them."""
+        for seat in self._seats:
+            seat.server.revoke(subject)
+
+    def close(self) -> None:
+        """End everything; the workers stay open."""
+        for seat in self._seats:
+            seat.server.close()
