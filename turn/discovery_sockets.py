@@ -39,8 +39,9 @@ class DiscoveryCounters:
 class DiscoverySockets:
     """Answers every Binding request. ``places`` of None: there is but one address, and none of this is known here.
 
-    ``reply`` is the plane's command. ``bound`` names the address of this machine that stands behind a place's host,
-    ``wildcard`` tells that the plane's socket is bound to all of them. ``clock``: monotonic seconds.
+    ``reply`` is a plane's command; where several share the primary place, any one's. ``bound`` names the address of
+    this machine that stands behind a place's host, ``wildcard`` tells that the plane's socket is bound to all of them.
+    ``clock``: monotonic seconds.
     """
 
     def __init__(
@@ -84,8 +85,9 @@ class DiscoverySockets:
             sock.close()
         self._sockets.clear()
 
-    def handle(self, client: Client, message: bytes) -> bool:
-        """Answer what came to the packet plane; False when it is no Binding request, so not ours."""
+    def handle(self, client: Client, message: bytes, reply: Callable[[Client, bytes], None] | None = None) -> bool:
+        """Answer what came to a packet plane, by its ``reply`` if that is another one's; False when it is no Binding
+        request, so not ours."""
         if message[:2] != _BINDING:
             return False
         request = self._parsed(message)
@@ -95,7 +97,7 @@ class DiscoverySockets:
         source = client.host, client.port
         if is_steered(request) and not self._may_answer(client.host):
             return True
-        self._send(request, answer(request, source, place, self._places), client)
+        self._send(request, answer(request, source, place, self._places), client, reply)
         return True
 
     def _place_of(self, client: Client) -> Address | None:
@@ -135,7 +137,13 @@ class DiscoverySockets:
         self.counters.limited += 1
         return False
 
-    def _send(self, request: Message, reply: Answer, client: Client | None) -> None:
+    def _send(
+        self,
+        request: Message,
+        reply: Answer,
+        client: Client | None,
+        command: Callable[[Client, bytes], None] | None = None,
+    ) -> None:
         """``client``: who asked, if the packet plane was asked."""
         self.counters.answered += 1
         self.counters.steered += is_steered(request)
@@ -149,7 +157,7 @@ class DiscoverySockets:
         if client is None or self._place_of(client) != reply.origin:
             assert reply.origin is not None, "only the plane is asked elsewhere"
             client = Client(0, *reply.destination, self._bound[reply.origin][0] if self._wildcard else "")
-        self._reply(client._replace(port=reply.destination[1]), reply.message)
+        (command or self._reply)(client._replace(port=reply.destination[1]), reply.message)
 
 
 def _opened(address: Address) -> socket.socket:

@@ -9,6 +9,9 @@ the window that TCP grants to a socket that nobody reads (net.ipv4.tcp_rmem, 128
 two are spliced. Nor is it noticed when such a peer goes away, so a place in the table can be had no more often than
 every `unbound_s`, and the client hears of no more attempts than that.
 
+The servers of a process (one for each worker) have their relay ports, limits and connection ids in common. Where a
+relayed address is translated on its way to this machine, the port of every address of the family is bound.
+
 Everything is bounded: allocations, connections of each and of all, seconds for every step. Times are the caller's:
 ``clock`` gives the same monotonic seconds as the ``now`` of `sweep`, which the shell calls about once a second.
 """
@@ -69,6 +72,7 @@ class TcpCounters:
 
 @dataclass(slots=True, eq=False)
 class _Allocation:
+    server: TurnServer
     number: int
     relayed: Address
     local: Address
@@ -92,47 +96,53 @@ class _Connection:
 
 
 class PeerConnections:
-    """All of them; a `turn.plane.TcpRelay`. To be used inside the running loop.
+    """All of them; `of_server` makes the `turn.plane.TcpRelay` of one server. To be used inside the running loop.
 
-    ``take`` gives the client's data connection up (`DataConnections.take`). ``bound`` names the address of this machine
-    that stands behind the host of a relayed one.
+    ``take`` gives the client's data connection up (`DataConnections.take`).
     """
 
     def __init__(
         self,
-        server: TurnServer,
         take: Callable[[Client], socket.socket | None],
         *,
         limits: TcpLimits | None = None,
-        bound: Callable[[str], str] = lambda host: host,
         entropy: Callable[[int], bytes] = secrets.token_bytes,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.limits: Final = limits or TcpLimits()
         self.counters: Final = TcpCounters()
-        self._server = server
         self._take = take
-        self._bound = bound
         self._entropy = entropy
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._allocations: dict[int, _Allocation] = {}
+        self._allocations: dict[tuple[TurnServer, int], _Allocation] = {}
         self._connections: dict[int, _Connection] = {}
 
     def __len__(self) -> int:
         """How many connections there are, those that are being made included."""
         return len(self._connections)
 
-    def listen(self, allocation: int, relayed: Address) -> bool:
+    def of_server(self, server: TurnServer) -> "ServerConnections":
+        """For `TurnServer.use_tcp`."""
+        return ServerConnections(self, server)
+
+    def server_of(self, connection: int) -> TurnServer | None:
+        """Whose connection that is."""
+        found = self._connections.get(connection)
+        return None if found is None else found.allocation.server
+
+    def listen(self, server: TurnServer, allocation: int, relayed: Address) -> bool:
         """See `turn.plane.TcpRelay`, as for all that follow."""
         if len(self._allocations) >= self.limits.allocations:
             return False
         try:
-            sock = _listening((self._bound(relayed[0]), relayed[1]))
+            sock = _listening(relayed)
         except OSError:
             return False
-        listener = Listener(sock, functools.partial(self._arrived, allocation))
-        self._allocations[allocation] = _Allocation(
+        key = server, allocation
+        listener = Listener(sock, functools.partial(self._arrived, key))
+        self._allocations[key] = _Allocation(
+            server,
             allocation,
             relayed,
             listener.address,
@@ -142,8 +152,8 @@ class PeerConnections:
         )
         return True
 
-    def connect(self, allocation: int, peer: Address, answer: Callable[[int, int], None]) -> None:
-        held = self._allocations.get(allocation)
+    def connect(self, server: TurnServer, allocation: int, peer: Address, answer: Callable[[int, int], None]) -> None:
+        held = self._allocations.get((server, allocation))
         if held is None or peer in (held.relayed, held.local):  # TCP can connect to itself
             self._fail(answer)
         elif peer in held.connections:
@@ -154,16 +164,16 @@ class PeerConnections:
         else:
             self._connect(held, peer, answer)
 
-    def claim(self, connection: int) -> int:
+    def claim(self, server: TurnServer, connection: int) -> int:
         found = self._connections.get(connection)
-        if found is None or found.answer or found.splice or found.deadline <= self._clock():
+        if found is None or found.allocation.server is not server or not self._is_unbound(found):
             return 0
         return found.allocation.number
 
     def bind(self, connection: int, client: Client) -> None:
         found = self._connections.get(connection)
         data = self._take(client)
-        if found is None or found.answer or found.splice:
+        if found is None or not self._is_unbound(found):
             if data is not None:
                 data.close()
         elif data is None:  # the client is gone, or talks over a stream that is not ours to splice
@@ -173,8 +183,8 @@ class PeerConnections:
             found.splice = Splice(data, found.sock, found.allocation.allowance, self._clock, ended)
             self.counters.bound += 1
 
-    def remove(self, allocation: int) -> None:
-        held = self._allocations.pop(allocation, None)
+    def remove(self, server: TurnServer, allocation: int) -> None:
+        held = self._allocations.pop((server, allocation), None)
         if held is None:
             return
         held.listener.close()
@@ -195,8 +205,11 @@ class PeerConnections:
 
     def close(self) -> None:
         """End everything."""
-        for allocation in list(self._allocations):
-            self.remove(allocation)
+        for server, allocation in list(self._allocations):
+            self.remove(server, allocation)
+
+    def _is_unbound(self, connection: _Connection) -> bool:
+        return connection.answer is None and connection.splice is None and connection.deadline > self._clock()
 
     def _has_room(self, allocation: _Allocation) -> bool:
         limits = self.limits
@@ -245,9 +258,9 @@ class PeerConnections:
         self.counters.connected += 1
         answer(0, connection.number)
 
-    def _arrived(self, allocation: int, sock: socket.socket, peer: Address) -> None:
-        held = self._allocations.get(allocation)
-        if held is None or not self._server.permitted(allocation, peer[0], self._clock()):
+    def _arrived(self, key: tuple[TurnServer, int], sock: socket.socket, peer: Address) -> None:
+        held = self._allocations.get(key)
+        if held is None or not held.server.permitted(held.number, peer[0], self._clock()):
             self.counters.refused += 1
             _reset(sock)
         elif peer in held.connections or not self._has_room(held):
@@ -257,7 +270,7 @@ class PeerConnections:
             _prepare(sock)
             connection = self._add(held, peer, sock, self.limits.unbound_s)
             self.counters.accepted += 1
-            self._server.connection_attempt(allocation, connection.number, peer)
+            held.server.connection_attempt(held.number, connection.number, peer)
 
     def _drop(self, connection: _Connection) -> None:
         """Close it and forget it; a Connect that waits is answered."""
@@ -284,10 +297,39 @@ class PeerConnections:
         del connection.allocation.connections[connection.peer]
 
 
+class ServerConnections:
+    """Those of one server: a `turn.plane.TcpRelay`."""
+
+    def __init__(self, connections: PeerConnections, server: TurnServer) -> None:
+        self._connections = connections
+        self._server = server
+
+    def listen(self, allocation: int, relayed: Address) -> bool:
+        return self._connections.listen(self._server, allocation, relayed)
+
+    def connect(self, allocation: int, peer: Address, answer: Callable[[int, int], None]) -> None:
+        self._connections.connect(self._server, allocation, peer, answer)
+
+    def claim(self, connection: int) -> int:
+        return self._connections.claim(self._server, connection)
+
+    def bind(self, connection: int, client: Client) -> None:
+        self._connections.bind(connection, client)
+
+    def remove(self, allocation: int) -> None:
+        self._connections.remove(self._server, allocation)
+
+
 def _listening(address: Address) -> socket.socket:
-    sock = _socket(address[0])
+    host, port = address
+    sock = _socket(host)
     try:
-        sock.bind(address)
+        try:
+            sock.bind(address)
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL:
+                raise
+            sock.bind(("::" if ":" in host else "0.0.0.0", port))
         sock.listen(BACKLOG)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     except OSError:

@@ -31,6 +31,7 @@ from turn.relay import TurnSettings
 from turn.server import TurnServer
 from turn.splice import READ_BYTES
 from turn.stun import Address, MessageClass, build, encode_error, parse
+from turn.tcp_allocations import FIRST_STREAM, TcpAllocations
 from turn.tcp_relay import PeerConnections, TcpLimits
 
 REALM = "wadud"
@@ -79,20 +80,27 @@ class Node:
 
     port: SharedPort
     number: int
-    server: TurnServer
-    relay: PeerConnections
-    data: DataConnections
+    servers: list[TurnServer]
+    tcp: TcpAllocations
     control: dict[int, asyncio.StreamWriter]
     adopted: list[int]
     now: float = 1000.0
     folder: Path | None = None
     peers: list["Peer"] = field(default_factory=list)
 
+    @property
+    def relay(self) -> PeerConnections:
+        return self.tcp.peers
+
+    @property
+    def data(self) -> DataConnections:
+        return self.tcp.data
+
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
-        self.server.sweep(self.now)
-        self.relay.sweep(self.now)
-        self.data.sweep(self.now)
+        for server in self.servers:
+            server.sweep(self.now)
+        self.tcp.sweep(self.now)
 
     async def client(self, user: str = "nurse", *, tls: ssl.SSLContext | None = None) -> "Caller":
         reader, writer = await self.open(tls)
@@ -221,19 +229,21 @@ async def listening(host: str = "127.0.0.1") -> AsyncIterator[Listening]:
 
 
 class Front:
-    """The packet plane's place: answers go to whose stream it is."""
+    """A worker's place: answers go to the control connections."""
 
-    def __init__(self) -> None:
-        self.data: DataConnections | None = None
-        self.control: dict[int, asyncio.StreamWriter] = {}
+    def __init__(self, control: dict[int, asyncio.StreamWriter]) -> None:
+        self._control = control
 
     def reply(self, client: Client, message: bytes) -> None:
-        assert self.data is not None
-        if not self.data.reply(client, message) and client.stream in self.control:
-            self.control[client.stream].write(message)
+        assert client.stream < FIRST_STREAM
+        if client.stream in self._control:
+            self._control[client.stream].write(message)
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        raise AssertionError(f"{name}: a TCP allocation is nothing that the packet plane knows")
+        def unexpected(*_: object, **__: object) -> None:
+            raise AssertionError(f"{name}: a TCP allocation is nothing that the packet plane knows")
+
+        return unexpected
 
 
 def _challenge(message: bytes) -> bytes:
@@ -251,16 +261,19 @@ async def node(
     folder: Path | None = None,
     real_time: bool = False,
 ) -> AsyncIterator[Node]:
-    """``folder``: holds a certificate (tests.support.port)."""
+    """Two servers, as of two workers, who take turns with control connections. ``folder``: holds a certificate
+    (tests.support.port)."""
     rng = rng or random.Random(1)
-    front, streams, tasks = Front(), itertools.count(1), set[asyncio.Task[None]]()
+    streams, tasks = itertools.count(1), set[asyncio.Task[None]]()
+    writers: dict[int, asyncio.StreamWriter] = {}
     adopted: list[int] = []
     clock = asyncio.get_running_loop().time if real_time else lambda: here.now
 
     async def control(sock: socket.socket, remote: Address, local: Address) -> None:
         reader, writer = await asyncio.open_connection(sock=sock)
         client = Client(next(streams), *remote, *local)
-        front.control[client.stream] = writer
+        server = servers[client.stream % 2]
+        writers[client.stream] = writer
         adopted.append(client.stream)
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
@@ -270,7 +283,7 @@ async def node(
                     server.handle_request(client, message, clock())
                 else:
                     writer.write(_challenge(message))
-        del front.control[client.stream]
+        del writers[client.stream]
         server.stream_closed(client.stream)
         writer.close()
 
@@ -279,41 +292,37 @@ async def node(
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = TurnServer(
-        front,  # type: ignore[arg-type]  # every command but one is an error
-        TurnSettings(),
-        credentials=Credentials(REALM, USERS, None),
-        peers=PeerPolicy(["127.0.0.0/8", "::1/128"], [], []),
-        pools=[PortPool(host, 20000, 29999, rng) for host in ("127.0.0.1", "::1")],
-        sockets=None,  # type: ignore[arg-type]  # nor does it open UDP sockets
-        entropy=rng.randbytes,
-        unix_offset=UNIX,
-    )
-    data = DataConnections(
-        realm=REALM,
-        adopt=adopt,
-        handle=lambda client, message, now: server.handle_request(client, message, now),
-        new_stream=lambda: next(streams),
-        limits=data_limits,
-        clock=lambda: clock(),
-    )
-    front.data = data
-    relay = PeerConnections(server, data.take, limits=limits, clock=lambda: clock())
-    server.use_tcp(relay)
+    tcp = TcpAllocations(realm=REALM, adopt=adopt, limits=limits, data_limits=data_limits, clock=lambda: clock())
+    pools = [PortPool(host, 20000, 29999, rng) for host in ("127.0.0.1", "::1")]
+    servers = [
+        TurnServer(
+            tcp.plane(Front(writers)),  # type: ignore[arg-type]  # every command but one is an error
+            TurnSettings(),
+            credentials=Credentials(REALM, USERS, None),
+            peers=PeerPolicy(["127.0.0.0/8", "::1/128"], [], []),
+            pools=pools,
+            sockets=None,  # type: ignore[arg-type]  # nor does it open UDP sockets
+            entropy=rng.randbytes,
+            unix_offset=UNIX,
+        )
+        for _ in range(2)
+    ]
+    for each in servers:
+        tcp.serve(each)
     tls = ServerTls(folder / "certificate.pem", folder / "key.pem") if folder else None
     port = SharedPort(asyncio.Protocol, tls)
-    port.turn = data.arrived
-    here = Node(port, port.listen("127.0.0.1", 0), server, relay, data, front.control, adopted, folder=folder)
+    port.turn = tcp.arrived
+    here = Node(port, port.listen("127.0.0.1", 0), servers, tcp, writers, adopted, folder=folder)
     try:
         yield here
     finally:
-        for writer in list(front.control.values()):
+        for writer in list(writers.values()):
             writer.close()
         for peer in here.peers:
             peer.writer.close()
-        data.close()
-        server.close()
-        relay.close()
+        for each in servers:
+            each.close()
+        tcp.close()
         await port.close()
         for task in tasks:
             task.cancel()

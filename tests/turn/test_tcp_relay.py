@@ -386,15 +386,42 @@ async def test_a_client_may_try_only_so_many_peers_in_a_second() -> None:
 
 async def test_a_relayed_port_that_somebody_listens_on_is_not_taken() -> None:
     async with node() as here:
+        relay = here.relay.of_server(here.servers[0])
         with socket.socket() as theirs:
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as a relay that is being drained
             theirs.bind(("127.0.0.1", 0))
             theirs.listen()
-            assert not here.relay.listen(77, theirs.getsockname())
-        assert here.relay.listen(77, ("127.0.0.1", 0))
-        here.relay.remove(77)
-        here.relay.remove(77)
+            assert not relay.listen(77, theirs.getsockname())
+        assert relay.listen(77, ("127.0.0.1", 0))
+        relay.remove(77)
+        relay.remove(77)
+
+
+async def test_a_relayed_address_that_is_translated_to_ours_is_listened_on_everywhere() -> None:
+    async with node() as here:
+        relay = here.relay.of_server(here.servers[0])
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        assert relay.listen(77, ("203.0.113.9", port))
+        await cut(("127.0.0.1", port))
+
+
+async def test_servers_share_the_relay_and_their_allocations_do_not_mix() -> None:
+    async with node() as here, listening() as there:
+        callers = [await here.client(), await here.client("porter")]
+        for caller in callers:
+            await caller.allocate()
+        assert [server.allocations for server in here.servers] == [1, 1]  # both with number 1
+        numbers = [await connected(caller, there.address) for caller in callers]
+        for caller, number in zip(callers, numbers):
+            data = await bound(caller, number)
+            data.writer.write(caller.user.encode())
+        for peer in (await there.next(), await there.next()):
+            assert await peer.read(5) in (b"nurse", b"porte")
+        callers[0].writer.close()
+        await until(lambda: len(here.relay) == 1)
 
 
 @pytest.mark.parametrize("alpn", [(), ("stun.turn",)], ids=["by-first-bytes", "by-alpn"])
