@@ -55,6 +55,9 @@ class InnerRelay:
         if self.relay is None:
             yield
             return
+        if self._settings.stun_alternate is not None:
+            primary = self._addresses.advertised[0]
+            self.relay.discover_from(primary, self._settings.stun_alternate, self._addresses.bind)
         with RelayLoop(self.relay, ()).running():
             yield
         self.relay.close()

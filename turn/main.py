@@ -86,6 +86,8 @@ async def relay(settings: Settings) -> None:
         workers = stack.enter_context(_workers(settings, addresses))
         node = RelayNode(workers, relay_config(settings, secrets, addresses.advertised))
         stack.callback(node.close)
+        if settings.stun_alternate is not None:
+            node.discover_from(addresses.advertised[0], settings.stun_alternate, addresses.bind)
         stack.enter_context(RelayLoop(node, workers).running())
         metrics.watch(
             lambda: [*(worker.counters() for worker in workers), dict(node.counters())],

@@ -25,6 +25,7 @@ from turn.quotas import Quotas
 from turn.relay import TurnSettings
 from turn.server import TurnServer
 from turn.sockets import RelaySockets
+from turn.start import StartError
 from turn.stun import Address
 from turn.tcp_allocations import TcpAllocations
 from turn.tcp_relay import TcpLimits
@@ -201,6 +202,16 @@ class RelayNode:
         discovery = DiscoverySockets(places, self._seats[0].worker.reply, wildcard=wildcard, clock=self._clock)
         discovery.open()
         self._discovery = discovery
+
+    def discover_from(self, host: str, alternate: str, bind: str) -> None:
+        """`discover` with the first worker's port and the next; ``bind``: what workers' sockets are bound to.
+        StartError."""
+        port = self._seats[0].worker.port
+        try:
+            self.discover(Places((host, port), (alternate, port + 1)), wildcard=bind in ("0.0.0.0", "::"))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise StartError(f"--stun-alternate {alternate}: {reason} (UDP ports {port} and {port + 1}).") from None
 
     def adopt_turn(self, sock: socket.socket, remote: Address, local: Address) -> None:
         """Take a TURN connection: a data connection of a TCP allocation, or one for the worker that has fewest."""
