@@ -14,12 +14,11 @@ import contextlib
 import json
 import math
 import os
-import platform
 import signal
 import statistics
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +26,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import coturn, process
+from benchmarks.bars import Verdict, machine, progress, show_verdicts
 from benchmarks.plot import write_bars
 from benchmarks.relay_limit import BareRelay
 from benchmarks.relay_rounds import LIMITS, LOAD_CPU, SAME_LOAD, Row, Shape, measure, ratio
@@ -55,27 +55,8 @@ HEADLINE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    text: str
-    met: bool
-
-
-def progress(text: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-    elif text:
-        print(f"  {text}", file=sys.stderr, flush=True)
-
-
 def describe(servers: Sequence[str]) -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    peer = f"; coturn {coturn.version()}" if "coturn" in servers else ""
-    return f"{model}, {os.cpu_count()} cores, Linux {platform.release()}{peer}"
+    return machine() + (f"; coturn {coturn.version()}" if "coturn" in servers else "")
 
 
 def show(rows: Sequence[Row]) -> None:
@@ -195,16 +176,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.sched_setaffinity(0, {LOAD_CPU})
     process.go_first()
     with contextlib.nullcontext() if options.share else process.alone():
-        machine = describe([options.peer or ""])
-        print(f"{machine}; same load: {SAME_LOAD:,} packets/s\n\n{HEADLINE}", flush=True)
+        where = describe([options.peer or ""])
+        print(f"{where}; same load: {SAME_LOAD:,} packets/s\n\n{HEADLINE}", flush=True)
         rows, paces, memory = run(options)
     found = verdicts(rows, paces, memory)
-    print()
-    for verdict in found:
-        print(f"{'met   ' if verdict.met else 'MISSED'} {verdict.text}")
+    met = show_verdicts(found)
     if options.json:
         content = {
-            "machine": machine,
+            "machine": where,
             "rows": [asdict(row) for row in rows],
             "allocations": [asdict(pace) for pace in paces],
             "memory": [asdict(each) for each in memory],
@@ -213,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.json.write_text(json.dumps(content, indent=2))
     if options.plot:
         picture(rows, options.plot)
-    return 0 if all(verdict.met for verdict in found) else 1
+    return 0 if met else 1
 
 
 if __name__ == "__main__":

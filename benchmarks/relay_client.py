@@ -6,11 +6,11 @@ allocation, channel and peer, and an address of its own (all of them loopback), 
 
 import ctypes
 import ipaddress
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from benchmarks.bars import quantile_of
 from benchmarks.native import relay_library
 
 BUCKETS = 20_000
@@ -143,14 +143,7 @@ class Traffic:
     def latency_us(self, share: float) -> float:
         """A quantile, from before the send to the kernel's arrival time; infinite beyond the last bucket, NaN when
         nothing was timed."""
-        buckets, over = self.latencies
-        wanted = share * (sum(buckets) + over)
-        passed = 0
-        for index, count in enumerate(buckets):
-            passed += count
-            if passed >= wanted and passed:
-                return (index + 1) * BUCKET_US
-        return math.inf if over else math.nan
+        return quantile_of(*self.latencies, share, BUCKET_US)
 
 
 class RelayClient:
