@@ -63,7 +63,7 @@ class Limits:
 
 
 class SharedPort:
-    """Listens once `listen` was called.
+    """Listens once `listen` was called. ``http`` makes the protocol of a connection; None = no HTTP.
 
     ``turn`` and ``ice`` take sockets (non-blocking, nothing read of them), the remote and the local address, and for
     ICE the first RFC 4571 frame, which is still in the socket too. They own the socket, and may be set at any time;
@@ -73,7 +73,7 @@ class SharedPort:
 
     def __init__(
         self,
-        http: Callable[[], asyncio.Protocol],
+        http: Callable[[], asyncio.Protocol] | None,
         tls: ServerTls | None = None,
         limits: Limits | None = None,
         crowded: Callable[[str], bool] = lambda _: False,
@@ -161,8 +161,9 @@ class SharedPort:
         return bridge.far
 
     def wanted(self, kind: Kind) -> bool:
-        """Is there somebody who takes TURN, or ICE?"""
-        return (self.turn if kind is Kind.TURN else self.ice) is not None
+        """Is there somebody who takes this?"""
+        takers = {Kind.HTTP: self.http, Kind.TLS: self.tls, Kind.TURN: self.turn, Kind.ICE: self.ice}
+        return takers.get(kind) is not None
 
     def hand_over(self, kind: Kind, sock: socket.socket, remote: Address, local: Address, first: bytes) -> bool:
         """Give a TURN or ICE connection away; when its taker fails, it is closed and the answer is False."""
@@ -245,18 +246,18 @@ class _Arrival:
             self._wait_for(told)
         elif told is Kind.JUNK:
             self.drop("malformed")
-        elif told is Kind.HTTP:
+        elif not self._port.wanted(told):
+            self.drop("unwanted")
+        elif told is Kind.HTTP and self._port.http is not None:
             self._unwatch()
             self._leave()
             self._port.taken["http"] += 1
-            self._port.run(self._serve())
+            self._port.run(self._serve(self._port.http))
         elif told is Kind.TLS and self._port.tls is not None:
             self._unwatch()
             self._timer.cancel()  # the handshake has a deadline of its own
             self._ours = False
             self._port.run(self._shake_hands(self._port.tls))
-        elif told is Kind.TLS or not self._port.wanted(told):
-            self.drop("unwanted")
         else:
             self._unwatch()
             self._leave()
@@ -265,9 +266,9 @@ class _Arrival:
             if self._port.hand_over(told, self._sock, self._remote, local, first):
                 self._port.taken[told.value] += 1
 
-    async def _serve(self) -> None:
+    async def _serve(self, http: Callable[[], asyncio.Protocol]) -> None:
         with contextlib.suppress(OSError):  # the client was gone before it was served
-            await self._loop.connect_accepted_socket(self._port.http, self._sock)
+            await self._loop.connect_accepted_socket(http, self._sock)
 
     async def _shake_hands(self, tls: ServerTls) -> None:
         try:
@@ -302,11 +303,11 @@ class _Arrival:
         if kind is Kind.JUNK or kind is Kind.TLS:
             self.drop("tls_malformed")
             return
-        if kind is not Kind.HTTP and not self._port.wanted(kind):
+        if not self._port.wanted(kind):
             self.drop("unwanted")
             return
         self._leave()
-        if kind is Kind.HTTP:
+        if kind is Kind.HTTP and self._port.http is not None:
             self._port.taken["https"] += 1
             http = self._port.http()
             transport.set_protocol(http)

@@ -59,8 +59,8 @@ class IceServers(Struct, frozen=True):
 class RelayAddresses:
     """Where clients reach our relay.
 
-    ``hosts``: our public addresses, at most one per family. ``udp_ports``: one per media worker; a client is told one
-    of them. ``tcp_port``, ``tls_port``: None = not offered.
+    ``hosts``: addresses that we advertise, the best first. ``udp_ports``: one per media worker; a client is told one of
+    them. ``tcp_port``, ``tls_port``: None = not offered.
     """
 
     hosts: tuple[str, ...]
@@ -71,16 +71,27 @@ class RelayAddresses:
     def urls(self, subject: str, asked: str) -> list[str]:
         """TURN URIs (RFC 7065), the cheapest way first. ``asked``: host, and port perhaps, that the request names."""
         found: list[str] = []
+        name = server_name(asked)
+        hosts = self._one_per_family(name)
         if self.udp_ports:
             # The same token comes to the same worker, different ones spread over all.
             port = self.udp_ports[zlib.crc32(subject.encode()) % len(self.udp_ports)]
-            found += [f"turn:{bracketed(host)}:{port}?transport=udp" for host in self.hosts]
+            found += [f"turn:{bracketed(host)}:{port}?transport=udp" for host in hosts]
         if self.tcp_port is not None:
-            found += [f"turn:{bracketed(host)}:{self.tcp_port}?transport=tcp" for host in self.hosts]
-        name = server_name(asked)
+            found += [f"turn:{bracketed(host)}:{self.tcp_port}?transport=tcp" for host in hosts]
         if self.tls_port is not None and name is not None:
             found.append(f"turns:{bracketed(name)}:{self.tls_port}?transport=tcp")
         return found
+
+    def _one_per_family(self, asked: str | None) -> list[str]:
+        """A browser makes an allocation for each URL on each of its interfaces, so a server with many addresses tells
+        the one that was reached just now, or the best, and one of the other family."""
+        ordered = [asked, *self.hosts] if asked in self.hosts else list(self.hosts)
+        chosen: dict[bool, str] = {}
+        for host in ordered:
+            if host is not None:
+                chosen.setdefault(":" in host, host)
+        return list(chosen.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """The relay of one process: a TURN server for each worker, and the connections that workers have adopted.
 
 Requests come as events of the worker whose socket (or adopted connection) they arrived at, and the allocation lives
-there. Credentials, quotas, the peer policy and the relay ports are everybody's. Connections that carry no allocation are closed
-after a while: a descriptor is a thing to run out of.
+there. Credentials, quotas, the peer policy and the relay ports are everybody's. Connections that carry no allocation
+are closed after a while: a descriptor is a thing to run out of.
 """
 
 import secrets
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from backplane.logs import Log
 from turn.counters import TurnCounters
@@ -169,12 +169,13 @@ class RelayNode:
         """An event of the worker with that index, if it is the relay's. A fault is logged and costs that one only."""
         seat = self._seats[worker]
         try:
-            match event:
-                case (9, int(stream), str(host), int(port), str(local_host), int(local_port), bytes(message)):
-                    seat.server.handle_request(Client(stream, host, port, local_host, local_port), message, now)
-                case (10, int(stream)):
-                    seat.streams.pop(stream, None)
-                    seat.server.stream_closed(stream)
+            if event[0] == EVENT_REQUEST:
+                # (type, stream, host, port, local host, local port, message), as rtc._worker promises
+                seat.server.handle_request(Client._make(event[1:6]), cast(bytes, event[6]), now)
+            elif event[0] == EVENT_STREAM_CLOSED:
+                stream = cast(int, event[1])
+                seat.streams.pop(stream, None)
+                seat.server.stream_closed(stream)
         except Exception:
             _log.error("a relay event failed")
 

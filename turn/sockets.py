@@ -4,7 +4,6 @@ A relayed address is what peers and clients see. Where this machine has it, the 
 translated on the way (a container, a provider's network), the same port of every address of the family is.
 """
 
-import contextlib
 import errno
 import os
 import socket
@@ -15,28 +14,34 @@ from turn.stun import Address
 class RelaySockets:
     def open(self, address: Address) -> int:
         """The descriptor of a bound, non-blocking UDP socket. OSError when the port is another program's."""
-        host, port = address
-        family, wildcard = (socket.AF_INET6, "::") if ":" in host else (socket.AF_INET, "0.0.0.0")
-        with contextlib.ExitStack() as undo:
-            sock = undo.enter_context(socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            try:
-                sock.bind((host, port))
-            except OSError as error:
-                if error.errno != errno.EADDRNOTAVAIL:
-                    raise
-                sock.bind((wildcard, port))
-            undo.pop_all()
-        return sock.detach()
+        return _bound(address).detach()
 
     def is_free(self, address: Address) -> bool:
         """Whether no other program has the port now."""
         try:
-            self.close(self.open(address))
+            _bound(address).close()
         except OSError:
             return False
         return True
 
     def close(self, fd: int) -> None:
         os.close(fd)
+
+
+def _bound(address: Address) -> socket.socket:
+    host, port = address
+    six = ":" in host
+    sock = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    try:
+        if six:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            sock.bind(address)
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL:
+                raise
+            sock.bind(("::" if six else "0.0.0.0", port))
+    except OSError:
+        sock.close()
+        raise
+    return sock

@@ -181,8 +181,11 @@ int wd_relay_remove(struct wd_relay *relay, uint32_t id) {
     if (relay->outlet && relay->outlet->allocation == a) wd_relay_flush_peers(relay);
     wd_table_remove(&relay->by_id, id);
     wd_table_remove(&relay->by_client, wd_address_key(&a->client));
-    for (int i = 0; i < 2; i++)
-        if (a->relayed[i].used) wd_table_remove(&relay->by_relayed, wd_address_key(&a->relayed[i].address));
+    for (int i = 0; i < 2; i++) {
+        if (!a->relayed[i].used) continue;
+        wd_table_remove(&relay->by_relayed, wd_address_key(&a->relayed[i].address));
+        relay->config.gone(relay->config.owner, &a->relayed[i].address);
+    }
     discard(a);
     return 0;
 }

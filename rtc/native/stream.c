@@ -116,6 +116,11 @@ void wd_streams_free(struct wd_streams *streams) {
     free(streams);
 }
 
+const struct wd_addr *wd_streams_remote(const struct wd_streams *streams, uint32_t id) {
+    const struct stream *s = wd_table_get(&streams->by_id, id);
+    return s ? &s->remote : NULL;
+}
+
 void wd_streams_vouch(struct wd_streams *streams, uint32_t id) {
     struct stream *s = wd_table_get(&streams->by_id, id);
     if (s) s->vouched = true;

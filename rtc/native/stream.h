@@ -72,6 +72,8 @@ const struct wd_stream_counters *wd_streams_counters(const struct wd_streams *st
 int wd_streams_adopt(struct wd_streams *streams, uint32_t id, int fd, uint8_t kind, const struct wd_addr *remote, const struct wd_addr *local, int64_t now_ns);
 /* Gives the kernel what it takes at once, then closes. -1 when there is no such stream. */
 int wd_streams_close(struct wd_streams *streams, uint32_t id);
+/* Whose it is, `via` set; NULL when there is no such stream. Valid until it is closed. */
+const struct wd_addr *wd_streams_remote(const struct wd_streams *streams, uint32_t id);
 /* A check from there was verified, or a request authenticated: the stream may stay. */
 void wd_streams_vouch(struct wd_streams *streams, uint32_t id);
 

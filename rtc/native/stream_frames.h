@@ -15,7 +15,7 @@
 #define WD_STREAM_TURN 1
 #define WD_STREAM_ICE 2
 
-#define WD_FRAME_MESSAGE 2048 /* the longest message: an MTU and what relaying adds, with room */
+#define WD_FRAME_MESSAGE 2112 /* the longest message: 2 KiB, and what a Data indication puts around them */
 #define WD_FRAME_TOTAL (WD_FRAME_MESSAGE + 4) /* with the length before it, or the padding behind it */
 
 struct wd_frame {

@@ -63,7 +63,9 @@ void wd_worker_receive_relayed(struct wd_worker *worker, uint8_t *datagram, size
 
 int64_t wd_worker_advance(struct wd_worker *worker, int64_t now_ns) {
     worker->now_ns = now_ns;
-    int64_t flush_ns = wd_router_flush(worker->router, now_ns, false), tick_ns = wd_router_tick(worker->router, now_ns);
+    wd_streams_poll(worker->streams, now_ns);
+    int64_t flush_ns = wd_router_flush(worker->router, now_ns, false), tick_ns = wd_router_tick(worker->router, now_ns), ways_ns = wd_ways_tick(worker);
+    if (ways_ns < tick_ns) tick_ns = ways_ns;
     wd_hand_settle(worker);
     return flush_ns < tick_ns ? flush_ns : tick_ns;
 }

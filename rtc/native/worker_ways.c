@@ -45,6 +45,11 @@ static void watch(void *owner, int fd, struct wd_watched *watched) {
     if (worker->epoll >= 0) epoll_ctl(worker->epoll, EPOLL_CTL_ADD, fd, &(struct epoll_event){.events = EPOLLIN, .data.ptr = watched});
 }
 
+static void gone(void *owner, const struct wd_addr *relayed) {
+    struct wd_worker *worker = owner;
+    wd_router_forget_address(worker->router, relayed);
+}
+
 static void send_to_peers(struct wd_egress *egress) {
     struct wd_worker *worker = egress->owner;
     struct wd_outlet outlet = wd_relay_outlet(worker->relay);
@@ -64,25 +69,22 @@ static void send_to_peers(struct wd_egress *egress) {
     egress->used = egress->count = 0;
 }
 
+static void to_relay(struct wd_worker *worker, uint8_t *message, size_t length, const struct wd_addr *from, const struct wd_addr *local, int64_t now_ns) {
+    worker->counters->packets_in++;
+    worker->counters->bytes_in += length;
+    wd_relay_client(worker->relay, message, length, from, local, now_ns);
+}
+
 /* ---- what the streams tell ---- */
 
 static void received(void *owner, uint8_t kind, uint8_t *message, size_t length, const struct wd_addr *from, const struct wd_addr *local, int64_t now_ns) {
     struct wd_worker *worker = owner;
-    worker->counters->packets_in++;
-    worker->counters->bytes_in += length;
-    if (kind == WD_STREAM_TURN) {
-        wd_relay_client(worker->relay, message, length, from, local, now_ns);
-        if (wd_relay_address_of(worker->relay, from, 4) || wd_relay_address_of(worker->relay, from, 6)) wd_streams_vouch(worker->streams, from->via);
+    if (kind == WD_STREAM_TURN) { /* vouched for when it gets an allocation */
+        to_relay(worker, message, length, from, local, now_ns);
         return;
     }
     wd_router_receive(worker->router, message, length, from, local, now_ns);
     if (wd_router_knows(worker->router, from)) wd_streams_vouch(worker->streams, from->via);
-}
-
-static void closed(void *owner, uint32_t stream, const struct wd_addr *remote) {
-    struct wd_worker *worker = owner;
-    wd_router_forget_address(worker->router, remote);
-    wd_worker_emit(worker, &(struct wd_event){.type = WD_EVENT_STREAM_CLOSED, .id = stream});
 }
 
 /* A stream is jammed, or flows again: for who is sent to at its end, or through the allocation of who is. */
@@ -92,6 +94,16 @@ static void jam(struct wd_worker *worker, const struct wd_addr *remote, bool con
         const struct wd_addr *relayed = wd_relay_address_of(worker->relay, remote, family);
         if (relayed) wd_router_congested(worker->router, relayed, congested);
     }
+}
+
+static void left(struct wd_worker *worker, const struct wd_addr *remote) {
+    wd_router_forget_address(worker->router, remote);
+    jam(worker, remote, false);
+}
+
+static void closed(void *owner, uint32_t stream, const struct wd_addr *remote) {
+    left(owner, remote);
+    wd_worker_emit(owner, &(struct wd_event){.type = WD_EVENT_STREAM_CLOSED, .id = stream});
 }
 
 static void relieved(void *owner, uint32_t stream, const struct wd_addr *remote) {
@@ -105,7 +117,7 @@ bool wd_ways_open(struct wd_worker *worker, const struct wd_worker_config *confi
     worker->to_peers.owner = worker;
     worker->to_peers.flush = send_to_peers;
     struct wd_relay_config relay = {.max_allocations = config->max_allocations, .index = config->index, .seed = config->seed, .owner = worker, .request = request,
-                                    .busy = busy, .hand_over = hand_over, .send_stream = send_stream, .watch = watch, .clients = &worker->to_clients,
+                                    .busy = busy, .hand_over = hand_over, .send_stream = send_stream, .watch = watch, .gone = gone, .clients = &worker->to_clients,
                                     .peers = &worker->to_peers};
     if (!worker->by_hand && ((worker->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0 || wd_udp_borrow(&worker->borrowed) != 0)) return false;
     struct wd_streams_config streams = {.max_streams = config->max_streams, .epoll = worker->epoll, .owner = worker, .received = received, .closed = closed,
@@ -170,9 +182,7 @@ void wd_ways_receive(struct wd_worker *worker, uint8_t *datagram, size_t length,
         wd_router_receive(worker->router, datagram, length, from, local, now_ns);
         return;
     }
-    worker->counters->packets_in++;
-    worker->counters->bytes_in += length;
-    wd_relay_client(worker->relay, datagram, length, from, local ? local : &any, now_ns);
+    to_relay(worker, datagram, length, from, local ? local : &any, now_ns);
 }
 
 static size_t read_relayed(struct wd_worker *worker, struct wd_relayed *relayed) {
@@ -226,6 +236,24 @@ static int adopt(struct wd_worker *worker, const struct wd_command *command, int
     return refused;
 }
 
+static int close_stream(struct wd_worker *worker, uint32_t id) {
+    const struct wd_addr *remote = wd_streams_remote(worker->streams, id);
+    if (remote) {
+        struct wd_addr copy = *remote;
+        left(worker, &copy);
+    }
+    return wd_streams_close(worker->streams, id);
+}
+
+/* An allocation's client is where it says now. */
+static int place(struct wd_worker *worker, const struct wd_command *command, const void *data, int64_t now_ns) {
+    int refused = wd_command_relay(command, data, worker->relay, now_ns);
+    if (refused) return refused;
+    if (command->way.remote.via) wd_streams_vouch(worker->streams, command->way.remote.via);
+    jam(worker, &command->way.remote, command->way.remote.via && wd_streams_congested(worker->streams, command->way.remote.via));
+    return 0;
+}
+
 int wd_ways_command(void *owner, const struct wd_command *command, void *data, int64_t now_ns) {
     struct wd_worker *worker = owner;
     switch (command->type) {
@@ -234,7 +262,9 @@ int wd_ways_command(void *owner, const struct wd_command *command, void *data, i
         wd_router_receive(worker->router, data, command->length, &command->way.remote, &command->way.local, now_ns);
         return 0;
     case WD_COMMAND_ADOPT_STREAM: return adopt(worker, command, now_ns);
-    case WD_COMMAND_CLOSE_STREAM: return wd_streams_close(worker->streams, command->id);
+    case WD_COMMAND_CLOSE_STREAM: return close_stream(worker, command->id);
+    case WD_COMMAND_RELAY_ADD:
+    case WD_COMMAND_RELAY_MOVE: return place(worker, command, data, now_ns);
     default:
         return command->type >= WD_COMMAND_RELAY_CONFIGURE ? wd_command_relay(command, data, worker->relay, now_ns)
                                                            : wd_command_router(command, data, worker->router, now_ns);

@@ -1,6 +1,8 @@
 """Where the server listens and what it calls itself."""
 
 import asyncio
+import os
+import signal
 import ssl
 from pathlib import Path
 
@@ -8,12 +10,14 @@ import aiohttp
 import pytest
 
 from backplane.settings import Settings
+from backplane.tls import ServerTls
 from rtc import public_address
 from rtc.public_address import Seen
-from tests.support.port import ALLOCATE, ended
+from tests.support.port import ALLOCATE, ended, until
+from tests.support.port import certificate as make_certificate
 from tests.support.server import running_server
 from turn import listen
-from turn.listen import certificate, known_addresses
+from turn.listen import certificate, known_addresses, renewed
 from turn.start import StartError
 
 
@@ -73,6 +77,17 @@ async def test_a_certificate_that_cannot_be_used_is_told_at_the_start(tmp_path: 
         certificate(Settings(certificate=tmp_path / "absent.pem"), addresses)
     with pytest.raises(StartError, match="no such address"):
         await known_addresses(Settings(host="nobody.invalid"))
+
+
+async def test_a_hangup_signal_reads_the_certificate_again(tmp_path: Path) -> None:
+    tls = ServerTls(*make_certificate(tmp_path))
+    before = tls.context
+    async with renewed(tls):
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: tls.context is not before)
+    assert tls.counters["reloaded"] == 1
+    async with renewed(None):
+        pass
 
 
 async def test_everything_is_served_on_one_port_with_a_try_out_certificate(tmp_path: Path) -> None:

@@ -101,9 +101,9 @@ static void what_would_break_the_framing_is_not_sent(void) {
 
 static void what_cannot_be_framed_closes_the_stream(void) {
     static const struct { uint8_t kind, data[8]; size_t length; } wrong[] = {
-        {WD_STREAM_TURN, "GET ", 4}, {WD_STREAM_TURN, {0x16, 3, 1}, 1}, {WD_STREAM_TURN, {0x80}, 1}, {WD_STREAM_TURN, {0x80, 0, 0, 4}, 1},
-        {WD_STREAM_TURN, {0x00, 0x01, 0x00, 0x02}, 4}, {WD_STREAM_TURN, {0x00, 0x01, 0x08, 0x00}, 4}, {WD_STREAM_TURN, {0x40, 0x00, 0x07, 0xfd}, 4},
-        {WD_STREAM_TURN, {0x00, 0x01, 0x00, 0x00, 1, 2, 3, 4}, 8}, {WD_STREAM_ICE, {0x08, 0x01}, 2},
+        {WD_STREAM_TURN, "GET ", 4}, {WD_STREAM_TURN, {0x16, 3, 1}, 1}, {WD_STREAM_TURN, {0x80}, 1}, {WD_STREAM_TURN, {0x04, 0, 0, 4}, 1},
+        {WD_STREAM_TURN, {0x00, 0x01, 0x00, 0x02}, 4}, {WD_STREAM_TURN, {0x00, 0x01, 0x08, 0x30}, 4}, {WD_STREAM_TURN, {0x40, 0x00, 0x08, 0x3d}, 4},
+        {WD_STREAM_TURN, {0x00, 0x01, 0x00, 0x00, 1, 2, 3, 4}, 8}, {WD_STREAM_ICE, {0x08, 0x41}, 2},
     };
     start(1);
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -371,7 +371,9 @@ static void ids_can_be_used_again(void) {
     for (int i = 0; i < 3; i++) {
         int peer = adopt(5, WD_STREAM_TURN);
         check(wd_streams_send(w.streams, 5, data, 28, w.now_ns));
+        check(wd_streams_remote(w.streams, 5)->via == 5);
         check(wd_streams_close(w.streams, 5) == 0 && wd_streams_close(w.streams, 5) == -1); /* what waited leaves first */
+        check(!wd_streams_remote(w.streams, 5));
         check(hear(peer, out, sizeof out) == 28 && !is_open(peer));
         close(peer);
         peer = adopt(5, WD_STREAM_TURN); /* before the flush that frees the old one */
