@@ -12,14 +12,13 @@ from playwright.async_api import Playwright
 
 from tests.browser.firefox import Firefox
 from tests.browser.parties import CHROMIUM_ARGUMENTS, HARNESS, Party
-from tests.network.internet import OUTSIDE, SERVER, SERVER_V6, Internet
+from tests.network.internet import SERVER, SERVER_V6, Internet
 from tests.support.namespaces import Namespace
 from tests.support.server import running_server
 
 STOPWATCH = (Path(__file__).parent / "stopwatch.js").read_text()
 NAME = "call.test"  # both families
-RELAY = "relay.test"  # a relay that is not ours
-NAMES = {NAME: (SERVER, SERVER_V6), RELAY: (OUTSIDE,)}
+NAMES = {NAME: (SERVER, SERVER_V6)}
 JOIN_PATIENCE_MS = 10_000
 
 
@@ -74,16 +73,31 @@ async def new_room(party: Party) -> str:
 
 async def timed_join(party: Party, room: str, name: str, **options: Any) -> float:
     """Join through the real client library; milliseconds until media can flow. ``options``: see CallOptions."""
-    token = await party.evaluate(f"({_POST})('/v1/rooms/{room}/tokens', {json.dumps({'name': name})})")
-    wish = json.dumps({"token": token["token"], "name": name, **options})
+    wish = json.dumps({"token": await _new_token(party, room, name), "name": name, **options})
     took = await party.evaluate(f"harness.timedJoin({wish}, {JOIN_PATIENCE_MS})")
     assert took is not None, f"{name} did not connect within {JOIN_PATIENCE_MS} ms"
     return float(took)
 
 
-_POST = """async (path, body) => {
-    const answer = await fetch(path, {
-        method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(body)});
-    if (answer.status !== 201) throw new Error(await answer.text());
+async def relays_over_tls(party: Party, room: str) -> list[dict[str, Any]]:
+    """What our server gives as ICE servers, but for those that are not reached over TLS (RFC 7065)."""
+    token = await _new_token(party, room, "Relayed")
+    given = await party.evaluate(f"({_POST})('/v1/ice-servers', {{}}, {json.dumps(token)})")
+    found = [
+        {**each, "urls": [url for url in each["urls"] if url.startswith("turns:")]} for each in given["ice_servers"]
+    ]
+    assert any(each["urls"] for each in found), given
+    return found
+
+
+async def _new_token(party: Party, room: str, name: str) -> str:
+    given = await party.evaluate(f"({_POST})('/v1/rooms/{room}/tokens', {json.dumps({'name': name})})")
+    return str(given["token"])
+
+
+_POST = """async (path, body, token = '') => {
+    const headers = {'Content-Type': 'application/json', ...(token && {Authorization: `Bearer ${token}`})};
+    const answer = await fetch(path, {method: 'POST', headers, body: JSON.stringify(body)});
+    if (!answer.ok) throw new Error(await answer.text());
     return answer.json();
 }"""
