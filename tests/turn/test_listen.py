@@ -92,10 +92,10 @@ async def test_a_hangup_signal_reads_the_certificate_again(tmp_path: Path) -> No
 
 async def test_everything_is_served_on_one_port_with_a_try_out_certificate(tmp_path: Path) -> None:
     async with (
-        running_server(tmp_path, "--self-signed") as server,
+        running_server(tmp_path, "--self-signed", "--no-relay") as server,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http,
     ):
-        host = server.url.removeprefix("http://")
+        host = server.url.removeprefix("https://")
         trust = ssl.create_default_context(cafile=str(tmp_path / "data" / "tls" / "certificate.pem"))
         async with http.get(f"https://{host}/", ssl=trust) as answer:
             assert answer.status == 200
@@ -114,7 +114,7 @@ async def test_everything_is_served_on_one_port_with_a_try_out_certificate(tmp_p
         name, _, number = host.partition(":")
         reader, writer = await asyncio.open_connection(name, int(number), ssl=trust)
         writer.write(ALLOCATE)
-        assert await ended(reader)  # nobody takes TURN yet
+        assert await ended(reader)  # nobody takes TURN
         writer.close()
         async with http.get(f"http://{host}/metrics") as answer:
             text = await answer.text()
