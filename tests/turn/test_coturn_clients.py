@@ -177,6 +177,22 @@ async def test_a_client_learns_its_address_from_stun(relay: RunningRelay) -> Non
     assert re.search(r"UDP reflexive addr: 127\.0\.0\.1:\d+", text), text
 
 
+async def test_tcp_is_relayed_between_clients(relay: RunningRelay, peer: int) -> None:
+    """RFC 6062: each of two clients connects to the relayed address of the other."""
+    before = (await relay.counters()).get("relay_relay_ports_opened", 0)
+    assert await returned(relay, peer, *somebody(), "-T") == 2 * MESSAGES
+    assert (await relay.counters()).get("relay_relay_ports_opened", 0) == before, "none of UDP"
+
+
+async def test_a_client_finds_out_how_its_nat_behaves(tmp_path: Path) -> None:
+    """RFC 5780, on a machine with a second address; there is no NAT on the way to it."""
+    async with running_relay(tmp_path, "--stun-alternate", "127.0.0.2") as relay:
+        text = await run("turnutils_natdiscovery", "-m", "-f", "-p", str(relay.port), "-L", "127.0.0.1", "127.0.0.1")
+    assert "No NAT! (Endpoint Independent Mapping)" in text, text
+    assert "NAT with Endpoint Independent Filtering!" in text, text
+    assert re.search(r"Other addr: : 127\.0\.0\.2:\d+", text), text
+
+
 def has_ipv6() -> bool:
     try:
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
