@@ -21,10 +21,12 @@ PAIR_BUFFER_BYTES: Final = 32 * 1024  # from the plane; the kernel counts its ow
 LINGER_S: Final = 5.0  # for the last bytes to a client that reads slowly
 _STUN_HEADER: Final = 20
 _CHANNEL_HEADER: Final = 4
+_BOUND: Final = b"\x01\x0b"  # success of ConnectionBind: what follows are a peer's bytes (RFC 6062 section 4.3)
 
 
 def turn_messages(data: bytes) -> tuple[list[bytes], bytes]:
-    """The whole messages at the front of what a TURN connection carries (RFC 8656 section 12.5), and the rest."""
+    """The whole messages at the front of what a TURN connection carries (RFC 8656 section 12.5), and the rest.
+    It ends to be one with the answer to ConnectionBind."""
     whole, begin, end = [], 0, len(data)
     while end - begin >= _CHANNEL_HEADER:
         header = _CHANNEL_HEADER if data[begin] & 0xC0 else _STUN_HEADER
@@ -33,6 +35,8 @@ def turn_messages(data: bytes) -> tuple[list[bytes], bytes]:
             break
         whole.append(data[begin : begin + size])
         begin += size
+        if whole[-1].startswith(_BOUND):
+            break
     return whole, data[begin:]
 
 
@@ -113,6 +117,10 @@ class Bridge(asyncio.Protocol):
             data = b""
         if data and self._turn:
             whole, self._begun = turn_messages(self._begun + data)
+            if whole and whole[-1].startswith(_BOUND):
+                self._turn = False
+                whole.append(self._begun)
+                self._begun = b""
             self._transport.writelines(whole)
         elif data:
             self._transport.write(data)

@@ -171,7 +171,9 @@ async def test_turn_inside_tls_comes_out_of_a_plain_socket(folder: Path, alpn: t
 
 async def test_each_turn_message_leaves_in_a_tls_record_of_its_own(folder: Path) -> None:
     """However the plane has written them."""
+    bound = b"\x01\x0b\x00\x00" + ALLOCATE[4:]  # after which nothing is a message (RFC 6062)
     data = [b"\x40\x00\x00\x05hello\0\0\0", ALLOCATE, b"\x4f\xff\x00\x00", b"\x40\x01\x04\x00" + bytes(1024)]
+    data += [bound, b"\x40\x00\xff"]
     stream = b"".join(data)
     loop = asyncio.get_running_loop()
 

@@ -180,7 +180,8 @@ async def test_a_client_learns_its_address_from_stun(relay: RunningRelay) -> Non
 async def test_tcp_is_relayed_between_clients(relay: RunningRelay, peer: int) -> None:
     """RFC 6062: each of two clients connects to the relayed address of the other."""
     before = (await relay.counters()).get("relay_relay_ports_opened", 0)
-    assert await returned(relay, peer, *somebody(), "-T") == 2 * MESSAGES
+    sent = await gathered(returned(relay, peer, *somebody(), "-T", *tls) for tls in ((), ("-S",)))
+    assert sent == [2 * MESSAGES] * 2
     assert (await relay.counters()).get("relay_relay_ports_opened", 0) == before, "none of UDP"
 
 
