@@ -16,6 +16,7 @@ READ_BYTES: Final = 64 * 1024
 WRITE_HIGH_BYTES: Final = 32 * 1024
 PAIR_BUFFER_BYTES: Final = 32 * 1024  # from the plane; the kernel counts its own overhead too and doubles it
 LINGER_S: Final = 5.0  # for the last bytes to a client that reads slowly
+STUCK_S: Final = 30.0  # the client takes nothing: its window can stay shut for ever, and the plane's end is not watched
 
 
 class Bridge(asyncio.Protocol):
@@ -38,6 +39,7 @@ class Bridge(asyncio.Protocol):
         self._ended = ended
         self._waiting = bytearray()  # from the client, for want of room in the pair
         self._open = True
+        self._stuck: asyncio.TimerHandle | None = None
         self._near, self.far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._near.setblocking(False)
         self.far.setblocking(False)
@@ -76,8 +78,11 @@ class Bridge(asyncio.Protocol):
     def pause_writing(self) -> None:
         if self._open:
             self._loop.remove_reader(self._near)
+            self._stuck = self._loop.call_later(STUCK_S, self.abort)
 
     def resume_writing(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
         if self._open:
             self._loop.add_reader(self._near, self._from_far)
 
@@ -118,6 +123,8 @@ class Bridge(asyncio.Protocol):
         if not self._open:
             return
         self._open = False
+        if self._stuck is not None:
+            self._stuck.cancel()
         self._waiting.clear()
         self._loop.remove_reader(self._near)
         self._loop.remove_writer(self._near)

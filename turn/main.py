@@ -22,9 +22,10 @@ from backplane import logs
 from backplane.addresses import MediaAddresses
 from backplane.arguments import TURN_PORT, turn_parser
 from backplane.config import effective
+from backplane.listeners import raise_file_limit
 from backplane.metrics import Metrics
 from backplane.settings import Settings, bracketed
-from backplane.web import Readiness, application
+from backplane.web import KEEP_ALIVE_S, Readiness, application, cut_impatient
 from rtc._worker import Worker
 from turn.assembly import kept_secrets, relay_config
 from turn.listen import SELF_SIGNED_WARNING, certificate, demand_https, known_addresses, listen, renewed, shared_port
@@ -45,6 +46,7 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] | Non
     if found.sources["port"] == "default":
         settings = dataclasses.replace(settings, port=TURN_PORT)
     logs.configure(settings.log_level)
+    raise_file_limit()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(relay(settings))
@@ -94,8 +96,9 @@ async def relay(settings: Settings) -> None:
         if tls is not None:
             demand_https(app)
             await stack.enter_async_context(renewed(tls))
-        runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEP_ALIVE_S, handle_signals=False)
         await runner.setup()
+        stack.callback(asyncio.create_task(cut_impatient(app, runner)).cancel)
         port = shared_port(runner, settings, tls, metrics)
         port.turn = node.adopt_turn
         try:

@@ -21,13 +21,15 @@ struct wd_relay *wd_relay_new(const struct wd_relay_config *config) {
     return NULL;
 }
 
-static void shut(struct wd_relayed *relayed) {
-    if (relayed->fd >= 0) close(relayed->fd); /* leaves the epoll by itself */
+static void shut(struct wd_relay *relay, struct wd_relayed *relayed) {
+    if (relayed->fd < 0) return;
+    relay->config.unwatch(relay->config.owner, relayed->fd);
+    close(relayed->fd);
     relayed->fd = -1;
 }
 
-static void discard(struct allocation *a) {
-    for (int i = 0; i < 2; i++) shut(&a->relayed[i]);
+static void discard(struct wd_relay *relay, struct allocation *a) {
+    for (int i = 0; i < 2; i++) shut(relay, &a->relayed[i]);
     free(a->channels);
     free(a->permissions);
     free(a);
@@ -36,7 +38,7 @@ static void discard(struct allocation *a) {
 void wd_relay_free(struct wd_relay *relay) {
     if (!relay) return;
     for (size_t i = 0; relay->by_id.cells && i <= relay->by_id.mask; i++)
-        if (relay->by_id.cells[i].value) discard(relay->by_id.cells[i].value);
+        if (relay->by_id.cells[i].value) discard(relay, relay->by_id.cells[i].value);
     for (size_t i = 0; relay->by_media.cells && i <= relay->by_media.mask; i++) free(relay->by_media.cells[i].value);
     free(relay->by_id.cells);
     free(relay->by_client.cells);
@@ -186,7 +188,7 @@ int wd_relay_remove(struct wd_relay *relay, uint32_t id) {
         wd_table_remove(&relay->by_relayed, wd_address_key(&a->relayed[i].address));
         relay->config.gone(relay->config.owner, &a->relayed[i].address);
     }
-    discard(a);
+    discard(relay, a);
     return 0;
 }
 

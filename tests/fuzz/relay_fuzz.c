@@ -23,6 +23,7 @@
 #define LIFETIME_S 600
 #define VERIFIED_S 60
 #define REQUESTS_PER_S 50
+#define QUEUE 64 /* datagrams that wait for a flush */
 #define PAYLOAD 2100 /* a little more than is relayed */
 
 struct grant { int64_t until_ns; bool known, media_only; };
@@ -35,6 +36,8 @@ struct allocation {
     struct grant grants[HOSTS];
     struct channel channels[CHANNELS];
 };
+
+struct pending { unsigned id; struct wd_addr peer; size_t length; uint8_t first; };
 
 struct nonce { char text[17]; uint8_t ip[16]; uint8_t family; int64_t given_ns; };
 
@@ -57,6 +60,8 @@ static struct world {
     size_t payload_length;
     unsigned out; /* that were sent to peers, handed over, or sent to the client */
     bool replying;
+    struct pending queue[QUEUE]; /* to peers, whenever the relay flushes */
+    unsigned queued, sent;
 } w;
 
 static int media_target;
@@ -133,15 +138,31 @@ static void check_to_peer(const struct wd_addr *relayed, const struct wd_addr *p
     w.out++;
 }
 
+/* The next of those that wait: by its own allocation's outlet, and as it was. */
+static bool check_queue(const struct wd_outlet *outlet, const struct wd_addr *to, const uint8_t *data, size_t length) {
+    if (w.sent == w.queued) return false;
+    const struct pending *p = &w.queue[w.sent++];
+    struct wd_addr named = relayed_address(p->id, to->family == 6);
+    named.via = WD_VIA_RELAY | INDEX;
+    require(wd_same_address(&outlet->address, &named) && outlet->fd == w.allocations[p->id].fds[to->family == 6]);
+    require(wd_same_address(to, &p->peer) && length == p->length && (!length || *data == p->first));
+    if (w.sent == w.queued) w.sent = w.queued = 0;
+    return true;
+}
+
 static void to_peers(struct wd_egress *e) {
     struct wd_outlet outlet = wd_relay_outlet(w.relay);
     const struct allocation *a = w.acting < CLIENTS ? of_client(w.acting) : NULL;
     for (size_t i = 0; i < e->count; i++) {
         const struct wd_message *m = &e->messages[i];
-        require(m->offset + m->length <= e->used && e->used <= WD_EGRESS_BYTES && !m->to.via && a && outlet.fd == a->fds[m->to.family == 6]);
+        require(m->offset + m->length <= e->used && e->used <= WD_EGRESS_BYTES && !m->to.via);
         size_t step = m->segment ? m->segment : m->length, at = 0;
-        do check_to_peer(&outlet.address, &m->to, e->data + m->offset + at, m->length - at < step ? m->length - at : step, false);
-        while (step && (at += step) < m->length);
+        do {
+            size_t length = m->length - at < step ? m->length - at : step;
+            if (check_queue(&outlet, &m->to, e->data + m->offset + at, length)) continue;
+            require(a && outlet.fd == a->fds[m->to.family == 6]);
+            check_to_peer(&outlet.address, &m->to, e->data + m->offset + at, length, false);
+        } while (step && (at += step) < m->length);
     }
     e->used = e->count = 0;
 }
@@ -257,6 +278,8 @@ static bool busy(void *owner) { return owner != &w; }
 
 static void watch(void *owner, int fd, struct wd_watched *watched) { require(owner == &w && fd >= 0 && watched->what == WD_WATCHED_RELAYED); }
 
+static void unwatch(void *owner, int fd) { require(owner == &w && fd >= 0); }
+
 static void gone(void *owner, const struct wd_addr *relayed) { require(owner == &w && relayed->via == (WD_VIA_RELAY | INDEX)); }
 
 static size_t put(uint8_t *out, size_t at, uint16_t type, const void *value, size_t length) {
@@ -286,7 +309,7 @@ static size_t put_peer(uint8_t *out, size_t at, const struct wd_addr *peer) {
 }
 
 /* A datagram from a client, in memory of exactly its size. */
-static void from_client(unsigned client, const uint8_t *data, size_t length) {
+static void from_client(unsigned client, const uint8_t *data, size_t length, bool flush) {
     struct wd_addr from = client_address(client), local = local_address(client);
     uint8_t *copy = malloc(length ? length : 1);
     require(copy != NULL);
@@ -302,7 +325,7 @@ static void from_client(unsigned client, const uint8_t *data, size_t length) {
         w.all_received += length;
     } else w.acting = client;
     if (wd_relay_wants(copy, length)) wd_relay_client(w.relay, copy, length, &from, &local, w.now_ns);
-    wd_relay_flush(w.relay);
+    if (flush) wd_relay_flush(w.relay);
     w.asking = NULL;
     w.acting = CLIENTS;
     w.payload = NULL;
@@ -323,7 +346,7 @@ static void ask(unsigned client, uint8_t control, struct tape *t) {
         at = put(message, at, 0x0015, text, 16);
     }
     if (control & 32) at = put(message, at, 0x0008, "00000000000000000000", 20);
-    from_client(client, message, at);
+    for (unsigned i = 0; i < (control & 64 ? 160u : 1u); i++) from_client(client, message, at, true);
 }
 
 /* Many addresses that ask once, all different. */
@@ -362,13 +385,17 @@ static void relay_out(unsigned client, uint8_t control, struct tape *t) {
         memset(message + 4 + taken, 0, control & 3);
         const struct channel *c = a ? &a->channels[number] : NULL;
         expected = c && c->known && c->until_ns > w.now_ns && passes(a, &c->peer, taken);
+        if (c) peer = c->peer;
     }
+    bool waits = control & 4 && w.queued < QUEUE && a && !a->capped && is_roomy(a) && !(expected && is_media(&peer));
+    if (waits && expected) w.queue[w.queued++] = (struct pending){(unsigned)(a - w.allocations), peer, taken, taken ? *payload : 0};
+    else if (!waits) wd_relay_flush(w.relay);
     w.out = 0;
     w.payload = payload;
     w.payload_length = taken;
-    from_client(client, message, at);
+    from_client(client, message, at, !waits);
     require(w.out <= 1);
-    if (a && !a->capped && is_roomy(a)) require(w.out == expected);
+    if (!waits && a && !a->capped && is_roomy(a)) require(w.out == expected);
     free(payload);
 }
 
@@ -494,7 +521,9 @@ static void act(struct tape *t) {
     case 12: relay_in(control % ALLOCATIONS, control, t, true); break;
     case 13:
         raw = take_copy(t, (size_t)take(t, 2) % PAYLOAD, &taken);
-        from_client(client, raw, taken);
+        wd_relay_flush(w.relay);
+        require(w.queued == 0);
+        from_client(client, raw, taken, true);
         free(raw);
         break;
     case 14: flood(control); break;
@@ -523,7 +552,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     w.now_ns = w.began_ns = 100 * SECOND;
     for (unsigned i = 0; i < CLIENTS; i++) w.verified_ns[i] = INT64_MIN / 2;
     struct wd_relay_config config = {.max_allocations = ALLOCATIONS, .index = INDEX, .seed = 1, .owner = &w, .request = heard, .busy = busy, .hand_over = hand_over,
-                                     .send_stream = send_stream, .watch = watch, .gone = gone, .clients = &w.clients, .peers = &w.peers};
+                                     .send_stream = send_stream, .watch = watch, .unwatch = unwatch, .gone = gone, .clients = &w.clients, .peers = &w.peers};
     require((w.relay = wd_relay_new(&config)) != NULL);
     struct wd_relay_rules rules = {.realm_length = 5, .realm = "wadud", .nonce_key = {1, 2, 3}, .nonce_lifetime_s = LIFETIME_S, .requests_per_s = REQUESTS_PER_S,
                                    .answer_binding = true};
@@ -533,6 +562,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         require(wd_relay_know_media(w.relay, &media, &media_target) == 0);
     }
     while (tape.size >= 2) act(&tape);
+    wd_relay_flush(w.relay);
+    require(w.queued == 0);
     wd_relay_free(w.relay);
     return 0;
 }
