@@ -26,7 +26,7 @@ def extension(name: str, sources: list[str], libraries: list[str]) -> Extension:
 
 
 EXTENSIONS = [
-    extension("_wire", ["wire_module.c", "wire_srtp.c", "wire_stun.c", *WIRE], ["crypto"]),
+    extension("_wire", ["wire_module.c", "wire_srtp.c", "wire_stun.c", "wire_turn.c", *WIRE], ["crypto"]),
     extension("_dtls", ["dtls_module.c", "association.c", "identity.c", "flight.c"], ["ssl", "crypto"]),
     extension(
         "_worker",

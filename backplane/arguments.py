@@ -190,7 +190,7 @@ def add_relay_options(parser: argparse.ArgumentParser) -> None:
         "opens them to whoever has credentials (default: none)",
     )
     group.add_argument(
-        "--relay-quota", metavar="N", help="allocations that one user may hold; 0 = any number (default: 20)"
+        "--relay-quota", metavar="N", help="allocations that one user may hold; 0 = any number (default: 40)"
     )
     group.add_argument(
         "--relay-quota-address",

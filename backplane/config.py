@@ -22,7 +22,7 @@ from backplane.settings import Settings, default_workers
 
 PREFIX: Final = "WADUD_"
 # Of the environment, but of other programs of ours than the server.
-_NOT_SETTINGS: Final = ("WADUD_CONFIG", "WADUD_ARGUMENTS", "WADUD_SEED", "WADUD_TEST_")
+_NOT_SETTINGS: Final = ("WADUD_CONFIG", "WADUD_ARGUMENTS", "WADUD_RELAY_ARGUMENTS", "WADUD_SEED", "WADUD_TEST_")
 _ABSENT: Final = object()
 _LEAST_SECRET: Final = 16
 _LONGEST_REALM: Final = 127  # RFC 8489 section 14.9

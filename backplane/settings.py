@@ -70,7 +70,7 @@ class Settings:
     relay_ports: tuple[int, int] = (49152, 65535)
     relay_allow: tuple[str, ...] = ()
     relay_users: tuple[str, ...] = field(default=(), repr=False)
-    relay_quota: int = 20
+    relay_quota: int = 40
     relay_quota_address: int = 200
     relay_bandwidth_bps: int = 10_000_000
     stun_alternate: str | None = None

@@ -93,6 +93,7 @@ TEST_NEEDS: tuple[Need, ...] = (
     Need("clang's sanitizer and fuzzer runtimes", ("libclang-rt-dev",), _fuzzer_runtime),
     Need("ip and tc (iproute2)", ("iproute2",), command("ip")),
     Need("nft (nftables)", ("nftables",), command("nft", "/usr/sbin/nft")),
+    Need("coturn (turnserver)", ("coturn",), command("turnserver")),
     Need("valgrind", ("valgrind",), command("valgrind")),
     Need("git", ("git",), command("git")),
     Need("Redis", ("redis-server",), command("redis-server")),

@@ -99,7 +99,7 @@ def server_context(certificate: Path, key: Path | None) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_CIPHERS)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    context.set_alpn_protocols([ALPN_HTTP, ALPN_TURN])
+    context.set_alpn_protocols([ALPN_TURN, ALPN_HTTP])  # ours decides, and some TURN clients offer both
     context.load_cert_chain(certificate, key, password=_no_password)
     return context
 

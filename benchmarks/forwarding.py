@@ -15,10 +15,9 @@ import asyncio
 import contextlib
 import json
 import os
-import platform
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +25,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import janus, process
+from benchmarks.bars import Verdict, machine, progress, show_verdicts
 from benchmarks.crowd import Scenario, Server
 from benchmarks.memory import Memory, measure_memory
 from benchmarks.plot import write_plot
@@ -55,19 +55,6 @@ LATENCY_BAR_US = 2000
 IDLE_BAR_KIB, SENDING_BAR_KIB = 128, 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    text: str
-    met: bool
-
-
-def progress(text: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-    elif text:
-        print(f"  {text}", file=sys.stderr, flush=True)
-
-
 def at_load(scenario: Scenario, load: float, wanted: float) -> Scenario | None:
     """The same shape with as many rooms as make ``wanted`` of a core, ``load`` being what it makes now."""
     rooms = round(scenario.rooms * wanted / load) if load else 0
@@ -79,24 +66,15 @@ def at_load(scenario: Scenario, load: float, wanted: float) -> Scenario | None:
 
 
 def describe(options: argparse.Namespace) -> str:
-    model = next((line.partition(":")[2].strip() for line in _cpu_info() if line.startswith("model name")), "")
     sockets = "that coalesce (UDP_GRO)" if options.gro else "that take datagram by datagram"
     peer = f"; Janus {janus.version()}" if options.peer else ""
     arriving = "; frames arrive coalesced" if options.gso else ""
-    system = f"{model}, {os.cpu_count()} cores, Linux {platform.release()}{peer}"
-    return f"{system}; AES-GCM by {crypto_library()}; receivers' sockets {sockets}{arriving}"
+    return f"{machine()}{peer}; AES-GCM by {crypto_library()}; receivers' sockets {sockets}{arriving}"
 
 
 def crypto_library() -> str:
     """Who encrypts in our server here: ipsec-mb or openssl."""
     return Srtp(_GCM, bytes(16), bytes(12)).backend
-
-
-def _cpu_info() -> list[str]:
-    try:
-        return Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return []
 
 
 HEADLINE = (
@@ -222,9 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         peak = f"{memory.peak_kib:,.0f} KiB at the peak of joining"
         print(f"\nMemory of the server process per participant: {idle}, {peak}, {sending}")
     found = verdicts(rows, memory)
-    print()
-    for verdict in found:
-        print(f"{'met   ' if verdict.met else 'MISSED'} {verdict.text}")
+    met = show_verdicts(found)
     if options.json:
         content = {
             "machine": describe(options),
@@ -235,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.json.write_text(json.dumps(content, indent=2))
     if options.plot:
         write_plot(rows, options.plot)
-    return 0 if all(verdict.met for verdict in found) else 1
+    return 0 if met else 1
 
 
 if __name__ == "__main__":

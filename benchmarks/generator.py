@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 from dataclasses import dataclass
 
+from benchmarks.bars import quantile_of
 from benchmarks.native import generator_library
 
 BUCKETS = 10_000
@@ -100,15 +101,8 @@ class Totals:
         return 100 * self["lost"] / self["expected"] if self["expected"] else 0.0
 
     def latency_us(self, share: float) -> float:
-        """The quantile of added latency; infinite when it lies beyond the last bucket."""
-        buckets, over = self.latencies
-        wanted = share * (sum(buckets) + over)
-        passed = 0
-        for index, count in enumerate(buckets):
-            passed += count
-            if passed >= wanted and passed:
-                return (index + 1) * BUCKET_US
-        return float("inf") if over else 0.0
+        """The quantile of added latency; infinite when it lies beyond the last bucket, NaN when nothing was timed."""
+        return quantile_of(*self.latencies, share, BUCKET_US)
 
 
 class Generator:

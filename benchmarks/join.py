@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 if not __package__:
@@ -29,6 +29,7 @@ from playwright.async_api import Browser, Page, async_playwright
 
 from backplane.certificates import self_signed
 from benchmarks import process
+from benchmarks.bars import Verdict, progress, show_verdicts
 from benchmarks.generator import Generator
 from benchmarks.product import Product
 from benchmarks.rounds import LOAD_CPU, SERVER_CPU
@@ -49,17 +50,6 @@ JOINS_BAR = 100
 PATIENCE_MS = 15_000
 AT_ONCE = 8
 PAUSE_S = 0.25  # between two joins, so that the last leave is not part of the next
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    text: str
-    met: bool
-
-
-def progress(text: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def quantile(values: Sequence[float], share: float) -> float:
@@ -228,12 +218,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.sched_setaffinity(0, {LOAD_CPU})
     with contextlib.nullcontext() if options.share else process.alone():
         figures, verdicts = asyncio.run(run(options))
-    print()
-    for verdict in verdicts:
-        print(f"{'met   ' if verdict.met else 'MISSED'} {verdict.text}")
+    met = show_verdicts(verdicts)
     if options.json:
         options.json.write_text(json.dumps({**figures, "bars": [asdict(verdict) for verdict in verdicts]}, indent=2))
-    return 0 if all(verdict.met for verdict in verdicts) else 1
+    return 0 if met else 1
 
 
 if __name__ == "__main__":

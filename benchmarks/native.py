@@ -30,6 +30,17 @@ def generator_library() -> Path:
     return _compiled(OUT / "loadgen.so", sources, ["-shared", "-fPIC"])
 
 
+def relay_library() -> Path:
+    """The shared library of the TURN load client."""
+    sources = [NATIVE / f"{name}.c" for name in ("relayload", "relayload_control", "relayload_traffic")]
+    return _compiled(OUT / "relayload.so", sources, ["-shared", "-fPIC"])
+
+
+def relay_limit_program() -> Path:
+    """The executable of relay_limit.c."""
+    return _compiled(OUT / "relay_limit", [NATIVE / "relay_limit.c"], [])
+
+
 def _compiled(out: Path, sources: list[Path], flags: list[str]) -> Path:
     headers = [*NATIVE.glob("*.h"), *WIRE.glob("*.h")]
     newest = max(path.stat().st_mtime for path in [*sources, *headers])

@@ -1,5 +1,6 @@
 """A server under measurement as the kernel sees it: CPU time of all its threads, memory, and what else its core did."""
 
+import atexit
 import contextlib
 import fcntl
 import os
@@ -32,16 +33,18 @@ def start(
     log: Path,
     directory: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    *,
+    quiet: bool = False,
 ) -> "subprocess.Popen[bytes]":
-    """A process on one core with pipes for stdin and stdout; stderr goes to the file ``log``. ``environment`` is added
-    to ours."""
+    """A process on one core with pipes for stdin and stdout; stderr goes to the file ``log``, and stdout too when it is
+    to be ``quiet``. ``environment`` is added to ours."""
     with log.open("wb") as errors:
         return subprocess.Popen(
             list(command),
             cwd=directory,
             env={**os.environ, **(environment or {})},
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=errors if quiet else subprocess.PIPE,
             stderr=errors,
             preexec_fn=pinned(cpu),
         )
@@ -71,9 +74,23 @@ def alone() -> Iterator[None]:
 
 
 def go_first() -> None:
-    """This process and those that it starts get their core before others, where that is allowed: less noise."""
+    """This process and those that it starts get their core before others, where that is allowed: less noise.
+
+    Between sessions it is the priority of the session that counts, where the kernel groups by session (sched(7), the
+    autogroup feature). It goes back when this process ends.
+    """
     with contextlib.suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
+    session = Path("/proc/self/autogroup")
+    with contextlib.suppress(OSError, IndexError):
+        before = session.read_text().split()[-1]
+        session.write_text(str(_PRIORITY))
+        atexit.register(_write_if_allowed, session, before)
+
+
+def _write_if_allowed(path: Path, text: str) -> None:
+    with contextlib.suppress(OSError):
+        path.write_text(text)
 
 
 def cpu_s(pid: int) -> float:
@@ -87,6 +104,22 @@ def cpu_s(pid: int) -> float:
         with contextlib.suppress(OSError):  # it has just ended
             total_ns += int((task / "schedstat").read_text().split()[0])
     return total_ns / 1e9
+
+
+def family(pid: int) -> list[int]:
+    """The process and all its descendants."""
+    found = [pid]
+    for parent in found:
+        for task in Path(f"/proc/{parent}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found += [int(word) for word in task.read_text().split()]
+    return found
+
+
+def proportional_kib(pid: int) -> float:
+    """Memory of the process where what it shares with others counts in parts (proc(5), smaps_rollup, Pss)."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return float(next(line.split()[1] for line in rollup.splitlines() if line.startswith("Pss:")))
 
 
 def resident_kib(pid: int) -> float:

@@ -1,6 +1,8 @@
 """The C wire formats for Python: what tests, the bare client and tools need. Malformed input raises ValueError."""
 
-from typing import Any, Self, final
+from typing import Any, Self, TypeVar, final
+
+_Class = TypeVar("_Class")
 
 @final
 class Srtp:
@@ -27,6 +29,15 @@ def derive_keys(profile: int, key: bytes, salt: bytes) -> dict[str, bytes]:
 def stun_parse(data: bytes) -> dict[str, Any]:
     """method: int; class: "request", "indication", "success" or "error"; transaction: 12 bytes; username: bytes or None; integrity, fingerprint, use_candidate, controlling,
     controlled: bool (present); tiebreaker, priority, error_code: int, 0 = absent; mapped: (host, port) or None; unknown: types of comprehension-required attributes, at most 8."""
+def turn_parse(
+    data: bytes, understood: frozenset[int], classes: tuple[_Class, _Class, _Class, _Class]
+) -> tuple[int, _Class, bytes, dict[int, bytes], tuple[bytes, ...], tuple[int, ...], int, bool, bytes]:
+    """Method, class (of ``classes``), transaction, first values by type up to MESSAGE-INTEGRITY, further XOR-PEER-ADDRESS values, types that must be understood
+    and are not in ``understood``, offset of MESSAGE-INTEGRITY or 0, FINGERPRINT present, and ``data``. ValueError; see turn/stun.py."""
+def turn_verify(data: bytes, integrity_at: int, key: bytes) -> bool:
+    """Was MESSAGE-INTEGRITY, which is at that offset, made with this key?"""
+def turn_build(type: int, transaction: bytes, attributes: list[tuple[int, bytes]], key: bytes | None, fingerprint: bool) -> bytes:
+    """``type``: method and class as in the header. MESSAGE-INTEGRITY follows the attributes when there is a ``key``. ValueError when it is longer than a header can tell."""
 def stun_verify(data: bytes, password: bytes) -> bool:
     """Is MESSAGE-INTEGRITY present and right under this key?"""
 def stun_success(transaction: bytes, mapped: tuple[str, int], password: bytes) -> bytes: ...

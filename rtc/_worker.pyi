@@ -78,6 +78,9 @@ class Worker:
     def close(self) -> None:
         """Carry out the commands that wait, stop and join the thread; idempotent. Anything else raises RuntimeError afterwards, properties too."""
 
+    def hold(self) -> None:
+        """Commands wait until `let_go`, unless the worker is awake anyway: one wake-up for many. Not for long, and in one thread."""
+    def let_go(self) -> None: ...
     def add_transport(self, transport: int, ufrag: str, password: str) -> None:
         """``ufrag`` has 4 to 32 characters, ``password`` 22 to 64, of RFC 8839's ice-char."""
     def restart_ice(self, transport: int, ufrag: str, password: str) -> None: ...

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from sfu.node import Node
 
 TICK_S = 0.3  # of every room
+EVENTS_AT_ONCE = 16  # what they lead to is told the worker at once; more would wait for each other too long
 ROOMS_AT_ONCE = 40  # the ticks of hundreds would keep the loop, and a worker on the same core, for milliseconds
 
 _log = logging.getLogger(__name__)
@@ -46,7 +47,15 @@ class MediaLoop:
         self._loop = self._tick = self._timer = self._timer_at = None
 
     def _readable(self, index: int) -> None:
-        self._node.handle_events(index, self._node.workers[index].take_events(), self._clock())
+        worker = self._node.workers[index]
+        events = worker.take_events()
+        now = self._clock()
+        for at in range(0, len(events), EVENTS_AT_ONCE):
+            worker.hold()
+            try:
+                self._node.handle_events(index, events[at : at + EVENTS_AT_ONCE], now)
+            finally:
+                worker.let_go()
         self._arm()
 
     def _ticked(self) -> None:

@@ -55,6 +55,9 @@ class InnerRelay:
         if self.relay is None:
             yield
             return
+        if self._settings.stun_alternate is not None:
+            primary = self._addresses.advertised[0]
+            self.relay.discover_from(primary, self._settings.stun_alternate, self._addresses.bind)
         with RelayLoop(self.relay, ()).running():
             yield
         self.relay.close()
@@ -77,9 +80,11 @@ class InnerRelay:
             return
         port.turn = relay.adopt_turn
         calls.revoked = lambda jti: relay.revoke(subject_of(jti))
+        # No TURN over UDP: it would be the very address that media are received at, and Chromium takes whatever comes
+        # from a TURN server's address for TURN, checks of the direct path included. Nor would it help anybody: who
+        # reaches that port for TURN reaches it for media.
         reached = RelayAddresses(
             hosts=_one_per_family(self._addresses.advertised),
-            udp_ports=tuple(worker.port for worker in self._workers),
             tcp_port=number if hosts else None,
             tls_port=number if self._settings.tls else None,
         )

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from turn.node import RelayNode
 
 SWEEP_S = 1.0
+TOGETHER = 16  # requests whose answers leave at once
 
 
 class EventSource(Protocol):
@@ -19,6 +20,8 @@ class EventSource(Protocol):
 
     def fileno(self) -> int: ...
     def take_events(self) -> Sequence[tuple[Any, ...]]: ...
+    def hold(self) -> None: ...
+    def let_go(self) -> None: ...
 
 
 class RelayLoop:
@@ -43,9 +46,16 @@ class RelayLoop:
                 loop.remove_reader(worker.fileno())
 
     def _readable(self, index: int) -> None:
+        worker = self._workers[index]
+        events = worker.take_events()
         now = time.monotonic()
-        for event in self._workers[index].take_events():
-            self._node.handle_event(index, event, now)
+        for at in range(0, len(events), TOGETHER):
+            worker.hold()
+            try:
+                for event in events[at : at + TOGETHER]:
+                    self._node.handle_event(index, event, now)
+            finally:
+                worker.let_go()
 
     async def _sweep(self) -> None:
         while True:

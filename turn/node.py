@@ -1,8 +1,8 @@
 """The relay of one process: a TURN server for each worker, and the connections that workers have adopted.
 
 Requests come as events of the worker whose socket (or adopted connection) they arrived at, and the allocation lives
-there. Credentials, quotas, the peer policy and the relay ports are everybody's. Connections that carry no allocation
-are closed after a while: a descriptor is a thing to run out of.
+there. Credentials, quotas, the peer policy, the relay ports and TCP allocations' sockets are everybody's. Connections
+that carry no allocation are closed after a while: a descriptor is a thing to run out of.
 """
 
 import secrets
@@ -16,6 +16,8 @@ from typing import Final, Protocol, cast
 from backplane.logs import Log
 from turn.counters import TurnCounters
 from turn.credentials import Credentials
+from turn.discovery import Places
+from turn.discovery_sockets import DiscoverySockets
 from turn.peers import PeerPolicy
 from turn.plane import Client, RelayPlane
 from turn.ports import PortPool, Reservations
@@ -23,7 +25,10 @@ from turn.quotas import Quotas
 from turn.relay import TurnSettings
 from turn.server import TurnServer
 from turn.sockets import RelaySockets
+from turn.start import StartError
 from turn.stun import Address
+from turn.tcp_allocations import TcpAllocations
+from turn.tcp_relay import TcpLimits
 
 EVENT_REQUEST: Final = 9  # rtc._worker
 EVENT_STREAM_CLOSED: Final = 10
@@ -121,10 +126,18 @@ class RelayNode:
         pools = [PortPool(str(ip_address(host)), *config.ports) for host in config.relayed]
         sockets, quotas, reservations = RelaySockets(), Quotas(), Reservations()
         nonce_key = entropy(32)
+        self._discovery: DiscoverySockets | None = None
+        self.tcp = TcpAllocations(
+            realm=config.credentials.realm,
+            adopt=self._adopt_turn,
+            limits=TcpLimits(bandwidth_bps=config.settings.bandwidth_bps),
+            entropy=entropy,
+            clock=clock,
+        )
         self._seats: list[_Seat] = []
         for index, worker in enumerate(workers):
             server = TurnServer(
-                worker,
+                self.tcp.plane(worker),
                 config.settings,
                 credentials=config.credentials,
                 peers=self.peers,
@@ -135,6 +148,7 @@ class RelayNode:
                 quotas=quotas,
                 reservations=reservations,
             )
+            self.tcp.serve(server)
             self._seats.append(_Seat(index, worker, server))
             worker.configure_relay(
                 realm=config.credentials.realm,
@@ -168,6 +182,7 @@ class RelayNode:
                     total[names] = total.get(names, 0) + value
             for code, count in seat.server.counters.refused.items():
                 total[f"relay_refused_{code}"] = total.get(f"relay_refused_{code}", 0) + count
+        total.update(self.tcp.counters())
         return total
 
     def handle_event(self, worker: int, event: tuple[object, ...], now: float) -> None:
@@ -176,7 +191,9 @@ class RelayNode:
         try:
             if event[0] == EVENT_REQUEST:
                 # (type, stream, host, port, local host, local port, message), as rtc._worker promises
-                seat.server.handle_request(Client._make(event[1:6]), cast(bytes, event[6]), now)
+                client, message = Client._make(event[1:6]), cast(bytes, event[6])
+                if self._discovery is None or not self._discovery.handle(client, message, seat.worker.reply):
+                    seat.server.handle_request(client, message, now)
             elif event[0] == EVENT_STREAM_CLOSED:
                 stream = cast(int, event[1])
                 seat.streams.pop(stream, None)
@@ -184,8 +201,28 @@ class RelayNode:
         except Exception:
             _log.error("a relay event failed")
 
+    def discover(self, places: Places, *, wildcard: bool) -> None:
+        """Answer NAT behaviour discovery (RFC 5780) from now on; ``settings.answer_binding`` must be set. ``wildcard``:
+        the workers' sockets are bound to both hosts. OSError when a socket cannot be had."""
+        discovery = DiscoverySockets(places, self._seats[0].worker.reply, wildcard=wildcard, clock=self._clock)
+        discovery.open()
+        self._discovery = discovery
+
+    def discover_from(self, host: str, alternate: str, bind: str) -> None:
+        """`discover` with the first worker's port and the next; ``bind``: what workers' sockets are bound to.
+        StartError."""
+        port = self._seats[0].worker.port
+        try:
+            self.discover(Places((host, port), (alternate, port + 1)), wildcard=bind in ("0.0.0.0", "::"))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise StartError(f"--stun-alternate {alternate}: {reason} (UDP ports {port} and {port + 1}).") from None
+
     def adopt_turn(self, sock: socket.socket, remote: Address, local: Address) -> None:
-        """Give a TURN connection to the worker that has fewest."""
+        """Take a TURN connection: a data connection of a TCP allocation, or one for the worker that has fewest."""
+        self.tcp.arrived(sock, remote, local)
+
+    def _adopt_turn(self, sock: socket.socket, remote: Address, local: Address) -> None:
         seat = min(self._seats, key=lambda each: len(each.streams))
         stream = self._streams.adopt(sock, seat.index, STREAM_TURN, remote, local)
         seat.streams[stream] = self._clock()
@@ -217,6 +254,7 @@ class RelayNode:
                     seat.streams[stream] = now
                 else:
                     seat.worker.close_stream(stream)
+        self.tcp.sweep(now)
 
     def drain(self) -> None:
         """No new allocations from now on."""
@@ -230,5 +268,8 @@ class RelayNode:
 
     def close(self) -> None:
         """End everything; the workers stay open."""
+        if self._discovery is not None:
+            self._discovery.close()
         for seat in self._seats:
             seat.server.close()
+        self.tcp.close()

@@ -6,7 +6,7 @@ A transaction is a function of `Relay` and `Request` that gives the attributes o
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from turn.allocations import Allocation, AllocationTable, Relayed
 from turn.attributes import LIFETIME
@@ -51,8 +51,7 @@ class TurnSettings:
     alternates: tuple[Address, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """An authenticated request. ``now`` is monotonic, ``unix`` the same moment since 1970, both in seconds."""
 
     client: Client

@@ -4,24 +4,19 @@ The parser is strict where a lie could be told (lengths, the cookie, a wrong FIN
 the rest as the RFC says: of attributes given twice the first counts, what follows MESSAGE-INTEGRITY is not read, and
 unknown attributes that must be understood are listed for the 420. XOR-PEER-ADDRESS alone may be repeated, by
 CreatePermission (RFC 8656 section 10.1). Nothing here knows of users or allocations, and values stay bytes until
-somebody asks: this code runs thousands of times a second.
+somebody asks: this code runs thousands of times a second, and its bulk is C (rtc/native/wire_turn.c).
 """
 
 import enum
-import hmac
 import socket
 import struct
-import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
+from rtc._wire import turn_build, turn_parse, turn_verify
 from turn.attributes import (
-    COMPREHENSION_OPTIONAL,
     FAMILY_IPV4,
     FAMILY_IPV6,
-    FINGERPRINT,
-    MESSAGE_INTEGRITY,
     REASONS,
     UNDERSTOOD,
     XOR_PEER_ADDRESS,
@@ -35,14 +30,8 @@ HEADER_BYTES: Final = 20
 COOKIE: Final = 0x2112A442
 _COOKIE_BYTES: Final = COOKIE.to_bytes(4, "big")
 _PORT_MASK: Final = COOKIE >> 16
-_FINGERPRINT_MASK: Final = 0x5354554E
-_INTEGRITY_BYTES: Final = 24  # the attribute with its header
-_FINGERPRINT_BYTES: Final = 8
-_HEADER: Final = struct.Struct("!HHI")
-_ATTRIBUTE: Final = struct.Struct("!HH")
 _ADDRESS: Final = struct.Struct("!BBH")
 _UINT32: Final = struct.Struct("!I")
-_PADS: Final = (b"", b"\0\0\0", b"\0\0", b"\0")
 
 
 class StunError(ValueError):
@@ -56,24 +45,24 @@ class MessageClass(enum.IntEnum):
     ERROR = 3
 
 
-_CLASSES: Final = tuple(MessageClass)
+_CLASSES: Final = (MessageClass.REQUEST, MessageClass.INDICATION, MessageClass.SUCCESS, MessageClass.ERROR)
 _CLASS_BITS: Final = (0x0000, 0x0010, 0x0100, 0x0110)
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A message that was well formed. ``attributes`` holds the first value of each type that came before (or is)
-    MESSAGE-INTEGRITY; ``peers`` the XOR-PEER-ADDRESS values after the first."""
+    MESSAGE-INTEGRITY; ``peers`` the XOR-PEER-ADDRESS values after the first. ``unknown``: types that had to be
+    understood. ``integrity_at``: offset of MESSAGE-INTEGRITY, 0 = none."""
 
     method: int
     kind: MessageClass
     transaction: bytes
     attributes: dict[int, bytes]
     peers: tuple[bytes, ...] = ()
-    unknown: tuple[int, ...] = ()  # types that had to be understood
-    integrity_at: int = 0  # offset of MESSAGE-INTEGRITY, 0 = none
+    unknown: tuple[int, ...] = ()
+    integrity_at: int = 0
     fingerprinted: bool = False
-    data: bytes = field(default=b"", repr=False)
+    data: bytes = b""
 
     def addresses(self) -> list[Address]:
         """Every XOR-PEER-ADDRESS, in order. StunError when one of them is malformed."""
@@ -85,65 +74,15 @@ class Message:
 
 def parse(data: bytes) -> Message:
     """The message that fills ``data`` from its first byte to its last. Raises StunError."""
-    size = len(data)
-    if not HEADER_BYTES <= size <= MAX_BYTES:
-        raise StunError("not the length of a message")
-    first, length, cookie = _HEADER.unpack_from(data)
-    if first > 0x3FFF or cookie != COOKIE or length + HEADER_BYTES != size or length & 3:
-        raise StunError("not the header of a message")
-    attributes: dict[int, bytes] = {}
-    peers: list[bytes] = []
-    unknown: list[int] = []
-    integrity_at = 0
-    fingerprinted = False
-    at, seen = HEADER_BYTES, 0
-    while at < size:
-        kind, length = _ATTRIBUTE.unpack_from(data, at)  # sizes are multiples of four, so four bytes are there
-        start = at + 4
-        end = start + length
-        seen += 1
-        if end > size or seen > MAX_ATTRIBUTES:
-            raise StunError("an attribute ends behind the message, or there are too many")
-        if fingerprinted:
-            raise StunError("FINGERPRINT is not the last attribute")
-        if kind == FINGERPRINT:
-            if length != 4 or _UINT32.unpack_from(data, start)[0] != zlib.crc32(data[:at]) ^ _FINGERPRINT_MASK:
-                raise StunError("FINGERPRINT is wrong")
-            fingerprinted = True
-        elif integrity_at:
-            pass  # anybody on the way could have added it (RFC 8489 section 14.5)
-        elif kind not in attributes:
-            attributes[kind] = data[start:end]
-            if kind == MESSAGE_INTEGRITY:
-                if length != 20:
-                    raise StunError("MESSAGE-INTEGRITY is not a SHA-1")
-                integrity_at = at
-            elif kind < COMPREHENSION_OPTIONAL and kind not in UNDERSTOOD:
-                unknown.append(kind)
-        elif kind == XOR_PEER_ADDRESS:
-            peers.append(data[start:end])
-        at = end + (-length & 3)
-    return Message(
-        (first & 0x000F) | (first & 0x00E0) >> 1 | (first & 0x3E00) >> 2,
-        _CLASSES[(first & 0x0010) >> 4 | (first & 0x0100) >> 7],
-        data[8:20],
-        attributes,
-        tuple(peers),
-        tuple(unknown),
-        integrity_at,
-        fingerprinted,
-        data,
-    )
+    try:
+        return Message._make(turn_parse(data, UNDERSTOOD, _CLASSES))
+    except ValueError as error:
+        raise StunError(str(error)) from None
 
 
 def verify(message: Message, key: bytes) -> bool:
     """Whether MESSAGE-INTEGRITY is there and was made with ``key`` (RFC 8489 section 14.5)."""
-    at = message.integrity_at
-    if not at:
-        return False
-    data = message.data
-    covered = data[:2] + (at - HEADER_BYTES + _INTEGRITY_BYTES).to_bytes(2, "big") + data[4:at]
-    return hmac.compare_digest(hmac.digest(key, covered, "sha1"), message.attributes[MESSAGE_INTEGRITY])
+    return message.integrity_at > 0 and turn_verify(message.data, message.integrity_at, key)
 
 
 def build(
@@ -155,28 +94,10 @@ def build(
     key: bytes | None = None,
     fingerprint: bool = False,
 ) -> bytes:
-    """A message with those attributes in that order, then MESSAGE-INTEGRITY by ``key``, then FINGERPRINT."""
-    parts = [b"", _COOKIE_BYTES, transaction]
-    length = 0
-    for number, value in attributes:
-        size = len(value)
-        parts.append(_ATTRIBUTE.pack(number, size))
-        parts.append(value)
-        if size & 3:
-            parts.append(_PADS[size & 3])
-        length += 4 + (size + 3 & ~3)
+    """A message with those attributes in that order, then MESSAGE-INTEGRITY by ``key``, then FINGERPRINT. ValueError
+    when it is longer than a header can tell."""
     bits = (method & 0x000F) | (method & 0x0070) << 1 | (method & 0x0F80) << 2 | _CLASS_BITS[kind]
-    if key is not None:
-        length += _INTEGRITY_BYTES
-        parts[0] = _ATTRIBUTE.pack(bits, length)
-        parts.append(_ATTRIBUTE.pack(MESSAGE_INTEGRITY, 20) + hmac.digest(key, b"".join(parts), "sha1"))
-    if fingerprint:
-        length += _FINGERPRINT_BYTES
-        parts[0] = _ATTRIBUTE.pack(bits, length)
-        check = zlib.crc32(b"".join(parts)) ^ _FINGERPRINT_MASK
-        parts.append(_ATTRIBUTE.pack(FINGERPRINT, 4) + _UINT32.pack(check))
-    parts[0] = _ATTRIBUTE.pack(bits, length)
-    return b"".join(parts)
+    return turn_build(bits, transaction, list(attributes), key, fingerprint)
 
 
 def family_of(host: str) -> int:

@@ -20,6 +20,7 @@ struct buffer {
 struct wd_commands {
     _Atomic unsigned holders;
     int bell; /* under the lock; -1 once shut */
+    bool rung; /* under the lock: since the consumer last looked */
     _Atomic bool waiting; /* written under the lock */
     pthread_mutex_t lock;
     struct buffer posted; /* under the lock */
@@ -81,30 +82,41 @@ static bool reserve(struct buffer *buffer, size_t more) {
 
 static size_t record_size(const struct wd_command *command) { return (sizeof *command + command->length + RECORD_ALIGN - 1) & ~(size_t)(RECORD_ALIGN - 1); }
 
-static int post(struct wd_commands *queue, const struct wd_command *command, const void *data, size_t most) {
+/* Under the lock: the bell stays open as long. */
+static void ring(struct wd_commands *queue) {
+    uint64_t one = 1;
+    if (queue->rung || queue->bell < 0) return;
+    queue->rung = true;
+    while (write(queue->bell, &one, sizeof one) < 0 && errno == EINTR) continue;
+}
+
+static int post(struct wd_commands *queue, const struct wd_command *command, const void *data, size_t most, bool quiet) {
     size_t size = record_size(command);
     pthread_mutex_lock(&queue->lock);
-    int bell = queue->bell;
-    bool room = bell >= 0 && queue->posted.used < most && reserve(&queue->posted, size), first = false;
+    bool room = queue->bell >= 0 && queue->posted.used < most && reserve(&queue->posted, size);
     if (room) {
         uint8_t *at = queue->posted.bytes + queue->posted.used;
         memcpy(at, command, sizeof *command);
         if (command->length) memcpy(at + sizeof *command, data, command->length);
         queue->posted.used += size;
-        first = !atomic_load_explicit(&queue->waiting, memory_order_relaxed);
         atomic_store_explicit(&queue->waiting, true, memory_order_release);
+        if (!quiet) ring(queue);
     }
-    /* Within the lock: the bell stays open as long. */
-    uint64_t one = 1;
-    if (first)
-        while (write(bell, &one, sizeof one) < 0 && errno == EINTR) continue;
     pthread_mutex_unlock(&queue->lock);
     return room ? 0 : -1;
 }
 
-int wd_commands_post(struct wd_commands *queue, const struct wd_command *command, const void *data) { return post(queue, command, data, SIZE_MAX); }
+int wd_commands_post(struct wd_commands *queue, const struct wd_command *command, const void *data) { return post(queue, command, data, SIZE_MAX, false); }
 
-int wd_commands_hand(struct wd_commands *queue, const struct wd_command *command, const void *data) { return post(queue, command, data, MOST_HANDED); }
+int wd_commands_leave(struct wd_commands *queue, const struct wd_command *command, const void *data) { return post(queue, command, data, SIZE_MAX, true); }
+
+int wd_commands_hand(struct wd_commands *queue, const struct wd_command *command, const void *data) { return post(queue, command, data, MOST_HANDED, false); }
+
+void wd_commands_ring(struct wd_commands *queue) {
+    pthread_mutex_lock(&queue->lock);
+    if (queue->posted.used) ring(queue);
+    pthread_mutex_unlock(&queue->lock);
+}
 
 bool wd_commands_waiting(const struct wd_commands *queue) { return atomic_load_explicit(&queue->waiting, memory_order_acquire); }
 
@@ -113,6 +125,7 @@ uint64_t wd_commands_apply(struct wd_commands *queue, wd_command_apply apply, vo
     struct buffer full = queue->posted;
     queue->posted = queue->taken;
     queue->taken = full;
+    queue->rung = false;
     atomic_store_explicit(&queue->waiting, false, memory_order_relaxed);
     pthread_mutex_unlock(&queue->lock);
 

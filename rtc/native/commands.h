@@ -89,6 +89,10 @@ struct wd_commands *wd_commands_hold(struct wd_commands *queue);
 void wd_commands_release(struct wd_commands *queue);
 void wd_commands_shut(struct wd_commands *queue); /* before the bell is closed */
 int wd_commands_post(struct wd_commands *queue, const struct wd_command *command, const void *data); /* any thread; -1 when out of memory */
+/* The same without waking the consumer, who finds it in his next round; for the first of several, of which wd_commands_ring follows the last. A wake-up costs
+ * more than most commands, and where both threads share a core each one is two changes of the thread. */
+int wd_commands_leave(struct wd_commands *queue, const struct wd_command *command, const void *data);
+void wd_commands_ring(struct wd_commands *queue);
 /* The same for a datagram of another worker: refused (-1) when too many wait already. */
 int wd_commands_hand(struct wd_commands *queue, const struct wd_command *command, const void *data);
 bool wd_commands_waiting(const struct wd_commands *queue); /* any thread */

@@ -45,6 +45,7 @@ void wd_relay_free(struct wd_relay *relay) {
     free(relay->by_relayed.cells);
     free(relay->by_media.cells);
     free(relay->buckets);
+    wd_relay_free_gate(relay);
     explicit_bzero(&relay->rules, sizeof relay->rules);
     free(relay);
 }
@@ -53,7 +54,7 @@ struct wd_relay_counters *wd_relay_counters(struct wd_relay *relay) { return &re
 
 void wd_relay_configure(struct wd_relay *relay, const struct wd_relay_rules *rules) {
     relay->rules = *rules;
-    relay->configured = true;
+    relay->configured = wd_relay_key_gate(relay);
 }
 
 int wd_relay_know_media(struct wd_relay *relay, const struct wd_addr *address, void *target) {

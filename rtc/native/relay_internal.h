@@ -70,6 +70,7 @@ struct wd_relay {
     uint64_t random;
     struct wd_relay_rules rules;
     bool configured;
+    struct evp_mac_ctx_st *nonce_mac; /* HMAC-SHA256 with the nonce key */
     struct bucket *buckets;
     struct bucket everybody; /* credit beyond what was received, in all */
 };
@@ -90,6 +91,8 @@ static inline struct permission *wd_relay_permission(const struct allocation *a,
 }
 
 /* relay_gate.c */
+bool wd_relay_key_gate(struct wd_relay *relay); /* after `rules` were set; false when out of memory */
+void wd_relay_free_gate(struct wd_relay *relay);
 void wd_relay_request(struct wd_relay *relay, const uint8_t *data, size_t length, const struct wd_addr *from, const struct wd_addr *local, int64_t now_ns);
 /* relay_path.c: one message to a client, by whichever way it is reached. */
 void wd_relay_to_client(struct wd_relay *relay, const struct wd_addr *client, const struct wd_addr *local, const uint8_t *message, size_t length, int64_t now_ns);

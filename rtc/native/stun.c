@@ -46,6 +46,8 @@ static uint32_t crc32_of(const uint8_t *data, size_t length) {
     return ~crc;
 }
 
+uint32_t wd_stun_fingerprint(const uint8_t *data, size_t length) { return crc32_of(data, length) ^ FINGERPRINT_XOR; }
+
 static const uint8_t V4_MAPPED[12] = {[10] = 0xff, [11] = 0xff}; /* RFC 4291 section 2.5.5.2 */
 
 bool wd_stun_read_address(const uint8_t *message, const uint8_t *value, size_t length, struct wd_addr *out) {
@@ -136,7 +138,7 @@ int wd_stun_parse(const uint8_t *data, size_t length, struct wd_stun *out) {
         const uint8_t *value = data + at + 4;
         if (next > length) return -1;
         if (attribute == FINGERPRINT) {
-            if (size != 4 || next != length || (crc32_of(data, at) ^ FINGERPRINT_XOR) != wd_get32(value)) return -1;
+            if (size != 4 || next != length || wd_stun_fingerprint(data, at) != wd_get32(value)) return -1;
             out->has_fingerprint = true;
         } else if (!out->integrity_at && !is_repeated(attribute, &seen)) { /* what follows MESSAGE-INTEGRITY is nobody's word */
             if (read_attribute(out, data, at, attribute, value, size)) return -1;
@@ -207,7 +209,7 @@ static size_t finish(struct writer *w, const uint8_t *key, size_t key_len) {
     before = w->at;
     if (!(value = attribute(w, FINGERPRINT, 4))) return 0;
     wd_put16(w->out + 2, (uint16_t)(w->at - HEADER));
-    wd_put32(value, crc32_of(w->out, before) ^ FINGERPRINT_XOR);
+    wd_put32(value, wd_stun_fingerprint(w->out, before));
     return w->at;
 }
 

@@ -41,6 +41,8 @@ int wd_stun_parse(const uint8_t *data, size_t length, struct wd_stun *out);
 /* True when MESSAGE-INTEGRITY (HMAC-SHA1, short-term key = password) is right. Constant-time comparison. */
 bool wd_stun_verify(const uint8_t *data, size_t length, const struct wd_stun *message, const uint8_t *key, size_t key_len);
 
+/* The value of FINGERPRINT behind the first `length` bytes of a message whose header already counts it. */
+uint32_t wd_stun_fingerprint(const uint8_t *data, size_t length);
 /* The first attribute of that type within `length` bytes of a message that wd_stun_parse has accepted, or that only looks like one; NULL when there is none. */
 const uint8_t *wd_stun_find(const uint8_t *data, size_t length, uint16_t type, size_t *value_length);
 /* The value of an XOR-...-ADDRESS; false when it is malformed. A v4-mapped address becomes family 4. */

@@ -262,6 +262,9 @@ static PyObject *vp8_patch(PyObject *module, PyObject *args) {
 static PyMethodDef functions[] = {
     {"derive_keys", wire_derive_keys, METH_VARARGS, "Session keys by RFC 3711 section 4.3."},
     {"stun_parse", wire_stun_parse, METH_VARARGS, "One STUN message as a dict."},
+    {"turn_parse", (PyCFunction)(void (*)(void))wire_turn_parse, METH_FASTCALL, "One STUN message of any method."},
+    {"turn_verify", (PyCFunction)(void (*)(void))wire_turn_verify, METH_FASTCALL, "Is MESSAGE-INTEGRITY right?"},
+    {"turn_build", (PyCFunction)(void (*)(void))wire_turn_build, METH_FASTCALL, "A STUN message of any method."},
     {"stun_verify", wire_stun_verify, METH_VARARGS, "Is MESSAGE-INTEGRITY right?"},
     {"stun_success", wire_stun_success, METH_VARARGS, "A Binding success response."},
     {"stun_error", wire_stun_error, METH_VARARGS, "A Binding error response."},

@@ -16,6 +16,10 @@ PyObject *wire_stun_success(PyObject *module, PyObject *args);
 PyObject *wire_stun_error(PyObject *module, PyObject *args);
 PyObject *wire_stun_check(PyObject *module, PyObject *args, PyObject *kwargs);
 
+PyObject *wire_turn_parse(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *wire_turn_verify(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *wire_turn_build(PyObject *module, PyObject *const *args, Py_ssize_t count);
+
 /* Raises ValueError; always NULL. */
 PyObject *wire_malformed(const char *what);
 /* The bytes that a writer of `length` has left; ValueError when it is 0, for they did not fit. */

@@ -276,7 +276,7 @@ struct wd_commands *wd_worker_hold_queue(struct wd_worker *worker) { return work
 struct wd_ring *wd_worker_events(struct wd_worker *worker) { return worker->events; }
 
 int wd_worker_command(struct wd_worker *worker, const struct wd_command *command, const void *data) {
-    if (!worker->by_hand) return wd_commands_post(worker->commands, command, data);
+    if (!worker->by_hand) return worker->held ? wd_commands_leave(worker->commands, command, data) : wd_commands_post(worker->commands, command, data);
     if (wd_ways_command(worker, command, (void *)data, worker->now_ns) != 0) atomic_fetch_add_explicit(&worker->commands_refused, 1, memory_order_relaxed);
     wd_hand_settle(worker);
     return 0;
@@ -287,6 +287,11 @@ static void read_words(void *out, const void *counters, size_t size) {
     const uint64_t *from = counters;
     uint64_t *to = out;
     for (size_t i = 0; i < size / sizeof *to; i++) to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+}
+
+void wd_worker_hold(struct wd_worker *worker, bool held) {
+    worker->held = held;
+    if (!held && worker->commands) wd_commands_ring(worker->commands);
 }
 
 void wd_worker_read_counters(struct wd_worker *worker, struct wd_worker_counters *out) {

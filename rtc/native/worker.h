@@ -41,6 +41,7 @@ uint16_t wd_worker_port(const struct wd_worker *worker); /* 0 by hand */
 pid_t wd_worker_thread_id(const struct wd_worker *worker); /* 0 by hand */
 struct wd_ring *wd_worker_events(struct wd_worker *worker);
 int wd_worker_command(struct wd_worker *worker, const struct wd_command *command, const void *data); /* -1 when out of memory */
+void wd_worker_hold(struct wd_worker *worker, bool held); /* while it is held, commands wait for others */
 
 /* What a neighbour needs to hand datagrams to this worker; released by wd_commands_release. NULL by hand. */
 struct wd_commands *wd_worker_hold_queue(struct wd_worker *worker);

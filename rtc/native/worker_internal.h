@@ -39,6 +39,7 @@ struct wd_worker {
     struct wd_udp borrowed; /* for the relayed sockets */
     int epoll; /* of what is watched besides */
     struct wd_commands *commands;
+    bool held; /* the commanding thread's: more will follow */
     int bell; /* eventfd: commands wait, or stop */
     pthread_t thread;
     bool running;

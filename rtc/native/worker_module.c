@@ -288,6 +288,18 @@ static PyObject *worker_add_leg(Worker *self, PyObject *args, PyObject *kwargs) 
     return wd_post(self, &command, NULL);
 }
 
+static PyObject *worker_hold(Worker *self, PyObject *Py_UNUSED(none)) {
+    if (!wd_open_worker(self)) return NULL;
+    wd_worker_hold(self->worker, true);
+    Py_RETURN_NONE;
+}
+
+static PyObject *worker_let_go(Worker *self, PyObject *Py_UNUSED(none)) {
+    if (!wd_open_worker(self)) return NULL;
+    wd_worker_hold(self->worker, false);
+    Py_RETURN_NONE;
+}
+
 /* ---- by hand ---- */
 
 bool wd_time_goes_on(Worker *self, int64_t now_ns) {
@@ -345,7 +357,7 @@ static PyObject *worker_take_datagrams(Worker *self, PyObject *Py_UNUSED(none)) 
 #define KEYWORDS(name) {#name, (PyCFunction)(void (*)(void))worker_##name, METH_VARARGS | METH_KEYWORDS, NULL}
 #define NONE(name) {#name, (PyCFunction)worker_##name, METH_NOARGS, NULL}
 static PyMethodDef methods[] = {
-    NONE(fileno), NONE(take_events), NONE(counters), NONE(close), KEYWORDS(add_transport), KEYWORDS(restart_ice), KEYWORDS(set_keys), KEYWORDS(send_dtls),
+    NONE(fileno), NONE(take_events), NONE(counters), NONE(close), NONE(hold), NONE(let_go), KEYWORDS(add_transport), KEYWORDS(restart_ice), KEYWORDS(set_keys), KEYWORDS(send_dtls),
     KEYWORDS(remove_transport), KEYWORDS(add_track), KEYWORDS(remove_track), KEYWORDS(add_leg), KEYWORDS(remove_leg), KEYWORDS(set_source),
     KEYWORDS(request_keyframe), KEYWORDS(receive), KEYWORDS(advance), NONE(take_datagrams), WD_RELAY_METHODS, {0},
 };

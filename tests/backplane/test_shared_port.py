@@ -323,8 +323,8 @@ async def test_a_bridged_client_that_reads_nothing_for_long_is_cut(
     monkeypatch.setattr(tls_bridge, "STUCK_S", 0.5)
     loop = asyncio.get_running_loop()
     async with world(folder) as here, secured(here.number, folder, "stun.turn") as (_, writer):
-        writer.transport.pause_reading()
         taken = await here.handed()
+        writer.transport.pause_reading()
         taken.sock.setblocking(False)
         with contextlib.suppress(ConnectionError, TimeoutError):
             async with asyncio.timeout(0.3):

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+from aiohttp import AddrInfoType
+
+from tests.support.namespaces import Namespace
 
 PREFERENCES: dict[str, object] = {
     "media.navigator.streams.fake": True,
@@ -53,24 +57,21 @@ def _plain(value: dict[str, Any]) -> Any:
 
 
 class Firefox:
-    """One headless browser with one tab."""
+    """One headless browser with one tab; ``within`` a namespace it has that network only. Any certificate will do, for
+    pages and for TURN over TLS."""
 
-    def __init__(self, profile: Path) -> None:
+    def __init__(self, profile: Path, within: Namespace | None = None) -> None:
         self._profile = profile
+        self._within = within
         self._next = 0
 
     async def __aenter__(self) -> Firefox:
         lines = [f"user_pref({_js(name)}, {_js(value)});" for name, value in PREFERENCES.items()]
         (self._profile / "user.js").write_text("\n".join(lines))
+        command = ["firefox-esr", "--headless", "--no-remote", "--profile", str(self._profile)]
+        command += ["--remote-debugging-port", "0", "about:blank"]
         self._process = await asyncio.create_subprocess_exec(
-            "firefox-esr",
-            "--headless",
-            "--no-remote",
-            "--profile",
-            str(self._profile),
-            "--remote-debugging-port",
-            "0",
-            "about:blank",
+            *(command if self._within is None else self._within.argv(*command)),
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             env={"HOME": str(self._profile), "PATH": "/usr/bin:/bin", "MOZ_CRASHREPORTER_DISABLE": "1"},
@@ -78,15 +79,24 @@ class Firefox:
         try:
             address = await asyncio.wait_for(self._listening(), 60)
             self._drain = asyncio.create_task(self._discard())
-            self._http = aiohttp.ClientSession()
+            self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=self._new_socket))
             self._socket = await self._http.ws_connect(f"{address}/session", max_msg_size=1 << 26)
-            await self.command("session.new", {"capabilities": {}})
+            await self.command("session.new", {"capabilities": {"alwaysMatch": {"acceptInsecureCerts": True}}})
             tree = await self.command("browsingContext.getTree", {})
             self._tab = tree["contexts"][0]["context"]
         except BaseException:
             self._process.kill()
             raise
         return self
+
+    def _new_socket(self, address: AddrInfoType) -> socket.socket:
+        family, kind, protocol, *_ = address
+        if self._within is None:
+            made = socket.socket(family, kind, protocol)
+        else:
+            made = self._within.socket(family, kind, protocol)
+        made.setblocking(False)
+        return made
 
     async def _listening(self) -> str:
         assert self._process.stderr is not None

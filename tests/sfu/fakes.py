@@ -37,6 +37,9 @@ class FakeWorker:
         self.keys: dict[int, tuple[Any, ...]] = {}
         self.events: list[WorkerEvent] = []
 
+    def hold(self) -> None: ...
+    def let_go(self) -> None: ...
+
     def _note(self, name: str, *args: Any, **options: Any) -> None:
         self.commands.append(Command(name, args, options))
 

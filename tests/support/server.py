@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.namespaces import Namespace
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -36,13 +38,16 @@ class RunningServer:
 
 
 @asynccontextmanager
-async def running_server(directory: Path, *options: str) -> AsyncIterator[RunningServer]:
+async def running_server(
+    directory: Path, *options: str, within: Namespace | None = None
+) -> AsyncIterator[RunningServer]:
     """Start, wait for the ready line, and at the end stop it by SIGTERM; it must end cleanly."""
     port = free_port()
     log = directory / "server.log"
+    command = [sys.executable, "-m", "signalling.main", "--port", str(port), "--data", str(directory / "data")]
+    command += ["--workers", "1", *options]
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "signalling.main", "--port", str(port), "--data", str(directory / "data"), "--workers", "1", *options),
+        *(command if within is None else within.argv(*command)),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=log.open("wb"),
@@ -51,11 +56,12 @@ async def running_server(directory: Path, *options: str) -> AsyncIterator[Runnin
     try:
         async with asyncio.timeout(20):
             while line := await process.stdout.readline():
-                if line.startswith(b"Wadud is ready"):
+                if line.startswith(b"Wadud is ready: "):
+                    url = line.partition(b": ")[2].strip().decode()
                     break
             else:
                 raise AssertionError(f"the server did not start: {log.read_text()}")
-        yield RunningServer(f"http://127.0.0.1:{port}", process.pid, log)
+        yield RunningServer(url, process.pid, log)
     finally:
         if process.returncode is None:
             # not process.terminate(): it would reap who has just ended, and asyncio then knows no exit status

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtc._wire import stun_verify
+from tests.turn import reference_stun
 from tests.vectors import stun as vectors
 from turn import attributes as names
 from turn.stun import (
@@ -238,3 +239,32 @@ def test_every_address_comes_back_as_it_was_given(address: tuple[str, int], tran
 def test_any_bytes_are_a_message_or_a_stun_error(data: bytes) -> None:
     with contextlib.suppress(StunError):
         assert parse(data).data == data
+
+
+@given(
+    st.binary(max_size=300),
+    st.lists(
+        st.tuples(st.sampled_from((0x6, 0x8, 0x12, 0x14, 0x7777, 0x8028, 0x9999)), st.binary(max_size=24)), max_size=6
+    ),
+    st.booleans(),
+    st.integers(0, 400),
+    st.integers(0, 255),
+)
+def test_c_and_its_oracle_agree_on_every_message(
+    noise: bytes, attributes: list[tuple[int, bytes]], fingerprint: bool, at: int, flip: int
+) -> None:
+    key = noise[:16]
+    arguments = (3, MessageClass.REQUEST, bytes(range(12)), attributes)
+    built = build(*arguments, key=key, fingerprint=fingerprint)
+    assert built == reference_stun.build(*arguments, key=key, fingerprint=fingerprint)
+    changed = bytearray(built)
+    changed[at % len(changed)] ^= flip
+    for data in (built, bytes(changed), noise, built + noise[: len(noise) & ~3], built[:20] + noise):
+        try:
+            expected = reference_stun.parse(data)
+        except StunError:
+            with pytest.raises(StunError):
+                parse(data)
+        else:
+            assert parse(data) == expected
+            assert verify(expected, key) == reference_stun.verify(expected, key)
