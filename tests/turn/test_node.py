@@ -5,7 +5,7 @@ from turn.node import LEARN_S, RelayConfig, RelayNode
 from turn.peers import Verdict
 
 
-def test_an_address_that_this_machine_gets_later_is_not_reached_either() -> None:
+async def test_an_address_that_this_machine_gets_later_is_not_reached_either() -> None:
     addresses = {"51.15.0.1"}
     now = 1000.0
     config = RelayConfig(
