@@ -11,10 +11,10 @@ struct wd_relay *wd_relay_new(const struct wd_relay_config *config) {
     relay->config = *config;
     relay->random = config->seed ^ 0x7475726e; /* the forwarding core draws from the same seed */
     uint64_t seed = wd_relay_random(relay);
-    size_t n = config->max_allocations;
+    size_t n = config->max_allocations; /* of clients one more: who moves has two addresses for a moment */
     relay->everybody.filled_ns = INT64_MIN / 2;
     relay->buckets = calloc(WD_BUCKETS, sizeof *relay->buckets);
-    if (relay->buckets && wd_table_init(&relay->by_id, n, seed, WD_TABLE_COUNTED) && wd_table_init(&relay->by_client, n, seed, 0) &&
+    if (relay->buckets && wd_table_init(&relay->by_id, n, seed, WD_TABLE_COUNTED) && wd_table_init(&relay->by_client, n + 1, seed, 0) &&
         wd_table_init(&relay->by_relayed, 2 * n, seed, 0) && wd_table_init(&relay->by_media, 4096, seed, 0))
         return relay;
     wd_relay_free(relay);

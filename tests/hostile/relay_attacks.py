@@ -129,7 +129,14 @@ def replayed(relay: Relay) -> Result:
         for _ in range(200):
             assert user.exchange(message) == first
         with strangers(64, 13) as sockets:
+            for sock in sockets[:8]:
+                sock.close()
+            sockets[:8] = [TurnSocket((HOST, relay.port), "user0").sock for _ in range(8)]  # behind the same address
+            for sock in sockets[:8]:
+                sock.setblocking(False)
             result = _flood((HOST, relay.port), sockets, lambda number: message, 4000)
+            for sock in sockets[:8]:
+                sock.close()
         assert user.ask(names.REFRESH, [(names.LIFETIME, bytes(4))])[0] == 0
         assert user.exchange(message) == first, "an answer is repeated, an allocation is not"
         assert user.ask(names.REFRESH)[0] == 437
