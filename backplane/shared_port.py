@@ -154,9 +154,10 @@ class SharedPort:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def bridge(self, transport: asyncio.Transport, first: bytes) -> socket.socket:
+    def bridge(self, kind: Kind, transport: asyncio.Transport, first: bytes) -> socket.socket:
         """The plain end of a TLS connection. OSError when descriptors have run out."""
-        bridge = Bridge(asyncio.get_running_loop(), transport, first, self._bridges.discard)
+        loop = asyncio.get_running_loop()
+        bridge = Bridge(loop, transport, first, self._bridges.discard, turn=kind is Kind.TURN)
         self._bridges.add(bridge)
         return bridge.far
 
@@ -318,7 +319,7 @@ class _Arrival:
         local = _plain(self._sock.getsockname())
         _for_media(self._sock)
         try:
-            far = self._port.bridge(transport, first)
+            far = self._port.bridge(kind, transport, first)
         except OSError:
             self._port.dropped["failed"] += 1
             transport.abort()

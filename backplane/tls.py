@@ -4,8 +4,9 @@ Every connection asks for `ServerTls.context` when it begins. A new pair is load
 half-written or mismatched one changes nothing: connections that are open keep the context that they began with, new
 ones get the last that was whole. Renewal tools replace links or files, which shows in inode, size or time of change.
 
-TLS 1.2 with forward secrecy and authenticated encryption at least (RFC 9325 section 4). ALPN (RFC 7301): ``http/1.1``
-and ``stun.turn`` (RFC 7443); whoever offers neither is served all the same and told apart by the first bytes.
+TLS 1.2 with forward secrecy and authenticated encryption at least (RFC 9325 section 4). ALPN (RFC 7301): ``stun.turn``
+(RFC 7443), which nobody offers who does not mean it, before ``http/1.1``; whoever offers neither is served all the same
+and told apart by the first bytes.
 """
 
 import asyncio
@@ -99,7 +100,7 @@ def server_context(certificate: Path, key: Path | None) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_CIPHERS)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    context.set_alpn_protocols([ALPN_TURN, ALPN_HTTP])  # ours decides, and some TURN clients offer both
+    context.set_alpn_protocols([ALPN_TURN, ALPN_HTTP])
     context.load_cert_chain(certificate, key, password=_no_password)
     return context
 

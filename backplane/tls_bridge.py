@@ -4,6 +4,10 @@ The packet plane in C speaks no TLS: it is handed one end of a socket pair and t
 here is a queue: a direction whose far side does not read stops reading on its near side, so at most one read (256 KiB
 from TLS) and the buffers of the two sockets and the transport wait. Those towards the client are kept short, because
 media that waits is media too late; the plane drops what finds no room. When one side ends, so does the other.
+
+Of TURN each message leaves in a TLS record of its own, as from other servers. To TLS it makes no difference, but
+clients have come to rely on it: coturn's own tools take whatever one record brings for one message. Not so on the data
+connections of TCP allocations, which begin with ConnectionBind and go on with what a peer says (RFC 6062 section 4.3).
 """
 
 import asyncio
@@ -17,11 +21,28 @@ WRITE_HIGH_BYTES: Final = 32 * 1024
 PAIR_BUFFER_BYTES: Final = 32 * 1024  # from the plane; the kernel counts its own overhead too and doubles it
 LINGER_S: Final = 5.0  # for the last bytes to a client that reads slowly
 STUCK_S: Final = 30.0  # the client takes nothing: its window can stay shut for ever, and the plane's end is not watched
+_STUN_HEADER: Final = 20
+_CHANNEL_HEADER: Final = 4
+_CONNECTION_BIND: Final = b"\x00\x0b"
+
+
+def turn_messages(data: bytes) -> tuple[list[bytes], bytes]:
+    """The whole messages at the front of what a TURN connection carries (RFC 8656 section 12.5), and the rest."""
+    whole, begin, end = [], 0, len(data)
+    while end - begin >= _CHANNEL_HEADER:
+        header = _CHANNEL_HEADER if data[begin] & 0xC0 else _STUN_HEADER
+        size = header + int.from_bytes(data[begin + 2 : begin + 4]) + 3 & ~3
+        if size > end - begin:
+            break
+        whole.append(data[begin : begin + size])
+        begin += size
+    return whole, data[begin:]
 
 
 class Bridge(asyncio.Protocol):
     """Takes ``transport`` over at once, ``first`` being what was read of it already. ``far``: the other end, for who
-    reads plain bytes; it is theirs to close. ``ended`` is called once, when the client is gone.
+    reads plain bytes; it is theirs to close. ``ended`` is called once, when the client is gone. ``turn``: what comes
+    from ``far`` is TURN messages.
 
     Raises:
         OSError: no more descriptors.
@@ -33,10 +54,15 @@ class Bridge(asyncio.Protocol):
         transport: asyncio.Transport,
         first: bytes,
         ended: Callable[["Bridge"], None],
+        *,
+        turn: bool = False,
     ) -> None:
         self._loop = loop
         self._transport = transport
         self._ended = ended
+        self._turn = turn
+        self._opening = b""  # of the client
+        self._begun = b""  # from far, a message that is not complete
         self._waiting = bytearray()  # from the client, for want of room in the pair
         self._open = True
         self._stuck: asyncio.TimerHandle | None = None
@@ -57,6 +83,9 @@ class Bridge(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if not self._open:
             return
+        if self._turn and len(self._opening) < len(_CONNECTION_BIND):
+            self._opening += data[: len(_CONNECTION_BIND)]
+            self._turn = not self._opening.startswith(_CONNECTION_BIND)
         if self._waiting:  # decrypted before reading was paused
             self._waiting += data
             return
@@ -93,7 +122,10 @@ class Bridge(asyncio.Protocol):
             return
         except OSError:
             data = b""
-        if data:
+        if data and self._turn:
+            whole, self._begun = turn_messages(self._begun + data)
+            self._transport.writelines(whole)
+        elif data:
             self._transport.write(data)
         else:
             self._far_ended()

@@ -1,4 +1,5 @@
-"""Answers that are kept, so that a request that comes again over UDP gets the very same one (RFC 8489 section 6.3.1).
+"""Answers that are kept, so that a request that comes again gets the very same one (RFC 8489 section 6.3.1). Over TCP
+there is no need to send one again, but clients do (coturn's, to move an allocation), and a ticket is worth one move.
 
 Clients retransmit for 39.5 s at most, with the same transaction id from the same five-tuple. An answer is repeated only
 for the same bytes: whoever guesses a transaction id gets nothing. Bounded by time and by number, oldest first.

@@ -222,12 +222,11 @@ class TurnServer:
         self._relay.plane.reply(client, reply)
 
     def _transact(self, client: Client, message: Message, now: float) -> None:
-        if not client.stream:
-            kept = self._replies.find(client, message.transaction, message.data, now)
-            if kept is not None:
-                self.counters.retransmitted += 1
-                self._relay.plane.reply(client, kept)
-                return
+        kept = self._replies.find(client, message.transaction, message.data, now)
+        if kept is not None:
+            self.counters.retransmitted += 1
+            self._relay.plane.reply(client, kept)
+            return
         unix = now + self.unix_offset
         account = self._credentials.authenticate(message, unix)
         if account is None:
@@ -306,6 +305,5 @@ class TurnServer:
             key=request.account.key,
             fingerprint=message.fingerprinted,
         )
-        if not client.stream:
-            self._replies.keep(client, message.transaction, message.data, reply, request.now)
+        self._replies.keep(client, message.transaction, message.data, reply, request.now)
         self._relay.plane.reply(client, reply)

@@ -18,6 +18,7 @@ from backplane.shared_port import UNSENT_BYTES
 from tests.support.port import (
     ALLOCATE,
     FRAME,
+    PATIENCE_S,
     Taken,
     certificate,
     client_tls,
@@ -163,11 +164,35 @@ async def test_turn_inside_tls_comes_out_of_a_plain_socket(folder: Path, alpn: t
         while len(received) < len(ALLOCATE):
             received += await loop.sock_recv(taken.sock, 100)
         assert received == ALLOCATE
-        await loop.sock_sendall(taken.sock, b"answer")
-        assert await reader.readexactly(6) == b"answer"
+        await loop.sock_sendall(taken.sock, ALLOCATE)
+        assert await reader.readexactly(len(ALLOCATE)) == ALLOCATE
         assert here.kinds() == {"turn_tls": 1}
         taken.sock.close()
         assert await reader.read() == b""
+
+
+async def test_each_turn_message_leaves_in_a_tls_record_of_its_own(folder: Path) -> None:
+    """However the plane has written them."""
+    data = [b"\x40\x00\x00\x05hello\0\0\0", ALLOCATE, b"\x4f\xff\x00\x00", b"\x40\x01\x04\x00" + bytes(1024)]
+    stream = b"".join(data)
+    loop = asyncio.get_running_loop()
+
+    def ask(number: int) -> ssl.SSLSocket:
+        plain_one = socket.create_connection(("127.0.0.1", number))
+        connection = client_tls(folder).wrap_socket(plain_one, server_hostname="localhost")
+        connection.settimeout(PATIENCE_S)
+        connection.sendall(ALLOCATE)
+        return connection
+
+    async with world(folder) as here:
+        with await loop.run_in_executor(None, ask, here.number) as connection:
+            taken = await here.handed()
+            for begin, end in ((0, 14), (14, 33), (33, 900), (900, len(stream))):
+                await loop.sock_sendall(taken.sock, stream[begin:end])
+                await asyncio.sleep(0.01)
+            read = [await loop.run_in_executor(None, connection.recv, 65536) for _ in data]
+            assert read == data, "one read gives what one record holds"
+            taken.sock.close()
 
 
 async def test_ice_inside_tls_in_two_pieces(folder: Path) -> None:
@@ -191,7 +216,7 @@ async def test_ice_inside_tls_in_two_pieces(folder: Path) -> None:
 async def test_a_bridge_holds_back_whoever_is_faster_than_the_other_side(folder: Path) -> None:
     """Much each way past a side that reads late: nothing is lost, and little waits in between."""
     loop = asyncio.get_running_loop()
-    stream = bytes(range(256)) * 4 * 16 * 1024
+    stream = (b"\x40\x00\x03\xfc" + (bytes(range(256)) * 4)[4:]) * 16 * 1024  # of ChannelData
     async with world(folder) as here, secured(here.number, folder, "stun.turn") as (reader, writer):
         taken = await here.handed()
 
@@ -333,3 +358,19 @@ async def test_a_bridged_client_that_reads_nothing_for_long_is_cut(
         taken.sock.close()
         here.taken.clear()
         await until(lambda: not here.port._bridges)
+
+
+@pytest.mark.parametrize("cut", [1, 20])
+async def test_what_a_peer_says_on_a_data_connection_waits_for_nothing(folder: Path, cut: int) -> None:
+    """It may look like the beginning of a long TURN message."""
+    bind = b"\x00\x0b" + ALLOCATE[2:]
+    async with world(folder) as here, secured(here.number, folder, "stun.turn") as (reader, writer):
+        taken = await here.handed()
+        writer.write(bind[:cut])
+        await writer.drain()
+        await asyncio.to_thread(taken.read, cut)
+        writer.write(bind[cut:])
+        await asyncio.to_thread(taken.read, len(bind) - cut)
+        taken.sock.sendall(b"HTTP/1.1 200 OK")
+        async with asyncio.timeout(5):
+            assert await reader.readexactly(15) == b"HTTP/1.1 200 OK"

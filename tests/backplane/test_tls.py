@@ -140,6 +140,7 @@ async def test_only_modern_tls_is_spoken(
     [
         (("h2", "http/1.1"), "http/1.1"),
         (("stun.turn",), "stun.turn"),
+        (("http/1.1", "stun.turn", "stun.nat-discovery"), "stun.turn"),  # as coturn's tools do
         (("h2",), None),
         ((), None),
     ],

@@ -50,10 +50,12 @@ def test_a_ticket_is_worth_one_move() -> None:
     assert world.server.allocations == 1
 
 
-def test_a_lost_answer_to_a_move_is_repeated() -> None:
+@pytest.mark.parametrize("stream", [0, 5])
+def test_a_move_that_is_asked_for_again_is_answered_alike(stream: int) -> None:
+    """Over UDP an answer may be lost; over TCP coturn's client asks twice all the same."""
     world = World()
     request = world.request(names.REFRESH, (names.MOBILITY_TICKET, ticket_of(world)))
-    there = world.client(2)
+    there = world.client(2, stream=stream)
     answers = {world.send(there, request)[names.MOBILITY_TICKET] for _ in range(2)}  # type: ignore[index]
     assert len(answers) == 1
     assert len(world.plane.named("move_allocation")) == 1
