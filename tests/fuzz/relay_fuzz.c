@@ -206,7 +206,7 @@ static void from_client(unsigned client, const uint8_t *data, size_t length, boo
     if (request) {
         w.asking = &from;
         w.transaction = data + 8;
-        for (unsigned i = 0; i < CLIENTS && !from.via; i++) {
+        for (unsigned i = 0; i < CLIENTS; i++) { /* what came by streams counts: it came from there */
             struct wd_addr c = client_address(i);
             if (wd_same_ip(&c, &from)) w.received[i] += length;
         }
