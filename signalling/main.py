@@ -21,6 +21,7 @@ from backplane.addresses import MediaAddresses
 from backplane.api import utc_now
 from backplane.certificates import self_signed
 from backplane.config import effective
+from backplane.garbage import collect_seldom
 from backplane.listeners import raise_file_limit
 from backplane.metrics import Metrics
 from backplane.proxies import TrustedProxies
@@ -149,6 +150,7 @@ async def serve(settings: Settings) -> None:
             relay.open(port, port.number, calls, access)
             booking.addresses.base_url = settings.base_url or url
             _log.info("started", workers=len(workers), media_port=workers[0].port)
+            collect_seldom()
             print(f"Wadud is ready: {url}", flush=True)
             await stop.wait()
             _log.info("stopping", sessions=len(calls), rooms=len(node.rooms))

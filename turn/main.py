@@ -8,7 +8,6 @@ so, and the end comes with the last allocation, after ``DRAIN_S``, or with a sec
 import asyncio
 import contextlib
 import dataclasses
-import gc
 import os
 import signal
 import sys
@@ -23,6 +22,7 @@ from backplane import logs
 from backplane.addresses import MediaAddresses
 from backplane.arguments import TURN_PORT, turn_parser
 from backplane.config import effective
+from backplane.garbage import collect_seldom
 from backplane.listeners import raise_file_limit
 from backplane.metrics import Metrics
 from backplane.settings import Settings, bracketed
@@ -108,7 +108,7 @@ async def relay(settings: Settings) -> None:
             listen(port, settings, workers[0].port)
             shown = f"{bracketed(settings.host)}:{workers[0].port}"
             _log.info("started", workers=len(workers), media_port=workers[0].port)
-            _collect_seldom()
+            collect_seldom()
             print(f"Wadud's relay is ready: turn:{shown}", flush=True)
             await wishes.drain.wait()
             node.drain()
@@ -117,14 +117,6 @@ async def relay(settings: Settings) -> None:
             port.stop_listening()
             await runner.cleanup()
             await port.close()
-
-
-def _collect_seldom() -> None:
-    """What was made until now stays, and allocations are no garbage in circles: looking through all of them for some
-    every few hundred requests was a tenth of the work."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 async def _drained(node: RelayNode, wishes: _Wishes) -> None:

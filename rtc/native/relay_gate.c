@@ -150,7 +150,7 @@ void wd_relay_request(struct wd_relay *relay, const uint8_t *data, size_t length
             return;
         }
         b->verified_ns = now_ns;
-    } else if (!may_answer(relay, b, from, length + 100, now_ns)) return; /* about what the control plane will answer */
+    } else if (!may_answer(relay, b, from, length + (from->family == 4 ? 44 : 92), now_ns)) return; /* what the control plane may answer: four addresses, and the padding */
     if (b->requests < 1000) {
         relay->counters.drop_turn_rate++;
         return;
