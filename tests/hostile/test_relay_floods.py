@@ -4,10 +4,12 @@ memory and its log stay, and nobody who has not shown an address to be theirs ge
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -17,6 +19,7 @@ from tests.hostile.callers import MediaCall, connected_pair
 from tests.hostile.relay_attacks import (
     CONNECTION_ATTACKS,
     DATAGRAM_ATTACKS,
+    UNFINISHED,
     Result,
     data_for_no_channel,
     forged_integrity,
@@ -41,6 +44,7 @@ class Target:
     relay: Relay
     flow: Flow
     call: MediaCall | None
+    slow: list[socket.socket]  # who began to say something when all began
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["alone", "inside"])
@@ -57,7 +61,11 @@ async def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
                     patch.setenv(name, value)
                 relay = await stack.enter_async_context(relay_inside(folder))
             call = await stack.enter_async_context(connected_pair(f"http://127.0.0.1:{relay.tcp}"))
-        yield Target(relay, await stack.enter_async_context(flow_through(relay)), call)
+        slow = []
+        for beginning in (b"", b"GET /healthz HTTP/1.1\r\nHost: ", UNFINISHED[:6], UNFINISHED):
+            slow.append(stack.enter_context(socket.create_connection(("127.0.0.1", relay.tcp))))
+            slow[-1].sendall(beginning)
+        yield Target(relay, await stack.enter_async_context(flow_through(relay)), call, slow)
 
 
 async def pages(relay: Relay, attack: asyncio.Task[object]) -> float:
@@ -133,3 +141,23 @@ async def test_connections_that_come_to_no_point_cost_nobody_else_anything(
 async def test_silence_inside_tls_costs_nobody_else_anything(target: Target) -> None:
     if target.relay.tls:
         await under(target, lambda: silent_inside_tls(target.relay), growth_kib=CONNECTIONS_KIB)
+
+
+async def test_who_never_finishes_has_been_cut_meanwhile(target: Target) -> None:
+    """By deadline, for which the attacks before gave time."""
+
+    def is_cut(sock: socket.socket) -> bool:
+        sock.settimeout(25)
+        try:
+            return sock.recv(1) == b""
+        except ConnectionResetError:
+            return True
+
+    for sock in target.slow:
+        assert await asyncio.to_thread(is_cut, sock)
+
+
+async def test_it_may_open_as_many_connections_as_the_system_lets_it(target: Target) -> None:
+    limits = Path(f"/proc/{target.relay.pid}/limits").read_text()
+    [line] = [line.split() for line in limits.splitlines() if line.startswith("Max open files")]
+    assert line[3] == line[4]
