@@ -22,6 +22,7 @@ from typing import Final
 
 _SIOCGIFADDR: Final = 0x8915  # netdevice(7)
 _IF_INET6: Final = Path("/proc/net/if_inet6")
+_FIB_TRIE: Final = Path("/proc/net/fib_trie")
 _GLOBAL_SCOPE: Final = "00"
 _UNFIT: Final = 0x01 | 0x08 | 0x20 | 0x40  # temporary (RFC 8981), a duplicate, deprecated, not yet probed
 _MAX_CANDIDATES: Final = 4  # of one family
@@ -69,6 +70,35 @@ def lasting_ipv6(table: str) -> list[str]:
         if scope == _GLOBAL_SCOPE and not int(flags, 16) & _UNFIT:
             found.append(str(ipaddress.IPv6Address(bytes.fromhex(digits))))
     return found
+
+
+def every_address() -> frozenset[str]:
+    """All addresses by which this machine reaches itself, however passing: what a relay must not lead to. Secondary
+    ones and those of local routes are among them, which `interface_addresses` leaves out."""
+    found = set(interface_addresses())
+    for path, read in ((_FIB_TRIE, local_ipv4), (_IF_INET6, local_ipv6)):
+        try:
+            found.update(read(path.read_text()))
+        except OSError:  # a kernel without it
+            continue
+    return frozenset(found)
+
+
+def local_ipv4(table: str) -> list[str]:
+    """The addresses in a table as /proc/net/fib_trie has them that the kernel delivers to this machine."""
+    found, leaf = [], ""
+    for line in table.splitlines():
+        words = line.split()
+        if words[0] == "|--":
+            leaf = words[1]
+        elif words == ["/32", "host", "LOCAL"]:
+            found.append(leaf)
+    return found
+
+
+def local_ipv6(table: str) -> list[str]:
+    """All addresses in a table as /proc/net/if_inet6 has them."""
+    return [str(ipaddress.IPv6Address(bytes.fromhex(line.split()[0]))) for line in table.splitlines()]
 
 
 def media_addresses(host: str, public_ip: Sequence[str], interfaces: Sequence[str]) -> MediaAddresses:

@@ -7,6 +7,7 @@ again at once would only burn the processor that the others need to finish.
 
 import asyncio
 import errno
+import resource
 import socket
 from collections.abc import Callable
 from typing import Final
@@ -64,6 +65,12 @@ class Listener:
     def _resume(self) -> None:
         if self._open:
             self._loop.add_reader(self._sock, self._accept)
+
+
+def raise_file_limit() -> None:
+    """A socket is a file; 1024 of them, the usual soft limit, are fewer than one clinic may open."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def opened(host: str, port: int) -> list[socket.socket]:

@@ -6,7 +6,8 @@ from TLS) and the buffers of the two sockets and the transport wait. Those towar
 media that waits is media too late; the plane drops what finds no room. When one side ends, so does the other.
 
 Of TURN each message leaves in a TLS record of its own, as from other servers. To TLS it makes no difference, but
-clients have come to rely on it: coturn's own tools take whatever one record brings for one message.
+clients have come to rely on it: coturn's own tools take whatever one record brings for one message. Not so on the data
+connections of TCP allocations, which begin with ConnectionBind and go on with what a peer says (RFC 6062 section 4.3).
 """
 
 import asyncio
@@ -19,14 +20,14 @@ READ_BYTES: Final = 64 * 1024
 WRITE_HIGH_BYTES: Final = 32 * 1024
 PAIR_BUFFER_BYTES: Final = 32 * 1024  # from the plane; the kernel counts its own overhead too and doubles it
 LINGER_S: Final = 5.0  # for the last bytes to a client that reads slowly
+STUCK_S: Final = 30.0  # the client takes nothing: its window can stay shut for ever, and the plane's end is not watched
 _STUN_HEADER: Final = 20
 _CHANNEL_HEADER: Final = 4
-_BOUND: Final = b"\x01\x0b"  # success of ConnectionBind: what follows are a peer's bytes (RFC 6062 section 4.3)
+_CONNECTION_BIND: Final = b"\x00\x0b"
 
 
 def turn_messages(data: bytes) -> tuple[list[bytes], bytes]:
-    """The whole messages at the front of what a TURN connection carries (RFC 8656 section 12.5), and the rest.
-    It ends to be one with the answer to ConnectionBind."""
+    """The whole messages at the front of what a TURN connection carries (RFC 8656 section 12.5), and the rest."""
     whole, begin, end = [], 0, len(data)
     while end - begin >= _CHANNEL_HEADER:
         header = _CHANNEL_HEADER if data[begin] & 0xC0 else _STUN_HEADER
@@ -35,8 +36,6 @@ def turn_messages(data: bytes) -> tuple[list[bytes], bytes]:
             break
         whole.append(data[begin : begin + size])
         begin += size
-        if whole[-1].startswith(_BOUND):
-            break
     return whole, data[begin:]
 
 
@@ -62,9 +61,11 @@ class Bridge(asyncio.Protocol):
         self._transport = transport
         self._ended = ended
         self._turn = turn
+        self._opening = b""  # of the client
         self._begun = b""  # from far, a message that is not complete
         self._waiting = bytearray()  # from the client, for want of room in the pair
         self._open = True
+        self._stuck: asyncio.TimerHandle | None = None
         self._near, self.far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._near.setblocking(False)
         self.far.setblocking(False)
@@ -82,6 +83,9 @@ class Bridge(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if not self._open:
             return
+        if self._turn and len(self._opening) < len(_CONNECTION_BIND):
+            self._opening += data[: len(_CONNECTION_BIND)]
+            self._turn = not self._opening.startswith(_CONNECTION_BIND)
         if self._waiting:  # decrypted before reading was paused
             self._waiting += data
             return
@@ -103,8 +107,11 @@ class Bridge(asyncio.Protocol):
     def pause_writing(self) -> None:
         if self._open:
             self._loop.remove_reader(self._near)
+            self._stuck = self._loop.call_later(STUCK_S, self.abort)
 
     def resume_writing(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
         if self._open:
             self._loop.add_reader(self._near, self._from_far)
 
@@ -117,10 +124,6 @@ class Bridge(asyncio.Protocol):
             data = b""
         if data and self._turn:
             whole, self._begun = turn_messages(self._begun + data)
-            if whole and whole[-1].startswith(_BOUND):
-                self._turn = False
-                whole.append(self._begun)
-                self._begun = b""
             self._transport.writelines(whole)
         elif data:
             self._transport.write(data)
@@ -152,6 +155,8 @@ class Bridge(asyncio.Protocol):
         if not self._open:
             return
         self._open = False
+        if self._stuck is not None:
+            self._stuck.cancel()
         self._waiting.clear()
         self._loop.remove_reader(self._near)
         self._loop.remove_writer(self._near)

@@ -7,6 +7,7 @@ may use camera, microphone and screen, and never send their address (it opens th
 
 import asyncio
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Final, TypeVar
@@ -23,6 +24,7 @@ from backplane.telemetry import NO_TRACING, Tracing, observer, route_of
 MAX_BODY_BYTES: Final = 16 * 1024
 BODY_TIMEOUT_S: Final = 10.0
 REQUEST_TIMEOUT_S: Final = 15.0
+KEEP_ALIVE_S: Final = 75.0  # longer than proxies keep theirs (nginx: 60 s); each holds 6 KiB, aiohttp's own is an hour
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH"})
 _HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?")
 _log = Log(__name__)
@@ -182,6 +184,13 @@ class Impatience:
         for connection, since in self._since.items():
             if now - since >= REQUEST_TIMEOUT_S and connection.transport is not None:
                 connection.transport.abort()
+
+
+async def cut_impatient(app: web.Application, runner: web.AppRunner) -> None:
+    """Sweep the connections of ``runner``, which serves ``app``, until cancelled."""
+    while runner.server is not None:
+        await asyncio.sleep(1)
+        app[IMPATIENCE].sweep(runner.server.connections, time.monotonic())
 
 
 class Readiness:

@@ -137,7 +137,8 @@ class Result:
     handshake_cpu_ms: float = 0.0
     socket_kib: float = 0.0
     relay_kib: float = 0.0
-    pings: int = 0
+    heard: int = 0
+    """Frames of the server at every WebSocket, at least."""
 
 
 def memory_kib(pid: int) -> float:
@@ -182,10 +183,7 @@ async def measure(server: PortServer, options: argparse.Namespace) -> Result:
     before = memory_kib(pid)
     clients, failures = await many(
         AT_ONCE,
-        [
-            open_relay(server.address, tls, SOURCES[n], n, flows, login, echo.address)
-            for n, login in enumerate(people)
-        ],
+        [open_relay(server.address, tls, SOURCES[n], n, flows, login, echo.address) for n, login in enumerate(people)],
     )
     result.failures += failures
     await asyncio.sleep(SETTLE_S)
@@ -205,9 +203,11 @@ async def measure(server: PortServer, options: argparse.Namespace) -> Result:
     speaker.cancel()
     result.sockets = len(opened), sum(each.up for each in opened)
     result.relays = len(clients), sum(each.up for each in clients)
-    result.pings = min((each.pings for each in opened), default=0)
-    for each in (*opened, *clients):
-        each.close()
+    result.heard = min((each.heard for each in opened), default=0)
+    for idle in opened:
+        idle.close()
+    for client in clients:
+        client.close()
     echo.close()
     return result
 
@@ -253,7 +253,8 @@ async def measure_peer(server: PortServer, options: argparse.Namespace, director
 def show(result: Result) -> None:
     progress("")
     print(
-        f"{'':<24} {'server CPU':>10} {'Python':>7} {'load':>5} {'relayed/s':>10} {'µs each':>8} {'Python':>7} {'lost':>5}"
+        f"{'':<24} {'server CPU':>10} {'Python':>7} {'load':>5} {'relayed/s':>10} {'µs each':>8} {'Python':>7}"
+        f" {'lost':>5}"
         f" {'round trip, ms':>15} {'HTTPS kept, ms':>15} {'with handshake':>15} {'most/s':>7}"
     )
     for row in result.stretches:
@@ -262,7 +263,9 @@ def show(result: Result) -> None:
         line += f" {row.load_cpu_s / row.seconds:>5.0%}"
         if row.flows is not None:
             trips, relayed = row.flows.round_trips_us, row.relayed
-            line += f" {relayed / (row.seconds - 1):>10,.0f} {1e6 * row.cpu_s / relayed:>8.1f} {1e6 * main / relayed:>7.1f}"
+            line += (
+                f" {relayed / (row.seconds - 1):>10,.0f} {1e6 * row.cpu_s / relayed:>8.1f} {1e6 * main / relayed:>7.1f}"
+            )
             line += f" {row.flows.sent - row.flows.received:>5}"
             line += f" {quantile(trips, 0.5) / 1000:>7.2f}{quantile(trips, 0.99) / 1000:>8.2f}"
         else:
@@ -274,9 +277,11 @@ def show(result: Result) -> None:
             line += f"{row.most_per_s:>40,.0f}"
         print(line)
     print(f"\nWebSockets: {result.sockets[0]} opened, {result.sockets[1]} still up, {result.socket_kib:.1f} KiB each,")
-    print(f"  each pinged at least {result.pings} times")
+    print(f"  each heard from the server at least {result.heard} times")
     print(f"TURN/TLS: {result.relays[0]} opened, {result.relays[1]} still up, {result.relay_kib:.1f} KiB each")
-    print(f"New connections: {result.handshakes_per_s:.0f}/s, {result.handshake_cpu_ms:.2f} ms of CPU each, with a request")
+    print(
+        f"New connections: {result.handshakes_per_s:.0f}/s, with a request {result.handshake_cpu_ms:.2f} ms of CPU each"
+    )
     for failure in sorted(set(result.failures)):
         print(f"! {result.failures.count(failure)} connections failed: {failure}")
 

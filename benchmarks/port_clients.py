@@ -16,8 +16,20 @@ import time
 from collections.abc import Sequence
 from typing import Final, cast
 
-from turn.attributes import ALLOCATE, CHANNEL_BIND, CHANNEL_NUMBER, CREATE_PERMISSION, ERROR_CODE, NONCE, REALM
-from turn.attributes import REQUESTED_TRANSPORT, TRANSPORT_UDP, USERNAME, XOR_PEER_ADDRESS, XOR_RELAYED_ADDRESS
+from turn.attributes import (
+    ALLOCATE,
+    CHANNEL_BIND,
+    CHANNEL_NUMBER,
+    CREATE_PERMISSION,
+    ERROR_CODE,
+    NONCE,
+    REALM,
+    REQUESTED_TRANSPORT,
+    TRANSPORT_UDP,
+    USERNAME,
+    XOR_PEER_ADDRESS,
+    XOR_RELAYED_ADDRESS,
+)
 from turn.credentials import long_term_key
 from turn.stun import Address, Message, MessageClass, build, decode_error, encode_xor_address, parse, verify
 
@@ -41,7 +53,7 @@ class IdleSocket(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.up = False
-        self.pings = 0
+        self.heard = 0
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.Transport | None = None
         self._read = b""
@@ -70,8 +82,8 @@ class IdleSocket(asyncio.Protocol):
         while len(self._read) >= 2 and len(self._read) >= 2 + self._read[1]:
             code, body = self._read[0] & 15, self._read[2 : 2 + self._read[1]]
             self._read = self._read[2 + len(body) :]
+            self.heard += 1
             if code == _WEBSOCKET_PING:
-                self.pings += 1
                 self._send(0x8A, body)
             elif code == _WEBSOCKET_CLOSE:
                 self.close()

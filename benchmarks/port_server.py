@@ -1,4 +1,4 @@
-"""The servers that port.py measures: the whole product with a certificate of its own making, and coturn with the same."""
+"""The servers that port.py measures: the product with a certificate of its own making, and coturn with the same one."""
 
 import ssl
 import subprocess

@@ -7,7 +7,6 @@ everybody in a call hears ``bye`` (draining), sockets and workers are closed, an
 import asyncio
 import contextlib
 import os
-import resource
 import signal
 import sys
 import time
@@ -22,12 +21,14 @@ from backplane.addresses import MediaAddresses
 from backplane.api import utc_now
 from backplane.certificates import self_signed
 from backplane.config import effective
+from backplane.garbage import collect_seldom
+from backplane.listeners import raise_file_limit
 from backplane.metrics import Metrics
 from backplane.proxies import TrustedProxies
 from backplane.settings import Settings
 from backplane.telemetry import Tracing
 from backplane.tokens import TokenAuthority
-from backplane.web import IMPATIENCE, Readiness
+from backplane.web import KEEP_ALIVE_S, Readiness, cut_impatient
 from booking import demo
 from booking.application import at_work
 from booking.assembly import Surroundings, assemble
@@ -55,9 +56,6 @@ from turn.listen import (
 from turn.start import StartError, why
 
 _HTTP_SHUTDOWN_S: Final = 0.5
-_HTTP_KEEP_ALIVE_S: Final = (
-    75.0  # longer than proxies keep theirs (nginx: 60 s); each holds 6 KiB, aiohttp's own is an hour
-)
 _log = logs.Log("signalling.main")  # its own name even when it is run as __main__
 
 
@@ -73,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve until told to stop; returns the exit status."""
     settings = settings_from(sys.argv[1:] if argv is None else argv)
     logs.configure(settings.log_level)
-    _raise_file_limit()
+    raise_file_limit()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))
@@ -140,18 +138,19 @@ async def serve(settings: Settings) -> None:
             app,
             access_log=None,
             shutdown_timeout=_HTTP_SHUTDOWN_S,
-            keepalive_timeout=_HTTP_KEEP_ALIVE_S,
+            keepalive_timeout=KEEP_ALIVE_S,
             handle_signals=False,
         )
         await runner.setup()
         await stack.enter_async_context(at_work(store.database, store.bus, booking.parts, utc_now))
-        impatient = asyncio.create_task(_cut_idle_connections(app, runner))
+        impatient = asyncio.create_task(cut_impatient(app, runner))
         port = shared_port(runner, settings, tls, metrics)
         try:
             url = listen(port, settings)
             relay.open(port, port.number, calls, access)
             booking.addresses.base_url = settings.base_url or url
             _log.info("started", workers=len(workers), media_port=workers[0].port)
+            collect_seldom()
             print(f"Wadud is ready: {url}", flush=True)
             await stop.wait()
             _log.info("stopping", sessions=len(calls), rooms=len(node.rooms))
@@ -160,12 +159,6 @@ async def serve(settings: Settings) -> None:
             impatient.cancel()
             await runner.cleanup()
             await port.close()
-
-
-async def _cut_idle_connections(app: web.Application, runner: web.AppRunner) -> None:
-    while runner.server is not None:
-        await asyncio.sleep(1)
-        app[IMPATIENCE].sweep(runner.server.connections, time.monotonic())
 
 
 def _surroundings(settings: Settings, store: Store, tokens: TokenAuthority) -> Surroundings:
@@ -187,12 +180,6 @@ async def _opened(settings: Settings, stack: contextlib.AsyncExitStack) -> Store
         return await stack.enter_async_context(opened(settings))
     except StoreError as error:
         raise StartError(str(error)) from None
-
-
-def _raise_file_limit() -> None:
-    """A socket is a file; 1024 of them, the usual soft limit, are fewer than one clinic may open."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _open_tokens(settings: Settings) -> TokenAuthority:

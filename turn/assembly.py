@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 
-from backplane.addresses import interface_addresses
+from backplane.addresses import every_address
 from backplane.settings import Settings
 from backplane.tokens import private_key
 from turn.credentials import Credentials, Secrets
@@ -56,7 +56,8 @@ def relay_config(
         credentials=Credentials(settings.relay_realm, users_of(settings), secrets_),
         relayed=tuple(relayed.values()),
         ports=settings.relay_ports,
-        own_addresses=(*_LOOPBACK, *advertised, *interface_addresses()),
+        own_addresses=(*_LOOPBACK, *advertised),
+        machine=every_address,
         media=tuple(media),
         allow=settings.relay_allow,
         settings=limits,

@@ -8,7 +8,6 @@ so, and the end comes with the last allocation, after ``DRAIN_S``, or with a sec
 import asyncio
 import contextlib
 import dataclasses
-import gc
 import os
 import signal
 import sys
@@ -23,9 +22,11 @@ from backplane import logs
 from backplane.addresses import MediaAddresses
 from backplane.arguments import TURN_PORT, turn_parser
 from backplane.config import effective
+from backplane.garbage import collect_seldom
+from backplane.listeners import raise_file_limit
 from backplane.metrics import Metrics
 from backplane.settings import Settings, bracketed
-from backplane.web import Readiness, application
+from backplane.web import KEEP_ALIVE_S, Readiness, application, cut_impatient
 from rtc._worker import Worker
 from turn.assembly import kept_secrets, relay_config
 from turn.listen import SELF_SIGNED_WARNING, certificate, demand_https, known_addresses, listen, renewed, shared_port
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] | Non
     if found.sources["port"] == "default":
         settings = dataclasses.replace(settings, port=TURN_PORT)
     logs.configure(settings.log_level)
+    raise_file_limit()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(relay(settings))
@@ -97,15 +99,16 @@ async def relay(settings: Settings) -> None:
         if tls is not None:
             demand_https(app)
             await stack.enter_async_context(renewed(tls))
-        runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEP_ALIVE_S, handle_signals=False)
         await runner.setup()
+        stack.callback(asyncio.create_task(cut_impatient(app, runner)).cancel)
         port = shared_port(runner, settings, tls, metrics)
         port.turn = node.adopt_turn
         try:
             listen(port, settings, workers[0].port)
             shown = f"{bracketed(settings.host)}:{workers[0].port}"
             _log.info("started", workers=len(workers), media_port=workers[0].port)
-            _collect_seldom()
+            collect_seldom()
             print(f"Wadud's relay is ready: turn:{shown}", flush=True)
             await wishes.drain.wait()
             node.drain()
@@ -114,14 +117,6 @@ async def relay(settings: Settings) -> None:
             port.stop_listening()
             await runner.cleanup()
             await port.close()
-
-
-def _collect_seldom() -> None:
-    """What was made until now stays, and allocations are no garbage in circles: looking through all of them for some
-    every few hundred requests was a tenth of the work."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 async def _drained(node: RelayNode, wishes: _Wishes) -> None:

@@ -35,6 +35,7 @@ EVENT_STREAM_CLOSED: Final = 10
 STREAM_TURN: Final = 1
 STREAM_ICE: Final = 2
 IDLE_STREAM_S: Final = 60.0  # a connection without an allocation
+LEARN_S: Final = 10.0  # between two looks at our own addresses
 NONCE_LIFETIME_S: Final = 3600
 _MOST_ID: Final = 2**31 - 1
 _log = Log(__name__)
@@ -60,14 +61,15 @@ class RelayWorker(RelayPlane, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RelayConfig:
-    """``relayed``: the addresses that relayed addresses are made of, at most one per family. ``own_addresses``: all of
-    this machine and what is translated to them. ``media``: where our own media are received. ``requests_per_s``: of one
-    client address."""
+    """``relayed``: the addresses that relayed addresses are made of, at most one per family. ``own_addresses``: those
+    of this machine that do not change, and what is translated to them; ``machine`` tells the others, which come and go.
+    ``media``: where our own media are received. ``requests_per_s``: of one client address."""
 
     credentials: Credentials
     relayed: Sequence[str]
     ports: tuple[int, int]
     own_addresses: Iterable[str] = ()
+    machine: Callable[[], frozenset[str]] = frozenset
     media: Iterable[Address] = ()
     allow: Sequence[str] = ()
     settings: TurnSettings = field(default_factory=TurnSettings)
@@ -117,7 +119,10 @@ class RelayNode:
         self._clock = clock
         self._unix = unix
         self._streams = streams or Streams(workers)
-        self.peers = PeerPolicy(config.allow, config.own_addresses, config.media)
+        self._config = config
+        self._machine = config.machine()
+        self._learnt = clock()
+        self.peers = PeerPolicy(config.allow, self._own(), config.media)
         pools = [PortPool(str(ip_address(host)), *config.ports) for host in config.relayed]
         sockets, quotas, reservations = RelaySockets(), Quotas(), Reservations()
         nonce_key = entropy(32)
@@ -222,8 +227,22 @@ class RelayNode:
         stream = self._streams.adopt(sock, seat.index, STREAM_TURN, remote, local)
         seat.streams[stream] = self._clock()
 
+    def _own(self) -> set[str]:
+        return {*self._config.own_addresses, *self._machine}
+
+    def _learn(self, now: float) -> None:
+        """What addresses this machine has now. Permissions that were given before run out by themselves."""
+        if now - self._learnt < LEARN_S:
+            return
+        self._learnt = now
+        machine = self._config.machine()
+        if machine != self._machine:
+            self._machine = machine
+            self.peers.learn(self._own(), self._config.media)
+
     def sweep(self, now: float) -> None:
         """End what has run out."""
+        self._learn(now)
         for seat in self._seats:
             seat.server.unix_offset = self._unix() - self._clock()
             seat.server.sweep(now)

@@ -3,7 +3,9 @@
 An address passes only if it is unicast on the public internet, and if every IPv4 address that it could turn into on
 the way passes too: the mapped, translated and tunnelled forms of RFC 4291, 6052, 2765, 3056 and 5214. Transition
 ranges whose embedded address cannot be read with certainty (Teredo, the local-use NAT64 prefix, IPv4-compatible
-addresses) are refused as a whole. The operator's allow list goes before everything, and counts in disguise as well.
+addresses) are refused as a whole. The operator's allow list goes before everything, and counts in disguise as well;
+but who opens a network that this machine is in does not mean the services of this machine, so its own addresses are
+opened only by an entry that names one alone, or loopback alone.
 Our own addresses are refused, or packets could come back to the server as if from inside; the ports where its own
 media are received may be reached, by that address in plain form, because those packets never pass a socket.
 
@@ -29,6 +31,8 @@ FORBIDDEN_IPV4: Final = tuple(
         "100.64.0.0/10",  # carrier-grade NAT, and a provider's metadata service at 100.100.100.200
         "127.0.0.0/8",
         "168.63.129.16/32",  # public by number, yet a provider's wire server beside every machine
+        "161.26.0.0/16",  # public by number, yet a provider's services behind every machine, and so is the next
+        "166.8.0.0/14",
         "169.254.0.0/16",  # link-local, and the metadata services at 169.254.169.254
         "172.16.0.0/12",
         "192.0.0.0/24",  # IETF protocol assignments
@@ -71,7 +75,7 @@ def _embedded(ip: IPv6Address) -> tuple[list[IPv4Address], bool]:
     """The IPv4 addresses that a packet to ``ip`` could be sent on to, and whether ``ip`` is nothing but one of them in
     disguise."""
     value = int(ip)
-    if ip in _MAPPED or ip in _TRANSLATED or ip in _NAT64:
+    if ip in _TRANSLATED or ip in _NAT64:
         return [IPv4Address(value & 0xFFFFFFFF)], True
     found = []
     if ip in _6TO4:
@@ -139,8 +143,11 @@ class PeerPolicy:
             return Verdict.FORBIDDEN
         if isinstance(ip, IPv6Address) and ip.scope_id is not None:
             return Verdict.FORBIDDEN
+        if ip in _MAPPED:  # the packet plane and the kernel send that by IPv4
+            plain = self._decided(str(IPv4Address(int(ip) & 0xFFFFFFFF)))
+            return plain if plain is Verdict.ALLOWED else Verdict.FORBIDDEN
         embedded, disguise = _embedded(ip) if isinstance(ip, IPv6Address) else ([], False)
-        if self._opened(ip) or (disguise and all(map(self._opened, embedded))):
+        if (self._opened(ip) and not any(map(self._ours, embedded))) or (disguise and all(map(self._opened, embedded))):
             return Verdict.ALLOWED
         if ip in self._media_hosts:
             return Verdict.MEDIA_ONLY
@@ -152,4 +159,14 @@ class PeerPolicy:
         return Verdict.ALLOWED if public else Verdict.FORBIDDEN
 
     def _opened(self, ip: Ip) -> bool:
-        return any(ip in network for network in self._allow)
+        ours = self._ours(ip)
+        return any(ip in network and (not ours or _names(network)) for network in self._allow)
+
+    def _ours(self, ip: Ip) -> bool:
+        """Whether a packet to ``ip`` would come to this machine; one to no address does."""
+        return ip.is_loopback or ip.is_unspecified or ip in self._own or ip in self._media_hosts
+
+
+def _names(network: Network) -> bool:
+    """Whether who wrote that can only have meant a machine's own address."""
+    return network.num_addresses == 1 or network.is_loopback

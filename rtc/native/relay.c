@@ -11,23 +11,25 @@ struct wd_relay *wd_relay_new(const struct wd_relay_config *config) {
     relay->config = *config;
     relay->random = config->seed ^ 0x7475726e; /* the forwarding core draws from the same seed */
     uint64_t seed = wd_relay_random(relay);
-    size_t n = config->max_allocations;
+    size_t n = config->max_allocations; /* of clients one more: who moves has two addresses for a moment */
     relay->everybody.filled_ns = INT64_MIN / 2;
     relay->buckets = calloc(WD_BUCKETS, sizeof *relay->buckets);
-    if (relay->buckets && wd_table_init(&relay->by_id, n, seed, WD_TABLE_COUNTED) && wd_table_init(&relay->by_client, n, seed, 0) &&
+    if (relay->buckets && wd_table_init(&relay->by_id, n, seed, WD_TABLE_COUNTED) && wd_table_init(&relay->by_client, n + 1, seed, 0) &&
         wd_table_init(&relay->by_relayed, 2 * n, seed, 0) && wd_table_init(&relay->by_media, 4096, seed, 0))
         return relay;
     wd_relay_free(relay);
     return NULL;
 }
 
-static void shut(struct wd_relayed *relayed) {
-    if (relayed->fd >= 0) close(relayed->fd); /* leaves the epoll by itself */
+static void shut(struct wd_relay *relay, struct wd_relayed *relayed) {
+    if (relayed->fd < 0) return;
+    relay->config.unwatch(relay->config.owner, relayed->fd);
+    close(relayed->fd);
     relayed->fd = -1;
 }
 
-static void discard(struct allocation *a) {
-    for (int i = 0; i < 2; i++) shut(&a->relayed[i]);
+static void discard(struct wd_relay *relay, struct allocation *a) {
+    for (int i = 0; i < 2; i++) shut(relay, &a->relayed[i]);
     free(a->channels);
     free(a->permissions);
     free(a);
@@ -36,7 +38,7 @@ static void discard(struct allocation *a) {
 void wd_relay_free(struct wd_relay *relay) {
     if (!relay) return;
     for (size_t i = 0; relay->by_id.cells && i <= relay->by_id.mask; i++)
-        if (relay->by_id.cells[i].value) discard(relay->by_id.cells[i].value);
+        if (relay->by_id.cells[i].value) discard(relay, relay->by_id.cells[i].value);
     for (size_t i = 0; relay->by_media.cells && i <= relay->by_media.mask; i++) free(relay->by_media.cells[i].value);
     free(relay->by_id.cells);
     free(relay->by_client.cells);
@@ -187,7 +189,7 @@ int wd_relay_remove(struct wd_relay *relay, uint32_t id) {
         wd_table_remove(&relay->by_relayed, wd_address_key(&a->relayed[i].address));
         relay->config.gone(relay->config.owner, &a->relayed[i].address);
     }
-    discard(a);
+    discard(relay, a);
     return 0;
 }
 

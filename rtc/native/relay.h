@@ -52,6 +52,7 @@ struct wd_relay_config {
     void (*hand_over)(void *owner, void *target, uint8_t *datagram, size_t length, const struct wd_addr *relayed, const struct wd_addr *media, int64_t now_ns);
     void (*send_stream)(void *owner, uint32_t stream, const uint8_t *message, size_t length, int64_t now_ns);
     void (*watch)(void *owner, int fd, struct wd_watched *watched);
+    void (*unwatch)(void *owner, int fd); /* before it is closed: a duplicate elsewhere (a child between fork and exec) would keep it watched */
     void (*gone)(void *owner, const struct wd_addr *relayed); /* nobody is reached there any more */
     struct wd_egress *clients; /* leaves by the worker's own socket */
     struct wd_egress *peers; /* leaves by wd_relay_outlet's */

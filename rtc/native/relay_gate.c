@@ -1,9 +1,10 @@
 /* The gate before the control plane: a request is heard only when it carries a nonce that we gave to that very address.
  *
- * The nonce is the time it was made and an HMAC over that and the address (RFC 8489 section 9.2 leaves its form to us), so nothing is stored per request. Who
- * comes without is told one (401, 438). A sender whose address may be forged is never sent more than it sent, but for a small allowance per address and second,
- * which the first answer needs, since it is longer than the shortest request; and all such allowances together are bounded. An address that returned a nonce is
- * its sender's for a while, and connections are by themselves. */
+ * The nonce is the time it was made and an HMAC over that and the address (RFC 8489 section 9.2 leaves its form to us), so nothing is stored per request. Over
+ * UDP the port counts too, or who listens behind the same NAT could replay requests as its own. Who comes without is told one (401, 438). A sender whose address
+ * may be forged is never sent more than it sent, but for a small allowance per address and second, which the first answer needs, since it is longer than the
+ * shortest request; and all such allowances together are bounded. An address that returned a nonce is its sender's for a while, and connections are by
+ * themselves. */
 #include "relay_internal.h"
 
 #include <openssl/core_names.h>
@@ -71,10 +72,11 @@ void wd_relay_free_gate(struct wd_relay *relay) {
 }
 
 static bool nonce_mac(const struct wd_relay *relay, const uint8_t time[4], const struct wd_addr *address, uint8_t out[8]) {
-    uint8_t input[4 + 16] = {0}, mac[EVP_MAX_MD_SIZE];
+    uint8_t input[4 + 16 + 2] = {0}, mac[EVP_MAX_MD_SIZE];
     size_t length;
     memcpy(input, time, 4);
-    memcpy(input + 4, address->ip, address->family == 4 ? 4 : 16); /* not the port: a new connection of the same client may go on with its nonce */
+    memcpy(input + 4, address->ip, address->family == 4 ? 4 : 16);
+    if (!address->via) wd_put16(input + 20, address->port); /* a new connection may go on with its client's nonce: ConnectionBind (RFC 6062) does */
     if (!EVP_MAC_init(relay->nonce_mac, NULL, 0, NULL) || !EVP_MAC_update(relay->nonce_mac, input, sizeof input) ||
         !EVP_MAC_final(relay->nonce_mac, mac, &length, sizeof mac))
         return false;
@@ -148,7 +150,7 @@ void wd_relay_request(struct wd_relay *relay, const uint8_t *data, size_t length
             return;
         }
         b->verified_ns = now_ns;
-    } else if (!may_answer(relay, b, from, length + 100, now_ns)) return; /* about what the control plane will answer */
+    } else if (!may_answer(relay, b, from, length + (from->family == 4 ? 44 : 92), now_ns)) return; /* what the control plane may answer: four addresses, and the padding */
     if (b->requests < 1000) {
         relay->counters.drop_turn_rate++;
         return;

@@ -43,6 +43,33 @@ int wd_stream_watch(const struct wd_streams *streams, struct stream *s, int oper
     return epoll_ctl(streams->config.epoll, operation, s->fd, &event);
 }
 
+/* Strangers: those that nobody has vouched for, in the order of their age. */
+static void admit_stranger(struct wd_streams *streams, struct stream *s) {
+    s->older = streams->youngest;
+    if (streams->youngest) streams->youngest->younger = s;
+    else streams->oldest = s;
+    streams->youngest = s;
+    streams->unvouched++;
+}
+
+static void no_stranger(struct wd_streams *streams, struct stream *s) {
+    if (streams->oldest != s && !s->older) return; /* never was, or no longer */
+    if (s->older) s->older->younger = s->younger;
+    else streams->oldest = s->younger;
+    if (s->younger) s->younger->older = s->older;
+    else streams->youngest = s->older;
+    s->older = s->younger = NULL;
+    streams->unvouched--;
+}
+
+/* Ends at the next flush. */
+static void displace_oldest(struct wd_streams *streams) {
+    struct stream *s = streams->oldest;
+    no_stranger(streams, s);
+    streams->counters.streams_displaced++;
+    wd_stream_fail(streams, s);
+}
+
 int wd_streams_adopt(struct wd_streams *streams, uint32_t id, int fd, uint8_t kind, const struct wd_addr *remote, const struct wd_addr *local, int64_t now_ns) {
     struct stream *s = NULL;
     if (!id || id >= WD_VIA_RELAY || (kind != WD_STREAM_TURN && kind != WD_STREAM_ICE) || !(s = calloc(1, sizeof *s))) goto refused;
@@ -61,6 +88,8 @@ int wd_streams_adopt(struct wd_streams *streams, uint32_t id, int fd, uint8_t ki
         goto refused;
     }
     streams->open[streams->count++] = s;
+    admit_stranger(streams, s);
+    if (streams->unvouched > streams->config.max_unvouched) displace_oldest(streams);
     streams->counters.streams_adopted++;
     wd_streams_due(streams, now_ns + (kind == WD_STREAM_ICE ? WD_STREAM_VOUCH_ICE_NS : WD_STREAM_VOUCH_TURN_NS));
     return 0;
@@ -87,6 +116,7 @@ static void end(struct wd_streams *streams, struct stream *s) {
     s->fd = -1;
     wd_stream_drop_all(streams, s);
     drop_rest(streams, s);
+    no_stranger(streams, s);
     s->next_dead = streams->dead;
     streams->dead = s;
     streams->counters.streams_closed++;
@@ -123,7 +153,9 @@ const struct wd_addr *wd_streams_remote(const struct wd_streams *streams, uint32
 
 void wd_streams_vouch(struct wd_streams *streams, uint32_t id) {
     struct stream *s = wd_table_get(&streams->by_id, id);
-    if (s) s->vouched = true;
+    if (!s) return;
+    s->vouched = true;
+    no_stranger(streams, s);
 }
 
 int wd_streams_close(struct wd_streams *streams, uint32_t id) {

@@ -39,8 +39,10 @@
 #define WD_STREAM_STUCK_NS INT64_C(30000000000) /* something waits, and the peer takes nothing (compare RFC 7675: consent) */
 #define WD_STREAM_SILENT_NS INT64_C(600000000000) /* nothing comes; an allocation's default lifetime */
 
+#define WD_STREAMS_UNVOUCHED 2048u /* one more pushes out the oldest: a client that means it shows it within a few round trips */
+
 #define WD_STREAM_COUNTERS(X) \
-    X(streams_adopted) X(streams_refused) X(streams_closed) X(streams_timed_out) X(stream_frames_in) X(stream_frames_out) X(stream_bytes_in) \
+    X(streams_adopted) X(streams_refused) X(streams_closed) X(streams_timed_out) X(streams_displaced) X(stream_frames_in) X(stream_frames_out) X(stream_bytes_in) \
     X(stream_bytes_out) X(stream_congestions) X(drop_stream_framing) X(drop_stream_full) X(drop_stream_late) X(drop_stream_unknown) X(drop_stream_too_large) \
     X(drop_stream_no_memory)
 
@@ -53,7 +55,7 @@ struct wd_stream_counters {
 struct wd_streams;
 
 struct wd_streams_config {
-    uint32_t max_streams;
+    uint32_t max_streams, max_unvouched;
     int epoll; /* where descriptors are registered, with a struct wd_watched * as data.ptr; -1 = by hand: see wd_streams_poll */
     void *owner;
     /* One whole message, without frame and padding; may be changed in place. `from->via` is the stream's id. */

@@ -36,6 +36,7 @@ struct stream {
     uint32_t id, place;
     struct wd_addr remote, local;
     struct stream *next_noted, *next_dead;
+    struct stream *older, *younger; /* that nobody has vouched for either */
     struct block *head, *tail; /* the send queue */
     uint32_t waiting; /* bytes in it */
     struct rest *rest; /* the beginning of a message, while there is no more of it */
@@ -52,6 +53,8 @@ struct wd_streams {
     uint32_t count;
     struct stream *noted, *noted_tail; /* have something to write, or have failed */
     struct stream *dead;
+    struct stream *oldest, *youngest; /* of those that nobody has vouched for */
+    uint32_t unvouched;
     struct pool blocks, rests;
     int64_t due_ns;
     bool reading; /* a `received` is under way */

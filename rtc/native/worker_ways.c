@@ -45,6 +45,11 @@ static void watch(void *owner, int fd, struct wd_watched *watched) {
     if (worker->epoll >= 0) epoll_ctl(worker->epoll, EPOLL_CTL_ADD, fd, &(struct epoll_event){.events = EPOLLIN, .data.ptr = watched});
 }
 
+static void unwatch(void *owner, int fd) {
+    struct wd_worker *worker = owner;
+    if (worker->epoll >= 0) epoll_ctl(worker->epoll, EPOLL_CTL_DEL, fd, NULL);
+}
+
 static void gone(void *owner, const struct wd_addr *relayed) {
     struct wd_worker *worker = owner;
     wd_router_forget_address(worker->router, relayed);
@@ -117,10 +122,10 @@ bool wd_ways_open(struct wd_worker *worker, const struct wd_worker_config *confi
     worker->to_peers.owner = worker;
     worker->to_peers.flush = send_to_peers;
     struct wd_relay_config relay = {.max_allocations = config->max_allocations, .index = config->index, .seed = config->seed, .owner = worker, .request = request,
-                                    .busy = busy, .hand_over = hand_over, .send_stream = send_stream, .watch = watch, .gone = gone, .clients = &worker->to_clients,
+                                    .busy = busy, .hand_over = hand_over, .send_stream = send_stream, .watch = watch, .unwatch = unwatch, .gone = gone, .clients = &worker->to_clients,
                                     .peers = &worker->to_peers};
     if (!worker->by_hand && ((worker->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0 || wd_udp_borrow(&worker->borrowed) != 0)) return false;
-    struct wd_streams_config streams = {.max_streams = config->max_streams, .epoll = worker->epoll, .owner = worker, .received = received, .closed = closed,
+    struct wd_streams_config streams = {.max_streams = config->max_streams, .max_unvouched = WD_STREAMS_UNVOUCHED, .epoll = worker->epoll, .owner = worker, .received = received, .closed = closed,
                                         .relieved = relieved};
     return (worker->relay = wd_relay_new(&relay)) && (worker->streams = wd_streams_new(&streams));
 }

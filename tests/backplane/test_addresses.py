@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from backplane.addresses import interface_addresses, lasting_ipv6, media_addresses
+from backplane.addresses import (
+    every_address,
+    interface_addresses,
+    lasting_ipv6,
+    local_ipv4,
+    local_ipv6,
+    media_addresses,
+)
 from backplane.arguments import serve_parser
 from backplane.certificates import self_signed
 from backplane.settings import Settings
@@ -106,6 +113,28 @@ fe80000000000000021122fffe334455 02 40 20 80     eth0
 2001486000000000000000000000000a 02 40 00 60     eth0
 """
     assert lasting_ipv6(table) == ["2001:4860::8"]
+    assert local_ipv6(table) == ["::1", "fe80::211:22ff:fe33:4455", *(f"2001:4860::{digit}" for digit in "89a")]
+
+
+def test_secondary_addresses_and_those_of_local_routes_are_ours_too() -> None:
+    table = """\
+Local:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 0.0.0.0
+        /0 universe UNICAST
+           |-- 127.0.0.0
+              /8 host LOCAL
+           |-- 127.0.0.1
+              /32 host LOCAL
+        |-- 203.0.113.5
+           /32 host LOCAL
+        |-- 203.0.113.9
+           /32 host LOCAL
+        |-- 203.0.113.255
+           /32 link BROADCAST
+"""
+    assert local_ipv4(table) == ["127.0.0.1", "203.0.113.5", "203.0.113.9"]
+    assert every_address() >= {"127.0.0.1", *interface_addresses()}
 
 
 def test_a_name_is_not_an_address() -> None:

@@ -1,6 +1,7 @@
 """One port for HTTP, TLS, TURN over TCP and ICE over TCP, spoken to by real clients on real sockets."""
 
 import asyncio
+import contextlib
 import errno
 import socket
 import ssl
@@ -11,6 +12,7 @@ import aiohttp
 import pytest
 import uvloop
 
+from backplane import tls_bridge
 from backplane.listeners import Listener, opened
 from backplane.shared_port import UNSENT_BYTES
 from tests.support.port import (
@@ -171,9 +173,7 @@ async def test_turn_inside_tls_comes_out_of_a_plain_socket(folder: Path, alpn: t
 
 async def test_each_turn_message_leaves_in_a_tls_record_of_its_own(folder: Path) -> None:
     """However the plane has written them."""
-    bound = b"\x01\x0b\x00\x00" + ALLOCATE[4:]  # after which nothing is a message (RFC 6062)
     data = [b"\x40\x00\x00\x05hello\0\0\0", ALLOCATE, b"\x4f\xff\x00\x00", b"\x40\x01\x04\x00" + bytes(1024)]
-    data += [bound, b"\x40\x00\xff"]
     stream = b"".join(data)
     loop = asyncio.get_running_loop()
 
@@ -339,3 +339,38 @@ async def test_closing_cuts_the_undecided_and_the_bridged(folder: Path) -> None:
             taken.sock.close()
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError, ssl.SSLError)):
                 await reader.readexactly(1)
+
+
+async def test_a_bridged_client_that_reads_nothing_for_long_is_cut(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its window may stay shut for ever, and that the plane has given it up shows only in reading from the plane."""
+    monkeypatch.setattr(tls_bridge, "STUCK_S", 0.5)
+    loop = asyncio.get_running_loop()
+    async with world(folder) as here, secured(here.number, folder, "stun.turn") as (_, writer):
+        taken = await here.handed()
+        writer.transport.pause_reading()
+        taken.sock.setblocking(False)
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(0.3):
+                while True:
+                    await loop.sock_sendall(taken.sock, bytes(65536))
+        taken.sock.close()
+        here.taken.clear()
+        await until(lambda: not here.port._bridges)
+
+
+@pytest.mark.parametrize("cut", [1, 20])
+async def test_what_a_peer_says_on_a_data_connection_waits_for_nothing(folder: Path, cut: int) -> None:
+    """It may look like the beginning of a long TURN message."""
+    bind = b"\x00\x0b" + ALLOCATE[2:]
+    async with world(folder) as here, secured(here.number, folder, "stun.turn") as (reader, writer):
+        taken = await here.handed()
+        writer.write(bind[:cut])
+        await writer.drain()
+        await asyncio.to_thread(taken.read, cut)
+        writer.write(bind[cut:])
+        await asyncio.to_thread(taken.read, len(bind) - cut)
+        taken.sock.sendall(b"HTTP/1.1 200 OK")
+        async with asyncio.timeout(5):
+            assert await reader.readexactly(15) == b"HTTP/1.1 200 OK"

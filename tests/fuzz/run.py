@@ -21,6 +21,7 @@ NATIVE, HERE, BUILD = ROOT / "rtc" / "native", ROOT / "tests" / "fuzz", ROOT / "
 WIRE = ["srtp.c", "srtp_ipsec.c", "stun.c", "rtp.c", "rtcp.c", "twcc.c", "payload.c"]
 ROUTER = ["router.c", "transport.c", "ingress.c", "fanout.c", "feedback.c", *WIRE]
 STREAM = ["stream.c", "stream_queue.c"]
+RELAY = ["relay.c", "relay_path.c", "relay_gate.c", "stun.c"]
 TARGETS = {
     "stun": ["stun.c"],
     "rtp": ["rtp.c"],
@@ -30,6 +31,7 @@ TARGETS = {
     "srtp": ["srtp.c", "srtp_ipsec.c"],
     "router": ROUTER,
     "stream": STREAM,
+    "relay": RELAY,
 }
 """Name -> the sources that `<name>_fuzz.c` is linked with."""
 COMPILE = ["clang", "-std=gnu17", "-O1", "-g", "-Wall", "-Wextra", "-fno-strict-aliasing", "-fno-sanitize-recover=all"]
@@ -43,6 +45,7 @@ MAX_INPUT = {
     "srtp": 4000,
     "router": 12_000,
     "stream": 8000,
+    "relay": 8000,
 }
 LONGEST_INPUT_S = 10
 SEEDS = {
@@ -116,6 +119,68 @@ SEEDS = {
         "8b001c" + "000100082112a442010203040506070809101112" + "8022000461626364",
         "0501" + "8b010e" + "0003aabbcc" + "0000" + "0005400000016a" + "0101" + "0a01" + "0a02",
         8 * "f8f1" + "02ff" + "f8f1" + "0aff" + "0101" + "8aff" + "0303",
+    ],
+    "relay": [
+        # an allocation with sockets, a foreign peer and our own media; channels, indications and answers of both
+        "0000" + "0100" + "0180" + "0200" + "0300" + "05ff" + "0304" + "00ff" + "0400" + "0105ff" + "0400" + "0200ff"
+        "0800"
+        + "010005"
+        + b"hello".hex()
+        + "0901"
+        + "020003"
+        + b"abc".hex()
+        + "0810"
+        + "050004"
+        + b"data".hex()
+        + "0818"
+        "050004" + b"data".hex() + "0b00" + "050003" + b"abc".hex() + "0c00" + "000003" + b"abc".hex() + "87ff"
+        "0800" + "010005" + b"hello".hex() + "0500" + "0600",
+        # a full house, in which one moves
+        "0000" + "0005" + "000a" + "000f" + "0513" + "0303" + "05ff" + "0103" + "4810" + "050004" + b"data".hex(),
+        # two that send between one flush and the next; a channel that ends before its permission
+        "0000" + "0005" + "0100" + "0101" + "0200" + "0201" + "0300" + "05ff" + "0301" + "05ff" + "0400" + "010503"
+        "0814"
+        + "050004"
+        + b"data".hex()
+        + "1814"
+        + "050004"
+        + b"more".hex()
+        + "0814"
+        + "050004"
+        + b"data".hex()
+        + "07ff"
+        + "0b00"
+        + "050003"
+        + b"abc".hex()
+        + "0804"
+        + "010003"
+        + b"abc".hex()
+        + "0601"
+        + "0600",
+        # challenged, heard, heard at another address, bursts, and a flood
+        "0a00"
+        + "01"
+        + "0a2c"
+        + "0100"
+        + "4a2c"
+        + "0200"
+        + "2a2c"
+        + "0300"
+        + 8 * ("0a01" + "05")
+        + "07ff"
+        + 8 * ("0a2c" + "0100")
+        + "0a40"
+        + "01"
+        + "0a6c"
+        + "0100"
+        + "0eff"
+        + "0f00"
+        + "3a00"
+        + "01"
+        + "0d00"
+        + "0014"
+        + "000300002112a442"
+        + 12 * "01",
     ],
 }
 """Hexadecimal first inputs: one of each kind saves the fuzzer from guessing."""

@@ -159,7 +159,7 @@ static void act(struct tape *t) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct tape tape = {data, size};
-    struct wd_streams_config config = {STREAMS, -1, &w, received, closed, relieved};
+    struct wd_streams_config config = {STREAMS, 2, -1, &w, received, closed, relieved};
     w.now_ns = 1000000000;
     w.number = w.answer = 0;
     require((w.streams = wd_streams_new(&config)) != NULL);

@@ -99,8 +99,9 @@ def test_an_invented_nonce_is_stale(worker: Worker, nonce: bytes) -> None:
 
 def test_a_nonce_is_worth_nothing_at_another_address_nor_after_its_time(worker: Worker) -> None:
     nonce = nonce_for(worker, SECOND)
-    [answer] = ask(worker, with_credentials(stun.Method.ALLOCATE, nonce), 2 * SECOND, ("198.51.100.8", 4000))
-    assert answer.attributes["ERROR-CODE"][0] == 438
+    for other in (("198.51.100.8", CLIENT[1]), (CLIENT[0], 4001)):
+        [answer] = ask(worker, with_credentials(stun.Method.ALLOCATE, nonce), 2 * SECOND, other)
+        assert answer.attributes["ERROR-CODE"][0] == 438
     [answer] = ask(worker, with_credentials(stun.Method.ALLOCATE, nonce), 602 * SECOND)
     assert answer.attributes["ERROR-CODE"][0] == 438
     assert worker.take_events() == []
@@ -280,6 +281,18 @@ def test_an_allocation_moves_with_its_client(worker: Worker) -> None:
     worker.receive(channel_data(0x4001, b"old"), CLIENT, 2 * SECOND)
     worker.receive(channel_data(0x4001, b"new"), ("198.51.100.99", 1), 2 * SECOND)
     assert sent(worker) == [(b"new", PEER)]
+
+
+def test_an_allocation_moves_also_when_there_is_room_for_no_other() -> None:
+    worker = Worker(threaded=False, max_allocations=1)
+    worker.configure_relay(realm="wadud", nonce_key=KEY)
+    allocated(worker)
+    worker.move_allocation(1, (0, "198.51.100.99", 1, "", 0))
+    worker.receive(channel_data(0x4001, b"new"), ("198.51.100.99", 1), 2 * SECOND)
+    assert sent(worker) == [(b"new", PEER)]
+    worker.add_allocation(2, WHO)
+    assert worker.counters()["commands_refused"] == 1
+    worker.close()
 
 
 def test_a_removed_allocation_is_gone_and_its_addresses_are_free(worker: Worker) -> None:

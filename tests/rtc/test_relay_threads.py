@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -154,6 +156,26 @@ def test_a_removed_allocation_closes_its_socket(worker: Worker) -> None:
                 return True
 
         until(free)
+
+
+def test_a_removed_allocation_leaves_nothing_watched_though_somebody_holds_its_socket(worker: Worker) -> None:
+    """As a child does between fork and exec."""
+    with udp() as client, udp() as relayed, udp() as stranger:
+        where = relayed.getsockname()
+        with relayed.dup() as held:
+            allocate_for(worker, client, where)
+            worker.open_relayed(1, where, relayed.detach())
+            worker.remove_allocation(1)
+            stranger.sendto(b"for nobody", where)
+            before = cpu_s(worker.thread_id)
+            time.sleep(0.3)
+            assert held.recv(100) == b"for nobody"
+            assert cpu_s(worker.thread_id) - before < 0.1, "an event that nobody takes comes again and again"
+
+
+def cpu_s(thread: int) -> float:
+    fields = Path(f"/proc/self/task/{thread}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_ice_checks_come_over_tcp_and_the_end_of_the_connection_is_told(worker: Worker) -> None:

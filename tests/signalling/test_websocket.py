@@ -232,3 +232,20 @@ async def test_what_was_said_does_not_stay_in_memory(client: Client, world: Worl
     finally:
         tracemalloc.stop()
     await ws.close()
+
+
+async def test_a_socket_that_is_gone_waits_for_no_garbage_collector(client: Client, world: World) -> None:
+    """Looking for circles among thousands of sockets stops everybody's voice, so it is done seldom."""
+    gc.collect()
+    gc.disable()
+    try:
+        polite, cut, _ = [await open_socket(client) for _ in range(3)]
+        joined, _ = await join(client, world, "Amina")
+        await polite.close()
+        for ws in (cut, joined):
+            transport = ws.get_extra_info("socket")
+            transport.shutdown(2)
+        await until(lambda: b"wadud_signalling_sockets 1.0" in world.metrics.exposition())
+        await until(lambda: sum(isinstance(each, websocket._Socket) for each in gc.get_objects()) == 1)
+    finally:
+        gc.enable()

@@ -20,6 +20,8 @@ FORBIDDEN_IPV4 = {
     "loopback": "127.0.0.1",
     "loopback elsewhere": "127.255.255.254",
     "a provider's wire server": "168.63.129.16",
+    "a provider's name servers": "161.26.0.10",
+    "a provider's service endpoints": "166.9.24.2",
     "link-local": "169.254.1.1",
     "metadata": "169.254.169.254",
     "container metadata": "169.254.170.2",
@@ -163,13 +165,35 @@ def test_our_own_address_may_be_reached_where_media_are_received(policy: PeerPol
 
 
 def test_the_operator_opens_networks_also_private_and_own_ones() -> None:
-    policy = PeerPolicy(("10.1.0.0/16", "51.15.0.0/24", "fd12::/32"), OWN, MEDIA)
-    for host in ("10.1.2.3", "51.15.0.1", "51.15.0.2", "fd12::5"):
+    policy = PeerPolicy(("10.1.0.0/16", "51.15.0.1/32", "51.15.0.2", "fd12::/32", "2a00:1450::9/128"), OWN, MEDIA)
+    for host in ("10.1.2.3", "51.15.0.1", "51.15.0.2", "fd12::5", "2a00:1450::9"):
         assert policy.decide(host) is Verdict.ALLOWED
     assert policy.decide("10.2.0.1") is Verdict.FORBIDDEN
     for name in ("mapped", "translated", "NAT64", "6to4"):
         assert policy.decide(DISGUISES[name](int(ipaddress.IPv4Address("10.1.2.3")))) is Verdict.ALLOWED
         assert policy.decide(DISGUISES[name](int(ipaddress.IPv4Address("10.2.0.1")))) is Verdict.FORBIDDEN
+
+
+def test_who_opens_a_network_does_not_open_the_services_of_this_machine_in_it() -> None:
+    policy = PeerPolicy(("0.0.0.0/0", "::/0", "51.15.0.0/24", "192.168.0.0/16"), OWN, MEDIA)
+    assert policy.decide("192.168.1.4") is Verdict.ALLOWED
+    for host in ("51.15.0.1", "127.0.0.1", "127.9.9.9", "0.0.0.0", "::1", "::"):
+        assert policy.decide(host) is Verdict.FORBIDDEN
+        for name in ("mapped", "translated", "NAT64", "6to4", "ISATAP") if "." in host else ():
+            disguised = DISGUISES[name](int(ipaddress.IPv4Address(host)))
+            assert policy.decide(disguised) is Verdict.FORBIDDEN, (host, name)
+    assert policy.decide("51.15.0.2") is policy.decide("192.168.1.5") is Verdict.MEDIA_ONLY
+    loopback = PeerPolicy(("127.0.0.0/8", "::1/128"))
+    assert (
+        loopback.decide("127.0.0.1") is loopback.decide("::1") is loopback.decide("::ffff:127.1.1.1") is Verdict.ALLOWED
+    )
+
+
+def test_who_opens_all_of_ipv6_does_not_open_ipv4_in_its_mapped_form() -> None:
+    policy = PeerPolicy(("::/0",))
+    assert policy.decide("fd12::1") is Verdict.ALLOWED
+    assert policy.decide("10.0.0.1") is policy.decide("::ffff:10.0.0.1") is Verdict.FORBIDDEN
+    assert policy.decide("::ffff:8.8.8.8") is Verdict.ALLOWED
 
 
 def test_addresses_that_are_learnt_count_at_once() -> None:

@@ -426,8 +426,33 @@ static void a_stream_closed_within_an_epoll_batch_is_left_alone(void) {
     finish();
 }
 
+static void of_those_that_nobody_vouches_for_the_oldest_goes_when_they_are_too_many(void) {
+    start(16); /* three of them */
+    int peers[7];
+    for (uint32_t i = 0; i < 3; i++) peers[i] = adopt(i + 1, WD_STREAM_TURN);
+    wd_streams_vouch(w.streams, 2);
+    wd_streams_vouch(w.streams, 2);
+    peers[3] = adopt(4, WD_STREAM_ICE);
+    round_of_work();
+    check(w.closed_count == 0);
+    peers[4] = adopt(5, WD_STREAM_TURN);
+    check(wd_streams_remote(w.streams, 1)); /* until the round is over: no callback is made from adoption */
+    round_of_work();
+    check(w.closed_count == 1 && w.closed == 1 && !is_open(peers[0]) && is_open(peers[1]) && counters()->streams_displaced == 1);
+    check(wd_streams_close(w.streams, 4) == 0); /* makes room */
+    peers[5] = adopt(6, WD_STREAM_TURN);
+    round_of_work();
+    check(w.closed_count == 1);
+    peers[6] = adopt(7, WD_STREAM_TURN);
+    wd_streams_vouch(w.streams, 3); /* too late */
+    round_of_work();
+    check(w.closed_count == 2 && w.closed == 3 && is_open(peers[1]) && is_open(peers[6]));
+    for (int i = 0; i < 7; i++) close(peers[i]);
+    finish();
+}
+
 static void by_hand_the_streams_are_asked_without_epoll(void) {
-    struct wd_streams_config config = {4, -1, &w, received, closed, relieved};
+    struct wd_streams_config config = {4, 4, -1, &w, received, closed, relieved};
     check((w.streams = wd_streams_new(&config)));
     uint8_t data[80];
     size_t length = two_messages(WD_STREAM_TURN, data);
@@ -459,7 +484,8 @@ int main(int argc, char **argv) {
         CASE(what_is_too_old_gives_way_to_what_is_new), CASE(a_peer_that_never_reads_is_closed), CASE(a_peer_that_goes_in_mid_message_closes_the_stream),
         CASE(a_write_to_a_peer_that_has_gone_is_told_after_the_round), CASE(deadlines_close_whom_nobody_vouches_for),
         CASE(an_incomplete_message_has_ten_seconds), CASE(ids_can_be_used_again), CASE(a_stream_that_is_refused_is_closed),
-        CASE(a_stream_closed_within_an_epoll_batch_is_left_alone), CASE(by_hand_the_streams_are_asked_without_epoll),
+        CASE(a_stream_closed_within_an_epoll_batch_is_left_alone),
+        CASE(of_those_that_nobody_vouches_for_the_oldest_goes_when_they_are_too_many), CASE(by_hand_the_streams_are_asked_without_epoll),
     };
     return run_cases(cases, sizeof cases / sizeof *cases, argc, argv);
 }

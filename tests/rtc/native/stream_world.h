@@ -57,7 +57,7 @@ static void relieved(void *owner, uint32_t stream, const struct wd_addr *remote)
 static void start(uint32_t max_streams) {
     w.epoll = epoll_create1(EPOLL_CLOEXEC);
     w.now_ns = 5 * SECOND;
-    struct wd_streams_config config = {max_streams, w.epoll, &w, received, closed, relieved};
+    struct wd_streams_config config = {max_streams, 3, w.epoll, &w, received, closed, relieved};
     check(w.epoll >= 0 && (w.streams = wd_streams_new(&config)));
 }
 
