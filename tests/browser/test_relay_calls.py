@@ -97,7 +97,8 @@ async def page(browser: Browser | Firefox, server: str) -> AsyncIterator[Party]:
 
 
 async def relay_over(server: str, room: str, transport: str) -> dict[str, Any]:
-    """What the server offers as a relay, with one URL of it."""
+    """What the server offers as a relay, with one URL. It does not tell of UDP, on which it relays all the same, at the
+    media port: whom UDP serves reaches the media without a relay."""
     headers = {"Authorization": f"Bearer {await new_token(server, room, 'Relayed')}"}
     async with (
         aiohttp.ClientSession() as http,
@@ -106,6 +107,7 @@ async def relay_over(server: str, room: str, transport: str) -> dict[str, Any]:
         assert answer.status == 200, await answer.text()
         [offered] = (await answer.json())["ice_servers"]
     urls = {"tls" if url.startswith("turns:") else url.rpartition("=")[2]: url for url in offered["urls"]}
+    urls["udp"] = urls["tcp"].replace("transport=tcp", "transport=udp")
     return {**offered, "urls": [urls[transport]]}
 
 
