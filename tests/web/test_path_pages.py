@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.web.conftest import Visit, Visitor
-from tests.web.test_pages import LOOKS, overflows, violations
+from tests.web.test_pages import DESK, LOOKS, PHONE, overflows, violations
 
 pytestmark = pytest.mark.browser
 
@@ -73,7 +73,9 @@ async def test_the_page_turns_to_the_relay_that_the_server_names(visit: Visit) -
     assert len(visitor.server.of_type("join")) == 1
 
 
-@LOOKS
+@pytest.mark.parametrize(
+    "viewport, theme, language", [(PHONE, "light", "ur"), (DESK, "dark", "en")], ids=["phone-ur", "desk-en"]
+)
 async def test_who_waits_for_longer_than_three_seconds_is_told_of_the_restrictive_network(
     visit: Visit, language: str, theme: str, viewport: dict[str, int]
 ) -> None:

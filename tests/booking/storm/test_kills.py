@@ -88,7 +88,7 @@ async def house(kind: str, redis: RedisServer) -> AsyncIterator[House]:
         with servers_on(postgres_url, 1, redis_url=redis.url, smtp_url=smtp_url) as (server,):
             async with crowd([server.url]) as visitors:
                 database = await Database.open(postgres_url, min_size=1, max_size=2)
-                load = await load_on(await Clinic.open(database, server.data), visitors)
+                load = await load_on(await Clinic.open(database, server.data), visitors, writers=4)
                 await database.close()
                 running = asyncio.create_task(load.run())
                 try:
