@@ -1,7 +1,8 @@
 /* Datagrams on their way out: one contiguous arena per round, and messages that name runs in it.
  *
  * A message is one datagram, or (segment > 0) a run of equal datagrams of `segment` bytes to one receiver of which only the last may be shorter: exactly
- * what UDP_SEGMENT sends in one system call. The router fills the arena; the shell that owns the socket empties it in `flush`. */
+ * what UDP_SEGMENT sends in one system call. An empty datagram is a message of its own. The router fills the arena; the shell that owns the socket empties it
+ * in `flush`. */
 #ifndef WD_EGRESS_H
 #define WD_EGRESS_H
 
@@ -40,7 +41,7 @@ static inline uint8_t *wd_egress_room(struct wd_egress *e, size_t length) {
 
 static inline bool wd_egress_joins(const struct wd_message *m, const struct wd_addr *to, const struct wd_addr *from, size_t length) {
     size_t segment = m->segment ? m->segment : m->length;
-    return length <= segment && !m->closed && m->length < segment * WD_EGRESS_SEGMENTS && m->length + length <= WD_EGRESS_RUN_BYTES &&
+    return length && length <= segment && !m->closed && m->length < segment * WD_EGRESS_SEGMENTS && m->length + length <= WD_EGRESS_RUN_BYTES &&
            wd_same_address(&m->to, to) && wd_same_address(&m->from, from);
 }
 

@@ -137,6 +137,19 @@ SEEDS = {
         "0800" + "010005" + b"hello".hex() + "0500" + "0600",
         # a full house, in which one moves
         "0000" + "0005" + "000a" + "000f" + "0513" + "0303" + "05ff" + "0103" + "4810" + "050004" + b"data".hex(),
+        # an empty datagram after another to the same peer
+        "0000"
+        + "0005"
+        + "0100"
+        + "0200"
+        + "0300"
+        + "05ff"
+        + "0400"
+        + "0105ff"
+        + "0814"
+        + "050004"
+        + b"data".hex()
+        + "080401",
         # two that send between one flush and the next; a channel that ends before its permission
         "0000" + "0005" + "0100" + "0101" + "0200" + "0201" + "0300" + "05ff" + "0301" + "05ff" + "0400" + "010503"
         "0814"
