@@ -9,7 +9,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Final, Protocol, cast
 
@@ -123,6 +123,8 @@ class RelayNode:
         self._machine = config.machine()
         self._learnt = clock()
         self.peers = PeerPolicy(config.allow, self._own(), config.media)
+        # A ticket is known to the server that gave it, and whoever comes from elsewhere may come to another worker.
+        settings = replace(config.settings, mobility=config.settings.mobility and len(workers) == 1)
         pools = [PortPool(str(ip_address(host)), *config.ports) for host in config.relayed]
         sockets, quotas, reservations = RelaySockets(), Quotas(), Reservations()
         nonce_key = entropy(32)
@@ -138,7 +140,7 @@ class RelayNode:
         for index, worker in enumerate(workers):
             server = TurnServer(
                 self.tcp.plane(worker),
-                config.settings,
+                settings,
                 credentials=config.credentials,
                 peers=self.peers,
                 pools=pools,
