@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
+import secrets
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +20,19 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One that nobody has, in either family, over TCP or UDP, and below those that the kernel gives to clients."""
+    while True:
+        port = 10_000 + secrets.randbelow(20_000)
+        with ExitStack() as probes, suppress(OSError):
+            for family, kind in itertools.product(
+                (socket.AF_INET, socket.AF_INET6) if socket.has_ipv6 else (socket.AF_INET,),
+                (socket.SOCK_STREAM, socket.SOCK_DGRAM),
+            ):
+                probe = probes.enter_context(socket.socket(family, kind))
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind(("", port))
+            return port
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import shutil
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -13,7 +12,6 @@ from aioice import stun
 
 from tests.support.port import until
 from tests.turn.tcp_world import (
-    PATIENCE_S,
     REALM,
     Caller,
     Listening,
@@ -305,22 +303,3 @@ async def test_an_answer_for_another_stream_is_the_planes() -> None:
     here = bare()
     assert not here.data.reply(Client(77, *REMOTE, *LOCAL), b"an answer")
     assert here.data.take(Client(77, *REMOTE, *LOCAL)) is None
-
-
-# --- a foreign client ---
-
-
-@pytest.mark.skipif(shutil.which("turnutils_uclient") is None, reason="needs coturn's tools")
-async def test_coturns_client_relays_over_tcp_without_loss() -> None:
-    async with node(real_time=True) as here:
-        client = await asyncio.create_subprocess_exec(
-            *("turnutils_uclient", "-T", "-y", "-n", "20", "-l", "200", "-u", "nurse", "-w", "pass word"),
-            *("-p", str(here.number), "127.0.0.1"),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        output, _ = await asyncio.wait_for(client.communicate(), 6 * PATIENCE_S)
-        assert b"tot_send_msgs=40, tot_recv_msgs=40" in output
-        assert b"Total lost packets 0 " in output
-        assert (here.data.counters.bound, here.data.counters.refused) == (2, 0)
-        assert here.relay.counters.bytes_to_peers == here.relay.counters.bytes_to_clients == 8000
