@@ -168,7 +168,7 @@ void wd_relay_reply(struct wd_relay *relay, const struct wd_addr *client, const 
 
 /* What goes before the data, written at `out`, and how much follows it. */
 static size_t data_indication(struct wd_relay *relay, const struct wd_addr *peer, size_t length, uint8_t *out, size_t *padding) {
-    size_t ip = peer->family == 4 ? 4 : 16, head = STUN_HEADER + 4 + 4 + ip + 4;
+    size_t address = wd_stun_address_size(peer), head = STUN_HEADER + 4 + address + 4;
     *padding = (4 - (length & 3)) & 3;
     wd_put16(out, DATA_INDICATION);
     wd_put16(out + 2, (uint16_t)(head - STUN_HEADER + length + *padding));
@@ -176,11 +176,8 @@ static size_t data_indication(struct wd_relay *relay, const struct wd_addr *peer
     wd_put64(out + 8, wd_relay_random(relay));
     wd_put32(out + 16, (uint32_t)wd_relay_random(relay));
     wd_put16(out + 20, XOR_PEER_ADDRESS);
-    wd_put16(out + 22, (uint16_t)(4 + ip));
-    out[24] = 0;
-    out[25] = peer->family == 4 ? 1 : 2;
-    wd_put16(out + 26, peer->port ^ (COOKIE >> 16));
-    for (size_t i = 0; i < ip; i++) out[28 + i] = peer->ip[i] ^ out[4 + i];
+    wd_put16(out + 22, (uint16_t)address);
+    wd_stun_write_address(out, out + 24, peer);
     wd_put16(out + head - 4, DATA);
     wd_put16(out + head - 2, (uint16_t)length);
     return head;
@@ -192,10 +189,10 @@ static const struct channel *channel_of(const struct allocation *a, const struct
     return NULL;
 }
 
-/* True when it was permitted. */
-static bool from_peer(struct wd_relay *relay, struct allocation *a, const uint8_t *data, size_t length, const struct wd_addr *peer, int64_t now_ns) {
+/* By its own socket, or handed back: the only way for a host that is permitted for its media alone. True when it was permitted. */
+static bool from_peer(struct wd_relay *relay, struct allocation *a, bool handed, const uint8_t *data, size_t length, const struct wd_addr *peer, int64_t now_ns) {
     const struct permission *p = wd_relay_permission(a, peer);
-    if (!p || p->until_ns <= now_ns) {
+    if (!p || p->until_ns <= now_ns || (p->media_only && !handed)) {
         relay->counters.drop_relay_peer_unknown++;
         return false;
     }
@@ -222,15 +219,13 @@ static bool from_peer(struct wd_relay *relay, struct allocation *a, const uint8_
 }
 
 void wd_relay_peer(struct wd_relay *relay, struct wd_relayed *relayed, const uint8_t *datagram, size_t length, const struct wd_addr *from, int64_t now_ns) {
-    const struct permission *p = wd_relay_permission(relayed->allocation, from);
-    if (p && p->media_only) relay->counters.drop_relay_peer_unknown++; /* such a host reaches the client from its media ports only, which is not this way */
-    else from_peer(relay, relayed->allocation, datagram, length, from, now_ns);
+    from_peer(relay, relayed->allocation, false, datagram, length, from, now_ns);
 }
 
 void wd_relay_back(struct wd_relay *relay, const struct wd_addr *to, const struct wd_addr *from, const uint8_t *datagram, size_t length, int64_t now_ns) {
     struct wd_relayed *r = wd_relay_find(relay, to);
     if (!r) relay->counters.drop_relay_no_allocation++;
-    else relay->counters.relay_handed_back += from_peer(relay, r->allocation, datagram, length, from, now_ns);
+    else relay->counters.relay_handed_back += from_peer(relay, r->allocation, true, datagram, length, from, now_ns);
 }
 
 void wd_relay_flush(struct wd_relay *relay) {

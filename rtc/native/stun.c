@@ -9,7 +9,7 @@
 #define HEADER 20
 #define COOKIE 0x2112a442u
 #define FINGERPRINT_XOR 0x5354554eu
-#define MAC 20
+#define MAC WD_STUN_MAC
 #define MAX_MESSAGE 1500
 #define MAX_USERNAME 513 /* RFC 8489 section 14.3 */
 
@@ -61,6 +61,14 @@ bool wd_stun_read_address(const uint8_t *message, const uint8_t *value, size_t l
         out->family = 4;
     }
     return true;
+}
+
+void wd_stun_write_address(const uint8_t *message, uint8_t *value, const struct wd_addr *address) {
+    size_t size = wd_stun_address_size(address) - 4;
+    value[0] = 0;
+    value[1] = address->family == 4 ? 1 : 2;
+    wd_put16(value + 2, address->port ^ (COOKIE >> 16));
+    for (size_t i = 0; i < size; i++) value[4 + i] = address->ip[i] ^ message[4 + i];
 }
 
 const uint8_t *wd_stun_find(const uint8_t *data, size_t length, uint16_t type, size_t *value_length) {
@@ -148,20 +156,18 @@ int wd_stun_parse(const uint8_t *data, size_t length, struct wd_stun *out) {
     return 0;
 }
 
-/* HMAC-SHA1 over the message before the attribute at `at`, with the length field as if the attribute were last (RFC 8489 section 14.5). */
-static bool integrity(const uint8_t *data, size_t at, const uint8_t *key, size_t key_len, uint8_t out[MAC]) {
-    uint8_t copy[MAX_MESSAGE];
+bool wd_stun_mac(uint8_t *message, size_t at, const uint8_t *key, size_t key_len, uint8_t out[MAC]) {
     unsigned written = MAC;
-    if (at > sizeof copy || key_len > INT32_MAX) return false;
-    memcpy(copy, data, at);
-    wd_put16(copy + 2, (uint16_t)(at + 4 + MAC - HEADER));
-    return HMAC(EVP_sha1(), key, (int)key_len, copy, at, out, &written) != NULL;
+    wd_put16(message + 2, (uint16_t)(at + 4 + MAC - HEADER));
+    return key_len <= INT32_MAX && HMAC(EVP_sha1(), key, (int)key_len, message, at, out, &written) != NULL;
 }
 
 bool wd_stun_verify(const uint8_t *data, size_t length, const struct wd_stun *message, const uint8_t *key, size_t key_len) {
-    uint8_t expected[MAC];
-    if (!message->integrity_at || message->integrity_at + 4 + MAC > length) return false;
-    return integrity(data, message->integrity_at, key, key_len, expected) && CRYPTO_memcmp(expected, data + message->integrity_at + 4, MAC) == 0;
+    uint8_t expected[MAC], copy[MAX_MESSAGE];
+    size_t at = message->integrity_at;
+    if (!at || at > sizeof copy || at + 4 + MAC > length) return false;
+    memcpy(copy, data, at);
+    return wd_stun_mac(copy, at, key, key_len, expected) && CRYPTO_memcmp(expected, data + at + 4, MAC) == 0;
 }
 
 /* --- writing -------------------------------------------------------------------------------------------------------- */
@@ -203,9 +209,8 @@ static size_t finish(struct writer *w, const uint8_t *key, size_t key_len) {
         return w->full ? 0 : w->at;
     }
     size_t before = w->at;
-    uint8_t mac[MAC], *value = attribute(w, MESSAGE_INTEGRITY, MAC);
-    if (!value || !integrity(w->out, before, key, key_len, mac)) return 0;
-    memcpy(value, mac, MAC);
+    uint8_t *value = attribute(w, MESSAGE_INTEGRITY, MAC);
+    if (!value || !wd_stun_mac(w->out, before, key, key_len, value)) return 0;
     before = w->at;
     if (!(value = attribute(w, FINGERPRINT, 4))) return 0;
     wd_put16(w->out + 2, (uint16_t)(w->at - HEADER));
@@ -215,12 +220,9 @@ static size_t finish(struct writer *w, const uint8_t *key, size_t key_len) {
 
 size_t wd_stun_write_success(uint8_t *out, size_t capacity, const uint8_t transaction[12], const struct wd_addr *mapped, const uint8_t *key, size_t key_len) {
     struct writer w = start(out, capacity, 0x0101, transaction);
-    size_t size = mapped->family == 4 ? 4 : 16;
-    uint8_t *value = attribute(&w, XOR_MAPPED_ADDRESS, 4 + size);
+    uint8_t *value = attribute(&w, XOR_MAPPED_ADDRESS, wd_stun_address_size(mapped));
     if (!value) return 0;
-    value[1] = mapped->family == 4 ? 1 : 2;
-    wd_put16(value + 2, mapped->port ^ (COOKIE >> 16));
-    for (size_t i = 0; i < size; i++) value[4 + i] = mapped->ip[i] ^ out[4 + i];
+    wd_stun_write_address(out, value, mapped);
     return finish(&w, key, key_len);
 }
 

@@ -47,6 +47,14 @@ uint32_t wd_stun_fingerprint(const uint8_t *data, size_t length);
 const uint8_t *wd_stun_find(const uint8_t *data, size_t length, uint16_t type, size_t *value_length);
 /* The value of an XOR-...-ADDRESS; false when it is malformed. A v4-mapped address becomes family 4. */
 bool wd_stun_read_address(const uint8_t *message, const uint8_t *value, size_t length, struct wd_addr *out);
+/* The inverse, of `wd_stun_address_size` bytes; the message's header stands already. */
+void wd_stun_write_address(const uint8_t *message, uint8_t *value, const struct wd_addr *address);
+static inline size_t wd_stun_address_size(const struct wd_addr *address) { return address->family == 4 ? 8 : 20; }
+
+#define WD_STUN_MAC 20
+/* HMAC-SHA1 over the `at` bytes before MESSAGE-INTEGRITY, with the length in the header as if that were the last attribute, which the header says afterwards
+ * (RFC 8489 section 14.5). False when the key is too long. */
+bool wd_stun_mac(uint8_t *message, size_t at, const uint8_t *key, size_t key_len, uint8_t out[WD_STUN_MAC]);
 
 /* All writers return the length written, 0 when `capacity` is too small. They end with MESSAGE-INTEGRITY and FINGERPRINT, with key NULL with neither. */
 size_t wd_stun_write_success(uint8_t *out, size_t capacity, const uint8_t transaction[12], const struct wd_addr *mapped, const uint8_t *key, size_t key_len);

@@ -3,15 +3,13 @@
 #include "wire_module.h"
 
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 
 #include "bytes.h"
 #include "stun.h"
 
 #define HEADER 20
 #define COOKIE 0x2112a442u
-#define MAC 20
+#define MAC WD_STUN_MAC
 #define MAX_MESSAGE 4096
 #define MAX_ATTRIBUTES 64
 #define MESSAGE_INTEGRITY 0x0008
@@ -98,12 +96,8 @@ PyObject *wire_turn_parse(PyObject *module, PyObject *const *args, Py_ssize_t co
                          (Py_ssize_t)p.integrity_at, p.fingerprinted ? Py_True : Py_False, args[0]);
 }
 
-/* HMAC-SHA1 over what is before `at`, with the length in the header (which is changed) as if MESSAGE-INTEGRITY began there and were the last attribute
- * (RFC 8489 section 14.5). */
 static bool integrity(uint8_t *data, size_t at, PyObject *key, uint8_t out[MAC]) {
-    unsigned written = MAC;
-    wd_put16(data + 2, (uint16_t)(at + 4 + MAC - HEADER));
-    return HMAC(EVP_sha1(), PyBytes_AS_STRING(key), (int)PyBytes_GET_SIZE(key), data, at, out, &written) != NULL;
+    return wd_stun_mac(data, at, (const uint8_t *)PyBytes_AS_STRING(key), (size_t)PyBytes_GET_SIZE(key), out);
 }
 
 PyObject *wire_turn_verify(PyObject *module, PyObject *const *args, Py_ssize_t count) {

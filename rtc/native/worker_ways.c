@@ -147,14 +147,14 @@ static void back(struct wd_worker *worker, const struct wd_message *message, con
         size_t length = message->length - at < step ? message->length - at : step;
         if (index == worker->index) {
             wd_relay_back(worker->relay, &message->to, &message->from, data + at, length, worker->now_ns);
-            uint32_t stream = wd_relay_stream_of(worker->relay, &message->to);
-            if (stream && wd_streams_congested(worker->streams, stream)) wd_router_congested(worker->router, &message->to, true);
             continue;
         }
         struct wd_command command = {.type = WD_COMMAND_HAND_BACK, .length = (uint32_t)length, .way = {.remote = message->to, .local = message->from}};
         struct wd_commands *queue = index < WD_MAX_WORKERS ? worker->neighbours[index] : NULL;
         if (!queue || wd_commands_hand(queue, &command, data + at) != 0) worker->counters->drop_send_error++;
     }
+    uint32_t stream = index == worker->index ? wd_relay_stream_of(worker->relay, &message->to) : 0;
+    if (stream && wd_streams_congested(worker->streams, stream)) wd_router_congested(worker->router, &message->to, true);
 }
 
 static void into_stream(struct wd_worker *worker, const struct wd_message *message, const uint8_t *data) {
