@@ -16,6 +16,8 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
+from backplane.nonblocking import received
+
 READ_BYTES: Final = 64 * 1024
 WRITE_HIGH_BYTES: Final = 32 * 1024
 PAIR_BUFFER_BYTES: Final = 32 * 1024  # from the plane; the kernel counts its own overhead too and doubles it
@@ -116,12 +118,9 @@ class Bridge(asyncio.Protocol):
             self._loop.add_reader(self._near, self._from_far)
 
     def _from_far(self) -> None:
-        try:
-            data = self._near.recv(READ_BYTES)
-        except (BlockingIOError, InterruptedError):
+        data = received(self._near, READ_BYTES)
+        if data is None:
             return
-        except OSError:
-            data = b""
         if data and self._turn:
             whole, self._begun = turn_messages(self._begun + data)
             self._transport.writelines(whole)

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-import uvloop
 from aiohttp import web
 
 from backplane import logs
@@ -22,7 +21,6 @@ from backplane.api import utc_now
 from backplane.certificates import self_signed
 from backplane.config import effective
 from backplane.garbage import collect_seldom
-from backplane.listeners import raise_file_limit
 from backplane.metrics import Metrics
 from backplane.proxies import TrustedProxies
 from backplane.settings import Settings
@@ -45,15 +43,15 @@ from signalling.server import build
 from signalling.store import Store, StoreError, opened
 from signalling.visits import Visits
 from turn.listen import (
-    SELF_SIGNED_WARNING,
     certificate,
     demand_https,
     known_addresses,
     listen,
     renewed,
     shared_port,
+    warn,
 )
-from turn.start import StartError, why
+from turn.start import StartError, run, why
 
 _HTTP_SHUTDOWN_S: Final = 0.5
 _log = logs.Log("signalling.main")  # its own name even when it is run as __main__
@@ -70,15 +68,7 @@ def settings_from(arguments: Sequence[str], environment: Mapping[str, str] | Non
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until told to stop; returns the exit status."""
     settings = settings_from(sys.argv[1:] if argv is None else argv)
-    logs.configure(settings.log_level)
-    raise_file_limit()
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(settings))
-    except StartError as error:
-        print(f"Wadud cannot start: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run("Wadud", settings, serve(settings))
 
 
 async def serve(settings: Settings) -> None:
@@ -90,8 +80,7 @@ async def serve(settings: Settings) -> None:
     tokens = _open_tokens(settings)
     addresses = await known_addresses(settings)
     tls = certificate(settings, addresses)
-    for warning in (*addresses.warnings, *([SELF_SIGNED_WARNING] if settings.self_signed else [])):
-        print(f"Warning: {warning}", flush=True)
+    warn(settings, addresses)
     metrics = Metrics()
     async with contextlib.AsyncExitStack() as stack:
         store = await _opened(settings, stack)

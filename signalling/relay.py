@@ -84,8 +84,8 @@ class InnerRelay:
         # from a TURN server's address for TURN, checks of the direct path included. Nor would it help anybody: who
         # reaches that port for TURN reaches it for media.
         reached = RelayAddresses(
-            hosts=_one_per_family(self._addresses.advertised),
-            tcp_port=number if hosts else None,
+            hosts=tuple(hosts),
+            tcp_port=number,
             tls_port=number if self._settings.tls else None,
         )
         secret = self._secrets.current
@@ -111,10 +111,3 @@ class InnerRelay:
             sock.close()
         else:
             self._streams.adopt(sock, worker, STREAM_ICE, remote, local)
-
-
-def _one_per_family(hosts: Sequence[str]) -> tuple[str, ...]:
-    first: dict[int, str] = {}
-    for host in hosts:
-        first.setdefault(ip_address(host).version, host)
-    return tuple(first.values())

@@ -16,18 +16,13 @@ _UNLIMITED = 2**31
 _LOOPBACK = ("127.0.0.1", "::1")
 
 
-def shared_secrets(settings: Settings) -> Secrets:
-    """Those of time-limited credentials: given, or one of our own that outlives restarts. OSError, ValueError as
-    `private_key`."""
-    current = settings.relay_secret or private_key(settings.data / "relay.key").hex()
-    return Secrets(current, settings.relay_secret_previous)
-
-
 def kept_secrets(settings: Settings) -> Secrets:
-    """The same; StartError when they cannot be kept."""
+    """Those of time-limited credentials: given, or one of our own that outlives restarts. StartError when that cannot
+    be kept."""
     try:
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return shared_secrets(settings)
+        current = settings.relay_secret or private_key(settings.data / "relay.key").hex()
+        return Secrets(current, settings.relay_secret_previous)
     except OSError as error:
         raise StartError(why(error, str(settings.data), "--data")) from None
     except ValueError as error:

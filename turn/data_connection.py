@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from backplane.nonblocking import received
 from backplane.ratelimit import KeyedBuckets, address_key
 from turn.attributes import CONNECTION_BIND, ERROR_CODE, MESSAGE_INTEGRITY, NONCE, REALM
 from turn.plane import Client
@@ -233,12 +234,9 @@ class DataConnections:
                 self._ask(waiting, bytes(message))
                 return
             else:
-                try:
-                    data = waiting.sock.recv(missing)
-                except (BlockingIOError, InterruptedError):
+                data = received(waiting.sock, missing)
+                if data is None:
                     return
-                except OSError:
-                    data = b""
                 if not data:
                     self.counters.left += 1
                     self._close(waiting)
@@ -300,13 +298,7 @@ class DataConnections:
         self._watch(waiting, self._drain)
 
     def _drain(self, waiting: _Waiting) -> None:
-        try:
-            data = waiting.sock.recv(_DRAIN_BYTES)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            data = b""
-        if not data:
+        if received(waiting.sock, _DRAIN_BYTES) == b"":
             self._close(waiting)
 
     def _forget(self, waiting: _Waiting) -> None:
@@ -329,12 +321,7 @@ class DataConnections:
 
 def _peek(sock: socket.socket) -> bytes | None:
     """The first two bytes, or fewer, nothing at the end; None when there is nothing yet."""
-    try:
-        return sock.recv(2, socket.MSG_PEEK)
-    except (BlockingIOError, InterruptedError):
-        return None
-    except OSError:
-        return b""
+    return received(sock, 2, socket.MSG_PEEK)
 
 
 def _missing(message: bytearray) -> int:

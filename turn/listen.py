@@ -57,6 +57,12 @@ async def known_addresses(settings: Settings) -> MediaAddresses:
     return dataclasses.replace(found, warnings=(warning, *found.warnings))
 
 
+def warn(settings: Settings, addresses: MediaAddresses) -> None:
+    """Tell the operator what callers will trip over."""
+    for warning in (*addresses.warnings, *([SELF_SIGNED_WARNING] if settings.self_signed else [])):
+        print(f"Warning: {warning}", flush=True)
+
+
 async def _resolved(host: str) -> str:
     try:
         return str(ipaddress.ip_address(host))

@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-import uvloop
 from aiohttp import web
 
 from backplane import logs
@@ -23,16 +22,15 @@ from backplane.addresses import MediaAddresses
 from backplane.arguments import TURN_PORT, turn_parser
 from backplane.config import effective
 from backplane.garbage import collect_seldom
-from backplane.listeners import raise_file_limit
 from backplane.metrics import Metrics
 from backplane.settings import Settings, bracketed
 from backplane.web import KEEP_ALIVE_S, Readiness, application, cut_impatient
 from rtc._worker import Worker
 from turn.assembly import kept_secrets, relay_config
-from turn.listen import SELF_SIGNED_WARNING, certificate, demand_https, known_addresses, listen, renewed, shared_port
+from turn.listen import certificate, demand_https, known_addresses, listen, renewed, shared_port, warn
 from turn.loop import RelayLoop
 from turn.node import RelayNode
-from turn.start import StartError, why
+from turn.start import StartError, run, why
 
 DRAIN_S: Final = 60.0
 _PROGRESS_S: Final = 5.0
@@ -46,15 +44,7 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] | Non
     settings = found.settings
     if found.sources["port"] == "default":
         settings = dataclasses.replace(settings, port=TURN_PORT)
-    logs.configure(settings.log_level)
-    raise_file_limit()
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(relay(settings))
-    except StartError as error:
-        print(f"Wadud's relay cannot start: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run("Wadud's relay", settings, relay(settings))
 
 
 class _Wishes:
@@ -81,8 +71,7 @@ async def relay(settings: Settings) -> None:
     secrets = kept_secrets(settings)
     addresses = await known_addresses(settings)
     tls = certificate(settings, addresses)
-    for warning in (*addresses.warnings, *([SELF_SIGNED_WARNING] if settings.self_signed else [])):
-        print(f"Warning: {warning}", flush=True)
+    warn(settings, addresses)
     metrics = Metrics()
     async with contextlib.AsyncExitStack() as stack:
         workers = stack.enter_context(_workers(settings, addresses))
@@ -125,11 +114,11 @@ async def _drained(node: RelayNode, wishes: _Wishes) -> None:
     told = 0.0
     while not wishes.stop.is_set() and not node.drained and (now := time.monotonic()) < deadline:
         if now - told >= _PROGRESS_S:
-            _log.info("draining", allocations=node.allocations)
+            _log.info("draining", count=node.allocations)
             told = now
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(wishes.stop.wait(), 0.25)
-    _log.info("stopping", allocations=node.allocations)
+    _log.info("stopping", count=node.allocations)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from ipaddress import ip_address
 from typing import Final, Protocol, cast
 
 from backplane.logs import Log
+from rtc._worker import EVENT_REQUEST, EVENT_STREAM_CLOSED, STREAM_TURN
 from turn.counters import TurnCounters
 from turn.credentials import Credentials
 from turn.discovery import Places
@@ -30,10 +31,6 @@ from turn.stun import Address
 from turn.tcp_allocations import TcpAllocations
 from turn.tcp_relay import TcpLimits
 
-EVENT_REQUEST: Final = 9  # rtc._worker
-EVENT_STREAM_CLOSED: Final = 10
-STREAM_TURN: Final = 1
-STREAM_ICE: Final = 2
 IDLE_STREAM_S: Final = 60.0  # a connection without an allocation
 LEARN_S: Final = 10.0  # between two looks at our own addresses
 NONCE_LIFETIME_S: Final = 3600

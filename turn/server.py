@@ -9,10 +9,10 @@ Time is an argument: monotonic seconds, of which ``unix_offset`` makes Unix time
 shell around it calls `sweep` about once a second.
 """
 
-import logging
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from backplane.logs import Log
 from turn.allocate import allocate
 from turn.allocations import Allocation, AllocationTable
 from turn.attributes import (
@@ -60,7 +60,7 @@ from turn.stun import (
 )
 from turn.transactions import channel_bind, create_permission, refresh
 
-_log: Final = logging.getLogger(__name__)
+_log: Final = Log(__name__)
 
 _TRANSACTIONS: Final[dict[int, Callable[[Relay, Request], Attributes]]] = {
     ALLOCATE: allocate,
@@ -256,7 +256,7 @@ class TurnServer:
         except StunError:
             self._fail(request, Refusal(400))
         except Exception:
-            _log.exception("a TURN transaction failed", extra={"method": message.method})
+            _log.error("a TURN transaction failed", code=message.method)
             self._fail(request, Refusal(500))
 
     def _refuse_stranger(self, client: Client, message: Message) -> None:
