@@ -160,7 +160,7 @@ def picture(rows: Sequence[Row], path: Path) -> None:
         most = max(other.full_per_cpu_s for other in rows if other.shape == row.shape)
         share, figure = row.full_per_cpu_s / most, f"{row.full_per_cpu_s:,.0f}"
         bars.append((f"{row.shape}, {row.server}", row.server, share, figure))
-    write_bars("Packets relayed per CPU second; the longest bar of each load is what a bare C loop reached", bars, path)
+    write_bars("Packets relayed per CPU second; grey is what a bare C loop reached", bars, path)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

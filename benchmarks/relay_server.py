@@ -4,6 +4,7 @@ import secrets
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -43,7 +44,7 @@ class Relay(Protocol):
         """Idempotent."""
 
 
-class TurnServer:
+class TurnServer(ABC):
     """A relay that is a TURN server."""
 
     name = ""
@@ -55,9 +56,9 @@ class TurnServer:
         self.address = (HOSTS[self.name], free_port(HOSTS[self.name]))
         self._process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def command(self, directory: Path) -> Sequence[str]:
         """The command that starts it at `address`. RuntimeError when there is none on this machine."""
-        raise NotImplementedError
 
     def environment(self, directory: Path) -> Mapping[str, str]:
         """What the command needs beside ours."""

@@ -2,19 +2,16 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
-import uvloop
 
 from backplane.shared_port import Limits
 from tests.support.port import (
     ALLOCATE,
     FRAME,
     QUICK,
-    certificate,
     client_tls,
     ended,
     plain,
@@ -25,24 +22,6 @@ from tests.support.port import (
 
 # the hook that it names would change the names of all tests of this folder
 pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy. fixture")
-
-
-@pytest.fixture(params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy], ids=["asyncio", "uvloop"])
-def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
-    policy: asyncio.AbstractEventLoopPolicy = request.param()
-    return policy
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    certificate(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
-        yield session
 
 
 @pytest.mark.parametrize(

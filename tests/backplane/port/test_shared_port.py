@@ -5,12 +5,10 @@ import contextlib
 import errno
 import socket
 import ssl
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
-import uvloop
 
 from backplane import tls_bridge
 from backplane.listeners import Listener, opened
@@ -20,7 +18,6 @@ from tests.support.port import (
     FRAME,
     PATIENCE_S,
     Taken,
-    certificate,
     client_tls,
     closed,
     ended,
@@ -32,24 +29,6 @@ from tests.support.port import (
 
 # the hook that it names would change the names of all tests of this folder
 pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy. fixture")
-
-
-@pytest.fixture(params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy], ids=["asyncio", "uvloop"])
-def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
-    policy: asyncio.AbstractEventLoopPolicy = request.param()
-    return policy
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    certificate(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
-        yield session
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
