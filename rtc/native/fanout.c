@@ -186,11 +186,26 @@ static bool is_ready(const struct wd_router *router, const struct track *track, 
     return all || track->frame_complete || track->config.kind == WD_AUDIO || router->now_ns - track->pending_since >= WD_HOLD_NS;
 }
 
+/* See expect.c: all receivers are led through the steps together. */
+static void fetch_receivers(const struct wd_router *router) {
+    for (uint32_t i = 0; i < router->pending_count; i++)
+        if (router->pending[i]->flushing && router->pending[i]->legs) wd_fetch(router->pending[i]->legs, WD_LEG_HEAD);
+    for (uint32_t i = 0; i < router->pending_count; i++) {
+        if (!router->pending[i]->flushing) continue;
+        for (const struct leg *leg = router->pending[i]->legs; leg; leg = leg->next_in_track) {
+            wd_fetch(leg->transport, WD_TRANSPORT_HEAD);
+            if (leg->next_in_track) wd_fetch(leg->next_in_track, WD_LEG_HEAD);
+        }
+    }
+}
+
 void wd_fanout(struct wd_router *router, bool all) {
     struct transport *dirty = NULL, **end = &dirty; /* in the order of their packets' arrival */
+    for (uint32_t i = 0; i < router->pending_count; i++) router->pending[i]->flushing = is_ready(router, router->pending[i], all);
+    fetch_receivers(router);
     for (uint32_t i = 0; i < router->pending_count; i++) {
         struct track *track = router->pending[i];
-        if (!(track->flushing = is_ready(router, track, all))) continue;
+        if (!track->flushing) continue;
         prepare_burst(router, track);
         for (struct leg *leg = track->legs; leg; leg = leg->next_in_track) {
             struct transport *t = leg->transport;
@@ -199,6 +214,8 @@ void wd_fanout(struct wd_router *router, bool all) {
             if (!t->dirty) {
                 t->dirty = true;
                 t->next_dirty = NULL;
+                wd_fetch(t->selected, sizeof *t->selected);
+                wd_srtp_fetch(t->send, false);
                 *end = t;
                 end = &t->next_dirty;
                 t->ready = t->ready_tail = leg;
@@ -208,7 +225,9 @@ void wd_fanout(struct wd_router *router, bool all) {
             }
         }
     }
+    if (dirty) wd_srtp_fetch(dirty->send, true);
     for (; dirty; dirty = dirty->next_dirty) {
+        if (dirty->next_dirty) wd_srtp_fetch(dirty->next_dirty->send, true);
         for (struct leg *leg = dirty->ready; leg; leg = leg->next_ready) send_pending(router, leg);
         wd_feedback_rides(router, dirty);
         dirty->dirty = false;

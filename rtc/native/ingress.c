@@ -4,6 +4,8 @@
  * authentication, so only the publisher itself can move it. There is one primary and one RTX stream per track, hence no state per invented SSRC. */
 #include "router_internal.h"
 
+#define EVICTED_SOON 8 /* packets from now */
+
 struct source {
     struct track *track;
     bool rtx;
@@ -165,45 +167,45 @@ static bool prepare(struct track *track) {
     if (track->config.extensions.transport_cc && !t->twcc && !(t->twcc = calloc(1, sizeof *t->twcc))) return false;
     track->store.size = track->config.kind == WD_VIDEO ? WD_VIDEO_CACHE_BYTES : WD_AUDIO_CACHE_BYTES;
     if (!track->store.bytes && !(track->store.bytes = malloc(track->store.size))) return false;
+    if (!track->store.order && !(track->store.order = calloc(track->slot_mask + 1, sizeof *track->store.order))) return false;
     return (track->slots = calloc(track->slot_mask + 1, sizeof *track->slots));
 }
 
-struct record {
-    uint32_t size; /* with this head and what the padding may take, in steps of 8 bytes */
-    uint32_t place; /* of the slot */
-    uint8_t payload[];
-};
-
-/* Empties the slots whose payloads lie before `limit`, as far as they are left of the last round. */
-static void make_room(struct track *track, uint32_t limit) {
+static void evict(struct track *track) {
     struct store *store = &track->store;
-    while (store->oldest < store->end && store->oldest < limit) {
-        const struct record *record = (const struct record *)(store->bytes + store->oldest);
-        struct slot *slot = &track->slots[record->place];
-        if (slot->payload == record->payload) slot->index = 0;
-        store->oldest += record->size;
+    const struct kept *oldest = &store->order[store->first++ & track->slot_mask];
+    struct slot *slot = &track->slots[oldest->place];
+    if (slot->payload == store->bytes + oldest->at) slot->index = 0;
+    store->count--;
+}
+
+/* Those of the last round that begin before `limit`; those of this round begin before `head`. */
+static void make_room(struct track *track, uint32_t limit) {
+    const struct store *store = &track->store;
+    while (store->count) {
+        uint32_t at = store->order[store->first & track->slot_mask].at;
+        if (at < store->head || at >= limit) return;
+        evict(track);
     }
 }
 
 /* The cache holds several times what may wait for the next flush, so nothing that is pending is ever overwritten. */
-_Static_assert(WD_VIDEO_CACHE_BYTES > 2 * WD_PENDING * (sizeof(struct record) + WD_MAX_PAYLOAD + WD_MAX_PADDING + 8), "pending video fits");
-_Static_assert(WD_AUDIO_CACHE_BYTES > (WD_AUDIO_CACHE / 2 + 2) * (sizeof(struct record) + WD_MAX_PAYLOAD + WD_MAX_PADDING + 8), "pending audio fits");
+_Static_assert(WD_VIDEO_CACHE_BYTES > 2 * WD_PENDING * (WD_MAX_PAYLOAD + WD_MAX_PADDING + 8), "pending video fits");
+_Static_assert(WD_AUDIO_CACHE_BYTES > (WD_AUDIO_CACHE / 2 + 2) * (WD_MAX_PAYLOAD + WD_MAX_PADDING + 8), "pending audio fits");
 
-static uint8_t *keep(struct track *track, uint32_t place, const uint8_t *payload, size_t length) {
+static uint8_t *keep(struct track *track, uint16_t place, const uint8_t *payload, size_t length) {
     struct store *store = &track->store;
-    uint32_t size = (uint32_t)(sizeof(struct record) + length + WD_MAX_PADDING + 7) & ~7u;
+    uint32_t size = (uint32_t)(length + WD_MAX_PADDING + 7) & ~7u;
     if (store->head + size > store->size) {
-        make_room(track, store->end);
-        store->end = store->head;
-        store->oldest = store->head = 0;
+        make_room(track, store->size);
+        store->head = 0;
     }
     make_room(track, store->head + size);
-    struct record *record = (struct record *)(store->bytes + store->head);
-    record->size = size;
-    record->place = place;
-    memcpy(record->payload, payload, length);
+    if (store->count > track->slot_mask) evict(track);
+    store->order[(store->first + store->count++) & track->slot_mask] = (struct kept){.at = store->head, .place = place};
+    uint8_t *copy = memcpy(store->bytes + store->head, payload, length);
     store->head += size;
-    return record->payload;
+    return copy;
 }
 
 static void pend(struct wd_router *router, struct track *track, uint16_t place, bool marker) {
@@ -274,12 +276,14 @@ static void accept_packet(struct wd_router *router, struct track *track, const u
     if (track->legs) pend(router, track, place, rtp->marker);
 }
 
-/* With many publishers the caches of clear packets are larger than the processor's: fetch the lines to be written while the packet is being decrypted. */
-static void prefetch_slot(struct track *track, uint16_t sequence, size_t length) {
+/* With many publishers the caches of clear packets are larger than the processor's: fetch the lines to be written while the packet is being decrypted, and
+ * long before, the slot that will be emptied for it. */
+static void fetch_place(const struct track *track, uint16_t sequence, size_t length) {
     if (!track->slots) return;
+    const struct store *store = &track->store;
     __builtin_prefetch(&track->slots[sequence & track->slot_mask], 1);
-    const uint8_t *line = track->store.bytes + track->store.head;
-    for (size_t at = 0; at < length + sizeof(struct record); at += 64) __builtin_prefetch(line + at, 1);
+    __builtin_prefetch(&track->slots[store->order[(store->first + EVICTED_SOON) & track->slot_mask].place], 1);
+    for (size_t at = 0; at < length; at += WD_LINE) __builtin_prefetch(store->bytes + store->head + at, 1);
 }
 
 void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *packet, size_t length) {
@@ -300,7 +304,7 @@ void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *pac
         n->drop_ssrc_limit++;
         return;
     }
-    prefetch_slot(track, rtp.sequence, length);
+    fetch_place(track, rtp.sequence, length);
     struct wd_srtp_stream fresh = source.latch && !source.rtx && rtp.ssrc == track->former_ssrc ? track->former_stream : (struct wd_srtp_stream){0};
     struct wd_srtp_stream *stream = source.latch ? &fresh : source.rtx ? &track->rtx_stream : &track->stream;
     uint64_t index;

@@ -45,22 +45,20 @@ struct wd_extension_ids { uint8_t mid, rid, repaired_rid, audio_level, transport
 
 struct wd_track_config {
     uint32_t id, transport;
-    uint8_t kind;
-    char mid[WD_MAX_MID + 1];
     uint32_t ssrc, rtx_ssrc; /* 0 = not signalled: latched by mid extension, else by payload type */
-    uint8_t codec_count;
-    struct wd_codec_entry codecs[WD_MAX_CODECS];
     struct wd_extension_ids extensions;
+    uint8_t kind, codec_count;
+    struct wd_codec_entry codecs[WD_MAX_CODECS];
+    char mid[WD_MAX_MID + 1];
 };
 
 struct wd_leg_config {
     uint32_t id, transport;
-    uint8_t kind;
-    char mid[WD_MAX_MID + 1];
     uint32_t ssrc, rtx_ssrc;
-    uint8_t codec_count;
-    struct wd_codec_entry codecs[WD_MAX_CODECS]; /* with the receiver's payload types */
     struct wd_extension_ids extensions;
+    uint8_t kind, codec_count;
+    struct wd_codec_entry codecs[WD_MAX_CODECS]; /* with the receiver's payload types */
+    char mid[WD_MAX_MID + 1];
 };
 
 enum wd_event_type {
@@ -112,8 +110,10 @@ struct wd_counters *wd_router_counters(struct wd_router *router); /* plain 64-bi
 
 /* One datagram; may be changed in place. `local` may be NULL. The packet's fan-out is deferred to wd_router_flush. Times are CLOCK_MONOTONIC nanoseconds. */
 void wd_router_receive(struct wd_router *router, uint8_t *datagram, size_t length, const struct wd_addr *from, const struct wd_addr *local, int64_t now_ns);
-/* A datagram from there comes soon (`close`: next but one). Only fetches memory; with hundreds of participants that wait is a good part of a packet's cost. */
-void wd_router_expect(const struct wd_router *router, const struct wd_addr *from, bool close);
+#define WD_EXPECTED 64
+/* These datagrams come next, at most WD_EXPECTED. Fetches the memory that they will need and changes nothing. */
+struct wd_coming { const uint8_t *data; size_t length; const struct wd_addr *from; };
+void wd_router_expect(const struct wd_router *router, const struct wd_coming *coming, size_t count);
 /* Forwards what waits. Audio always; video where the frame is complete (marker) or has waited for `WD_HOLD_NS`, or everything with `all`. Messages stay in egress
  * until it fills or the caller flushes it. Returns when it wants to be called again (INT64_MAX = nothing held). */
 int64_t wd_router_flush(struct wd_router *router, int64_t now_ns, bool all);

@@ -1,6 +1,7 @@
 /* What the files of the forwarding core share: its objects and the functions that cross a file. See router.h for the model.
  *
  *   transport.c  ICE-lite: STUN, address changes, consent, early DTLS
+ *   expect.c     memory that the next datagrams will need
  *   ingress.c    RTP from a publisher: authenticate, unwrap RTX, remember, detect losses
  *   fanout.c     to every subscriber: rewrite, encrypt, batch; retransmissions
  *   feedback.c   RTCP both ways: reports, NACK, keyframe requests, congestion feedback
@@ -55,9 +56,9 @@
 #define WD_LEVEL_STEP 4 /* dB; smaller changes are not worth an event */
 
 struct tuple {
-    struct wd_addr remote, local;
-    int64_t heard_ns;
     struct transport *transport;
+    int64_t heard_ns;
+    struct wd_addr remote, local;
     bool used;
     bool congested; /* see wd_router_congested */
 };
@@ -84,9 +85,10 @@ struct slot {
 /* The payloads of a track's slots end to end, round and round: the oldest give way, and their slots become empty. Most packets are shorter than the longest. */
 struct store {
     uint8_t *bytes;
+    struct kept { uint32_t at; uint16_t place; } *order; /* where in `bytes`, and whose slot; as many as there are slots, the oldest at `first` */
     uint32_t size;
     uint32_t head; /* the next payload goes here */
-    uint32_t oldest, end; /* what is left of the last round */
+    uint32_t first, count;
 };
 
 struct lost {
@@ -95,36 +97,34 @@ struct lost {
     uint8_t tries;
 };
 
+/* Of tracks, legs and transports, what every packet needs comes first: with hundreds of participants each line of memory that a packet touches is a wait. */
 struct track {
-    struct wd_track_config config;
-    struct transport *transport;
     struct track *next; /* of the same transport */
+    struct transport *transport;
     struct leg *legs;
-    struct wd_srtp_stream stream, rtx_stream;
-    uint32_t former_ssrc; /* the one before the current one, and its replay window: who repeats its packets does not bring it back */
-    struct wd_srtp_stream former_stream;
-
     struct slot *slots; /* NULL until the first authentic packet, as `lost`: most of what is announced is never sent */
     uint32_t slot_mask;
-    struct store store;
-    uint64_t highest, lowest; /* extended sequence numbers; of the current SSRC */
     bool started, announced, in_pending, frame_complete, flushing;
-    uint16_t pending_count;
-    uint16_t pending[WD_PENDING];
+    uint8_t last_entry;
+    uint8_t refused; /* packets that did not authenticate before the first one of a stream did */
+    uint64_t highest, lowest; /* extended sequence numbers; of the current SSRC */
+    struct store store;
+    uint64_t received, bytes, repaired, expected_before, received_before; /* for reports */
     int64_t pending_since;
+    uint32_t jitter, transit; /* in 1/16 timestamp units, RFC 3550 appendix A.8 */
+    uint16_t pending_count, lost_count;
+    bool has_transit;
+    struct wd_srtp_stream stream;
+    struct wd_track_config config; /* its head too; the rest is for joins */
 
+    uint16_t pending[WD_PENDING];
     struct lost *lost;
-    uint16_t lost_count;
-
+    struct wd_srtp_stream rtx_stream;
+    uint32_t former_ssrc; /* the one before the current one, and its replay window: who repeats its packets does not bring it back */
+    struct wd_srtp_stream former_stream;
     int64_t keyframe_asked_ns, keyframe_seen_ns;
     bool keyframe_wanted;
     bool limited; /* the publisher was told a viewer's limit */
-    uint8_t last_entry;
-    uint8_t refused; /* packets that did not authenticate before the first one of a stream did */
-
-    uint64_t received, bytes, repaired, expected_before, received_before; /* for reports */
-    uint32_t jitter, transit; /* in 1/16 timestamp units, RFC 3550 appendix A.8 */
-    bool has_transit;
     uint8_t fraction_lost;
     struct wd_sender_info sender; /* newest SR */
     int64_t sender_ns;
@@ -141,28 +141,27 @@ struct track {
 struct resend { uint16_t sequence; uint8_t tries; uint32_t at_ms; };
 
 struct leg {
-    struct wd_leg_config config;
     struct transport *transport;
-    struct leg *next; /* of the same transport */
     struct track *track;
     struct leg *next_in_track;
     struct leg *next_ready; /* of the same transport, in this flush */
-
-    uint8_t payload_types[WD_MAX_CODECS], rtx_payload_types[WD_MAX_CODECS]; /* by the track's codec entry; 0 = the receiver cannot decode it */
-    bool started; /* has sent anything, ever */
-    bool waiting; /* for a place to start in the current source */
     uint64_t first_in; /* source packets before this one are not forwarded */
-    uint64_t first_out; /* outbound sequence number where the current source began */
     uint64_t offset; /* outbound = inbound + offset, modulo 2^64 */
     uint64_t highest_out; /* newest outbound extended sequence number */
-    uint64_t rtx_next;
-    uint32_t timestamp_offset, last_timestamp;
     int64_t last_sent_ns;
+    uint64_t packets, bytes;
+    uint8_t payload_types[WD_MAX_CODECS], rtx_payload_types[WD_MAX_CODECS]; /* by the track's codec entry; 0 = the receiver cannot decode it */
+    uint32_t timestamp_offset, last_timestamp;
     uint16_t picture_offset, last_picture;
     uint8_t tl0_offset, last_tl0;
     bool has_picture;
+    bool started; /* has sent anything, ever */
+    bool waiting; /* for a place to start in the current source */
+    struct wd_leg_config config; /* its head too; the rest is for joins */
 
-    uint64_t packets, bytes;
+    struct leg *next; /* of the same transport */
+    uint64_t first_out; /* outbound sequence number where the current source began */
+    uint64_t rtx_next;
     uint32_t report_lsr[2];
     int64_t report_sent_ns[2];
     uint8_t loss; /* fraction lost of the newest RR */
@@ -170,30 +169,29 @@ struct leg {
 };
 
 struct transport {
-    uint32_t id;
-    uint32_t place; /* in router->transports and router->due_ns */
-    struct credentials credentials[2]; /* newest first */
-    uint8_t credentials_count;
-    struct tuple tuples[WD_TUPLES];
-    struct tuple *selected;
-    int64_t checked_ns, heard_ns, media_ns;
-    bool quiet, consent, ever_selected;
-    int64_t dtls_window_ns;
-    uint32_t dtls_count;
-
-    struct wd_srtp *send, *receive;
     struct track *tracks;
-    struct leg *legs;
+    struct wd_srtp *send, *receive;
+    struct tuple *selected;
     struct leg *ready, *ready_tail;
     struct transport *next_dirty;
-    bool dirty;
+    bool dirty, quiet, consent, ever_selected;
+    uint32_t place; /* in router->transports and router->due_ns */
 
     struct wd_twcc *twcc;
     int64_t twcc_due_ns, level_due_ns, report_due_ns, nack_due_ns;
+    int64_t checked_ns, heard_ns, media_ns;
+    uint64_t bytes_in, bytes_out;
+
+    uint32_t id;
+    struct leg *legs;
+    struct tuple tuples[WD_TUPLES];
+    struct credentials credentials[2]; /* newest first */
+    uint8_t credentials_count;
+    int64_t dtls_window_ns;
+    uint32_t dtls_count;
     uint32_t feedback_ssrc; /* our SSRC in feedback to this peer */
     int64_t clock_offset_ns; /* our wall clock minus the publisher's, from its first SR */
     bool has_clock_offset;
-
     uint32_t rtt_us;
     uint64_t estimate_bps; /* its newest REMB */
     bool capped;
@@ -201,7 +199,7 @@ struct transport {
     bool limit_waits;
     int64_t resend_window_ns;
     uint32_t resend_count;
-    uint64_t bytes_in, bytes_out, bytes_in_before, bytes_out_before;
+    uint64_t bytes_in_before, bytes_out_before;
     uint32_t out_bps;
     int64_t stats_ns;
 };
@@ -254,6 +252,15 @@ void wd_router_commit(struct wd_router *router, const struct wd_addr *to, const 
 /* ingress.c */
 void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *packet, size_t length);
 void wd_track_reset(struct wd_router *router, struct track *track); /* a new SSRC: everybody starts over */
+
+#define WD_LINE 64 /* bytes of memory that come together */
+static inline void wd_fetch(const void *object, size_t bytes) {
+    for (size_t at = 0; at < bytes; at += WD_LINE) __builtin_prefetch((const uint8_t *)object + at);
+}
+/* What every packet touches of an object that begins with a line. */
+#define WD_TRANSPORT_HEAD offsetof(struct transport, id)
+#define WD_TRACK_HEAD (offsetof(struct track, config) + offsetof(struct wd_track_config, codecs))
+#define WD_LEG_HEAD (offsetof(struct leg, config) + offsetof(struct wd_leg_config, codecs))
 
 /* fanout.c */
 void wd_fanout(struct wd_router *router, bool all);

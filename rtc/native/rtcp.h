@@ -55,11 +55,11 @@ size_t wd_rtcp_write_remb(uint8_t *out, size_t capacity, uint32_t sender, uint64
 /* Receiver side of transport-wide congestion control: arrivals in, feedback blocks out. */
 #define WD_TWCC_SPAN 512 /* sequence numbers remembered between two feedbacks; older ones are forgotten */
 struct wd_twcc {
-    int64_t arrival_us[WD_TWCC_SPAN]; /* 0 = not received; by sequence modulo span */
     uint16_t first; /* first sequence of the next feedback */
     uint16_t next; /* one past the newest received */
     uint8_t feedback;
     bool started;
+    int64_t arrival_us[WD_TWCC_SPAN]; /* 0 = not received; by sequence modulo span */
 };
 void wd_twcc_arrived(struct wd_twcc *twcc, uint16_t sequence, int64_t now_us);
 /* Writes one feedback about [first, next) and advances; 0 when there is nothing to say. Reference time and deltas never overflow:

@@ -135,6 +135,12 @@ size_t wd_srtp_tag(const struct wd_srtp *s) { return s->gcm ? GCM_TAG : CM_TAG; 
 
 const char *wd_srtp_backend(const struct wd_srtp *s) { return s->rtp.ipsec ? "ipsec-mb" : "openssl"; }
 
+void wd_srtp_fetch(const struct wd_srtp *s, bool keys) {
+    if (!keys) __builtin_prefetch(s);
+    else if (s->rtp.ipsec) wd_ipsec_fetch(s->rtp.ipsec);
+    else __builtin_prefetch(s->rtp.evp);
+}
+
 /* --- primitives ----------------------------------------------------------------------------------------------------- */
 
 /* RFC 7714 section 8.1: 00 00 | SSRC | ROC | SEQ, exclusive-or salt; section 9.1 for SRTCP with its 31-bit index. */

@@ -68,16 +68,15 @@ static bool read_socket(struct wd_worker *worker) {
         int64_t now = worker->now_ns = monotonic_ns();
         carry_out_commands(worker, now); /* what was commanded before a datagram came holds for that datagram */
         struct wd_udp_arrival arrivals[WD_UDP_RECEIVE_BATCH];
+        struct wd_coming coming[WD_UDP_RECEIVE_BATCH];
         for (size_t i = 0; i < messages; i++) {
             wd_udp_arrival(&worker->udp, i, &arrivals[i]);
-            wd_router_expect(worker->router, &arrivals[i].from, false);
+            coming[i] = (struct wd_coming){arrivals[i].data, arrivals[i].length, &arrivals[i].from};
         }
-        for (size_t i = 0; i < messages; i++) {
-            if (i + 2 < messages) wd_router_expect(worker->router, &arrivals[i + 2].from, true);
-            datagrams += take(worker, &arrivals[i], now);
-        }
+        wd_router_expect(worker->router, coming, messages);
+        for (size_t i = 0; i < messages; i++) datagrams += take(worker, &arrivals[i], now);
     }
-    worker->round_datagrams += datagrams;
+    worker->datagrams += datagrams;
     return messages == WD_UDP_RECEIVE_BATCH;
 }
 
@@ -107,9 +106,18 @@ static void rested(struct wd_worker *worker) {
 
 static void learn(struct wd_worker *worker, bool soon) { worker->soon += ((soon ? SOON_ONE : 0) - worker->soon) / 8; }
 
+static void learn_work(struct wd_worker *worker) {
+    if (!worker->datagrams) return;
+    double work_ns = (double)(monotonic_ns() - worker->woke_ns) / (double)worker->datagrams;
+    worker->work_ns += (work_ns - worker->work_ns) / 16;
+}
+
+static bool should_gather(const struct wd_worker *worker) { return worker->datagrams && worker->soon > SOON_ONE / 2 && worker->work_ns < WD_WORTH_WAKING_NS; }
+
 /* A wake-up costs as much as forwarding several packets. While most rounds are followed by the next datagram within WD_GATHER_NS, the thread sleeps blindly
  * for a while and takes what has gathered: many bursts become one round. The busier the core, the more gathers in a shorter time: a wake-up per WD_GATHER_WORK_NS
- * of work is few enough. A nap that gathered nothing is followed by waiting for the socket. */
+ * of work is few enough. A nap that gathered nothing is followed by waiting for the socket, and so is work that outweighs a wake-up by itself, where a datagram
+ * goes to dozens of receivers. */
 static unsigned nap(struct wd_worker *worker, int64_t wake_ns) {
     int64_t now = monotonic_ns(), cycle_ns = now - worker->slept_ns, length = WD_GATHER_NS;
     double busy = cycle_ns > 0 ? (double)(now - worker->woke_ns) / (double)cycle_ns : 1;
@@ -163,21 +171,21 @@ static void *run(void *argument) {
     bool more = false;
     int64_t wake_ns = 0;
     for (bool stop = false; !stop;) {
-        bool gather = worker->round_datagrams && worker->soon > SOON_ONE / 2;
-        unsigned ready = more ? READ_SOCKET | READ_WATCHED : gather ? nap(worker, wake_ns) : sleep_until(worker, wake_ns);
+        if (!more) learn_work(worker);
+        unsigned ready = more ? READ_SOCKET | READ_WATCHED : should_gather(worker) ? nap(worker, wake_ns) : sleep_until(worker, wake_ns);
         if (more) give_way(worker);
         else {
             worker->woke_ns = monotonic_ns();
+            worker->datagrams = 0;
             rested(worker);
         }
-        worker->round_datagrams = 0;
         stop = atomic_load_explicit(&worker->stop, memory_order_acquire); /* commands posted before it are still carried out in this round */
         more = ready & READ_SOCKET && read_socket(worker);
         if (ready & READ_WATCHED) {
             worker->now_ns = monotonic_ns();
-            worker->round_datagrams += wd_ways_read(worker);
+            worker->datagrams += wd_ways_read(worker);
         }
-        if (worker->napped) learn(worker, worker->round_datagrams);
+        if (worker->napped) learn(worker, worker->datagrams);
         wake_ns = run_core(worker);
     }
     wd_router_flush(worker->router, monotonic_ns(), true);

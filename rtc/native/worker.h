@@ -14,8 +14,9 @@
 #include "stream.h"
 #include "udp.h"
 
-#define WD_ROUND_DATAGRAMS 32 /* then what was received is forwarded, before more is read: it is still in the nearest cache */
+#define WD_ROUND_DATAGRAMS 64 /* then what was received is forwarded, before more is read: it is still in the nearest cache */
 #define WD_GATHER_NS 1500000 /* most that a datagram waits for others to be forwarded with */
+#define WD_WORTH_WAKING_NS 30000 /* of forwarding, for each datagram */
 #define WD_GATHER_WORK_NS 400000 /* of forwarding, for each time the thread is woken */
 #define WD_TIRELESS_NS 50000000 /* without a rest: overload */
 

@@ -47,8 +47,9 @@ struct wd_worker {
     pid_t thread_id;
     sem_t started;
     int64_t slept_ns, woke_ns; /* when the newest sleep began and ended */
+    double work_ns; /* that a datagram took, of late */
     double load; /* share of the time between sleeps that was work, of late */
-    size_t round_datagrams; /* read in the newest round */
+    size_t datagrams; /* read since the newest sleep */
     bool first, gave_way; /* runs before ordinary threads; would, but is overloaded */
     bool napped; /* before it, instead of waiting for the socket */
     int soon; /* how often, of late, a round's datagrams were followed by the next within WD_GATHER_NS: 0 to SOON_ONE */

@@ -122,6 +122,11 @@ static void add_legs(struct world *w, unsigned peer) {
     }
 }
 
+static void arrive(struct world *w, uint8_t *datagram, size_t length, const struct wd_addr *from) {
+    wd_router_expect(w->router, &(struct wd_coming){datagram, length, from}, 1);
+    wd_router_receive(w->router, datagram, length, from, NULL, w->now_ns);
+}
+
 static void check_in(struct world *w, unsigned peer, unsigned variant, bool nominate) {
     uint8_t data[256];
     uint8_t transaction[12] = {(uint8_t)peer, (uint8_t)variant};
@@ -132,7 +137,7 @@ static void check_in(struct world *w, unsigned peer, unsigned variant, bool nomi
     require(n > 0);
     struct wd_addr from = address(peer, variant);
     w->verified[peer] = true;
-    wd_router_receive(w->router, data, n, &from, NULL, w->now_ns);
+    arrive(w, data, n, &from);
 }
 
 static void rtp_in(struct world *w, unsigned peer, uint8_t control, const uint8_t *data, size_t size) {
@@ -154,7 +159,7 @@ static void rtp_in(struct world *w, unsigned peer, uint8_t control, const uint8_
     size_t length = size - 3 < 1600 ? size - 3 : 1600;
     length = wd_srtp_protect(w->to_server[peer], index & 0xffffffffffff, packet, 28, data + 3, length);
     struct wd_addr from = address(peer, 0);
-    wd_router_receive(w->router, packet, length, &from, NULL, w->now_ns);
+    arrive(w, packet, length, &from);
 }
 
 static void rtcp_in(struct world *w, unsigned peer, const uint8_t *data, size_t size) {
@@ -167,7 +172,7 @@ static void rtcp_in(struct world *w, unsigned peer, const uint8_t *data, size_t 
     if (packet[0] & 1 && size >= 12) wd_put32(packet + 8, 0x900000u + peer * 16 + WD_VIDEO); /* often about a real leg */
     size_t length = wd_srtcp_protect(w->to_server[peer], packet, size);
     struct wd_addr from = address(peer, 0);
-    wd_router_receive(w->router, packet, length, &from, NULL, w->now_ns);
+    arrive(w, packet, length, &from);
 }
 
 static void start(struct world *w) {
@@ -200,7 +205,7 @@ static void act(struct world *w, uint8_t operation, uint8_t control, const uint8
     switch (operation % 14) {
     case 0:
         memcpy(raw, data, size);
-        wd_router_receive(w->router, raw, size, &from, NULL, w->now_ns);
+        arrive(w, raw, size, &from);
         break;
     case 1: check_in(w, peer, control >> 6, control & 0x20); break;
     case 2: rtcp_in(w, peer, data, size); break;
