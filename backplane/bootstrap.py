@@ -26,10 +26,13 @@ from backplane.system_packages import SERVE_NEEDS, TEST_NEEDS, WEB_NEEDS, Missin
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = ROOT / ".venv" / "bin" / "python"
 
+SIDE_BY_SIDE = ["-n", str(os.cpu_count() or 1), "--dist", "loadfile"]  # tests of a file share fixtures
+
 TEST_USAGE = """usage: bin/test [PYTEST ARGUMENT ...]
 
 Sets up what the tests need (Debian packages when root, Python and browser libraries, the compiled packet path), then
-runs ruff, mypy and at last pytest. Arguments go to pytest; some that are useful here:
+runs ruff, mypy and at last pytest. Without arguments the tests run side by side, a process for each core. Arguments go
+to pytest; some that are useful here:
 
   -m "not slow"       leave out what takes longer than ten seconds
   -k WORDS            only tests whose name fits
@@ -187,7 +190,7 @@ def test(arguments: Sequence[str]) -> int:
     failed = [title for title, argv in checks(ROOT) if not check(workshop, title, argv)]
     if failed:
         workshop.say(f"Failed before the tests: {', '.join(failed)}")
-    tests = subprocess.Popen([PYTHON, "-m", "pytest", *arguments], cwd=ROOT)
+    tests = subprocess.Popen([PYTHON, "-m", "pytest", *(arguments or SIDE_BY_SIDE)], cwd=ROOT)
     while True:
         try:
             return tests.wait() or (1 if failed else 0)

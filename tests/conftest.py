@@ -5,6 +5,9 @@ The seed of a run is printed in pytest's header; ``WADUD_SEED=N bin/test ...`` r
 
 import os
 import random
+import shutil
+import tempfile
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -18,12 +21,33 @@ from tests.support.postgres import (  # noqa: F401  (fixtures)
 )
 from tests.support.redis import redis_bus, redis_process, redis_server  # noqa: F401  (fixtures)
 from tests.support.smtp import smtp_server  # noqa: F401  (fixtures)
+from tests.support.turns import turn
 
+TURNS = "WADUD_TEST_TURNS"
 SEED = int(os.environ.get("WADUD_SEED", "1"))
 
 
 def pytest_report_header() -> str:
     return f"seed: {SEED} (WADUD_SEED)"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None):  # this process shares the tests out and runs none
+        os.environ[TURNS] = tempfile.mkdtemp(prefix="wadud-turns-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None) and TURNS in os.environ:
+        shutil.rmtree(os.environ.pop(TURNS), ignore_errors=True)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before the clock of the test's timeout starts
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Where tests run side by side, those marked ``alone`` do not."""
+    if TURNS not in os.environ:
+        return (yield)
+    with turn(Path(os.environ[TURNS]), alone=item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
 @pytest.fixture(scope="session")

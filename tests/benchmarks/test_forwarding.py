@@ -16,6 +16,8 @@ from benchmarks.memory import Memory
 from benchmarks.plot import write_plot
 from benchmarks.rounds import Row
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).resolve().parents[2]
 needs_two_cores = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="server and load generator need a core each")
 

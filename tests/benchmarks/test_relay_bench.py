@@ -21,6 +21,8 @@ from benchmarks.relay_rounds import Row, Turn, most_without_loss, ratio
 from benchmarks.relay_server import CREDENTIALS
 from benchmarks.relay_sessions import Memory, Pace, measure_memory, measure_pace
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).resolve().parents[2]
 CLIENTS = 5
 LIGHT = Load(seconds=0.2, rate=4000, timed=True)  # packets per second: nothing to any server

@@ -11,7 +11,7 @@ from playwright.async_api import Browser
 
 from tests.browser.parties import Party, chromium_page, firefox_page, hears, join, new_room, report, sees, until
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.alone, pytest.mark.browser, pytest.mark.timeout(120)]
 
 
 async def both_hear_and_see(

@@ -33,7 +33,12 @@ from tests.browser.parties import (
 from tests.support.relay import ANYBODY, counters
 from tests.support.server import running_server
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.browser,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(120),
+]
 
 ONLY_TCP = """(() => {
     const { setRemoteDescription } = RTCPeerConnection.prototype;

@@ -19,6 +19,8 @@ from tests.browser.parties import new_room
 from tests.hostile.callers import MediaCall, connected_pair
 from tests.support.server import RunningServer, free_port, running_server
 
+pytestmark = pytest.mark.alone
+
 PACKETS = 20_000
 
 

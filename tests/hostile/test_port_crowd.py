@@ -10,9 +10,13 @@ import json
 import ssl
 from pathlib import Path
 
+import pytest
+
 from benchmarks.port_clients import Echo, Flows, IdleSocket, TurnTls, open_relay, open_socket, talk
 from benchmarks.port_http import HttpConnection, steadily
 from tests.support.server import running_server
+
+pytestmark = pytest.mark.alone
 
 SOCKETS, RELAYS = 200, 20
 AT_ONCE = 20  # handshakes

@@ -36,7 +36,7 @@ LOG_BYTES = 4096
 ALLOWANCE, ALLOWANCE_PER_S, EVERYBODYS_PER_S = 2400, 600, 40_000  # relay_gate.c
 LEAST_S = 0.5
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
 
 
 @dataclass

@@ -20,6 +20,8 @@ from backplane.addresses import interface_addresses
 from tests.hostile.relay_world import HOST, Relay, TurnSocket, relay_alone, relay_inside, use_credentials
 from turn import attributes as names
 
+pytestmark = pytest.mark.alone
+
 PUBLIC = ("203.0.113.9", "2001:db8::9")  # ours, as the world knows us
 OWN = (interface_addresses() or [HOST])[0]
 NAMES = {

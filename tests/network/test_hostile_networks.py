@@ -31,6 +31,7 @@ BOUND_MS = 3000
 PERCENT = 95 if JOINS >= 20 else 80
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.network,
     pytest.mark.browser,
     pytest.mark.asyncio(loop_scope="module"),
