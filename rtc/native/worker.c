@@ -114,7 +114,7 @@ static void learn_work(struct wd_worker *worker) {
 
 static bool should_gather(const struct wd_worker *worker) { return worker->datagrams && worker->soon > SOON_ONE / 2 && worker->work_ns < WD_WORTH_WAKING_NS; }
 
-/* A wake-up costs as much as forwarding several packets. While most rounds are followed by the next datagram within WD_GATHER_NS, the thread sleeps blindly
+/* A wake-up costs as much as forwarding several packets. While most rounds are followed by the next datagram within WD_SOON_NS, the thread sleeps blindly
  * for a while and takes what has gathered: many bursts become one round. The busier the core, the more gathers in a shorter time: a wake-up per WD_GATHER_WORK_NS
  * of work is few enough. A nap that gathered nothing is followed by waiting for the socket, and so is work that outweighs a wake-up by itself, where a datagram
  * goes to dozens of receivers. */
@@ -139,7 +139,7 @@ static unsigned sleep_until(struct wd_worker *worker, int64_t wake_ns) {
     if (left > 0) most = (struct timespec){.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
     int ready = ppoll(wanted, 3, wake_ns == INT64_MAX ? NULL : &most, NULL);
     worker->napped = false;
-    learn(worker, ready > 0 && monotonic_ns() - began < WD_GATHER_NS);
+    learn(worker, ready > 0 && monotonic_ns() - began < WD_SOON_NS);
     if (ready <= 0) return 0;
     uint64_t count;
     if (wanted[1].revents)

@@ -52,7 +52,7 @@ struct wd_worker {
     size_t datagrams; /* read since the newest sleep */
     bool first, gave_way; /* runs before ordinary threads; would, but is overloaded */
     bool napped; /* before it, instead of waiting for the socket */
-    int soon; /* how often, of late, a round's datagrams were followed by the next within WD_GATHER_NS: 0 to SOON_ONE */
+    int soon; /* how often, of late, a round's datagrams were followed by the next within WD_SOON_NS: 0 to SOON_ONE */
     _Atomic bool stop;
 
     /* by hand */
