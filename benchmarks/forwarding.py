@@ -65,11 +65,12 @@ def at_load(scenario: Scenario, load: float, wanted: float) -> Scenario | None:
     return replace(scenario, name=f"{rooms} {shape}", rooms=rooms)
 
 
-def describe(options: argparse.Namespace) -> str:
+def describe(options: argparse.Namespace, awake: bool) -> str:
     sockets = "that coalesce (UDP_GRO)" if options.gro else "that take datagram by datagram"
     peer = f"; Janus {janus.version()}" if options.peer else ""
     arriving = "; frames arrive coalesced" if options.gso else ""
-    return f"{machine()}{peer}; AES-GCM by {crypto_library()}; receivers' sockets {sockets}{arriving}"
+    idle = "kept awake" if awake else "may sleep"
+    return f"{machine()}, {idle}{peer}; AES-GCM by {crypto_library()}; receivers' sockets {sockets}{arriving}"
 
 
 def crypto_library() -> str:
@@ -175,6 +176,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     names = ", ".join(scenario.name for scenario in SCENARIOS)
     parser.add_argument("--only", action="append", metavar="NAME", help=f"this scenario only (repeatable): {names}")
     parser.add_argument("--share", action="store_true", help="do not wait for the end of another benchmark")
+    parser.add_argument("--let-sleep", action="store_true", help="do not keep idle cores awake")
     parser.add_argument("--no-memory", action="store_true", help="leave out memory per participant")
     options = parser.parse_args(argv)
     if options.quick:
@@ -192,8 +194,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     process.go_first()
     if options.peer:
         janus.ensure_installed()
-    with contextlib.nullcontext() if options.share else process.alone():
-        print(f"{describe(options)}\n\n{HEADLINE}", flush=True)
+    with contextlib.ExitStack() as stack:
+        if not options.share:
+            stack.enter_context(process.alone())
+        description = describe(options, not options.let_sleep and stack.enter_context(process.awake()))
+        print(f"{description}\n\n{HEADLINE}", flush=True)
         rows, memory = asyncio.run(run(options))
     if memory:
         idle, sending = f"{memory.idle_kib:,.0f} KiB connected and idle", f"{memory.sending_kib:,.0f} KiB sending"
@@ -203,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     met = show_verdicts(found)
     if options.json:
         content = {
-            "machine": describe(options),
+            "machine": description,
             "rows": [asdict(row) for row in rows],
             "memory": asdict(memory) if memory else None,
             "bars": [asdict(verdict) for verdict in found],

@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -71,6 +72,23 @@ def alone() -> Iterator[None]:
             print("another benchmark is running; waiting for its end ...", file=sys.stderr, flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+@contextlib.contextmanager
+def awake() -> Iterator[bool]:
+    """Keeps idle cores from sleeping, where that is allowed (root); whether it is.
+
+    On a virtual machine a core that sleeps is lent to strangers and comes back with empty caches, so that a light load
+    would measure them. The kernel's PM QoS interface: the request holds while the file is open.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            device = stack.enter_context(Path("/dev/cpu_dma_latency").open("wb", buffering=0))
+            device.write(struct.pack("=i", 0))  # microseconds that waking up may take
+        except OSError:
+            yield False
+        else:
+            yield True
 
 
 def go_first() -> None:
