@@ -69,7 +69,7 @@ class Node:
         self.beyond: Callable[[int, WorkerEvent, float], None] = _ignore_event
         """Called with (worker's index, event, now) for events that are not the forwarding core's: the relay's."""
         self.observe_estimate: Callable[[float], None] = _ignore_estimate
-        """Called with each receiver's bandwidth estimate in bits per second, once a second."""
+        """Called with each receiver's bandwidth estimate in bits per second, each 2 s."""
         self.workers = workers
         self.policy = policy or Policy()
         self._udp = [list(addresses) for addresses in candidates]

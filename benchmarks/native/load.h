@@ -12,7 +12,7 @@
 #define LOAD_AUDIO_INTERVAL_NS 20000000
 #define LOAD_FRAME_BYTES 7500 /* 1.8 Mbps */
 #define LOAD_KEYFRAME_BYTES 30000
-#define LOAD_KEYFRAME_EVERY 300 /* frames, beside those that are asked for */
+#define LOAD_KEYFRAME_EVERY 3000 /* frames, beside those that are asked for: libwebrtc's keyFrameInterval */
 #define LOAD_MAX_PAYLOAD 1150 /* 1,200 bytes with header, extensions and tag */
 #define LOAD_MAX_PACKETS 32 /* of one frame */
 #define LOAD_AUDIO_LEAST 80 /* payload bytes; Opus at 32 to 64 kbps */

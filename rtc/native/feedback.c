@@ -362,6 +362,7 @@ static void emit_stats(struct wd_router *router, struct transport *t) {
     t->bytes_in_before = t->bytes_in;
     t->bytes_out_before = t->bytes_out;
     t->stats_ns = router->now_ns;
+    if (++t->stats_count % WD_STATS_EVERY) return;
     for (struct track *track = t->tracks; track; track = track->next) {
         uint32_t clock_rate = track->config.codec_count ? track->config.codecs[track->last_entry].clock_rate : 0;
         uint32_t loss = (uint32_t)track->fraction_lost * 10000 / 256, jitter = clock_rate ? (uint32_t)((uint64_t)(track->jitter >> 4) * 1000000 / clock_rate) : 0;

@@ -51,6 +51,7 @@
 #define WD_TWCC_PATIENCE_NS (40 * WD_MS) /* and by itself when there was none for so long */
 #define WD_BEAT_NS (100 * WD_MS) /* regular work of all transports falls on the same instants: one wake-up, here and in Python, serves all */
 #define WD_REPORT_INTERVAL_NS WD_SECOND
+#define WD_STATS_EVERY 2 /* reports: participants are told of quality each 2 s */
 #define WD_LEVEL_INTERVAL_NS (100 * WD_MS)
 #define WD_LEVEL_RENEWAL_NS (1995 * WD_MS) /* a steady level is said again so often */
 #define WD_LEVEL_STEP 4 /* dB; smaller changes are not worth an event */
@@ -200,7 +201,7 @@ struct transport {
     int64_t resend_window_ns;
     uint32_t resend_count;
     uint64_t bytes_in_before, bytes_out_before;
-    uint32_t out_bps;
+    uint32_t out_bps, stats_count;
     int64_t stats_ns;
 };
 

@@ -114,6 +114,7 @@ def test_two_hundred_starts_and_stops_leave_no_thread_and_no_descriptor() -> Non
 
 
 def test_a_forgotten_worker_stops_its_thread() -> None:
+    gc.collect()  # what earlier tests left
     before = threads(), descriptors()
     worker = Worker()
     assert threads() == before[0] + 1
