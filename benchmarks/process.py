@@ -16,6 +16,7 @@ from pathlib import Path
 _TICKS = os.sysconf("SC_CLK_TCK")
 _KIB = 1024
 _PRIORITY = -10
+_CPUIDLE = Path("/sys/devices/system/cpu/cpuidle/current_driver")
 
 
 def pinned(cpu: int) -> Callable[[], None]:
@@ -76,7 +77,7 @@ def alone() -> Iterator[None]:
 
 @contextlib.contextmanager
 def awake() -> Iterator[bool]:
-    """Keeps idle cores from sleeping, where that is allowed (root); whether it is.
+    """Keeps idle cores from sleeping, where that is allowed (root) and known (a driver of cpuidle); whether it is.
 
     On a virtual machine a core that sleeps is lent to strangers and comes back with empty caches, so that a light load
     would measure them. The kernel's PM QoS interface: the request holds while the file is open.
@@ -85,10 +86,10 @@ def awake() -> Iterator[bool]:
         try:
             device = stack.enter_context(Path("/dev/cpu_dma_latency").open("wb", buffering=0))
             device.write(struct.pack("=i", 0))  # microseconds that waking up may take
+            obeyed = _CPUIDLE.read_text().strip() != "none"
         except OSError:
-            yield False
-        else:
-            yield True
+            obeyed = False
+        yield obeyed
 
 
 def go_first() -> None:

@@ -356,13 +356,14 @@ static void emit_levels(struct wd_router *router, struct transport *t) {
 static void emit_stats(struct wd_router *router, struct transport *t) {
     int64_t span_ns = router->now_ns - t->stats_ns;
     if (span_ns <= 0) return;
-    struct wd_stats stats = {.rtt_us = t->rtt_us, .estimate_bps = t->estimate_bps > UINT32_MAX ? UINT32_MAX : (uint32_t)t->estimate_bps};
-    stats.in_bps = (uint32_t)((t->bytes_in - t->bytes_in_before) * 8 * 1000 / (uint64_t)(span_ns / 1000000 + 1));
-    stats.out_bps = t->out_bps = (uint32_t)((t->bytes_out - t->bytes_out_before) * 8 * 1000 / (uint64_t)(span_ns / 1000000 + 1));
+    uint32_t in_bps = (uint32_t)((t->bytes_in - t->bytes_in_before) * 8 * 1000 / (uint64_t)(span_ns / 1000000 + 1));
+    t->out_bps = (uint32_t)((t->bytes_out - t->bytes_out_before) * 8 * 1000 / (uint64_t)(span_ns / 1000000 + 1));
     t->bytes_in_before = t->bytes_in;
     t->bytes_out_before = t->bytes_out;
     t->stats_ns = router->now_ns;
     if (++t->stats_count % WD_STATS_EVERY) return;
+    struct wd_stats stats = {.rtt_us = t->rtt_us, .in_bps = in_bps, .out_bps = t->out_bps};
+    stats.estimate_bps = t->estimate_bps > UINT32_MAX ? UINT32_MAX : (uint32_t)t->estimate_bps;
     for (struct track *track = t->tracks; track; track = track->next) {
         uint32_t clock_rate = track->config.codec_count ? track->config.codecs[track->last_entry].clock_rate : 0;
         uint32_t loss = (uint32_t)track->fraction_lost * 10000 / 256, jitter = clock_rate ? (uint32_t)((uint64_t)(track->jitter >> 4) * 1000000 / clock_rate) : 0;

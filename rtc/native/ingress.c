@@ -277,7 +277,7 @@ static void accept_packet(struct wd_router *router, struct track *track, const u
 }
 
 /* With many publishers the caches of clear packets are larger than the processor's: fetch the lines to be written while the packet is being decrypted, and
- * long before, the slot that will be emptied for it. */
+ * the slot that will be emptied some packets from now. */
 static void fetch_place(const struct track *track, uint16_t sequence, size_t length) {
     if (!track->slots) return;
     const struct store *store = &track->store;

@@ -11,6 +11,7 @@
 #define WD_ROUTER_INTERNAL_H
 
 #include "bytes.h"
+#include "fetch.h"
 #include "router.h"
 #include "rtcp.h"
 #include "rtp.h"
@@ -116,7 +117,7 @@ struct track {
     uint16_t pending_count, lost_count;
     bool has_transit;
     struct wd_srtp_stream stream;
-    struct wd_track_config config; /* its head too; the rest is for joins */
+    struct wd_track_config config; /* its head, up to the first codecs; the rest is for joins */
 
     uint16_t pending[WD_PENDING];
     struct lost *lost;
@@ -254,13 +255,9 @@ void wd_router_commit(struct wd_router *router, const struct wd_addr *to, const 
 void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *packet, size_t length);
 void wd_track_reset(struct wd_router *router, struct track *track); /* a new SSRC: everybody starts over */
 
-#define WD_LINE 64 /* bytes of memory that come together */
-static inline void wd_fetch(const void *object, size_t bytes) {
-    for (size_t at = 0; at < bytes; at += WD_LINE) __builtin_prefetch((const uint8_t *)object + at);
-}
 /* What every packet touches of an object that begins with a line. */
 #define WD_TRANSPORT_HEAD offsetof(struct transport, id)
-#define WD_TRACK_HEAD (offsetof(struct track, config) + offsetof(struct wd_track_config, codecs))
+#define WD_TRACK_HEAD (offsetof(struct track, config) + offsetof(struct wd_track_config, codecs) + 2 * sizeof(struct wd_codec_entry))
 #define WD_LEG_HEAD (offsetof(struct leg, config) + offsetof(struct wd_leg_config, codecs))
 
 /* fanout.c */

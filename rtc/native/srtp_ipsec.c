@@ -1,5 +1,7 @@
 #include "srtp_ipsec.h"
 
+#include "fetch.h"
+
 #if __has_include(<intel-ipsec-mb.h>) && !defined WD_WITHOUT_IPSEC_MB
 
 #include <dlfcn.h>
@@ -12,9 +14,7 @@
 #define LIBRARY "libIPSec_MB.so.1"
 #define TAG 16
 
-/* Whole lines of memory, of which the precomputed hash keys begin one: they are loaded a line at a time. */
-struct wd_ipsec_key { _Alignas(64) uint8_t lead[16]; struct gcm_key_data data; };
-_Static_assert(offsetof(struct wd_ipsec_key, data.ghash_keys) % 64 == 0, "hash keys lie in whole lines");
+struct wd_ipsec_key { _Alignas(WD_LINE) struct gcm_key_data data; }; /* as the library was compiled; its header says so only with LINUX defined */
 
 /* One manager for the process: of it only the pointers to the direct GCM functions are used, which keep no state in it. */
 static IMB_MGR *manager;
@@ -59,7 +59,7 @@ void wd_ipsec_key_free(struct wd_ipsec_key *key) {
 }
 
 void wd_ipsec_fetch(const struct wd_ipsec_key *key) {
-    for (size_t at = 0; at < sizeof *key; at += 64) __builtin_prefetch((const uint8_t *)key + at);
+    wd_fetch(key, sizeof *key);
 }
 
 void wd_ipsec_seal(const struct wd_ipsec_key *key, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *out, const uint8_t *in,

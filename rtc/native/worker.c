@@ -60,6 +60,8 @@ static size_t take(struct wd_worker *worker, const struct wd_udp_arrival *arriva
     return datagrams;
 }
 
+_Static_assert(WD_UDP_RECEIVE_BATCH <= WD_EXPECTED, "a batch is expected whole");
+
 /* True when the socket may hold more. */
 static bool read_socket(struct wd_worker *worker) {
     size_t datagrams = 0, messages = WD_UDP_RECEIVE_BATCH;
@@ -109,6 +111,7 @@ static void learn(struct wd_worker *worker, bool soon) { worker->soon += ((soon 
 static void learn_work(struct wd_worker *worker) {
     if (!worker->datagrams) return;
     double work_ns = (double)(monotonic_ns() - worker->woke_ns) / (double)worker->datagrams;
+    if (work_ns > 4 * WD_WORTH_WAKING_NS) work_ns = 4 * WD_WORTH_WAKING_NS; /* the thread was held up, or did something else */
     worker->work_ns += (work_ns - worker->work_ns) / 16;
 }
 
@@ -183,9 +186,9 @@ static void *run(void *argument) {
         more = ready & READ_SOCKET && read_socket(worker);
         if (ready & READ_WATCHED) {
             worker->now_ns = monotonic_ns();
-            worker->datagrams += wd_ways_read(worker);
+            worker->datagrams += wd_ways_read(worker, &more);
         }
-        if (worker->napped) learn(worker, worker->datagrams);
+        if (worker->napped && !more) learn(worker, worker->woke_ns - worker->slept_ns < (int64_t)worker->datagrams * WD_SOON_NS);
         wake_ns = run_core(worker);
     }
     wd_router_flush(worker->router, monotonic_ns(), true);

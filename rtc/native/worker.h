@@ -14,7 +14,7 @@
 #include "stream.h"
 #include "udp.h"
 
-#define WD_ROUND_DATAGRAMS 64 /* then what was received is forwarded, before more is read: it is still in the nearest cache */
+#define WD_ROUND_DATAGRAMS 64 /* then what was received is forwarded, before more is read: it is still in the near caches */
 #define WD_GATHER_NS 3000000 /* most that a datagram waits for others to be forwarded with, at light load */
 #define WD_SOON_NS 1500000 /* datagrams that follow each other faster are worth gathering */
 #define WD_WORTH_WAKING_NS 30000 /* of forwarding, for each datagram */

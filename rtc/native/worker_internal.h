@@ -49,7 +49,7 @@ struct wd_worker {
     int64_t slept_ns, woke_ns; /* when the newest sleep began and ended */
     double work_ns; /* that a datagram took, of late */
     double load; /* share of the time between sleeps that was work, of late */
-    size_t datagrams; /* read since the newest sleep */
+    size_t datagrams; /* that came since the newest sleep */
     bool first, gave_way; /* runs before ordinary threads; would, but is overloaded */
     bool napped; /* before it, instead of waiting for the socket */
     int soon; /* how often, of late, a round's datagrams were followed by the next within WD_SOON_NS: 0 to SOON_ONE */
@@ -74,7 +74,7 @@ void wd_ways_close(struct wd_worker *worker);
 void wd_ways_divert(struct wd_worker *worker, struct wd_egress *egress);
 /* A datagram of the worker's own socket, or of one that stands for it. */
 void wd_ways_receive(struct wd_worker *worker, uint8_t *datagram, size_t length, const struct wd_addr *from, const struct wd_addr *local, int64_t now_ns);
-size_t wd_ways_read(struct wd_worker *worker); /* what epoll watches; the number of datagrams and events */
+size_t wd_ways_read(struct wd_worker *worker, bool *more); /* what epoll watches; the number of datagrams and events. `more` becomes true when some are left */
 void wd_ways_flush(struct wd_worker *worker); /* the end of a round */
 int64_t wd_ways_tick(struct wd_worker *worker); /* the next deadline */
 int wd_ways_command(void *worker, const struct wd_command *command, void *data, int64_t now_ns); /* any command */

@@ -190,7 +190,7 @@ void wd_ways_receive(struct wd_worker *worker, uint8_t *datagram, size_t length,
     to_relay(worker, datagram, length, from, local ? local : &any, now_ns);
 }
 
-static size_t read_relayed(struct wd_worker *worker, struct wd_relayed *relayed) {
+static size_t read_relayed(struct wd_worker *worker, struct wd_relayed *relayed, bool *more) {
     struct wd_outlet socket = wd_relayed_socket(relayed);
     worker->borrowed.fd = socket.fd;
     worker->borrowed.v6 = socket.address.family == 6;
@@ -207,21 +207,23 @@ static size_t read_relayed(struct wd_worker *worker, struct wd_relayed *relayed)
         } while (at < arrival.length);
     }
     worker->borrowed.fd = -1;
+    *more |= messages == WD_UDP_RECEIVE_BATCH;
     return datagrams;
 }
 
-size_t wd_ways_read(struct wd_worker *worker) {
+size_t wd_ways_read(struct wd_worker *worker, bool *more) {
     struct epoll_event events[EVENTS];
     int ready = epoll_wait(worker->epoll, events, EVENTS, 0);
     size_t datagrams = 0;
     for (int i = 0; i < ready; i++) {
         struct wd_watched *watched = events[i].data.ptr;
-        if (watched->what == WD_WATCHED_RELAYED) datagrams += read_relayed(worker, (struct wd_relayed *)watched);
+        if (watched->what == WD_WATCHED_RELAYED) datagrams += read_relayed(worker, (struct wd_relayed *)watched, more);
         else {
             wd_streams_ready(worker->streams, watched, events[i].events, worker->now_ns);
             datagrams++;
         }
     }
+    *more |= ready == EVENTS;
     return datagrams;
 }
 
@@ -264,6 +266,7 @@ int wd_ways_command(void *owner, const struct wd_command *command, void *data, i
     switch (command->type) {
     case WD_COMMAND_KNOW_MEDIA: return know_media(worker, &command->neighbour);
     case WD_COMMAND_HAND_OVER:
+        worker->datagrams++;
         wd_router_receive(worker->router, data, command->length, &command->way.remote, &command->way.local, now_ns);
         return 0;
     case WD_COMMAND_ADOPT_STREAM: return adopt(worker, command, now_ns);

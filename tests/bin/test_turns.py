@@ -1,6 +1,8 @@
 """Tests that run side by side, and those that want to be alone."""
 
+import fcntl
 import threading
+import time
 from pathlib import Path
 
 from tests.support.turns import turn
@@ -24,11 +26,24 @@ class Somebody(threading.Thread):
             self.may_end.wait(WAIT_S)
 
 
+def wait_until_somebody_stands_at_the_gate(directory: Path) -> None:
+    end = time.monotonic() + WAIT_S
+    while time.monotonic() < end:
+        with (directory / "gate.lock").open("a") as gate:
+            try:
+                fcntl.flock(gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+        time.sleep(0.001)
+    raise TimeoutError("nobody came to the gate")
+
+
 def test_tests_run_together_and_one_that_wants_to_be_alone_waits_for_them(tmp_path: Path) -> None:
     first, second = Somebody(tmp_path, alone=False), Somebody(tmp_path, alone=False)
     assert first.has_it.wait(WAIT_S)
     assert second.has_it.wait(WAIT_S)
     lonely = Somebody(tmp_path, alone=True)
+    wait_until_somebody_stands_at_the_gate(tmp_path)
     first.may_end.set()
     assert not lonely.has_it.wait(SOON_S)
     second.may_end.set()
@@ -40,6 +55,7 @@ def test_who_comes_later_waits_behind_the_one_that_wants_to_be_alone(tmp_path: P
     first = Somebody(tmp_path, alone=False)
     assert first.has_it.wait(WAIT_S)
     lonely = Somebody(tmp_path, alone=True)
+    wait_until_somebody_stands_at_the_gate(tmp_path)
     assert not lonely.has_it.wait(SOON_S)
     later = Somebody(tmp_path, alone=False)
     assert not later.has_it.wait(SOON_S)

@@ -123,7 +123,9 @@ static void add_legs(struct world *w, unsigned peer) {
 }
 
 static void arrive(struct world *w, uint8_t *datagram, size_t length, const struct wd_addr *from) {
-    wd_router_expect(w->router, &(struct wd_coming){datagram, length, from}, 1);
+    struct wd_addr other = address((unsigned)length % PEERS, 0);
+    struct wd_coming coming[] = {{datagram, length, from}, {datagram, length, &other}, {datagram, length / 2, from}, {datagram, length, from}};
+    wd_router_expect(w->router, coming, length % 5);
     wd_router_receive(w->router, datagram, length, from, NULL, w->now_ns);
 }
 

@@ -30,7 +30,7 @@ from tests.network.internet import (
 )
 from tests.support.namespaces import Namespace, existing, namespaces
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.alone, pytest.mark.network]  # they count what there is on the machine
 
 PATIENCE_S = 0.25  # a packet takes microseconds here
 IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_MTU = 10, 2, 14  # linux/in.h

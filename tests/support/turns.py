@@ -2,7 +2,8 @@
 
 Tests share the machine, but one that measures time, memory or load (marked ``alone``) has it to itself: it waits until
 no other test runs, and none begins before it has ended. A lock of the file system is held by all together or by one
-alone. Before it is a gate that everybody passes, so that those who want to be alone are not kept waiting for ever.
+alone. Before it is a gate that everybody passes, so that those who want to be alone are not kept waiting for ever. Only
+tests wait: what a fixture of another file keeps running meanwhile goes on.
 """
 
 import fcntl
