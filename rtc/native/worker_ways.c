@@ -11,7 +11,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define EVENTS 64 /* of one round */
+#define EVENTS 512 /* of one round: all of some hundred busy allocations, so that a nap comes between two looks at the same socket */
 
 /* ---- what the relay asks of the shell ---- */
 
