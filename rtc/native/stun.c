@@ -2,9 +2,11 @@
 
 #include "bytes.h"
 
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
+#include <openssl/params.h>
+#include <pthread.h>
 
 #define HEADER 20
 #define COOKIE 0x2112a442u
@@ -156,10 +158,36 @@ int wd_stun_parse(const uint8_t *data, size_t length, struct wd_stun *out) {
     return 0;
 }
 
+static pthread_key_t mac_of_thread;
+static bool has_macs;
+
+static void free_mac(void *mac) { EVP_MAC_CTX_free(mac); }
+static void prepare_macs(void) { has_macs = pthread_key_create(&mac_of_thread, free_mac) == 0; }
+
+/* The thread's own, fetched once: OpenSSL's one-shot HMAC looks its algorithm up anew each time, and between two checks of a call what it reads on the way has
+ * left the caches: 26 to 50 us. NULL when there is none. */
+static EVP_MAC_CTX *hmac_sha1(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, prepare_macs);
+    EVP_MAC_CTX *mac = has_macs ? pthread_getspecific(mac_of_thread) : NULL;
+    if (mac || !has_macs) return mac;
+    char digest[] = "SHA1";
+    OSSL_PARAM options[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0), OSSL_PARAM_construct_end()};
+    EVP_MAC *hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    mac = hmac ? EVP_MAC_CTX_new(hmac) : NULL;
+    EVP_MAC_free(hmac);
+    if (mac && EVP_MAC_CTX_set_params(mac, options) && pthread_setspecific(mac_of_thread, mac) == 0) return mac;
+    EVP_MAC_CTX_free(mac);
+    return NULL;
+}
+
 bool wd_stun_mac(uint8_t *message, size_t at, const uint8_t *key, size_t key_len, uint8_t out[MAC]) {
-    unsigned written = MAC;
+    static const uint8_t none;
+    EVP_MAC_CTX *mac = hmac_sha1();
+    size_t written;
     wd_put16(message + 2, (uint16_t)(at + 4 + MAC - HEADER));
-    return key_len <= INT32_MAX && HMAC(EVP_sha1(), key, (int)key_len, message, at, out, &written) != NULL;
+    /* Without a key it would be the one of the message before. */
+    return mac && EVP_MAC_init(mac, key ? key : &none, key_len, NULL) && EVP_MAC_update(mac, message, at) && EVP_MAC_final(mac, out, &written, MAC) && written == MAC;
 }
 
 bool wd_stun_verify(const uint8_t *data, size_t length, const struct wd_stun *message, const uint8_t *key, size_t key_len) {
