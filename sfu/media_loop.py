@@ -65,6 +65,8 @@ class MediaLoop:
         parts = 1 + len(self._node.rooms) // ROOMS_AT_ONCE
         self._tick = loop.call_later(TICK_S / parts, self._ticked)
         self._part += 1
+        for index in range(len(self._node.workers)):
+            self._readable(index)  # levels and statistics wake nobody: they are for the ticks
         try:
             self._node.tick(self._clock(), self._part % parts, parts)
         except Exception:

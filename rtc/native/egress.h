@@ -45,6 +45,13 @@ static inline bool wd_egress_joins(const struct wd_message *m, const struct wd_a
            wd_same_address(&m->to, to) && wd_same_address(&m->from, from);
 }
 
+/* The largest datagram to that address that would leave with the newest message. */
+static inline size_t wd_egress_tail(const struct wd_egress *e, const struct wd_addr *to, const struct wd_addr *from) {
+    const struct wd_message *newest = e->count ? &e->messages[e->count - 1] : NULL;
+    size_t segment = !newest ? 0 : newest->segment ? newest->segment : newest->length;
+    return segment && wd_egress_joins(newest, to, from, segment) ? segment : 0;
+}
+
 /* What was just written there leaves as a datagram: the next of the newest message where that goes to the same address and sizes allow. */
 static inline void wd_egress_commit(struct wd_egress *e, const struct wd_addr *to, const struct wd_addr *from, size_t length) {
     struct wd_message *newest = e->count ? &e->messages[e->count - 1] : NULL;

@@ -6,6 +6,12 @@
 
 #define RTCP_ROOM 1200
 #define NO_LIMIT_BPS UINT64_C(20000000)
+#define CNAME "wadud"
+#define MAX_REPORTS 16
+#define RR_BYTES 8u
+#define SR_BYTES 28u
+#define REPORT_BYTES 24u
+#define CNAME_BYTES 16u
 
 struct compound {
     uint8_t data[RTCP_ROOM + WD_SRTP_MAX_OVERHEAD];
@@ -290,16 +296,25 @@ static struct wd_report receiver_report(struct wd_router *router, struct track *
     return report;
 }
 
-static void send_receiver_reports(struct wd_router *router, struct transport *t) {
-    struct wd_report reports[16];
+static bool says_report(const struct leg *leg) { return leg->track && leg->started && !leg->waiting && leg->track->has_sender; }
+
+/* At least as long as what `send_reports` will send. */
+static size_t reports_length(const struct transport *t) {
+    size_t length = RR_BYTES + CNAME_BYTES + WD_SRTP_MAX_OVERHEAD;
+    for (const struct track *track = t->tracks; track; track = track->next) length += REPORT_BYTES;
+    for (const struct leg *leg = t->legs; leg; leg = leg->next)
+        if (says_report(leg)) length += SR_BYTES + CNAME_BYTES;
+    return length;
+}
+
+static void write_receiver_reports(struct wd_router *router, struct transport *t, struct compound *c) {
+    struct wd_report reports[MAX_REPORTS];
     size_t count = 0;
-    for (struct track *track = t->tracks; track && count < 16; track = track->next)
+    for (struct track *track = t->tracks; track && count < MAX_REPORTS; track = track->next)
         if (track->started) reports[count++] = receiver_report(router, track);
     if (!count) return;
-    struct compound c = {.length = 0};
-    c.length = wd_rtcp_write_rr(c.data, RTCP_ROOM, t->feedback_ssrc, reports, count);
-    c.length += wd_rtcp_write_cname(c.data + c.length, RTCP_ROOM - c.length, t->feedback_ssrc, "wadud");
-    wd_send_rtcp(router, t, c.data, c.length);
+    c->length += wd_rtcp_write_rr(c->data, RTCP_ROOM, t->feedback_ssrc, reports, count);
+    c->length += wd_rtcp_write_cname(c->data + c->length, RTCP_ROOM - c->length, t->feedback_ssrc, CNAME);
 }
 
 static size_t write_sender_report(struct wd_router *router, struct leg *leg, uint8_t *out, size_t capacity) {
@@ -322,27 +337,32 @@ static size_t write_sender_report(struct wd_router *router, struct leg *leg, uin
     return wd_rtcp_write_sr(out, capacity, &info, NULL, 0);
 }
 
-static void send_sender_reports(struct wd_router *router, struct transport *t) {
+/* One compound packet (RFC 3550 section 6.1) of all that we receive from t and send to it, as long as there is room in one. */
+static void send_reports(struct wd_router *router, struct transport *t) {
     struct compound c = {.length = 0};
+    write_receiver_reports(router, t, &c);
     for (struct leg *leg = t->legs; leg; leg = leg->next) {
-        if (!leg->track || !leg->started || leg->waiting || !leg->track->has_sender) continue;
-        if (c.length + 28 + 24 > RTCP_ROOM) {
+        if (!says_report(leg)) continue;
+        if (c.length + SR_BYTES + CNAME_BYTES > RTCP_ROOM) {
             wd_send_rtcp(router, t, c.data, c.length);
             c.length = 0;
         }
         c.length += write_sender_report(router, leg, c.data + c.length, RTCP_ROOM - c.length);
-        c.length += wd_rtcp_write_cname(c.data + c.length, RTCP_ROOM - c.length, leg->config.ssrc, "wadud");
+        c.length += wd_rtcp_write_cname(c.data + c.length, RTCP_ROOM - c.length, leg->config.ssrc, CNAME);
     }
     wd_send_rtcp(router, t, c.data, c.length);
 }
 
-static void emit_levels(struct wd_router *router, struct transport *t) {
+/* Said with the packet that comes when they are due: its track is in the nearest cache then. */
+void wd_tell_levels(struct wd_router *router, struct transport *t) {
+    t->level_due_ns = wd_beat(router, WD_LEVEL_INTERVAL_NS);
     for (struct track *track = t->tracks; track; track = track->next) {
         if (track->config.kind != WD_AUDIO) continue;
         int change = track->level - track->level_sent;
         bool renew = track->level != 127 && router->now_ns - track->level_sent_ns >= WD_LEVEL_RENEWAL_NS;
         if (renew || change >= WD_LEVEL_STEP || change <= -WD_LEVEL_STEP || track->voice != track->voice_sent || (change && track->level == 127)) {
-            struct wd_event event = {.type = WD_EVENT_LEVEL, .id = track->config.id, .value = track->level, .flag = track->voice};
+            bool begins = track->voice && !track->voice_sent;
+            struct wd_event event = {.type = WD_EVENT_LEVEL, .patient = !begins, .id = track->config.id, .value = track->level, .flag = track->voice};
             router->config.emit(router->config.owner, &event);
             track->level_sent = track->level;
             track->voice_sent = track->voice;
@@ -372,13 +392,29 @@ static void emit_stats(struct wd_router *router, struct transport *t) {
     }
     for (struct leg *leg = t->legs; leg; leg = leg->next)
         if (leg->track && (uint32_t)leg->loss * 10000 / 256 > stats.loss_out) stats.loss_out = (uint32_t)leg->loss * 10000 / 256;
-    struct wd_event event = {.type = WD_EVENT_STATS, .id = t->id, .stats = stats};
+    struct wd_event event = {.type = WD_EVENT_STATS, .patient = true, .id = t->id, .stats = stats};
     router->config.emit(router->config.owner, &event);
+}
+
+static void report(struct wd_router *router, struct transport *t) {
+    t->report_due_ns += WD_REPORT_INTERVAL_NS;
+    if (t->report_due_ns <= router->now_ns) t->report_due_ns = wd_beat(router, WD_REPORT_INTERVAL_NS);
+    wd_due(router, t, t->report_due_ns + WD_REPORT_PATIENCE_NS);
+    send_reports(router, t);
+    end_limits(router, t);
+    emit_stats(router, t);
 }
 
 /* A short packet as the last of a run costs the kernel next to nothing, a message of its own as much as the whole run. */
 void wd_feedback_rides(struct wd_router *router, struct transport *t) {
+    t->fed_ns = router->now_ns;
     if (t->twcc && t->twcc_due_ns <= router->now_ns) send_transport_feedback(router, t);
+    else if (t->report_due_ns <= router->now_ns && reports_length(t) <= wd_egress_tail(router->egress, &t->selected->remote, &t->selected->local)) report(router, t);
+}
+
+void wd_feedback_arrival(struct wd_router *router, struct transport *t) {
+    if (t->twcc_due_ns == INT64_MAX) t->twcc_due_ns = router->now_ns + WD_TWCC_INTERVAL_NS;
+    if (router->now_ns - t->fed_ns > WD_TWCC_PATIENCE_NS) wd_due(router, t, t->twcc_due_ns + WD_TWCC_PATIENCE_NS); /* else it is likely to follow media */
 }
 
 void wd_feedback_tick(struct wd_router *router, struct transport *t) {
@@ -394,17 +430,8 @@ void wd_feedback_tick(struct wd_router *router, struct transport *t) {
     if (t->twcc_due_ns != INT64_MAX) wd_due(router, t, t->twcc_due_ns + WD_TWCC_PATIENCE_NS);
     for (struct track *track = t->tracks; track; track = track->next) keyframe_tick(router, track);
     if (t->limit_waits) pass_limit(router, t);
-    if (t->level_due_ns <= now) {
-        emit_levels(router, t);
-        t->level_due_ns = wd_beat(router, WD_LEVEL_INTERVAL_NS);
-    }
-    if (t->tracks) wd_due(router, t, t->level_due_ns);
-    if (t->report_due_ns <= now) {
-        send_receiver_reports(router, t);
-        send_sender_reports(router, t);
-        end_limits(router, t);
-        emit_stats(router, t);
-        t->report_due_ns = wd_beat(router, WD_REPORT_INTERVAL_NS);
-    }
-    wd_due(router, t, t->report_due_ns);
+    if (t->level_due_ns <= now - WD_LEVEL_PATIENCE_NS) wd_tell_levels(router, t);
+    if (t->tracks) wd_due(router, t, t->level_due_ns + WD_LEVEL_PATIENCE_NS);
+    if (t->report_due_ns <= now - WD_REPORT_PATIENCE_NS) report(router, t);
+    wd_due(router, t, t->report_due_ns + WD_REPORT_PATIENCE_NS);
 }

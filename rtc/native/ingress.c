@@ -273,6 +273,7 @@ static void accept_packet(struct wd_router *router, struct track *track, const u
     slot->abs_send_time = UINT32_MAX;
     if (!length) slot->payload[0] = 1;
     read_extensions(track, slot, packet, rtp);
+    if (track->config.kind == WD_AUDIO && t->level_due_ns <= router->now_ns) wd_tell_levels(router, t);
     if (track->legs) pend(router, track, place, rtp->marker);
 }
 
@@ -330,10 +331,7 @@ void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *pac
     const struct wd_rtp_extension *cc = wd_rtp_find(&rtp, track->config.extensions.transport_cc);
     if (cc && cc->length == 2 && t->twcc) {
         wd_twcc_arrived(t->twcc, wd_get16(packet + cc->at), router->now_ns / 1000);
-        if (t->twcc_due_ns == INT64_MAX) {
-            t->twcc_due_ns = router->now_ns + WD_TWCC_INTERVAL_NS;
-            wd_due(router, t, t->twcc_due_ns + WD_TWCC_PATIENCE_NS);
-        }
+        wd_feedback_arrival(router, t);
     }
     int payload_length = wd_rtp_payload_length(packet, length, &rtp);
     if (payload_length < 0) {

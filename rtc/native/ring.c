@@ -59,6 +59,13 @@ static void copy_out(const struct wd_ring *ring, uint64_t at, void *to, size_t l
 
 static uint64_t record_size(size_t data_length) { return (sizeof(struct wd_event) + data_length + RECORD_ALIGN - 1) & ~(uint64_t)(RECORD_ALIGN - 1); }
 
+bool wd_ring_busy(struct wd_ring *ring) {
+    uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+    if (head - ring->known_tail <= WD_RING_BYTES / 2) return false;
+    ring->known_tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
+    return head - ring->known_tail > WD_RING_BYTES / 2;
+}
+
 bool wd_ring_put(struct wd_ring *ring, const struct wd_event *event) {
     size_t length = event->data ? event->length : 0;
     if (length > WD_RING_MAX_DATA) return false;
@@ -73,15 +80,8 @@ bool wd_ring_put(struct wd_ring *ring, const struct wd_event *event) {
     copy_in(ring, head, &record, sizeof record);
     if (length) copy_in(ring, head + sizeof record, event->data, length);
     atomic_store_explicit(&ring->head, head + size, memory_order_release);
-    ring->unannounced = true;
+    if (!event->patient || wd_ring_busy(ring)) ring->unannounced = true;
     return true;
-}
-
-bool wd_ring_busy(struct wd_ring *ring) {
-    uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
-    if (head - ring->known_tail <= WD_RING_BYTES / 2) return false;
-    ring->known_tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
-    return head - ring->known_tail > WD_RING_BYTES / 2;
 }
 
 static void strike(struct wd_ring *ring) {

@@ -18,7 +18,7 @@ struct wd_ring *wd_ring_new(void); /* NULL with errno */
 void wd_ring_free(struct wd_ring *ring);
 int wd_ring_fd(const struct wd_ring *ring); /* readable when the consumer should look */
 
-/* Producer. False when the event does not fit: it is lost. */
+/* Producer. False when the event does not fit: it is lost. A patient event alone does not make the ring readable before it is half full. */
 bool wd_ring_put(struct wd_ring *ring, const struct wd_event *event);
 bool wd_ring_busy(struct wd_ring *ring); /* half full: what can be asked again should wait */
 void wd_ring_notify(struct wd_ring *ring); /* after a round of puts; cheap when there were none */

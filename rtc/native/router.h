@@ -86,6 +86,7 @@ struct wd_stats { /* of the last second, except where said */
 struct wd_event {
     uint8_t type;
     uint8_t flag;
+    bool patient; /* nobody need be woken for it */
     uint32_t id; /* transport or track */
     uint32_t value;
     struct wd_addr address, local;

@@ -52,8 +52,10 @@
 #define WD_TWCC_PATIENCE_NS (40 * WD_MS) /* and by itself when there was none for so long */
 #define WD_BEAT_NS (100 * WD_MS) /* regular work of all transports falls on the same instants: one wake-up, here and in Python, serves all */
 #define WD_REPORT_INTERVAL_NS WD_SECOND
+#define WD_REPORT_PATIENCE_NS (100 * WD_MS) /* so long a due report waits for media that it can follow */
 #define WD_STATS_EVERY 2 /* reports: participants are told of quality each 2 s */
 #define WD_LEVEL_INTERVAL_NS (100 * WD_MS)
+#define WD_LEVEL_PATIENCE_NS (100 * WD_MS) /* so long due levels wait for a packet of sound */
 #define WD_LEVEL_RENEWAL_NS (1995 * WD_MS) /* a steady level is said again so often */
 #define WD_LEVEL_STEP 4 /* dB; smaller changes are not worth an event */
 
@@ -181,6 +183,7 @@ struct transport {
 
     struct wd_twcc *twcc;
     int64_t twcc_due_ns, level_due_ns, report_due_ns, nack_due_ns;
+    int64_t fed_ns; /* when media was last sent to it */
     int64_t checked_ns, heard_ns, media_ns;
     uint64_t bytes_in, bytes_out;
 
@@ -271,6 +274,8 @@ void wd_resend(struct wd_router *router, struct leg *leg, uint16_t sequence);
 void wd_rtcp_received(struct wd_router *router, struct transport *t, uint8_t *packet, size_t length);
 void wd_feedback_tick(struct wd_router *router, struct transport *t);
 void wd_feedback_rides(struct wd_router *router, struct transport *t); /* media for t was queued: what is due may follow it in the same message */
+void wd_feedback_arrival(struct wd_router *router, struct transport *t); /* a packet of t's that transport-wide feedback will tell of */
+void wd_tell_levels(struct wd_router *router, struct transport *t); /* where they are due */
 void wd_ask_keyframe(struct wd_router *router, struct track *track);
 void wd_send_rtcp(struct wd_router *router, struct transport *t, uint8_t *packet, size_t length); /* needs WD_SRTP_MAX_OVERHEAD bytes of room */
 uint64_t wd_ntp(const struct wd_router *router, int64_t at_ns);
