@@ -198,8 +198,8 @@ class Room:
         match event:
             case (Event.TRACK_STARTED, int(track)):
                 self._track_started(track, now)
-            case (Event.LEVEL, int(track), int(level), bool(voice)):
-                self._level(track, level, voice, now)
+            case (Event.LEVEL, int(track), int(level), bool(voice), float(at)):
+                self._level(track, level, voice, min(at, now))  # several wait for one tick
             case (kind, int(transport), *rest) if transport in self._by_transport:
                 self._transport_event(self._by_transport[transport], kind, rest, now)
 

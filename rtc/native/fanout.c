@@ -85,7 +85,7 @@ static size_t write_header(const struct leg *leg, const struct slot *slot, uint8
 static size_t write_packet(const struct leg *leg, const struct slot *slot, uint8_t *out, uint64_t out_index, uint8_t payload_type) {
     size_t header = write_header(leg, slot, out, payload_type, leg->config.ssrc, (uint16_t)out_index, slot->padding > 0);
     size_t length = (size_t)slot->length + slot->padding;
-    const uint8_t *payload = slot->payload;
+    const uint8_t *payload = wd_stored(leg->track, slot);
     if (slot->payload_info.picture_id_bits && (leg->picture_offset || leg->tl0_offset)) {
         memcpy(out + header, payload, length);
         wd_vp8_patch(out + header, &slot->payload_info, (uint16_t)(slot->payload_info.picture_id + leg->picture_offset), (uint8_t)(slot->payload_info.tl0 + leg->tl0_offset));
@@ -176,8 +176,9 @@ static void prepare_burst(struct wd_router *router, struct track *track) {
         struct slot *slot = &track->slots[track->pending[i]];
         unsigned missing = largest - slot->length;
         if (!missing || missing > WD_MAX_PADDING || !slot->length) continue;
-        memset(slot->payload + slot->length, 0, missing - 1);
-        slot->payload[slot->length + missing - 1] = (uint8_t)missing;
+        uint8_t *end = wd_stored(track, slot) + slot->length;
+        memset(end, 0, missing - 1);
+        end[missing - 1] = (uint8_t)missing;
         slot->padding = (uint8_t)missing;
     }
 }
@@ -285,7 +286,7 @@ void wd_resend(struct wd_router *router, struct leg *leg, uint16_t sequence) {
     }
     uint64_t in = out_index - leg->offset;
     struct slot *slot = &track->slots[in & track->slot_mask];
-    if (slot->index != in + 1 || slot->abs_send_time == UINT32_MAX) {
+    if (slot->index != in + 1 || !wd_is_stored(&track->store, slot) || slot->abs_send_time == UINT32_MAX) {
         n->drop_rtx_miss++;
         return;
     }
@@ -310,7 +311,7 @@ void wd_resend(struct wd_router *router, struct leg *leg, uint16_t sequence) {
         size_t header = write_header(leg, slot, out, rtx_type, leg->config.rtx_ssrc, (uint16_t)leg->rtx_next, slot->length == 0);
         uint8_t *payload = out + header;
         wd_put16(payload, sequence);
-        memcpy(payload + 2, slot->payload, slot->length ? slot->length : 1);
+        memcpy(payload + 2, wd_stored(track, slot), slot->length ? slot->length : 1);
         if (slot->payload_info.picture_id_bits)
             wd_vp8_patch(payload + 2, &slot->payload_info, (uint16_t)(slot->payload_info.picture_id + leg->picture_offset), (uint8_t)(slot->payload_info.tl0 + leg->tl0_offset));
         length = wd_srtp_protect(leg->transport->send, leg->rtx_next++ & UINT64_C(0xffffffffffff), out, header, payload, 2 + (slot->length ? slot->length : 1u));

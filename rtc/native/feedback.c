@@ -361,9 +361,10 @@ void wd_tell_levels(struct wd_router *router, struct transport *t) {
         int change = track->level - track->level_sent;
         bool renew = track->level != 127 && router->now_ns - track->level_sent_ns >= WD_LEVEL_RENEWAL_NS;
         if (renew || change >= WD_LEVEL_STEP || change <= -WD_LEVEL_STEP || track->voice != track->voice_sent || (change && track->level == 127)) {
-            bool begins = track->voice && !track->voice_sent;
-            struct wd_event event = {.type = WD_EVENT_LEVEL, .patient = !begins, .id = track->config.id, .value = track->level, .flag = track->voice};
+            bool begins = (track->voice && !track->voice_sent) || (track->level_sent == 127 && track->level != 127);
+            struct wd_event event = {.type = WD_EVENT_LEVEL, .flag = track->voice, .patient = !begins && !track->began, .id = track->config.id, .value = track->level, .at_ns = router->now_ns};
             router->config.emit(router->config.owner, &event);
+            track->began = begins;
             track->level_sent = track->level;
             track->voice_sent = track->voice;
             track->level_sent_ns = router->now_ns;

@@ -4,8 +4,6 @@
  * authentication, so only the publisher itself can move it. There is one primary and one RTX stream per track, hence no state per invented SSRC. */
 #include "router_internal.h"
 
-#define EVICTED_SOON 8 /* packets from now */
-
 struct source {
     struct track *track;
     bool rtx;
@@ -167,45 +165,24 @@ static bool prepare(struct track *track) {
     if (track->config.extensions.transport_cc && !t->twcc && !(t->twcc = calloc(1, sizeof *t->twcc))) return false;
     track->store.size = track->config.kind == WD_VIDEO ? WD_VIDEO_CACHE_BYTES : WD_AUDIO_CACHE_BYTES;
     if (!track->store.bytes && !(track->store.bytes = malloc(track->store.size))) return false;
-    if (!track->store.order && !(track->store.order = calloc(track->slot_mask + 1, sizeof *track->store.order))) return false;
     return (track->slots = calloc(track->slot_mask + 1, sizeof *track->slots));
-}
-
-static void evict(struct track *track) {
-    struct store *store = &track->store;
-    const struct kept *oldest = &store->order[store->first++ & track->slot_mask];
-    struct slot *slot = &track->slots[oldest->place];
-    if (slot->payload == store->bytes + oldest->at) slot->index = 0;
-    store->count--;
-}
-
-/* Those of the last round that begin before `limit`; those of this round begin before `head`. */
-static void make_room(struct track *track, uint32_t limit) {
-    const struct store *store = &track->store;
-    while (store->count) {
-        uint32_t at = store->order[store->first & track->slot_mask].at;
-        if (at < store->head || at >= limit) return;
-        evict(track);
-    }
 }
 
 /* The cache holds several times what may wait for the next flush, so nothing that is pending is ever overwritten. */
 _Static_assert(WD_VIDEO_CACHE_BYTES > 2 * WD_PENDING * (WD_MAX_PAYLOAD + WD_MAX_PADDING + 8), "pending video fits");
 _Static_assert(WD_AUDIO_CACHE_BYTES > (WD_AUDIO_CACHE / 2 + 2) * (WD_MAX_PAYLOAD + WD_MAX_PADDING + 8), "pending audio fits");
 
-static uint8_t *keep(struct track *track, uint16_t place, const uint8_t *payload, size_t length) {
-    struct store *store = &track->store;
+static void keep(struct store *store, struct slot *slot, const uint8_t *payload, size_t length) {
     uint32_t size = (uint32_t)(length + WD_MAX_PADDING + 7) & ~7u;
     if (store->head + size > store->size) {
-        make_room(track, store->size);
         store->head = 0;
+        store->round++;
     }
-    make_room(track, store->head + size);
-    if (store->count > track->slot_mask) evict(track);
-    store->order[(store->first + store->count++) & track->slot_mask] = (struct kept){.at = store->head, .place = place};
-    uint8_t *copy = memcpy(store->bytes + store->head, payload, length);
+    slot->at = store->head;
+    slot->round = store->round;
+    slot->length = (uint16_t)length;
+    memcpy(store->bytes + store->head, payload, length);
     store->head += size;
-    return copy;
 }
 
 static void pend(struct wd_router *router, struct track *track, uint16_t place, bool marker) {
@@ -261,29 +238,26 @@ static void accept_packet(struct wd_router *router, struct track *track, const u
     }
     uint16_t place = (uint16_t)(index & track->slot_mask);
     struct slot *slot = &track->slots[place];
-    slot->payload = keep(track, place, payload, length);
+    keep(&track->store, slot, payload, length);
     slot->index = index + 1;
     slot->timestamp = rtp->timestamp;
-    slot->length = (uint16_t)length;
     slot->padding = length ? 0 : 1;
     slot->entry = (uint8_t)entry;
     slot->marker = rtp->marker;
     slot->keyframe = length && info.keyframe;
     slot->payload_info = info;
     slot->abs_send_time = UINT32_MAX;
-    if (!length) slot->payload[0] = 1;
+    if (!length) wd_stored(track, slot)[0] = 1;
     read_extensions(track, slot, packet, rtp);
     if (track->config.kind == WD_AUDIO && t->level_due_ns <= router->now_ns) wd_tell_levels(router, t);
     if (track->legs) pend(router, track, place, rtp->marker);
 }
 
-/* With many publishers the caches of clear packets are larger than the processor's: fetch the lines to be written while the packet is being decrypted, and
- * the slot that will be emptied some packets from now. */
+/* With many publishers the caches of clear packets are larger than the processor's: fetch the lines to be written while the packet is being decrypted. */
 static void fetch_place(const struct track *track, uint16_t sequence, size_t length) {
     if (!track->slots) return;
     const struct store *store = &track->store;
     __builtin_prefetch(&track->slots[sequence & track->slot_mask], 1);
-    __builtin_prefetch(&track->slots[store->order[(store->first + EVICTED_SOON) & track->slot_mask].place], 1);
     for (size_t at = 0; at < length; at += WD_LINE) __builtin_prefetch(store->bytes + store->head + at, 1);
 }
 

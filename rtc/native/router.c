@@ -244,7 +244,6 @@ int wd_router_remove_track(struct wd_router *router, uint32_t id) {
     wd_table_remove(&router->tracks_by_id, id);
     free(track->slots);
     free(track->store.bytes);
-    free(track->store.order);
     free(track->lost);
     free(track);
     return 0;

@@ -83,16 +83,16 @@ struct slot {
     bool marker, keyframe, has_orientation, has_playout;
     uint8_t orientation, playout[3];
     struct wd_payload payload_info;
-    uint8_t *payload; /* in the track's store; WD_MAX_PADDING bytes more than `length` are ours */
+    uint32_t at, round; /* where in the track's store, and in which of its rounds, the payload is; WD_MAX_PADDING bytes more than `length` are ours */
 };
 
-/* The payloads of a track's slots end to end, round and round: the oldest give way, and their slots become empty. Most packets are shorter than the longest. */
+/* The payloads of a track's slots end to end, round and round: the oldest are overwritten, which their slots are not told (see wd_is_stored). Most packets are
+ * shorter than the longest. */
 struct store {
     uint8_t *bytes;
-    struct kept { uint32_t at; uint16_t place; } *order; /* where in `bytes`, and whose slot; as many as there are slots, the oldest at `first` */
     uint32_t size;
     uint32_t head; /* the next payload goes here */
-    uint32_t first, count;
+    uint32_t round;
 };
 
 struct lost {
@@ -136,6 +136,7 @@ struct track {
 
     uint8_t level, level_sent; /* loudest since the last event; 127 = silence */
     bool voice, voice_sent;
+    bool began; /* with the level told last */
     int64_t level_sent_ns;
     bool has_orientation;
     uint8_t orientation; /* newest: repeated on keyframes for those who join late */
@@ -226,6 +227,12 @@ struct wd_router {
     uint32_t pending_count;
     struct early early[WD_EARLY];
 };
+
+/* Of this round, or of the last one and not yet overwritten. */
+static inline bool wd_is_stored(const struct store *store, const struct slot *slot) {
+    return slot->round == store->round || (slot->round + 1 == store->round && slot->at >= store->head);
+}
+static inline uint8_t *wd_stored(const struct track *track, const struct slot *slot) { return track->store.bytes + slot->at; }
 
 static inline uint64_t wd_random(struct wd_router *router) { return wd_mix(router->random += 0x9e3779b97f4a7c15u); }
 static inline bool wd_ready(const struct transport *t) { return t->send && t->selected && t->consent; }

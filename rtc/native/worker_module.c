@@ -124,7 +124,7 @@ static PyObject *event_tuple(const struct wd_event *event) {
     case WD_EVENT_HEARD:
     case WD_EVENT_CONSENT_LOST:
     case WD_EVENT_TRACK_STARTED: return Py_BuildValue("(iI)", event->type, event->id);
-    case WD_EVENT_LEVEL: return Py_BuildValue("(iIIO)", event->type, event->id, event->value, event->flag ? Py_True : Py_False);
+    case WD_EVENT_LEVEL: return Py_BuildValue("(iIIOd)", event->type, event->id, event->value, event->flag ? Py_True : Py_False, (double)event->at_ns / 1e9);
     case WD_EVENT_STATS:
         return Py_BuildValue("(iIIIIIIII)", event->type, event->id, s->rtt_us, s->in_bps, s->out_bps, s->loss_in, s->loss_out, s->estimate_bps, s->jitter_us);
     case WD_EVENT_REQUEST:

@@ -4,6 +4,7 @@ import ast
 import os
 import select
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,18 @@ import pytest
 from aioice import stun
 
 from rtc import _worker
-from rtc._wire import Srtp, rtcp_nack, rtcp_pli, rtcp_rr, rtp_parse
-from rtc._worker import CODECS, EVENT_CONSENT_LOST, EVENT_DTLS, EVENT_QUIET, EVENT_SELECTED, VIDEO, Worker
+from rtc._wire import Srtp, rtcp_nack, rtcp_parse, rtcp_pli, rtcp_rr, rtcp_sr, rtp_parse
+from rtc._worker import (
+    AUDIO,
+    CODECS,
+    EVENT_CONSENT_LOST,
+    EVENT_DTLS,
+    EVENT_LEVEL,
+    EVENT_QUIET,
+    EVENT_SELECTED,
+    VIDEO,
+    Worker,
+)
 from rtc.peer_streams import rtp_packet
 from tests.rtc.checks import PASSWORD, UFRAG, answer, check
 from tests.support.heap import allocated_bytes
@@ -24,6 +35,8 @@ if TYPE_CHECKING:
 SECOND = 1_000_000_000
 PEER = ("192.0.2.7", 40_000)
 CLIENT_HELLO = bytes([22]) + bytes(99)
+KEYS = (7, bytes(16), bytes(12))
+KEYFRAME = b"\x10\0" + bytes(800)
 VP8: "Codec" = {
     "codec": CODECS["vp8"],
     "variant": 0,
@@ -48,6 +61,18 @@ def connected(worker: Worker, now_ns: int = 1) -> None:
     worker.receive(check(), PEER, now_ns)
     worker.take_datagrams()
     worker.take_events()
+
+
+def a_viewer(worker: Worker) -> tuple[str, int]:
+    """Transport 2 at the returned address, to which the leg 1 of SSRC 9 sends track 1."""
+    viewer = ("192.0.2.8", 40_001)
+    worker.add_transport(2, UFRAG + "2", PASSWORD)
+    worker.receive(check(ufrag=UFRAG + "2"), viewer, 1)
+    worker.set_keys(2, *KEYS, *KEYS[1:])
+    worker.add_leg(1, 2, **line(ssrc=9))
+    worker.set_source(1, 1)
+    worker.take_datagrams()
+    return viewer
 
 
 def line(**changes: Any) -> dict[str, Any]:
@@ -125,18 +150,81 @@ def test_silence_is_told_and_ends_consent_in_fake_time(worker: Worker) -> None:
     assert 30 <= told[EVENT_CONSENT_LOST] <= 31.1
 
 
-def test_the_descriptor_is_readable_exactly_while_events_wait(worker: Worker) -> None:
-    def readable() -> bool:
-        return bool(select.select([worker.fileno()], [], [], 0)[0])
+def readable(worker: Worker) -> bool:
+    return bool(select.select([worker.fileno()], [], [], 0)[0])
 
+
+def test_the_descriptor_is_readable_exactly_while_events_wait(worker: Worker) -> None:
     worker.add_transport(1, UFRAG, PASSWORD)
-    assert not readable()
+    assert not readable(worker)
     worker.receive(check(), PEER, 1)
-    assert readable()
+    assert readable(worker)
     assert worker.take_events()
-    assert not readable()
+    assert not readable(worker)
     worker.receive(CLIENT_HELLO, PEER, 2)
-    assert readable()
+    assert readable(worker)
+
+
+def test_levels_are_told_with_their_time_and_only_a_voice_that_begins_wakes(worker: Worker) -> None:
+    connected(worker)
+    worker.set_keys(1, *KEYS, *KEYS[1:])
+    opus: "Codec" = {**VP8, "codec": CODECS["opus"], "payload_type": 111, "rtx_payload_type": 0, "clock_rate": 48_000}
+    worker.add_track(1, 1, kind=AUDIO, mid="a", codecs=[opus], extensions={"audio_level": 1}, ssrc=1)
+    sender, woken, told = Srtp(*KEYS), list[int](), list[tuple[int, bool, float]]()
+    levels = {20: 0x80 | 30, 40: 0x80 | 50, 60: 70}  # a voice, a lower one, noise: by 20 ms packet
+    level = 127
+    for number in range(1, 100):
+        level = levels.get(number, level)
+        now_ns = SECOND + number * SECOND // 50
+        worker.receive(
+            sender.protect(rtp_packet(111, number, number, 1, b"!", extensions={1: bytes([level])})), PEER, now_ns
+        )
+        if readable(worker):
+            woken.append(number)
+        if number % 15 == 0 or readable(worker):
+            told += [event[2:] for event in worker.take_events() if event[0] == EVENT_LEVEL]
+    assert [event[:2] for event in told] == [(30, True), (50, True), (70, False)]
+    assert woken[0] == 1, "the track began"
+    assert len(woken) == 3
+    assert 20 <= woken[1] <= 25, "the first level of a voice"
+    assert 40 <= woken[2] <= 45, "and the second, by which it is judged"
+    for (_, _, at), number in zip(told, levels, strict=True):
+        assert -0.001 < at - 1 - number / 50 < 0.12
+    for step in range(4):
+        worker.advance(3 * SECOND + step * SECOND // 10)
+    assert [event[2:4] for event in worker.take_events() if event[0] == EVENT_LEVEL] == [(127, False)], (
+        "no packets are silence"
+    )
+
+
+def test_reports_are_one_packet_a_second_and_wait_for_media_to_follow(worker: Worker) -> None:
+    connected(worker)
+    worker.set_keys(1, *KEYS, *KEYS[1:])
+    worker.add_track(1, 1, **line())
+    viewer = a_viewer(worker)
+    worker.add_track(2, 2, **line(ssrc=5))
+    sender, receiver, other = Srtp(*KEYS), Srtp(*KEYS), Srtp(*KEYS)
+    worker.receive(sender.protect_rtcp(rtcp_sr(1, 1 << 32, 1, 1, 1)), PEER, 2)
+    reports, media_ns = list[tuple[int, list[int], int]](), 0
+    for number in range(1, 150):
+        now_ns = SECOND + number * SECOND // 30
+        worker.receive(sender.protect(rtp_packet(96, number, number, 1, KEYFRAME, marker=True)), PEER, now_ns)
+        worker.receive(other.protect(rtp_packet(96, number, number, 5, KEYFRAME, marker=True)), viewer, now_ns)
+        for at_ns in (now_ns, now_ns + SECOND // 60):
+            worker.advance(at_ns)
+            for datagram, to in worker.take_datagrams():
+                if to != viewer or datagram[0] < 128:
+                    continue
+                if 192 <= datagram[1] <= 223:
+                    blocks = [block["type"] for block in rtcp_parse(receiver.unprotect_rtcp(datagram))]
+                    reports.append((at_ns, blocks, at_ns - media_ns))
+                else:
+                    media_ns = at_ns
+    assert [blocks for _, blocks, _ in reports] == [[201, 202, 200, 202]] * len(reports)
+    assert 4 <= len(reports) <= 6
+    assert all(behind_ns == 0 for _, _, behind_ns in reports[1:])
+    gaps = [after - before for (before, _, _), (after, _, _) in pairwise(reports)]
+    assert all(0.9 * SECOND <= gap <= 1.1 * SECOND for gap in gaps), gaps
 
 
 def test_events_nobody_takes_are_lost_and_counted_and_later_ones_are_heard(worker: Worker) -> None:
@@ -378,16 +466,12 @@ def test_the_first_authentic_packet_brings_the_cache_and_the_track_takes_it_alon
 
 def test_what_is_repeated_is_what_was_sent_and_reaches_back_far_enough(worker: Worker) -> None:
     """Packets of all sizes go round the cache several times; then everything is asked for again, the newest first."""
-    random, viewer, keys = Random(5), ("192.0.2.8", 40_001), (7, bytes(16), bytes(12))
+    random = Random(5)
     connected(worker)
-    worker.set_keys(1, *keys, *keys[1:])
+    worker.set_keys(1, *KEYS, *KEYS[1:])
     worker.add_track(1, 1, **line())
-    worker.add_transport(2, UFRAG + "2", PASSWORD)
-    worker.receive(check(ufrag=UFRAG + "2"), viewer, 1)
-    worker.set_keys(2, *keys, *keys[1:])
-    worker.add_leg(1, 2, **line(ssrc=9))
-    worker.set_source(1, 1)
-    sender, receiver = Srtp(*keys), Srtp(*keys)
+    viewer = a_viewer(worker)
+    sender, receiver = Srtp(*KEYS), Srtp(*KEYS)
     now_ns, sent = 2, dict[int, bytes]()
     for number in range(1, 1500):
         picture = b"\x10" + random.randbytes(random.choice((1, 400, 1100, 1100, 1400)))
@@ -406,7 +490,7 @@ def test_what_is_repeated_is_what_was_sent_and_reaches_back_far_enough(worker: W
         worker.receive(receiver.protect_rtcp(rtcp_rr(3, []) + rtcp_nack(3, 9, [number])), viewer, now_ns)
         for datagram, to in worker.take_datagrams():
             if to == viewer and datagram[0] >= 128 and not 192 <= datagram[1] <= 223:
-                packet = rtp_parse(Srtp(*keys).unprotect(datagram))
+                packet = rtp_parse(Srtp(*KEYS).unprotect(datagram))
                 assert (packet["sequence"], packet["payload"]) == (number, sent[number])
                 repeated += 1
                 back += len(packet["payload"])

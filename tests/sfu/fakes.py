@@ -247,7 +247,7 @@ class House:
 
     def speak(self, index: int, level: int = 20, mid: str = "0", voice: bool = True) -> None:
         """One level event, in -dBov."""
-        self.event(Event.LEVEL, self.track_of(index, mid), level, voice)
+        self.event(Event.LEVEL, self.track_of(index, mid), level, voice, self.now)
 
     def mail(self, id: str, kind: str) -> list[dict[str, Any]]:
         """All messages of a type that a participant got, oldest first."""

@@ -89,6 +89,21 @@ def test_speakers_are_told_loudest_first_every_300_ms(house: House) -> None:
     assert house.mail(ids[1], "speakers")[-1]["speakers"] == []
 
 
+def test_levels_that_waited_for_a_tick_count_at_their_own_times() -> None:
+    told = []
+    for at_once in (False, True):
+        house = House()
+        ids = group(house, 2)
+        began, track = house.now, house.track_of(1, "0")
+        for step, level in ((1, 50), (2, 20), (3, 45)):
+            house.now = began + (3 if at_once else step) / 10
+            house.event(Event.LEVEL, track, level, True, began + step / 10)
+        house.node.tick(house.now)
+        told.append([entry["level"] for mail in house.mail(ids[0], "speakers") for entry in mail["speakers"]])
+    assert told[0]
+    assert told[0] == told[1]
+
+
 def test_muted_speaker_disappears_from_the_speakers(house: House) -> None:
     ids = group(house, 2)
     talk(house, [0], 1)
@@ -184,7 +199,7 @@ def test_events_of_the_departed_are_ignored(house: House) -> None:
         (Event.SELECTED, transport, ("203.0.113.5", 1)),
         (Event.QUIET, transport, ()),
         (Event.STATS, transport, (1, 2, 3, 4, 5, 6, 7)),
-        (Event.LEVEL, track, (20, True)),
+        (Event.LEVEL, track, (20, True, 0.0)),
         (Event.TRACK_STARTED, track, ()),
     ):
         house.event(kind, id, *rest)
