@@ -168,7 +168,7 @@ def test_the_descriptor_is_readable_exactly_while_events_wait(worker: Worker) ->
 def test_levels_are_told_with_their_time_and_only_a_voice_that_begins_wakes(worker: Worker) -> None:
     connected(worker)
     worker.set_keys(1, *KEYS, *KEYS[1:])
-    opus: "Codec" = {**VP8, "codec": CODECS["opus"], "payload_type": 111, "rtx_payload_type": 0, "clock_rate": 48_000}
+    opus: Codec = {**VP8, "codec": CODECS["opus"], "payload_type": 111, "rtx_payload_type": 0, "clock_rate": 48_000}
     worker.add_track(1, 1, kind=AUDIO, mid="a", codecs=[opus], extensions={"audio_level": 1}, ssrc=1)
     sender, woken, told = Srtp(*KEYS), list[int](), list[tuple[int, bool, float]]()
     levels = {20: 0x80 | 30, 40: 0x80 | 50, 60: 70}  # a voice, a lower one, noise: by 20 ms packet
