@@ -22,6 +22,9 @@ from sfu.room import Room, Surroundings
 if TYPE_CHECKING:
     from rtc._dtls import Identity
 
+_BEYOND = frozenset({Event.REQUEST, Event.STREAM_CLOSED})
+_OF_TRACKS = frozenset({Event.LEVEL, Event.TRACK_STARTED})
+
 _log = logging.getLogger(__name__)
 
 
@@ -120,10 +123,10 @@ class Node:
         """Events of the worker with that index, oldest first. A fault in one is logged and costs only that one."""
         seat = self._seats[worker]
         for event in events:
-            if event[0] in (Event.REQUEST, Event.STREAM_CLOSED):
+            if event[0] in _BEYOND:
                 self.beyond(worker, event, now)
                 continue
-            owners = seat.tracks if event[0] in (Event.LEVEL, Event.TRACK_STARTED) else seat.transports
+            owners = seat.tracks if event[0] in _OF_TRACKS else seat.transports
             id = event[1]
             room = owners.get(id) if isinstance(id, int) else None
             if room is None:

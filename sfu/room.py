@@ -24,6 +24,7 @@ Notify: TypeAlias = Callable[[str, Message], None]
 
 SPEAKERS_INTERVAL_S = 0.25  # at least, so that ticks of 300 ms tell each time
 QUALITY_INTERVAL_S = 2.0
+_STATS = int(Event.STATS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +196,14 @@ class Room:
 
     def media_event(self, event: WorkerEvent, now: float) -> None:
         """An event of one of this room's transports or tracks; those of ids that are gone are ignored."""
+        if event[0] == _STATS:  # most events are: not behind everybody else's patterns
+            self._stats(event, now)
+            return
         match event:
-            case (Event.TRACK_STARTED, int(track)):
-                self._track_started(track, now)
             case (Event.LEVEL, int(track), int(level), bool(voice), float(at)):
                 self._level(track, level, voice, min(at, now))  # several wait for one tick
+            case (Event.TRACK_STARTED, int(track)):
+                self._track_started(track, now)
             case (kind, int(transport), *rest) if transport in self._by_transport:
                 self._transport_event(self._by_transport[transport], kind, rest, now)
 
@@ -215,8 +219,12 @@ class Room:
                 self._quiet(person, True)
             case (Event.HEARD,):
                 self._quiet(person, False)
+
+    def _stats(self, event: WorkerEvent, now: float) -> None:
+        match event:
             case (
-                Event.STATS,
+                _,
+                int(transport),
                 int(rtt_us),
                 int(in_bps),
                 int(),
@@ -224,7 +232,7 @@ class Room:
                 int(loss_out),
                 int(estimate_bps),
                 int(jitter_us),
-            ):
+            ) if person := self._by_transport.get(transport):
                 if in_bps and (person.stages.get("first_in") is not None or rtt_us):
                     person.connection.media_heard(now)
                 if estimate_bps:
