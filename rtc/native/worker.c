@@ -2,11 +2,11 @@
 #include "worker_internal.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -18,6 +18,7 @@
 #define SOON_ONE 1024
 #define READ_SOCKET 1u /* the worker's own */
 #define READ_WATCHED 2u /* others */
+#define RUNG 4u
 
 static int64_t monotonic_ns(void) {
     struct timespec now;
@@ -135,19 +136,30 @@ static unsigned nap(struct wd_worker *worker, int64_t wake_ns) {
 
 /* Sleeps until `wake_ns`, a command or a datagram; what can be read. */
 static unsigned sleep_until(struct wd_worker *worker, int64_t wake_ns) {
-    struct pollfd wanted[3] = {{.fd = worker->udp.fd, .events = POLLIN}, {.fd = worker->bell, .events = POLLIN}, {.fd = worker->epoll, .events = POLLIN}};
+    struct epoll_event wakers[3];
     struct timespec most = {0};
     int64_t left = wake_ns == INT64_MAX ? 0 : wake_ns - monotonic_ns();
     int64_t began = worker->slept_ns = monotonic_ns();
     if (left > 0) most = (struct timespec){.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
-    int ready = ppoll(wanted, 3, wake_ns == INT64_MAX ? NULL : &most, NULL);
+    int count = epoll_pwait2(worker->wakers, wakers, 3, wake_ns == INT64_MAX ? NULL : &most, NULL);
     worker->napped = false;
-    learn(worker, ready > 0 && monotonic_ns() - began < WD_SOON_NS);
-    if (ready <= 0) return 0;
-    uint64_t count;
-    if (wanted[1].revents)
-        while (read(worker->bell, &count, sizeof count) < 0 && errno == EINTR) continue;
-    return (wanted[0].revents ? READ_SOCKET : 0) | (wanted[2].revents ? READ_WATCHED : 0);
+    learn(worker, count > 0 && monotonic_ns() - began < WD_SOON_NS);
+    unsigned ready = 0;
+    for (int i = 0; i < count; i++) ready |= wakers[i].data.u32;
+    uint64_t rings;
+    if (ready & RUNG)
+        while (read(worker->bell, &rings, sizeof rings) < 0 && errno == EINTR) continue;
+    return ready;
+}
+
+static int wakes(struct wd_worker *worker, int fd, uint32_t as) {
+    return epoll_ctl(worker->wakers, EPOLL_CTL_ADD, fd, &(struct epoll_event){.events = EPOLLIN, .data.u32 = as});
+}
+
+/* An epoll set is made once; what poll would be told of anew for each of thousands of sleeps stays with the kernel. */
+static bool open_wakers(struct wd_worker *worker) {
+    return (worker->wakers = epoll_create1(EPOLL_CLOEXEC)) >= 0 && wakes(worker, worker->udp.fd, READ_SOCKET) == 0 && wakes(worker, worker->epoll, READ_WATCHED) == 0 &&
+           wakes(worker, worker->bell, RUNG) == 0;
 }
 
 static int64_t run_core(struct wd_worker *worker) {
@@ -230,7 +242,7 @@ struct wd_worker *wd_worker_new(const struct wd_worker_config *config) {
     struct wd_worker *worker = calloc(1, sizeof *worker);
     if (!worker) return NULL;
     worker->by_hand = !config->threaded;
-    worker->bell = worker->epoll = worker->udp.fd = worker->borrowed.fd = -1;
+    worker->bell = worker->wakers = worker->epoll = worker->udp.fd = worker->borrowed.fd = -1;
     worker->index = config->index;
     sem_init(&worker->started, 0, 0);
     worker->egress.owner = worker->to_clients.owner = worker;
@@ -245,7 +257,7 @@ struct wd_worker *wd_worker_new(const struct wd_worker_config *config) {
     if (worker->by_hand) return worker;
 
     if (wd_udp_open(&worker->udp, config->address, config->port, config->shared_port) < 0) goto failed;
-    if ((worker->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0) goto failed;
+    if ((worker->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0 || !open_wakers(worker)) goto failed;
     if (!(worker->commands = wd_commands_new(worker->bell))) goto failed;
     if (start(worker, config->cpu) == 0) return worker;
 
@@ -272,6 +284,7 @@ void wd_worker_free(struct wd_worker *worker) {
     wd_udp_close(&worker->udp);
     wd_commands_release(worker->commands);
     if (worker->bell >= 0) close(worker->bell);
+    if (worker->wakers >= 0) close(worker->wakers);
     if (worker->router) wd_router_free(worker->router);
     wd_ring_free(worker->events);
     sem_destroy(&worker->started);
