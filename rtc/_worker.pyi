@@ -70,7 +70,8 @@ class Worker:
     @property
     def thread_id(self) -> int:
         """Kernel thread id of the worker thread (its CPU time: /proc/self/task/<id>/stat); 0 when not threaded."""
-    def fileno(self) -> int: ...
+    def fileno(self) -> int:
+        """Readable while events wait, but not for EVENT_STATS, and for EVENT_LEVEL only where a voice begins: look for those a few times a second."""
     def take_events(self) -> list[tuple[Any, ...]]:
         """All waiting events, oldest first; never blocks."""
     def counters(self) -> dict[str, int]:

@@ -65,10 +65,16 @@ class MediaLoop:
         parts = 1 + len(self._node.rooms) // ROOMS_AT_ONCE
         self._tick = loop.call_later(TICK_S / parts, self._ticked)
         self._part += 1
+        now = self._clock()  # before the reading: a level that comes too late for it is younger than this tick
         for index in range(len(self._node.workers)):
-            self._readable(index)  # levels and statistics wake nobody: they are for the ticks
+            try:
+                self._readable(index)  # levels and statistics wake nobody: they are for the ticks
+            except Exception:
+                _log.exception("events could not be read")
+        if self._loop is None:  # by one of them
+            return
         try:
-            self._node.tick(self._clock(), self._part % parts, parts)
+            self._node.tick(now, self._part % parts, parts)
         except Exception:
             _log.exception("tick failed")
         self._arm()

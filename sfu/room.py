@@ -201,7 +201,7 @@ class Room:
             return
         match event:
             case (Event.LEVEL, int(track), int(level), bool(voice), float(at)):
-                self._level(track, level, voice, min(at, now))  # several wait for one tick
+                self._level(track, level, voice, min(at, now), now)
             case (Event.TRACK_STARTED, int(track)):
                 self._track_started(track, now)
             case (kind, int(transport), *rest) if transport in self._by_transport:
@@ -260,11 +260,12 @@ class Room:
                     person.connection.media_heard(now)
                     self._check_first_out(self._people.values(), now)
 
-    def _level(self, worker_track: int, level: int, voice: bool, now: float) -> None:
+    def _level(self, worker_track: int, level: int, voice: bool, at: float, now: float) -> None:
+        """Heard at ``at``: several wait for one tick."""
         for person in self._people.values():
             for track in person.tracks.values():
                 if track.feed.worker_id == worker_track:
-                    began = self._speakers.observe(track.id, level, voice, now)
+                    began = self._speakers.observe(track.id, level, voice, at)
                     if began and self._crowded:  # the first syllable does not wait for a tick
                         self._reseat(now)
                     return

@@ -63,7 +63,10 @@ void wd_ask_keyframe(struct wd_router *router, struct track *track) {
     if (track->config.kind != WD_VIDEO) return;
     track->keyframe_wanted = true;
     /* Before anything has come from the source its SSRC may be unknown and its first frame is a keyframe anyway. */
-    if (!track->config.ssrc || !track->announced || !wd_ready(track->transport)) return;
+    if (!track->config.ssrc || !track->announced || !wd_ready(track->transport)) {
+        wd_due(router, track->transport, router->now_ns + WD_BEAT_NS);
+        return;
+    }
     if (router->now_ns - track->keyframe_asked_ns >= WD_KEYFRAME_THROTTLE_NS)
         send_keyframe_request(router, track);
     else
@@ -298,13 +301,13 @@ static struct wd_report receiver_report(struct wd_router *router, struct track *
 
 static bool says_report(const struct leg *leg) { return leg->track && leg->started && !leg->waiting && leg->track->has_sender; }
 
-/* At least as long as what `send_reports` will send. */
-static size_t reports_length(const struct transport *t) {
+/* Would what `send_reports` sends be as short as that? */
+static bool reports_fit(const struct transport *t, size_t room) {
     size_t length = RR_BYTES + CNAME_BYTES + WD_SRTP_MAX_OVERHEAD;
-    for (const struct track *track = t->tracks; track; track = track->next) length += REPORT_BYTES;
-    for (const struct leg *leg = t->legs; leg; leg = leg->next)
+    for (const struct track *track = t->tracks; track && length <= room; track = track->next) length += REPORT_BYTES;
+    for (const struct leg *leg = t->legs; leg && length <= room; leg = leg->next)
         if (says_report(leg)) length += SR_BYTES + CNAME_BYTES;
-    return length;
+    return length <= room;
 }
 
 static void write_receiver_reports(struct wd_router *router, struct transport *t, struct compound *c) {
@@ -353,16 +356,20 @@ static void send_reports(struct wd_router *router, struct transport *t) {
     wd_send_rtcp(router, t, c.data, c.length);
 }
 
-/* Said with the packet that comes when they are due: its track is in the nearest cache then. */
+/* Nobody waits for a tick to hear the first syllable. Where silence ends differs: some senders say 127, some say the noise of the room, some call all of it voice. */
+static bool voice_begins(const struct track *track) {
+    return (track->voice && !track->voice_sent) || (track->level < WD_LEVEL_QUIET && track->level_sent >= WD_LEVEL_QUIET) || track->level_sent - track->level >= WD_LEVEL_LEAP;
+}
+
 void wd_tell_levels(struct wd_router *router, struct transport *t) {
-    t->level_due_ns = wd_beat(router, WD_LEVEL_INTERVAL_NS);
+    t->level_due_ns = wd_beat(router, WD_LEVEL_INTERVAL_NS + WD_BEAT_NS / 2);
     for (struct track *track = t->tracks; track; track = track->next) {
         if (track->config.kind != WD_AUDIO) continue;
         int change = track->level - track->level_sent;
         bool renew = track->level != 127 && router->now_ns - track->level_sent_ns >= WD_LEVEL_RENEWAL_NS;
         if (renew || change >= WD_LEVEL_STEP || change <= -WD_LEVEL_STEP || track->voice != track->voice_sent || (change && track->level == 127)) {
-            bool begins = (track->voice && !track->voice_sent) || (track->level_sent == 127 && track->level != 127);
-            struct wd_event event = {.type = WD_EVENT_LEVEL, .flag = track->voice, .patient = !begins && !track->began, .id = track->config.id, .value = track->level, .at_ns = router->now_ns};
+            bool begins = voice_begins(track);
+            struct wd_event event = {.type = WD_EVENT_LEVEL, .flag = track->voice, .patient = !begins && (renew || !track->began), .id = track->config.id, .value = track->level, .at_ns = router->now_ns};
             router->config.emit(router->config.owner, &event);
             track->began = begins;
             track->level_sent = track->level;
@@ -410,7 +417,7 @@ static void report(struct wd_router *router, struct transport *t) {
 void wd_feedback_rides(struct wd_router *router, struct transport *t) {
     t->fed_ns = router->now_ns;
     if (t->twcc && t->twcc_due_ns <= router->now_ns) send_transport_feedback(router, t);
-    else if (t->report_due_ns <= router->now_ns && reports_length(t) <= wd_egress_tail(router->egress, &t->selected->remote, &t->selected->local)) report(router, t);
+    else if (t->report_due_ns <= router->now_ns && reports_fit(t, wd_egress_tail(router->egress, &t->selected->remote, &t->selected->local))) report(router, t);
 }
 
 void wd_feedback_arrival(struct wd_router *router, struct transport *t) {

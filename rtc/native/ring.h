@@ -9,7 +9,7 @@
 
 #include "router.h"
 
-#define WD_RING_BYTES (1u << 20) /* about 12,000 events */
+#define WD_RING_BYTES (1u << 20) /* about 8,700 events */
 #define WD_RING_MAX_DATA 4096 /* of one event; a handshake's datagrams stay under the path MTU */
 
 struct wd_ring;

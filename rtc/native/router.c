@@ -308,6 +308,7 @@ int wd_router_set_source(struct wd_router *router, uint32_t leg_id, uint32_t tra
                 *at = leg->next_in_track;
                 break;
             }
+        if (!leg->track->legs) wd_unpend(router, leg->track); /* what nobody waits for any more */
         leg->track = NULL;
         leg->next_in_track = NULL;
     }

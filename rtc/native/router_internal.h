@@ -50,7 +50,7 @@
 #define WD_QUIET_IDLE_NS (6 * WD_SECOND) /* of silence after checks alone, which come each 2.5 s */
 #define WD_TWCC_INTERVAL_NS (60 * WD_MS) /* from the first arrival after the last feedback: from then on it leaves behind media for the same receiver */
 #define WD_TWCC_PATIENCE_NS (40 * WD_MS) /* and by itself when there was none for so long */
-#define WD_BEAT_NS (100 * WD_MS) /* regular work of all transports falls on the same instants: one wake-up, here and in Python, serves all */
+#define WD_BEAT_NS (100 * WD_MS) /* what has nothing to follow falls on the same instants for all transports: one wake-up serves all */
 #define WD_REPORT_INTERVAL_NS WD_SECOND
 #define WD_REPORT_PATIENCE_NS (100 * WD_MS) /* so long a due report waits for media that it can follow */
 #define WD_STATS_EVERY 2 /* reports: participants are told of quality each 2 s */
@@ -58,6 +58,8 @@
 #define WD_LEVEL_PATIENCE_NS (100 * WD_MS) /* so long due levels wait for a packet of sound */
 #define WD_LEVEL_RENEWAL_NS (1995 * WD_MS) /* a steady level is said again so often */
 #define WD_LEVEL_STEP 4 /* dB; smaller changes are not worth an event */
+#define WD_LEVEL_LEAP 12 /* dB louder at once: a voice, or a louder one */
+#define WD_LEVEL_QUIET 70 /* -dBov from which speakers.py takes everything for silence */
 
 struct tuple {
     struct transport *transport;
@@ -136,7 +138,7 @@ struct track {
 
     uint8_t level, level_sent; /* loudest since the last event; 127 = silence */
     bool voice, voice_sent;
-    bool began; /* with the level told last */
+    bool began; /* with the level told last: the next one, by which it is judged, is not patient either */
     int64_t level_sent_ns;
     bool has_orientation;
     uint8_t orientation; /* newest: repeated on keyframes for those who join late */
@@ -184,7 +186,7 @@ struct transport {
 
     struct wd_twcc *twcc;
     int64_t twcc_due_ns, level_due_ns, report_due_ns, nack_due_ns;
-    int64_t fed_ns; /* when media was last sent to it */
+    int64_t fed_ns; /* when there last was media for it, which feedback could follow */
     int64_t checked_ns, heard_ns, media_ns;
     uint64_t bytes_in, bytes_out;
 
@@ -280,9 +282,9 @@ void wd_resend(struct wd_router *router, struct leg *leg, uint16_t sequence);
 /* feedback.c */
 void wd_rtcp_received(struct wd_router *router, struct transport *t, uint8_t *packet, size_t length);
 void wd_feedback_tick(struct wd_router *router, struct transport *t);
-void wd_feedback_rides(struct wd_router *router, struct transport *t); /* media for t was queued: what is due may follow it in the same message */
+void wd_feedback_rides(struct wd_router *router, struct transport *t); /* behind the media for t: what is due may follow it in the same message */
 void wd_feedback_arrival(struct wd_router *router, struct transport *t); /* a packet of t's that transport-wide feedback will tell of */
-void wd_tell_levels(struct wd_router *router, struct transport *t); /* where they are due */
+void wd_tell_levels(struct wd_router *router, struct transport *t); /* best with a packet of sound: its track is in the nearest cache then */
 void wd_ask_keyframe(struct wd_router *router, struct track *track);
 void wd_send_rtcp(struct wd_router *router, struct transport *t, uint8_t *packet, size_t length); /* needs WD_SRTP_MAX_OVERHEAD bytes of room */
 uint64_t wd_ntp(const struct wd_router *router, int64_t at_ns);

@@ -187,7 +187,7 @@ bool wd_stun_mac(uint8_t *message, size_t at, const uint8_t *key, size_t key_len
     size_t written;
     wd_put16(message + 2, (uint16_t)(at + 4 + MAC - HEADER));
     /* Without a key it would be the one of the message before. */
-    return mac && EVP_MAC_init(mac, key ? key : &none, key_len, NULL) && EVP_MAC_update(mac, message, at) && EVP_MAC_final(mac, out, &written, MAC) && written == MAC;
+    return mac && key_len <= INT32_MAX && EVP_MAC_init(mac, key ? key : &none, key_len, NULL) && EVP_MAC_update(mac, message, at) && EVP_MAC_final(mac, out, &written, MAC) && written == MAC;
 }
 
 bool wd_stun_verify(const uint8_t *data, size_t length, const struct wd_stun *message, const uint8_t *key, size_t key_len) {

@@ -53,7 +53,7 @@ static inline size_t wd_stun_address_size(const struct wd_addr *address) { retur
 
 #define WD_STUN_MAC 20
 /* HMAC-SHA1 over the `at` bytes before MESSAGE-INTEGRITY, with the length in the header as if that were the last attribute, which the header says afterwards
- * (RFC 8489 section 14.5). False when OpenSSL has no memory for it, or no SHA-1. */
+ * (RFC 8489 section 14.5). False when the key is too long, or OpenSSL has no memory for it. */
 bool wd_stun_mac(uint8_t *message, size_t at, const uint8_t *key, size_t key_len, uint8_t out[WD_STUN_MAC]);
 
 /* All writers return the length written, 0 when `capacity` is too small. They end with MESSAGE-INTEGRITY and FINGERPRINT, with key NULL with neither. */

@@ -134,7 +134,7 @@ static unsigned nap(struct wd_worker *worker, int64_t wake_ns) {
     return READ_SOCKET | READ_WATCHED;
 }
 
-/* Sleeps until `wake_ns`, a command or a datagram; what can be read. */
+/* Sleeps until `wake_ns`, a command or a datagram; what can be read, and whether the bell rang. */
 static unsigned sleep_until(struct wd_worker *worker, int64_t wake_ns) {
     struct epoll_event wakers[3];
     struct timespec most = {0};
@@ -156,10 +156,12 @@ static int wakes(struct wd_worker *worker, int fd, uint32_t as) {
     return epoll_ctl(worker->wakers, EPOLL_CTL_ADD, fd, &(struct epoll_event){.events = EPOLLIN, .data.u32 = as});
 }
 
-/* An epoll set is made once; what poll would be told of anew for each of thousands of sleeps stays with the kernel. */
+/* An epoll set is made once; what poll would be told of anew for each of thousands of sleeps stays with the kernel. Tried at once: a kernel before Linux 5.11, or a
+ * sandbox, may not have the call that sleeps to the nanosecond, and a thread that cannot sleep would never say so. */
 static bool open_wakers(struct wd_worker *worker) {
+    struct epoll_event none;
     return (worker->wakers = epoll_create1(EPOLL_CLOEXEC)) >= 0 && wakes(worker, worker->udp.fd, READ_SOCKET) == 0 && wakes(worker, worker->epoll, READ_WATCHED) == 0 &&
-           wakes(worker, worker->bell, RUNG) == 0;
+           wakes(worker, worker->bell, RUNG) == 0 && epoll_pwait2(worker->wakers, &none, 1, &(struct timespec){0}, NULL) >= 0;
 }
 
 static int64_t run_core(struct wd_worker *worker) {

@@ -2,9 +2,10 @@
 
 import asyncio
 import collections
+import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -17,8 +18,8 @@ from rtc._dtls import Dtls, Identity
 from rtc._worker import Worker
 from rtc.sdp_codecs import CODEC_NUMBERS, MAX_WORKER_CODECS
 from sfu.connection import Association
-from sfu.media import Event, Kind, MediaWorker
-from sfu.media_loop import MediaLoop
+from sfu.media import Event, Kind, MediaWorker, WorkerEvent
+from sfu.media_loop import TICK_S, MediaLoop
 from sfu.node import Node
 from sfu.protocol import DeclaredTrack, Message, Right, Source
 from tests.sfu.fakes import FakeWorker
@@ -61,6 +62,45 @@ def test_worker_takes_as_many_codecs_as_answers_list() -> None:
     worker.add_leg(1, 1, kind=2, mid="0", codecs=codecs, extensions={}, ssrc=7)
     with pytest.raises((ValueError, OverflowError)):
         worker.add_leg(2, 1, kind=2, mid="1", codecs=[*codecs, codec], extensions={}, ssrc=8)
+
+
+class SilentWorker(FakeWorker):
+    """Has events, and a descriptor that never says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.descriptor = os.eventfd(0)
+
+    def fileno(self) -> int:
+        return self.descriptor
+
+
+class BrokenWorker(SilentWorker):
+    def take_events(self) -> list[WorkerEvent]:
+        raise MemoryError
+
+
+async def test_every_tick_reads_what_woke_nobody_before_the_rooms_have_it(caplog: pytest.LogCaptureFixture) -> None:
+    done: list[tuple[object, ...]] = []
+
+    class Listening(Node):
+        def handle_events(self, worker: int, events: Sequence[WorkerEvent], now: float) -> None:
+            done.append(("events", worker, *events))
+
+        def tick(self, now: float, part: int = 0, parts: int = 1) -> None:
+            done.append(("tick",))
+
+    workers = [BrokenWorker(), SilentWorker()]
+    workers[1].events = [(Event.LEVEL, 1, 20, True, 0.0)]
+    identity = Identity(*self_signed(time.time()))
+    loop = MediaLoop(Listening(workers=workers, identity=identity, candidates=[[("127.0.0.1", 1)], [("127.0.0.1", 2)]]))
+    loop.start()
+    await asyncio.sleep(1.5 * TICK_S)
+    loop.stop()
+    for worker in workers:
+        os.close(worker.descriptor)
+    assert done == [("events", 1, (Event.LEVEL, 1, 20, True, 0.0)), ("tick",)]
+    assert "events could not be read" in caplog.text
 
 
 def own_address() -> str:
