@@ -41,7 +41,7 @@ EXTENSIONS = [
                 "commands.c",
             ],
             *["ring.c", "udp.c", "relay.c", "relay_path.c", "relay_gate.c", "stream.c", "stream_queue.c"],
-            *["router.c", "transport.c", "expect.c", "ingress.c", "fanout.c", "feedback.c", *WIRE],
+            *["router.c", "transport.c", "expect.c", "ingress.c", "fanout.c", "feedback.c", "tell.c", *WIRE],
         ],
         ["crypto"],
     ),

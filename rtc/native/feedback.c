@@ -356,61 +356,13 @@ static void send_reports(struct wd_router *router, struct transport *t) {
     wd_send_rtcp(router, t, c.data, c.length);
 }
 
-/* Nobody waits for a tick to hear the first syllable. Where silence ends differs: some senders say 127, some say the noise of the room, some call all of it voice. */
-static bool voice_begins(const struct track *track) {
-    return (track->voice && !track->voice_sent) || (track->level < WD_LEVEL_QUIET && track->level_sent >= WD_LEVEL_QUIET) || track->level_sent - track->level >= WD_LEVEL_LEAP;
-}
-
-void wd_tell_levels(struct wd_router *router, struct transport *t) {
-    t->level_due_ns = wd_beat(router, WD_LEVEL_INTERVAL_NS + WD_BEAT_NS / 2);
-    for (struct track *track = t->tracks; track; track = track->next) {
-        if (track->config.kind != WD_AUDIO) continue;
-        int change = track->level - track->level_sent;
-        bool renew = track->level != 127 && router->now_ns - track->level_sent_ns >= WD_LEVEL_RENEWAL_NS;
-        if (renew || change >= WD_LEVEL_STEP || change <= -WD_LEVEL_STEP || track->voice != track->voice_sent || (change && track->level == 127)) {
-            bool begins = voice_begins(track);
-            struct wd_event event = {.type = WD_EVENT_LEVEL, .flag = track->voice, .patient = !begins && (renew || !track->began), .id = track->config.id, .value = track->level, .at_ns = router->now_ns};
-            router->config.emit(router->config.owner, &event);
-            track->began = begins;
-            track->level_sent = track->level;
-            track->voice_sent = track->voice;
-            track->level_sent_ns = router->now_ns;
-        }
-        track->level = 127;
-        track->voice = false;
-    }
-}
-
-static void emit_stats(struct wd_router *router, struct transport *t) {
-    int64_t span_ns = router->now_ns - t->stats_ns;
-    if (span_ns <= 0) return;
-    uint32_t in_bps = (uint32_t)((t->bytes_in - t->bytes_in_before) * 8 * 1000 / (uint64_t)(span_ns / 1000000 + 1));
-    t->out_bps = (uint32_t)((t->bytes_out - t->bytes_out_before) * 8 * 1000 / (uint64_t)(span_ns / 1000000 + 1));
-    t->bytes_in_before = t->bytes_in;
-    t->bytes_out_before = t->bytes_out;
-    t->stats_ns = router->now_ns;
-    if (++t->stats_count % WD_STATS_EVERY) return;
-    struct wd_stats stats = {.rtt_us = t->rtt_us, .in_bps = in_bps, .out_bps = t->out_bps};
-    stats.estimate_bps = t->estimate_bps > UINT32_MAX ? UINT32_MAX : (uint32_t)t->estimate_bps;
-    for (struct track *track = t->tracks; track; track = track->next) {
-        uint32_t clock_rate = track->config.codec_count ? track->config.codecs[track->last_entry].clock_rate : 0;
-        uint32_t loss = (uint32_t)track->fraction_lost * 10000 / 256, jitter = clock_rate ? (uint32_t)((uint64_t)(track->jitter >> 4) * 1000000 / clock_rate) : 0;
-        if (loss > stats.loss_in) stats.loss_in = loss;
-        if (jitter > stats.jitter_us) stats.jitter_us = jitter;
-    }
-    for (struct leg *leg = t->legs; leg; leg = leg->next)
-        if (leg->track && (uint32_t)leg->loss * 10000 / 256 > stats.loss_out) stats.loss_out = (uint32_t)leg->loss * 10000 / 256;
-    struct wd_event event = {.type = WD_EVENT_STATS, .patient = true, .id = t->id, .stats = stats};
-    router->config.emit(router->config.owner, &event);
-}
-
 static void report(struct wd_router *router, struct transport *t) {
     t->report_due_ns += WD_REPORT_INTERVAL_NS;
     if (t->report_due_ns <= router->now_ns) t->report_due_ns = wd_beat(router, WD_REPORT_INTERVAL_NS);
     wd_due(router, t, t->report_due_ns + WD_REPORT_PATIENCE_NS);
     send_reports(router, t);
     end_limits(router, t);
-    emit_stats(router, t);
+    wd_tell_stats(router, t);
 }
 
 /* A short packet as the last of a run costs the kernel next to nothing, a message of its own as much as the whole run. */

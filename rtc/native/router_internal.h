@@ -5,6 +5,7 @@
  *   ingress.c    RTP from a publisher: authenticate, unwrap RTX, remember, detect losses
  *   fanout.c     to every subscriber: rewrite, encrypt, batch; retransmissions
  *   feedback.c   RTCP both ways: reports, NACK, keyframe requests, congestion feedback
+ *   tell.c       levels and statistics for Python
  *   router.c     life of the objects, demultiplexing, timers
  */
 #ifndef WD_ROUTER_INTERNAL_H
@@ -284,9 +285,12 @@ void wd_rtcp_received(struct wd_router *router, struct transport *t, uint8_t *pa
 void wd_feedback_tick(struct wd_router *router, struct transport *t);
 void wd_feedback_rides(struct wd_router *router, struct transport *t); /* behind the media for t: what is due may follow it in the same message */
 void wd_feedback_arrival(struct wd_router *router, struct transport *t); /* a packet of t's that transport-wide feedback will tell of */
-void wd_tell_levels(struct wd_router *router, struct transport *t); /* best with a packet of sound: its track is in the nearest cache then */
 void wd_ask_keyframe(struct wd_router *router, struct track *track);
 void wd_send_rtcp(struct wd_router *router, struct transport *t, uint8_t *packet, size_t length); /* needs WD_SRTP_MAX_OVERHEAD bytes of room */
 uint64_t wd_ntp(const struct wd_router *router, int64_t at_ns);
+
+/* tell.c */
+void wd_tell_levels(struct wd_router *router, struct transport *t); /* best with a packet of sound: its track is in the nearest cache then */
+void wd_tell_stats(struct wd_router *router, struct transport *t); /* once for each report: every WD_STATS_EVERY-th time they are said */
 
 #endif

@@ -2,90 +2,29 @@
 
 import ast
 import os
-import select
-from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from aioice import stun
 
 from rtc import _worker
-from rtc._wire import Srtp, rtcp_nack, rtcp_parse, rtcp_pli, rtcp_rr, rtcp_sr, rtp_parse
 from rtc._worker import (
-    AUDIO,
-    CODECS,
     EVENT_CONSENT_LOST,
     EVENT_DTLS,
-    EVENT_LEVEL,
     EVENT_QUIET,
     EVENT_SELECTED,
     VIDEO,
     Worker,
 )
-from rtc.peer_streams import rtp_packet
+from tests.rtc.by_hand import PEER, SECOND, VP8, codec, connected, line, readable
 from tests.rtc.checks import PASSWORD, UFRAG, answer, check
 from tests.support.heap import allocated_bytes
 
 if TYPE_CHECKING:
-    from rtc._worker import Codec
+    pass
 
-SECOND = 1_000_000_000
-PEER = ("192.0.2.7", 40_000)
 CLIENT_HELLO = bytes([22]) + bytes(99)
-KEYS = (7, bytes(16), bytes(12))
-KEYFRAME = b"\x10\0" + bytes(800)
-VP8: "Codec" = {
-    "codec": CODECS["vp8"],
-    "variant": 0,
-    "payload_type": 96,
-    "rtx_payload_type": 97,
-    "nack": True,
-    "pli": True,
-    "clock_rate": 90_000,
-}
-
-
-@pytest.fixture
-def worker() -> Iterator[Worker]:
-    worker = Worker(threaded=False)
-    yield worker
-    worker.close()
-
-
-def connected(worker: Worker, now_ns: int = 1) -> None:
-    """One transport, number 1, that PEER has nominated."""
-    worker.add_transport(1, UFRAG, PASSWORD)
-    worker.receive(check(), PEER, now_ns)
-    worker.take_datagrams()
-    worker.take_events()
-
-
-def a_viewer(worker: Worker) -> tuple[str, int]:
-    """Transport 2 at the returned address, to which the leg 1 of SSRC 9 sends track 1."""
-    viewer = ("192.0.2.8", 40_001)
-    worker.add_transport(2, UFRAG + "2", PASSWORD)
-    worker.receive(check(ufrag=UFRAG + "2"), viewer, 1)
-    worker.set_keys(2, *KEYS, *KEYS[1:])
-    worker.add_leg(1, 2, **line(ssrc=9))
-    worker.set_source(1, 1)
-    worker.take_datagrams()
-    return viewer
-
-
-def line(**changes: Any) -> dict[str, Any]:
-    return {"kind": VIDEO, "mid": "v", "codecs": [VP8], "extensions": {"mid": 4}, "ssrc": 1, **changes}
-
-
-def sound() -> dict[str, Any]:
-    opus = codec(codec=CODECS["opus"], payload_type=111, rtx_payload_type=0, clock_rate=48_000)
-    return line(kind=AUDIO, mid="a", codecs=[opus], extensions={"audio_level": 1})
-
-
-def codec(**changes: Any) -> dict[str, Any]:
-    return {**VP8, **changes}
 
 
 def without(key: str) -> dict[str, Any]:
@@ -155,10 +94,6 @@ def test_silence_is_told_and_ends_consent_in_fake_time(worker: Worker) -> None:
     assert 30 <= told[EVENT_CONSENT_LOST] <= 31.1
 
 
-def readable(worker: Worker) -> bool:
-    return bool(select.select([worker.fileno()], [], [], 0)[0])
-
-
 def test_the_descriptor_is_readable_while_events_wait(worker: Worker) -> None:
     worker.add_transport(1, UFRAG, PASSWORD)
     assert not readable(worker)
@@ -168,87 +103,6 @@ def test_the_descriptor_is_readable_while_events_wait(worker: Worker) -> None:
     assert not readable(worker)
     worker.receive(CLIENT_HELLO, PEER, 2)
     assert readable(worker)
-
-
-def test_levels_are_told_with_their_time_and_only_a_voice_that_begins_wakes(worker: Worker) -> None:
-    connected(worker)
-    worker.set_keys(1, *KEYS, *KEYS[1:])
-    worker.add_track(1, 1, **sound())
-    sender, woken, told = Srtp(*KEYS), list[int](), list[tuple[int, bool, float]]()
-    levels = {20: 0x80 | 30, 40: 0x80 | 50, 60: 70}  # a voice, a lower one, noise: by 20 ms packet
-    level = 127
-    for number in range(1, 100):
-        level = levels.get(number, level)
-        now_ns = SECOND + number * SECOND // 50
-        worker.receive(
-            sender.protect(rtp_packet(111, number, number, 1, b"!", extensions={1: bytes([level])})), PEER, now_ns
-        )
-        if readable(worker):
-            woken.append(number)
-        if number % 15 == 0 or readable(worker):
-            told += [event[2:] for event in worker.take_events() if event[0] == EVENT_LEVEL]
-    assert [event[:2] for event in told] == [(30, True), (50, True), (70, False)]
-    assert woken[0] == 1, "the track began"
-    assert len(woken) == 3
-    assert 20 <= woken[1] <= 25, "the first level of a voice"
-    assert 40 <= woken[2] <= 45, "and the second, by which it is judged"
-    for (_, _, at), number in zip(told, levels, strict=True):
-        assert -0.001 < at - 1 - number / 50 < 0.12
-    for step in range(4):
-        worker.advance(3 * SECOND + step * SECOND // 10)
-    assert [event[2:4] for event in worker.take_events() if event[0] == EVENT_LEVEL] == [(127, False)], (
-        "no packets are silence"
-    )
-
-
-@pytest.mark.parametrize(
-    ("before", "voice"), [(0x80 | 80, 0x80 | 30), (85, 60), (0x80 | 55, 0x80 | 35), (60, 0x80 | 62)]
-)
-def test_a_voice_begins_from_noise_too(worker: Worker, before: int, voice: int) -> None:
-    """By crossing the level of silence, by a leap, or by being called a voice."""
-    connected(worker)
-    worker.set_keys(1, *KEYS, *KEYS[1:])
-    worker.add_track(1, 1, **sound())
-    sender, woken = Srtp(*KEYS), list[int]()
-    for number in range(1, 200):
-        level = before if number < 150 else voice
-        packet = sender.protect(rtp_packet(111, number, number, 1, b"!", extensions={1: bytes([level])}))
-        worker.receive(packet, PEER, SECOND + number * SECOND // 50)
-        if readable(worker):
-            woken.append(number)
-            worker.take_events()
-    assert len([number for number in woken if 150 <= number <= 156]) == 1
-    assert not [number for number in woken if 20 < number < 150]
-
-
-def test_reports_are_one_packet_a_second_and_wait_for_media_to_follow(worker: Worker) -> None:
-    connected(worker)
-    worker.set_keys(1, *KEYS, *KEYS[1:])
-    worker.add_track(1, 1, **line())
-    viewer = a_viewer(worker)
-    worker.add_track(2, 2, **line(ssrc=5))
-    sender, receiver, other = Srtp(*KEYS), Srtp(*KEYS), Srtp(*KEYS)
-    worker.receive(sender.protect_rtcp(rtcp_sr(1, 1 << 32, 1, 1, 1)), PEER, 2)
-    reports, media_ns = list[tuple[int, list[int], int]](), 0
-    for number in range(1, 150):
-        now_ns = SECOND + number * SECOND // 30
-        worker.receive(sender.protect(rtp_packet(96, number, number, 1, KEYFRAME, marker=True)), PEER, now_ns)
-        worker.receive(other.protect(rtp_packet(96, number, number, 5, KEYFRAME, marker=True)), viewer, now_ns)
-        for at_ns in (now_ns, now_ns + SECOND // 60):
-            worker.advance(at_ns)
-            for datagram, to in worker.take_datagrams():
-                if to != viewer or datagram[0] < 128:
-                    continue
-                if 192 <= datagram[1] <= 223:
-                    blocks = [block["type"] for block in rtcp_parse(receiver.unprotect_rtcp(datagram))]
-                    reports.append((at_ns, blocks, at_ns - media_ns))
-                else:
-                    media_ns = at_ns
-    assert [blocks for _, blocks, _ in reports] == [[201, 202, 200, 202]] * len(reports)
-    assert 4 <= len(reports) <= 6
-    assert all(behind_ns == 0 for _, _, behind_ns in reports[1:])
-    gaps = [after - before for (before, _, _), (after, _, _) in pairwise(reports)]
-    assert all(0.9 * SECOND <= gap <= 1.1 * SECOND for gap in gaps), gaps
 
 
 def test_events_nobody_takes_are_lost_and_counted_and_later_ones_are_heard(worker: Worker) -> None:
@@ -452,71 +306,3 @@ def test_what_is_announced_and_never_sent_costs_little(worker: Worker) -> None:
             worker.add_leg(1 + 11 * person + leg, 1 + person, **line(ssrc=1 + leg))
     assert (allocated_bytes() - before) // count < 10 << 10
     assert worker.counters()["commands_refused"] == 0
-
-
-def test_padding_before_the_end_of_a_compound_drops_the_rest_and_what_stood_before_counts(worker: Worker) -> None:
-    """RFC 3550 section 6.4.1: only the last block may be padded. Where the next one begins is then anybody's guess."""
-    connected(worker)
-    worker.set_keys(1, 7, bytes(16), bytes(12), bytes([1] * 16), bytes(12))
-    sender, report, pli = Srtp(7, bytes([1] * 16), bytes(12)), rtcp_rr(3, []), rtcp_pli(3, 9)
-    padded = bytes([pli[0] | 0x20]) + pli[1:3] + bytes([pli[3] + 1]) + pli[4:] + b"\0\0\0\4"
-    for compound, heard, malformed in ((report + pli + padded, 2, 0), (report + pli + padded + pli, 1, 1)):
-        before = worker.counters()
-        worker.receive(sender.protect_rtcp(compound), PEER, 2)
-        after = worker.counters()
-        assert after["pli_in"] - before["pli_in"] == heard
-        assert after["drop_rtcp_malformed"] - before["drop_rtcp_malformed"] == malformed
-
-
-def test_the_first_authentic_packet_brings_the_cache_and_the_track_takes_it_along(worker: Worker) -> None:
-    connected(worker)
-    worker.set_keys(1, 7, bytes(16), bytes(12), bytes([1] * 16), bytes(12))
-    worker.add_track(1, 1, **line(mid="a"))
-    worker.add_track(2, 1, **line(mid="b", ssrc=2))
-    sender, forger = Srtp(7, bytes([1] * 16), bytes(12)), Srtp(7, bytes([2] * 16), bytes(12))
-    before = allocated_bytes()
-    for _ in range(2):
-        worker.receive(forger.protect(rtp_packet(96, 1, 0, 1, b"\x10 picture")), PEER, 2)
-    assert allocated_bytes() - before < 32 << 10
-    worker.receive(sender.protect(rtp_packet(96, 1, 0, 1, b"\x10 picture")), PEER, 3)
-    cache = allocated_bytes() - before
-    assert cache > 256 << 10
-    worker.receive(sender.protect(rtp_packet(96, 2, 0, 1, b"\x10 picture")), PEER, 4)
-    assert allocated_bytes() - before < cache + (32 << 10)
-    worker.remove_track(1)
-    assert allocated_bytes() - before < 32 << 10
-    assert worker.counters()["drop_no_memory"] == 0
-
-
-def test_what_is_repeated_is_what_was_sent_and_reaches_back_far_enough(worker: Worker) -> None:
-    """Packets of all sizes go round the cache several times; then everything is asked for again, the newest first."""
-    random = Random(5)
-    connected(worker)
-    worker.set_keys(1, *KEYS, *KEYS[1:])
-    worker.add_track(1, 1, **line())
-    viewer = a_viewer(worker)
-    sender, receiver = Srtp(*KEYS), Srtp(*KEYS)
-    now_ns, sent = 2, dict[int, bytes]()
-    for number in range(1, 1500):
-        picture = b"\x10" + random.randbytes(random.choice((1, 400, 1100, 1100, 1400)))
-        picture = picture[:1] + b"\0" + picture[2:]  # the first octet of a keyframe
-        now_ns += 5_000_000
-        worker.receive(sender.protect(rtp_packet(96, number, number, 1, picture, marker=True)), PEER, now_ns)
-        worker.advance(now_ns)
-        for datagram, to in worker.take_datagrams():
-            if to == viewer and datagram[0] >= 128 and not 192 <= datagram[1] <= 223:
-                packet = rtp_parse(receiver.unprotect(datagram))
-                sent[packet["sequence"]] = packet["payload"]
-                assert packet["payload"] == picture
-    repeated, back = 0, 0
-    for number in sorted(sent, reverse=True):
-        now_ns += 2_000_000
-        worker.receive(receiver.protect_rtcp(rtcp_rr(3, []) + rtcp_nack(3, 9, [number])), viewer, now_ns)
-        for datagram, to in worker.take_datagrams():
-            if to == viewer and datagram[0] >= 128 and not 192 <= datagram[1] <= 223:
-                packet = rtp_parse(Srtp(*KEYS).unprotect(datagram))
-                assert (packet["sequence"], packet["payload"]) == (number, sent[number])
-                repeated += 1
-                back += len(packet["payload"])
-    assert back >= 1.5 * 1_800_000 / 8, "1.5 s of 1.8 Mbps"
-    assert repeated <= 512
