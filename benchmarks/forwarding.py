@@ -16,7 +16,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -47,6 +47,7 @@ SCALED = ("10 rooms of 1 to 50", "250 two-person rooms")  # repeated at half loa
 _GCM = 7  # AEAD_AES_128_GCM, RFC 7714 section 14.2
 HALF, NEARLY_FULL = 0.5, 0.85
 HALF_WIDTH = 0.12  # so far from half load is still half load
+HALF_TRIES = 3
 MOST_PARTICIPANTS = 3600  # of one worker
 MOST_PAIRS = 400  # what the load generator can play on one core
 SHARE_BARS = {"1 to 50": 0.65, "10 rooms of 1 to 50": 0.65, "100 two-person rooms": 0.55, "250 two-person rooms": 0.55}
@@ -127,6 +128,21 @@ def verdicts(rows: Sequence[Row], memory: Memory | None) -> list[Verdict]:
     return result
 
 
+Measure = Callable[[Scenario, Sequence[Callable[[], Server]]], Awaitable[Row]]
+
+
+async def one_at_half(row: Row, scenario: Scenario, one: Measure) -> tuple[Scenario, Row]:
+    """The same shape at half load, in a few tries: the machine's speed changes from minute to minute."""
+    for _ in range(HALF_TRIES):
+        if abs(row.load - HALF) <= HALF_WIDTH / 2:
+            break
+        scaled = at_load(scenario, row.load, HALF)
+        if not scaled or scaled.rooms == scenario.rooms:
+            break
+        scenario, row = scaled, await one(scaled, [WadudServer])
+    return scenario, row
+
+
 async def run(options: argparse.Namespace) -> tuple[list[Row], Memory | None]:
     settings = Settings(rounds=options.rounds, seconds=options.seconds, gro=options.gro, gso=options.gso)
     chosen = [scenario for scenario in SCENARIOS if not options.only or scenario.name in options.only]
@@ -149,10 +165,10 @@ async def run(options: argparse.Namespace) -> tuple[list[Row], Memory | None]:
             makers.append(janus.JanusServer)
         row = await one(scenario, makers)
         if scenario.name in SCALED and not options.only:
-            for wanted in (HALF, NEARLY_FULL):
-                scaled = at_load(scenario, row.load, wanted)
-                if scaled and scaled.rooms != scenario.rooms:
-                    await one(scaled, [WadudServer])
+            half = await one_at_half(row, scenario, one)
+            scaled = at_load(half[0], half[1].load, NEARLY_FULL)
+            if scaled and scaled.rooms not in (scenario.rooms, half[0].rooms):
+                await one(scaled, [WadudServer])
     memory = None
     if not options.no_memory:
         progress("memory per participant")

@@ -1,8 +1,9 @@
 """One scenario, measured: the servers and the limit in turns (A B C A B C ...), medians in the end.
 
-All servers of a scenario are up and connected at once; of each only its turn sees media. A turn is a warm-up, a stretch
-that counts packets and CPU time, and a stretch that measures latency by the kernel's arrival times, which cost the
-sender a little and are off before.
+Each turn has a server of its own, with its own people: where their memory happens to lie makes two processes of the
+same code differ by up to a fifth, and that luck shall be drawn anew. A turn is a warm-up, a stretch that counts packets
+and CPU time, and a stretch that measures latency by the kernel's arrival times, which cost the sender a little and are
+off before.
 """
 
 import statistics
@@ -19,7 +20,6 @@ from benchmarks.limit import Limit, measure_limit
 
 SERVER_CPU, LOAD_CPU = 0, 1
 _WARM_UP_S = 4.0  # until every packet cache has been filled once: memory touched for the first time is slow
-_WARM_UP_AGAIN_S = 1.0
 _LATENCY_SHARE = 0.6  # of the counted stretch
 
 
@@ -81,40 +81,17 @@ async def measure(
     progress: Callable[[str], None],
 ) -> list[Row]:
     """A row per server. ConnectionError, TimeoutError when somebody cannot join."""
-    servers = [make() for make in make_servers]
-    turns: list[list[Turn]] = [[] for _ in servers]
-    limits: dict[str, list[Limit]] = {server.crypto: [] for server in servers}
-    people: list[Endpoint] = []
-    generator = Generator(sample=settings.sample, gro=settings.gro, gso=settings.gso)
-    with tempfile.TemporaryDirectory(prefix="wadud-benchmark-") as directory:
-        try:
-            pids = []
-            for group, server in enumerate(servers):
-                pids.append(await server.start(SERVER_CPU, _made(Path(directory) / server.name)))
-                people += await fill(server, scenario, generator, group, progress)
-            for number in range(settings.rounds):
-                where = f"{scenario.name}, round {number + 1} of {settings.rounds}"
-                for crypto, found in limits.items():
-                    progress(f"{where}: limit {crypto}")
-                    found.append(_limit(scenario, settings, crypto))
-                for group, server in enumerate(servers):
-                    progress(f"{where}: {server.name}")
-                    warm_up = _WARM_UP_AGAIN_S if number else min(_WARM_UP_S, 2 * settings.seconds)
-                    turns[group].append(await _turn(generator, group, pids[group], settings, warm_up))
-        finally:
-            for server in servers:
-                await server.stop()
-            generator.close()
-            for endpoint in people:
-                endpoint.close()
-    return [
-        _row(scenario, server.name, found, limits[server.crypto]) for server, found in zip(servers, turns, strict=True)
-    ]
-
-
-def _made(directory: Path) -> Path:
-    directory.mkdir()
-    return directory
+    names = [(server.name, server.crypto) for server in (make() for make in make_servers)]
+    turns: list[list[Turn]] = [[] for _ in names]
+    limits: dict[str, list[Limit]] = {crypto: [] for _, crypto in names}
+    for number in range(settings.rounds):
+        where = f"{scenario.name}, round {number + 1} of {settings.rounds}"
+        for crypto, found in limits.items():
+            progress(f"{where}: limit {crypto}")
+            found.append(_limit(scenario, settings, crypto))
+        for make, done in zip(make_servers, turns, strict=True):
+            done.append(await _turn(make(), scenario, settings, where, progress))
+    return [_row(scenario, name, found, limits[crypto]) for (name, crypto), found in zip(names, turns, strict=True)]
 
 
 def _limit(scenario: Scenario, settings: Settings, crypto: str) -> Limit:
@@ -129,16 +106,28 @@ def _limit(scenario: Scenario, settings: Settings, crypto: str) -> Limit:
     )
 
 
-async def _turn(generator: Generator, group: int, pid: int, settings: Settings, warm_up_s: float) -> Turn:
-    generator.sending(group)
-    await generator.run_beside(warm_up_s)
-    core, spent = process.core_times(SERVER_CPU), process.cpu_s(pid)
-    counted = await generator.run_beside(settings.seconds)
-    spent, after = process.cpu_s(pid) - spent, process.core_times(SERVER_CPU)
-    generator.kernel_times(True)
-    timed = await generator.run_beside(max(1.0, settings.seconds * _LATENCY_SHARE))
-    generator.kernel_times(False)
-    generator.sending()
+async def _turn(
+    server: Server, scenario: Scenario, settings: Settings, where: str, progress: Callable[[str], None]
+) -> Turn:
+    generator = Generator(sample=settings.sample, gro=settings.gro, gso=settings.gso)
+    people: list[Endpoint] = []
+    with tempfile.TemporaryDirectory(prefix="wadud-benchmark-") as directory:
+        try:
+            pid = await server.start(SERVER_CPU, Path(directory))
+            people += await fill(server, scenario, generator, 0, progress)
+            progress(f"{where}: {server.name}")
+            generator.sending(0)
+            await generator.run_beside(min(_WARM_UP_S, 2 * settings.seconds))
+            core, spent = process.core_times(SERVER_CPU), process.cpu_s(pid)
+            counted = await generator.run_beside(settings.seconds)
+            spent, after = process.cpu_s(pid) - spent, process.core_times(SERVER_CPU)
+            generator.kernel_times(True)
+            timed = await generator.run_beside(max(1.0, settings.seconds * _LATENCY_SHARE))
+        finally:
+            await server.stop()
+            generator.close()
+            for endpoint in people:
+                endpoint.close()
     outside, stolen = after.soft_interrupts - core.soft_interrupts, after.stolen - core.stolen
     return Turn(counted, timed, spent, outside, stolen, max(0.0, after.busy - core.busy - spent - outside))
 

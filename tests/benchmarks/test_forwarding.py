@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from benchmarks.crowd import Scenario
-from benchmarks.forwarding import at_load, verdicts
+from benchmarks.crowd import Scenario, Server
+from benchmarks.forwarding import at_load, one_at_half, verdicts
 from benchmarks.generator import BUCKET_US, BUCKETS, Totals
 from benchmarks.join import quantile
 from benchmarks.memory import Memory
@@ -94,6 +95,31 @@ def test_a_scenario_scales_to_the_wanted_load_within_what_worker_and_generator_h
     assert pairs is not None
     assert pairs.rooms == 400
     assert at_load(ten, 0, 0.5) is None
+
+
+@pytest.mark.parametrize(
+    ("first", "speeds", "tried"),
+    [
+        (0.48, [], []),
+        (0.31, [0.031, 0.9], [16]),
+        (0.31, [0.045, 0.03, 0.9], [16, 11, 17]),  # the machine is slow once
+        (0.31, [0.1, 0.01, 0.1, 0.9], [16, 5, 50]),  # it never rests
+    ],
+)
+async def test_half_load_is_looked_for_a_few_times(first: float, speeds: list[float], tried: list[int]) -> None:
+    """`speeds`: the load that one room makes when it is tried."""
+    rooms, speed = list[int](), iter(speeds)
+
+    async def one(scenario: Scenario, makers: Sequence[Callable[[], Server]]) -> Row:
+        rooms.append(scenario.rooms)
+        return row(scenario.name, "wadud", 500_000, load=scenario.rooms * next(speed))
+
+    scenario, last = await one_at_half(
+        row("ten", "wadud", 500_000, load=first), Scenario("10 rooms of 1 to 50", 10, 50), one
+    )
+    assert rooms == tried
+    assert scenario.rooms == (tried[-1] if tried else 10)
+    assert last.scenario == (scenario.name if tried else "ten")
 
 
 def test_quantiles_count_what_lies_beyond_the_last_bucket() -> None:

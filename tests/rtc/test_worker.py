@@ -3,26 +3,16 @@
 import ast
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from aioice import stun
 
 from rtc import _worker
-from rtc._worker import (
-    EVENT_CONSENT_LOST,
-    EVENT_DTLS,
-    EVENT_QUIET,
-    EVENT_SELECTED,
-    VIDEO,
-    Worker,
-)
+from rtc._worker import EVENT_CONSENT_LOST, EVENT_DTLS, EVENT_QUIET, EVENT_SELECTED, VIDEO, Worker
 from tests.rtc.by_hand import PEER, SECOND, VP8, codec, connected, line, readable
 from tests.rtc.checks import PASSWORD, UFRAG, answer, check
 from tests.support.heap import allocated_bytes
-
-if TYPE_CHECKING:
-    pass
 
 CLIENT_HELLO = bytes([22]) + bytes(99)
 
