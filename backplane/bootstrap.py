@@ -26,7 +26,9 @@ from backplane.system_packages import SERVE_NEEDS, TEST_NEEDS, WEB_NEEDS, Missin
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = ROOT / ".venv" / "bin" / "python"
 
-SIDE_BY_SIDE = ["-n", str(os.cpu_count() or 1), "--dist", "loadfile"]  # tests of a file share fixtures
+# Tests of a file share fixtures. In the order of tests/conftest.py: in xdist's own, by number of tests, files of one
+# long test come last and leave the other processes idle.
+SIDE_BY_SIDE = ["-n", str(os.cpu_count() or 1), "--dist", "loadfile", "--no-loadscope-reorder"]
 
 TEST_USAGE = """usage: bin/test [PYTEST ARGUMENT ...]
 

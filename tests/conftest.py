@@ -25,6 +25,8 @@ from tests.support.turns import turn
 
 TURNS = "WADUD_TEST_TURNS"
 LONG = (
+    "tests/bin/test_serve",
+    "tests/booking/proofs/test_schema",
     "tests/web/",
     "tests/booking/storm/",
     "tests/browser/",
