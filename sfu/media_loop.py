@@ -47,6 +47,10 @@ class MediaLoop:
         self._loop = self._tick = self._timer = self._timer_at = None
 
     def _readable(self, index: int) -> None:
+        self._read(index)
+        self._arm()
+
+    def _read(self, index: int) -> None:
         worker = self._node.workers[index]
         events = worker.take_events()
         now = self._clock()
@@ -56,7 +60,6 @@ class MediaLoop:
                 self._node.handle_events(index, events[at : at + EVENTS_AT_ONCE], now)
             finally:
                 worker.let_go()
-        self._arm()
 
     def _ticked(self) -> None:
         loop = self._loop
@@ -68,7 +71,7 @@ class MediaLoop:
         now = self._clock()  # before the reading: a level that comes too late for it is younger than this tick
         for index in range(len(self._node.workers)):
             try:
-                self._readable(index)  # levels and statistics wake nobody: they are for the ticks
+                self._read(index)  # levels and statistics wake nobody: they are for the ticks
             except Exception:
                 _log.exception("events could not be read")
         if self._loop is None:  # by one of them

@@ -7,7 +7,6 @@
  * themselves. */
 #include "relay_internal.h"
 
-#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
@@ -55,15 +54,10 @@ static bool may_answer(struct wd_relay *relay, struct bucket *b, const struct wd
     return true;
 }
 
-/* Fetched and keyed once: OpenSSL's one-shot HMAC takes twice as long to find its algorithm as to use it. */
 bool wd_relay_key_gate(struct wd_relay *relay) {
-    char digest[] = "SHA256";
-    OSSL_PARAM options[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0), OSSL_PARAM_construct_end()};
-    EVP_MAC *hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
     wd_relay_free_gate(relay);
-    relay->nonce_mac = hmac ? EVP_MAC_CTX_new(hmac) : NULL;
-    EVP_MAC_free(hmac);
-    return relay->nonce_mac && EVP_MAC_init(relay->nonce_mac, relay->rules.nonce_key, WD_NONCE_KEY, options);
+    relay->nonce_mac = wd_stun_hmac_new("SHA256");
+    return relay->nonce_mac && EVP_MAC_init(relay->nonce_mac, relay->rules.nonce_key, WD_NONCE_KEY, NULL);
 }
 
 void wd_relay_free_gate(struct wd_relay *relay) {

@@ -158,6 +158,16 @@ int wd_stun_parse(const uint8_t *data, size_t length, struct wd_stun *out) {
     return 0;
 }
 
+EVP_MAC_CTX *wd_stun_hmac_new(const char *digest) {
+    OSSL_PARAM options[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)digest, 0), OSSL_PARAM_construct_end()};
+    EVP_MAC *hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    EVP_MAC_CTX *mac = hmac ? EVP_MAC_CTX_new(hmac) : NULL;
+    EVP_MAC_free(hmac);
+    if (mac && EVP_MAC_CTX_set_params(mac, options)) return mac;
+    EVP_MAC_CTX_free(mac);
+    return NULL;
+}
+
 static pthread_key_t mac_of_thread;
 static bool has_macs;
 
@@ -171,12 +181,8 @@ static EVP_MAC_CTX *hmac_sha1(void) {
     pthread_once(&once, prepare_macs);
     EVP_MAC_CTX *mac = has_macs ? pthread_getspecific(mac_of_thread) : NULL;
     if (mac || !has_macs) return mac;
-    char digest[] = "SHA1";
-    OSSL_PARAM options[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0), OSSL_PARAM_construct_end()};
-    EVP_MAC *hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-    mac = hmac ? EVP_MAC_CTX_new(hmac) : NULL;
-    EVP_MAC_free(hmac);
-    if (mac && EVP_MAC_CTX_set_params(mac, options) && pthread_setspecific(mac_of_thread, mac) == 0) return mac;
+    mac = wd_stun_hmac_new("SHA1");
+    if (mac && pthread_setspecific(mac_of_thread, mac) == 0) return mac;
     EVP_MAC_CTX_free(mac);
     return NULL;
 }

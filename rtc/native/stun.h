@@ -51,6 +51,9 @@ bool wd_stun_read_address(const uint8_t *message, const uint8_t *value, size_t l
 void wd_stun_write_address(const uint8_t *message, uint8_t *value, const struct wd_addr *address);
 static inline size_t wd_stun_address_size(const struct wd_addr *address) { return address->family == 4 ? 8 : 20; }
 
+/* An HMAC to be keyed by EVP_MAC_init, for OpenSSL takes longer to find its algorithm than to use it. `digest` by OpenSSL's name; NULL when there is none. */
+struct evp_mac_ctx_st *wd_stun_hmac_new(const char *digest);
+
 #define WD_STUN_MAC 20
 /* HMAC-SHA1 over the `at` bytes before MESSAGE-INTEGRITY, with the length in the header as if that were the last attribute, which the header says afterwards
  * (RFC 8489 section 14.5). False when the key is too long, or OpenSSL has no memory for it. */

@@ -19,9 +19,10 @@ from rtc._worker import Worker
 from rtc.sdp_codecs import CODEC_NUMBERS, MAX_WORKER_CODECS
 from sfu.connection import Association
 from sfu.media import Event, Kind, MediaWorker, WorkerEvent
-from sfu.media_loop import TICK_S, MediaLoop
+from sfu.media_loop import MediaLoop
 from sfu.node import Node
 from sfu.protocol import DeclaredTrack, Message, Right, Source
+from tests.rtc.by_hand import VP8
 from tests.sfu.fakes import FakeWorker
 
 WAIT_S = 15.0
@@ -48,20 +49,11 @@ def test_real_and_fake_parts_have_the_same_shape() -> None:
 
 def test_worker_takes_as_many_codecs_as_answers_list() -> None:
     worker = Worker(threaded=False)
-    codec: _worker.Codec = {
-        "codec": 2,
-        "variant": 0,
-        "payload_type": 96,
-        "rtx_payload_type": 97,
-        "nack": True,
-        "pli": True,
-        "clock_rate": 90_000,
-    }
     worker.add_transport(1, "abcdefgh", "p" * 24)
-    codecs = [codec.copy() for _ in range(MAX_WORKER_CODECS)]
+    codecs = [VP8.copy() for _ in range(MAX_WORKER_CODECS)]
     worker.add_leg(1, 1, kind=2, mid="0", codecs=codecs, extensions={}, ssrc=7)
     with pytest.raises((ValueError, OverflowError)):
-        worker.add_leg(2, 1, kind=2, mid="1", codecs=[*codecs, codec], extensions={}, ssrc=8)
+        worker.add_leg(2, 1, kind=2, mid="1", codecs=[*codecs, VP8], extensions={}, ssrc=8)
 
 
 class SilentWorker(FakeWorker):
@@ -82,6 +74,7 @@ class BrokenWorker(SilentWorker):
 
 async def test_every_tick_reads_what_woke_nobody_before_the_rooms_have_it(caplog: pytest.LogCaptureFixture) -> None:
     done: list[tuple[object, ...]] = []
+    ticked = asyncio.Event()
 
     class Listening(Node):
         def handle_events(self, worker: int, events: Sequence[WorkerEvent], now: float) -> None:
@@ -89,13 +82,14 @@ async def test_every_tick_reads_what_woke_nobody_before_the_rooms_have_it(caplog
 
         def tick(self, now: float, part: int = 0, parts: int = 1) -> None:
             done.append(("tick",))
+            ticked.set()
 
     workers = [BrokenWorker(), SilentWorker()]
     workers[1].events = [(Event.LEVEL, 1, 20, True, 0.0)]
     identity = Identity(*self_signed(time.time()))
     loop = MediaLoop(Listening(workers=workers, identity=identity, candidates=[[("127.0.0.1", 1)], [("127.0.0.1", 2)]]))
     loop.start()
-    await asyncio.sleep(1.5 * TICK_S)
+    await asyncio.wait_for(ticked.wait(), WAIT_S)
     loop.stop()
     for worker in workers:
         os.close(worker.descriptor)
