@@ -9,6 +9,7 @@ struct sender {
     const struct wd_table_cell *cell;
     uint64_t key;
     const struct transport *transport;
+    size_t longest; /* of its datagrams */
 };
 
 static size_t find_senders(const struct wd_router *router, const struct wd_coming *coming, size_t count, struct sender *senders, uint8_t *sender_of) {
@@ -20,6 +21,7 @@ static size_t find_senders(const struct wd_router *router, const struct wd_comin
             __builtin_prefetch(cell);
             senders[found++] = (struct sender){.cell = cell, .key = key};
         }
+        if (coming[i].length > senders[found - 1].longest) senders[found - 1].longest = coming[i].length;
         sender_of[i] = (uint8_t)(found - 1);
     }
     return found;
@@ -41,22 +43,23 @@ static void fetch_tracks(const struct sender *senders, size_t count) {
     for (size_t i = 0; i < count; i++) {
         const struct transport *t = senders[i].transport;
         if (!t) continue;
-        if (t->receive) wd_srtp_fetch(t->receive, false);
+        if (t->receive) wd_srtp_fetch(t->receive);
         if (t->twcc) wd_fetch(t->twcc, WD_LINE);
-        if (t->tracks) wd_fetch(t->tracks, WD_TRACK_HEAD);
+        if (t->tracks) __builtin_prefetch(t->tracks);
     }
     for (size_t i = 0; i < count; i++) {
         const struct transport *t = senders[i].transport;
         if (!t) continue;
-        if (t->receive) wd_srtp_fetch(t->receive, true);
-        if (t->tracks && t->tracks->next) wd_fetch(t->tracks->next, WD_TRACK_HEAD);
+        if (t->receive) wd_srtp_fetch_keys(t->receive, senders[i].longest);
+        if (t->tracks && t->tracks->next) __builtin_prefetch(t->tracks->next);
     }
 }
 
-static void fetch_slot(const struct transport *t, const uint8_t *packet) {
+static void fetch_track(const struct transport *t, const uint8_t *packet) {
     uint32_t ssrc = wd_get32(packet + 8);
     for (const struct track *track = t->tracks; track; track = track->next) {
-        if (track->config.ssrc != ssrc || !track->slots) continue;
+        if (track->ssrc != ssrc || !track->slots) continue;
+        wd_fetch(&track->lowest, WD_TRACK_HEAD - offsetof(struct track, lowest));
         wd_fetch(&track->slots[wd_get16(packet + 2) & track->slot_mask], sizeof(struct slot));
         if (track->legs) wd_fetch(track->legs, WD_LEG_HEAD);
         return;
@@ -71,5 +74,5 @@ void wd_router_expect(const struct wd_router *router, const struct wd_coming *co
     fetch_transports(senders, found);
     fetch_tracks(senders, found);
     for (size_t i = 0; i < count; i++)
-        if (senders[sender_of[i]].transport && coming[i].length >= 12 && coming[i].data[0] >> 6 == 2) fetch_slot(senders[sender_of[i]].transport, coming[i].data);
+        if (senders[sender_of[i]].transport && coming[i].length >= 12 && coming[i].data[0] >> 6 == 2) fetch_track(senders[sender_of[i]].transport, coming[i].data);
 }

@@ -200,6 +200,16 @@ static void fetch_receivers(const struct wd_router *router) {
     }
 }
 
+static void fetch_keys(const struct transport *t) {
+    size_t longest = 0;
+    for (const struct leg *leg = t->ready; leg; leg = leg->next_ready) {
+        const struct track *track = leg->track;
+        size_t length = track->slots[track->pending[track->pending_count - 1]].length;
+        if (length > longest) longest = length;
+    }
+    wd_srtp_fetch_keys(t->send, longest);
+}
+
 void wd_fanout(struct wd_router *router, bool all) {
     struct transport *dirty = NULL, **end = &dirty; /* in the order of their packets' arrival */
     for (uint32_t i = 0; i < router->pending_count; i++) router->pending[i]->flushing = is_ready(router, router->pending[i], all);
@@ -216,7 +226,7 @@ void wd_fanout(struct wd_router *router, bool all) {
                 t->dirty = true;
                 t->next_dirty = NULL;
                 wd_fetch(t->selected, sizeof *t->selected);
-                wd_srtp_fetch(t->send, false);
+                wd_srtp_fetch(t->send);
                 *end = t;
                 end = &t->next_dirty;
                 t->ready = t->ready_tail = leg;
@@ -226,9 +236,9 @@ void wd_fanout(struct wd_router *router, bool all) {
             }
         }
     }
-    if (dirty) wd_srtp_fetch(dirty->send, true);
+    if (dirty) fetch_keys(dirty);
     for (; dirty; dirty = dirty->next_dirty) {
-        if (dirty->next_dirty) wd_srtp_fetch(dirty->next_dirty->send, true);
+        if (dirty->next_dirty) fetch_keys(dirty->next_dirty);
         for (struct leg *leg = dirty->ready; leg; leg = leg->next_ready) send_pending(router, leg);
         wd_feedback_rides(router, dirty);
         dirty->dirty = false;

@@ -45,7 +45,7 @@ static void send_keyframe_request(struct wd_router *router, struct track *track)
     struct compound c = {.length = 0};
     if (codec->pli) {
         c.length = wd_rtcp_write_rr(c.data, RTCP_ROOM, t->feedback_ssrc, NULL, 0);
-        c.length += wd_rtcp_write_pli(c.data + c.length, RTCP_ROOM - c.length, t->feedback_ssrc, track->config.ssrc);
+        c.length += wd_rtcp_write_pli(c.data + c.length, RTCP_ROOM - c.length, t->feedback_ssrc, track->ssrc);
         wd_send_rtcp(router, t, c.data, c.length);
         router->counters.pli_out++;
     }
@@ -63,7 +63,7 @@ void wd_ask_keyframe(struct wd_router *router, struct track *track) {
     if (track->config.kind != WD_VIDEO) return;
     track->keyframe_wanted = true;
     /* Before anything has come from the source its SSRC may be unknown and its first frame is a keyframe anyway. */
-    if (!track->config.ssrc || !track->announced || !wd_ready(track->transport)) {
+    if (!track->ssrc || !track->announced || !wd_ready(track->transport)) {
         wd_due(router, track->transport, router->now_ns + WD_BEAT_NS);
         return;
     }
@@ -95,7 +95,7 @@ static struct leg *find_leg(struct transport *t, uint32_t ssrc) {
 
 static struct track *find_track(struct transport *t, uint32_t ssrc) {
     for (struct track *track = t->tracks; track; track = track->next)
-        if (track->config.ssrc == ssrc) return track;
+        if (track->ssrc == ssrc) return track;
     return NULL;
 }
 
@@ -131,7 +131,7 @@ static void send_limit(struct wd_router *router, struct track *track, uint64_t b
     struct transport *publisher = track->transport;
     struct compound c = {.length = 0};
     c.length = wd_rtcp_write_rr(c.data, RTCP_ROOM, publisher->feedback_ssrc, NULL, 0);
-    c.length += wd_rtcp_write_remb(c.data + c.length, RTCP_ROOM - c.length, publisher->feedback_ssrc, bps, &track->config.ssrc, 1);
+    c.length += wd_rtcp_write_remb(c.data + c.length, RTCP_ROOM - c.length, publisher->feedback_ssrc, bps, &track->ssrc, 1);
     wd_send_rtcp(router, publisher, c.data, c.length);
     track->limited = bps < NO_LIMIT_BPS;
     router->counters.remb_out++;
@@ -252,7 +252,7 @@ static void send_nacks(struct wd_router *router, struct transport *t, struct tra
         }
     struct compound c = {.length = 0};
     c.length = wd_rtcp_write_rr(c.data, RTCP_ROOM, t->feedback_ssrc, NULL, 0);
-    c.length += wd_rtcp_write_nack(c.data + c.length, RTCP_ROOM - c.length, t->feedback_ssrc, track->config.ssrc, wanted, count);
+    c.length += wd_rtcp_write_nack(c.data + c.length, RTCP_ROOM - c.length, t->feedback_ssrc, track->ssrc, wanted, count);
     wd_send_rtcp(router, t, c.data, c.length);
     router->counters.nack_out++;
     router->counters.nack_packets_out += count;
@@ -263,7 +263,7 @@ static void send_transport_feedback(struct wd_router *router, struct transport *
     t->twcc_due_ns = INT64_MAX; /* the next arrival sets it again */
     for (;;) {
         c.length = wd_rtcp_write_rr(c.data, RTCP_ROOM, t->feedback_ssrc, NULL, 0);
-        size_t n = wd_twcc_write(t->twcc, c.data + c.length, RTCP_ROOM - c.length, t->feedback_ssrc, t->tracks ? t->tracks->config.ssrc : 0);
+        size_t n = wd_twcc_write(t->twcc, c.data + c.length, RTCP_ROOM - c.length, t->feedback_ssrc, t->tracks ? t->tracks->ssrc : 0);
         if (!n) return;
         wd_send_rtcp(router, t, c.data, c.length + n);
         router->counters.twcc_out++;
@@ -284,7 +284,7 @@ static struct wd_report receiver_report(struct wd_router *router, struct track *
     track->received_before = track->received;
     track->fraction_lost = expected_now > received_now && expected_now < UINT64_C(1) << 32 ? (uint8_t)((expected_now - received_now) * 256 / expected_now) : 0;
     int64_t lost = (int64_t)(expected - track->received);
-    struct wd_report report = {.ssrc = track->config.ssrc, .highest = (uint32_t)track->highest, .jitter = track->jitter >> 4, .fraction_lost = track->fraction_lost};
+    struct wd_report report = {.ssrc = track->ssrc, .highest = (uint32_t)track->highest, .jitter = track->jitter >> 4, .fraction_lost = track->fraction_lost};
     report.lost = lost > 0x7fffff ? 0x7fffff : lost < -0x800000 ? -0x800000 : (int32_t)lost;
     if (track->has_sender) {
         report.lsr = (uint32_t)(track->sender.ntp >> 16);

@@ -21,8 +21,8 @@ static int codec_entry(const struct track *track, uint8_t payload_type, bool *rt
 
 static struct source find_source(struct transport *t, const uint8_t *packet, const struct wd_rtp *rtp) {
     for (struct track *track = t->tracks; track; track = track->next) {
-        if (track->config.ssrc == rtp->ssrc) return (struct source){track, false, false};
-        if (track->config.rtx_ssrc == rtp->ssrc) return (struct source){track, true, false};
+        if (track->ssrc == rtp->ssrc) return (struct source){track, false, false};
+        if (track->rtx_ssrc == rtp->ssrc) return (struct source){track, true, false};
     }
     struct source by_type = {0};
     unsigned candidates = 0;
@@ -34,7 +34,7 @@ static struct source find_source(struct transport *t, const uint8_t *packet, con
             if (mid->length == strlen(track->config.mid) && !memcmp(packet + mid->at, track->config.mid, mid->length)) return (struct source){track, rtx, true};
             continue;
         }
-        if (rtx ? track->config.rtx_ssrc : track->config.ssrc) continue; /* only a track still without an SSRC is guessed */
+        if (rtx ? track->rtx_ssrc : track->ssrc) continue; /* only a track still without an SSRC is guessed */
         by_type = (struct source){track, rtx, true};
         candidates++;
     }
@@ -57,15 +57,15 @@ static void latch(struct wd_router *router, const struct source *source, const s
     struct track *track = source->track;
     track->latched_ns = router->now_ns;
     if (source->rtx) {
-        track->config.rtx_ssrc = rtp->ssrc;
+        track->rtx_ssrc = rtp->ssrc;
         track->rtx_stream = *stream;
     } else {
-        if (track->config.ssrc) {
-            track->former_ssrc = track->config.ssrc;
+        if (track->ssrc) {
+            track->former_ssrc = track->ssrc;
             track->former_stream = track->stream;
             wd_track_reset(router, track);
         }
-        track->config.ssrc = rtp->ssrc;
+        track->ssrc = rtp->ssrc;
         track->stream = *stream;
     }
 }
@@ -275,7 +275,7 @@ void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *pac
         return;
     }
     struct track *track = source.track;
-    if (source.latch && router->now_ns - track->latched_ns < WD_LATCH_NS && (source.rtx ? track->config.rtx_ssrc : track->config.ssrc)) {
+    if (source.latch && router->now_ns - track->latched_ns < WD_LATCH_NS && (source.rtx ? track->rtx_ssrc : track->ssrc)) {
         n->drop_ssrc_limit++;
         return;
     }

@@ -220,6 +220,8 @@ int wd_router_add_track(struct wd_router *router, const struct wd_track_config *
         return -1;
     }
     track->config = *config;
+    track->ssrc = config->ssrc;
+    track->rtx_ssrc = config->rtx_ssrc;
     track->transport = t;
     track->slot_mask = (config->kind == WD_VIDEO ? WD_VIDEO_CACHE : WD_AUDIO_CACHE) - 1;
     track->level = track->level_sent = 127;

@@ -114,6 +114,7 @@ struct track {
     bool started, announced, in_pending, frame_complete, flushing;
     uint8_t last_entry;
     uint8_t refused; /* packets that did not authenticate before the first one of a stream did */
+    uint32_t ssrc, rtx_ssrc; /* now; the configuration's are what was signalled */
     uint64_t highest, lowest; /* extended sequence numbers; of the current SSRC */
     struct store store;
     uint64_t received, bytes, repaired, expected_before, received_before; /* for reports */
@@ -121,6 +122,8 @@ struct track {
     uint32_t jitter, transit; /* in 1/16 timestamp units, RFC 3550 appendix A.8 */
     uint16_t pending_count, lost_count;
     bool has_transit;
+    uint8_t level, level_sent; /* loudest since the last event; 127 = silence */
+    bool voice, voice_sent;
     struct wd_srtp_stream stream;
     struct wd_track_config config; /* its head, up to the first codecs; the rest is for joins */
 
@@ -137,8 +140,6 @@ struct track {
     int64_t sender_ns;
     bool has_sender;
 
-    uint8_t level, level_sent; /* loudest since the last event; 127 = silence */
-    bool voice, voice_sent;
     bool began; /* with the level told last: the next one, by which it is judged, is not patient either */
     int64_t level_sent_ns;
     bool has_orientation;

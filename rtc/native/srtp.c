@@ -1,6 +1,7 @@
 #include "srtp.h"
 
 #include "bytes.h"
+#include "fetch.h"
 #include "srtp_ipsec.h"
 
 #include <openssl/core_names.h>
@@ -36,11 +37,14 @@ struct rtcp_sender {
 };
 
 struct wd_srtp {
-    bool gcm;
-    struct cipher rtp, rtcp;
-    uint8_t rtp_salt[WD_SRTP_MAX_SALT], rtcp_salt[WD_SRTP_MAX_SALT];
-    struct authentication rtp_auth, rtcp_auth;
+    _Alignas(WD_LINE) bool gcm; /* what RTP needs comes first, in one line */
+    struct cipher rtp;
+    struct authentication rtp_auth;
+    uint8_t rtp_salt[WD_SRTP_MAX_SALT];
     EVP_MD_CTX *scratch;
+    struct cipher rtcp;
+    struct authentication rtcp_auth;
+    uint8_t rtcp_salt[WD_SRTP_MAX_SALT];
     uint32_t rtcp_index;
     uint64_t rtcp_heard;
     struct rtcp_sender senders[RTCP_SENDERS];
@@ -98,8 +102,9 @@ static void free_cipher(struct cipher *cipher) {
 
 struct wd_srtp *wd_srtp_new_session(uint16_t profile, const struct wd_srtp_session_keys *keys) {
     if (profile != WD_SRTP_AES128_CM_SHA1_80 && profile != WD_SRTP_AEAD_AES_128_GCM) return NULL;
-    struct wd_srtp *s = calloc(1, sizeof *s);
+    struct wd_srtp *s = aligned_alloc(_Alignof(struct wd_srtp), sizeof *s);
     if (!s) return NULL;
+    memset(s, 0, sizeof *s);
     s->gcm = profile == WD_SRTP_AEAD_AES_128_GCM;
     memcpy(s->rtp_salt, keys->rtp_salt, s->gcm ? GCM_SALT : CM_SALT);
     memcpy(s->rtcp_salt, keys->rtcp_salt, s->gcm ? GCM_SALT : CM_SALT);
@@ -135,9 +140,10 @@ size_t wd_srtp_tag(const struct wd_srtp *s) { return s->gcm ? GCM_TAG : CM_TAG; 
 
 const char *wd_srtp_backend(const struct wd_srtp *s) { return s->rtp.ipsec ? "ipsec-mb" : "openssl"; }
 
-void wd_srtp_fetch(const struct wd_srtp *s, bool keys) {
-    if (!keys) __builtin_prefetch(s);
-    else if (s->rtp.ipsec) wd_ipsec_fetch(s->rtp.ipsec);
+void wd_srtp_fetch(const struct wd_srtp *s) { __builtin_prefetch(s); }
+
+void wd_srtp_fetch_keys(const struct wd_srtp *s, size_t length) {
+    if (s->rtp.ipsec) wd_ipsec_fetch(s->rtp.ipsec, length);
     else __builtin_prefetch(s->rtp.evp);
 }
 
@@ -145,11 +151,9 @@ void wd_srtp_fetch(const struct wd_srtp *s, bool keys) {
 
 /* RFC 7714 section 8.1: 00 00 | SSRC | ROC | SEQ, exclusive-or salt; section 9.1 for SRTCP with its 31-bit index. */
 static void gcm_iv(uint8_t iv[12], const uint8_t *salt, uint32_t ssrc, uint64_t index) {
-    wd_put16(iv, 0);
-    wd_put32(iv + 2, ssrc);
-    wd_put16(iv + 6, (uint16_t)(index >> 32));
-    wd_put32(iv + 8, (uint32_t)index);
-    for (size_t i = 0; i < 12; i++) iv[i] ^= salt[i];
+    uint64_t head = wd_get64(salt) ^ (uint64_t)ssrc << 16 ^ (uint16_t)(index >> 32); /* in registers: bytes put one by one and read as a word are a wait */
+    wd_put64(iv, head);
+    wd_put32(iv + 8, wd_get32(salt + 8) ^ (uint32_t)index);
 }
 
 /* RFC 3711 section 4.1.1: (salt * 2^16) xor (SSRC * 2^64) xor (index * 2^16). */

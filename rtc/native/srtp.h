@@ -45,8 +45,9 @@ const char *wd_srtp_backend(const struct wd_srtp *srtp);
 /* Authentication tag bytes added to an RTP packet: 10 or 16. */
 size_t wd_srtp_tag(const struct wd_srtp *srtp);
 
-/* Fetches what a packet will need into the nearest cache; the `keys` once the rest has come. */
-void wd_srtp_fetch(const struct wd_srtp *srtp, bool keys);
+/* Fetch what a packet will need into the nearest cache; the keys, for `length` bytes of payload, once the rest has come. */
+void wd_srtp_fetch(const struct wd_srtp *srtp);
+void wd_srtp_fetch_keys(const struct wd_srtp *srtp, size_t length);
 
 /* Decrypts in place. `header_length` from wd_rtp_parse. On WD_SRTP_OK *length becomes the clear length and *index the 48-bit
  * packet index. A failure leaves the stream untouched; the packet bytes may be destroyed. */

@@ -13,6 +13,8 @@
 
 #define LIBRARY "libIPSec_MB.so.1"
 #define TAG 16
+#define ROUND_KEYS (11 * 16)
+#define SHORT (3 * WD_LINE) /* payload bytes: sound */
 
 struct wd_ipsec_key { _Alignas(WD_LINE) struct gcm_key_data data; }; /* as the library was compiled; its header says so only with LINUX defined */
 
@@ -58,8 +60,13 @@ void wd_ipsec_key_free(struct wd_ipsec_key *key) {
     free(key);
 }
 
-void wd_ipsec_fetch(const struct wd_ipsec_key *key) {
-    wd_fetch(key, sizeof *key);
+/* Round keys come first and powers of the hash key last, the lowest at the very end, one for each block of 16 bytes. Another layout would cost time only. */
+void wd_ipsec_fetch(const struct wd_ipsec_key *key, size_t length) {
+    if (length > SHORT) wd_fetch(key, sizeof *key);
+    else {
+        wd_fetch(key, ROUND_KEYS);
+        wd_fetch((const uint8_t *)(key + 1) - SHORT, SHORT);
+    }
 }
 
 void wd_ipsec_seal(const struct wd_ipsec_key *key, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *out, const uint8_t *in,
@@ -82,7 +89,7 @@ struct wd_ipsec_key *wd_ipsec_key_new(const uint8_t key[16]) { return (void)key,
 
 void wd_ipsec_key_free(struct wd_ipsec_key *key) { (void)key; }
 
-void wd_ipsec_fetch(const struct wd_ipsec_key *key) { (void)key; }
+void wd_ipsec_fetch(const struct wd_ipsec_key *key, size_t length) { (void)key, (void)length; }
 
 void wd_ipsec_seal(const struct wd_ipsec_key *key, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *out, const uint8_t *in,
                    size_t length, uint8_t *tag) {
