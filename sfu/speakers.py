@@ -84,6 +84,11 @@ class Speakers:
         """Lets time pass for all. True when somebody began or ceased to speak."""
         changed = False
         for state in self._voices.values():
+            if state.value == state.target and now <= state.heard_at + HOLD_S:  # settled, and held: nothing moves
+                state.at = max(state.at, now)
+                if state.speaking and state.target >= SILENT_BELOW:
+                    state.spoke_at = now
+                continue
             was_speaking = state.speaking
             self._advance(state, now)
             self._judge(state)
@@ -99,8 +104,9 @@ class Speakers:
         if held_until > state.at:
             state.value = _follow(state.value, state.target, held_until - state.at)
             state.at = held_until
-        state.value = _follow(state.value, 0.0, now - state.at)
-        state.at = now
+        if now > held_until:
+            state.value = _follow(state.value, 0.0, now - state.at)
+            state.at = now
 
     def _judge(self, state: _Voice) -> None:
         if state.value >= SPEAKING_FROM:

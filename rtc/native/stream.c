@@ -33,6 +33,7 @@ struct wd_streams *wd_streams_new(const struct wd_streams_config *config) {
     return streams;
 }
 
+uint32_t wd_streams_count(const struct wd_streams *streams) { return streams->count; }
 const struct wd_stream_counters *wd_streams_counters(const struct wd_streams *streams) { return &streams->counters; }
 
 /* ---- life ---- */

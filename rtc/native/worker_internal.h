@@ -38,6 +38,7 @@ struct wd_worker {
     struct wd_udp udp;
     struct wd_udp borrowed; /* for the relayed sockets */
     int epoll; /* of what is watched besides */
+    unsigned relayed; /* sockets in it, beside the streams' */
     int wakers; /* epoll of all that ends a sleep */
     struct wd_commands *commands;
     bool held; /* the commanding thread's: more will follow */

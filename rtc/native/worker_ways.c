@@ -42,12 +42,12 @@ static void send_stream(void *owner, uint32_t stream, const uint8_t *message, si
 static void watch(void *owner, int fd, struct wd_watched *watched) {
     struct wd_worker *worker = owner;
     wd_udp_tune(fd);
-    if (worker->epoll >= 0) epoll_ctl(worker->epoll, EPOLL_CTL_ADD, fd, &(struct epoll_event){.events = EPOLLIN, .data.ptr = watched});
+    if (worker->epoll >= 0 && epoll_ctl(worker->epoll, EPOLL_CTL_ADD, fd, &(struct epoll_event){.events = EPOLLIN, .data.ptr = watched}) == 0) worker->relayed++;
 }
 
 static void unwatch(void *owner, int fd) {
     struct wd_worker *worker = owner;
-    if (worker->epoll >= 0) epoll_ctl(worker->epoll, EPOLL_CTL_DEL, fd, NULL);
+    if (worker->epoll >= 0 && epoll_ctl(worker->epoll, EPOLL_CTL_DEL, fd, NULL) == 0) worker->relayed--;
 }
 
 static void gone(void *owner, const struct wd_addr *relayed) {
@@ -212,6 +212,7 @@ static size_t read_relayed(struct wd_worker *worker, struct wd_relayed *relayed,
 }
 
 size_t wd_ways_read(struct wd_worker *worker, bool *more) {
+    if (!worker->relayed && !wd_streams_count(worker->streams)) return 0;
     struct epoll_event events[EVENTS];
     int ready = epoll_wait(worker->epoll, events, EVENTS, 0);
     size_t datagrams = 0;
