@@ -1,9 +1,10 @@
-"""One scenario, measured: the servers and the limit in turns (A B C A B C ...), medians in the end.
+"""One scenario, measured: the servers in turns (A B C A B C ...), the limit before and after each, medians in the end.
 
 Each turn has a server of its own, with its own people: where their memory happens to lie makes two processes of the
 same code differ by up to a fifth, and that luck shall be drawn anew. A turn is a warm-up, a stretch that counts packets
 and CPU time, and a stretch that measures latency by the kernel's arrival times, which cost the sender a little and are
-off before.
+off before. The machine is faster and slower by the quarter of a minute, so what a turn is compared with is the mean of
+the limit on both sides of it.
 """
 
 import statistics
@@ -40,6 +41,8 @@ class Turn:
 
     counted: Totals
     timed: Totals
+    limits: tuple[Limit, Limit]
+    """Before and after."""
     cpu_s: float
     outside_s: float
     """Network work for the server that the kernel did in a thread of its own, charged to nobody."""
@@ -50,6 +53,10 @@ class Turn:
     @property
     def packets_per_cpu_s(self) -> float:
         return self.counted["received"] / self.cpu_s if self.cpu_s else 0.0
+
+    @property
+    def limit_per_cpu_s(self) -> float:
+        return statistics.fmean(limit.packets_per_cpu_s for limit in self.limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,7 @@ class Row:
     packets_per_cpu_s: float
     limit_per_cpu_s: float
     share_of_limit: float
-    """Median of the rounds' own ratios."""
+    """Median of the turns' own ratios."""
     load: float
     """CPU seconds per second."""
     forwarded_per_s: float
@@ -81,17 +88,13 @@ async def measure(
     progress: Callable[[str], None],
 ) -> list[Row]:
     """A row per server. ConnectionError, TimeoutError when somebody cannot join."""
-    names = [(server.name, server.crypto) for server in (make() for make in make_servers)]
-    turns: list[list[Turn]] = [[] for _ in names]
-    limits: dict[str, list[Limit]] = {crypto: [] for _, crypto in names}
+    turns: dict[str, list[Turn]] = {}
     for number in range(settings.rounds):
         where = f"{scenario.name}, round {number + 1} of {settings.rounds}"
-        for crypto, found in limits.items():
-            progress(f"{where}: limit {crypto}")
-            found.append(_limit(scenario, settings, crypto))
-        for make, done in zip(make_servers, turns, strict=True):
-            done.append(await _turn(make(), scenario, settings, where, progress))
-    return [_row(scenario, name, found, limits[crypto]) for (name, crypto), found in zip(names, turns, strict=True)]
+        for make in make_servers:
+            server = make()
+            turns.setdefault(server.name, []).append(await _turn(server, scenario, settings, where, progress))
+    return [_row(scenario, name, found) for name, found in turns.items()]
 
 
 def _limit(scenario: Scenario, settings: Settings, crypto: str) -> Limit:
@@ -111,6 +114,8 @@ async def _turn(
 ) -> Turn:
     generator = Generator(sample=settings.sample, gro=settings.gro, gso=settings.gso)
     people: list[Endpoint] = []
+    progress(f"{where}: limit {server.crypto}")
+    before = _limit(scenario, settings, server.crypto)
     with tempfile.TemporaryDirectory(prefix="wadud-benchmark-") as directory:
         try:
             pid = await server.start(SERVER_CPU, Path(directory))
@@ -128,11 +133,12 @@ async def _turn(
             generator.close()
             for endpoint in people:
                 endpoint.close()
+    limits = before, _limit(scenario, settings, server.crypto)
     outside, stolen = after.soft_interrupts - core.soft_interrupts, after.stolen - core.stolen
-    return Turn(counted, timed, spent, outside, stolen, max(0.0, after.busy - core.busy - spent - outside))
+    return Turn(counted, timed, limits, spent, outside, stolen, max(0.0, after.busy - core.busy - spent - outside))
 
 
-def _row(scenario: Scenario, name: str, turns: Sequence[Turn], limits: Sequence[Limit]) -> Row:
+def _row(scenario: Scenario, name: str, turns: Sequence[Turn]) -> Row:
     def middle(values: Sequence[float]) -> float:
         return statistics.median(values)
 
@@ -142,19 +148,19 @@ def _row(scenario: Scenario, name: str, turns: Sequence[Turn], limits: Sequence[
         name,
         scenario.rooms,
         middle(figures),
-        middle([limit.packets_per_cpu_s for limit in limits]),
-        middle([figure / limit.packets_per_cpu_s for figure, limit in zip(figures, limits, strict=True)]),
+        middle([turn.limit_per_cpu_s for turn in turns]),
+        middle([turn.packets_per_cpu_s / turn.limit_per_cpu_s for turn in turns]),
         middle([turn.cpu_s / turn.counted.wall_s for turn in turns]),
         middle([turn.counted["received"] / turn.counted.wall_s for turn in turns]),
         middle([turn.counted.loss_percent for turn in turns]),
         middle([turn.timed.latency_us(0.5) for turn in turns]),
         middle([turn.timed.latency_us(0.99) for turn in turns]),
         figures,
-        _remarks(turns, limits),
+        _remarks(turns),
     )
 
 
-def _remarks(turns: Sequence[Turn], limits: Sequence[Limit]) -> list[str]:
+def _remarks(turns: Sequence[Turn]) -> list[str]:
     """What makes a figure doubtful."""
     remarks = []
     late_us = statistics.median(turn.counted["late_ns"] / max(1, turn.counted["bursts"]) / 1000 for turn in turns)
@@ -177,6 +183,6 @@ def _remarks(turns: Sequence[Turn], limits: Sequence[Limit]) -> list[str]:
     outside = max(turn.outside_s / turn.cpu_s if turn.cpu_s else 0 for turn in turns)
     if outside > 0.02:
         remarks.append(f"{outside:.0%} more network work in the kernel's own thread")
-    if min(limit.arrived_percent for limit in limits) < 98:
+    if min(limit.arrived_percent for turn in turns for limit in turn.limits) < 98:
         remarks.append("the limit's packets did not all arrive")
     return remarks
