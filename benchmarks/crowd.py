@@ -67,9 +67,9 @@ class Server(Protocol):
 
 
 async def fill(
-    server: Server, scenario: Scenario, generator: Generator, group: int, progress: Callable[[str], None]
+    server: Server, scenario: Scenario, generator: Generator, progress: Callable[[str], None]
 ) -> list[Endpoint]:
-    """Everybody of the scenario connected and added to the generator under ``group``."""
+    """Everybody of the scenario connected and added to the generator."""
     identity = Identity(*self_signed(time.time()))
     room_at_once = asyncio.Semaphore(_AT_ONCE if not scenario.subscribers else max(1, _AT_ONCE // 4))
     done = 0
@@ -92,10 +92,10 @@ async def fill(
             for endpoint in people:
                 assert endpoint.keys is not None
                 fd, keys, sender = endpoint.socket.fileno(), endpoint.keys, endpoint.sender
-                generator.add(fd, keys, sender, endpoint.check, endpoint.password, group)
+                generator.add(fd, keys, sender, endpoint.check, endpoint.password)
             done += 1
             progress(f"{scenario.name}: {server.name}, {done} of {scenario.rooms} rooms connected")
             return people
 
-    rooms = (f"{scenario.name.replace(' ', '-')}-{group}-{number}" for number in range(scenario.rooms))
+    rooms = (f"{scenario.name.replace(' ', '-')}-{number}" for number in range(scenario.rooms))
     return [endpoint for people in await asyncio.gather(*map(furnish, rooms)) for endpoint in people]

@@ -27,7 +27,6 @@ class _Participant(ctypes.Structure):
         ("video_payload_type", ctypes.c_uint8),
         ("transport_cc", ctypes.c_uint8),
         ("audio_level", ctypes.c_uint8),
-        ("group", ctypes.c_uint32),
         ("check", ctypes.c_uint8 * _MAX_CHECK),
         ("password", ctypes.c_char * 64),
     )
@@ -106,7 +105,7 @@ class Totals:
 
 
 class Generator:
-    """Participants of several groups in one C thread; `sending` chooses which groups send."""
+    """Participants in one C thread."""
 
     def __init__(
         self, *, sample: int = 16, spin: bool = True, gro: bool = False, gso: bool = False, seed: int = 1
@@ -120,7 +119,7 @@ class Generator:
             raise OSError("the load generator could not be made")
         self._handle = ctypes.c_void_p(handle)
 
-    def add(self, fd: int, keys: Keys, sender: Sender, check: bytes, password: str, group: int) -> None:
+    def add(self, fd: int, keys: Keys, sender: Sender, check: bytes, password: str) -> None:
         """``check``: a STUN binding request to repeat; ``password``: ours. OSError when ``fd`` cannot be watched."""
         participant = _Participant(
             fd=fd,
@@ -132,7 +131,6 @@ class Generator:
             video_payload_type=sender.video_payload_type,
             transport_cc=sender.transport_cc,
             audio_level=sender.audio_level,
-            group=group,
             password=password.encode(),
         )
         for name in ("send_key", "send_salt", "receive_key", "receive_salt"):
@@ -141,9 +139,6 @@ class Generator:
         participant.check[: len(check)] = list(check)
         if self._library.gen_add(self._handle, ctypes.byref(participant)) < 0:
             raise OSError("a participant could not be added to the load generator")
-
-    def sending(self, *groups: int) -> None:
-        self._library.gen_sending(self._handle, ctypes.c_uint32(sum(1 << group for group in groups)))
 
     def kernel_times(self, on: bool) -> None:
         """Latency by the kernel's arrival times, which the generator's own delays do not touch."""

@@ -75,8 +75,7 @@ async def talking(product: Product, room: str, identity: Identity) -> AsyncItera
     endpoint = person.endpoint
     assert endpoint.keys is not None
     generator = Generator(spin=False)
-    generator.add(endpoint.socket.fileno(), endpoint.keys, endpoint.sender, endpoint.check, endpoint.password, 0)
-    generator.sending(0)
+    generator.add(endpoint.socket.fileno(), endpoint.keys, endpoint.sender, endpoint.check, endpoint.password)
     ended = False
 
     async def talk() -> None:

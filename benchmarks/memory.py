@@ -77,8 +77,7 @@ async def _sending(people: list[Participant], product: Product) -> float:
         endpoint = person.endpoint
         assert endpoint.keys is not None
         fd, keys, sender = endpoint.socket.fileno(), endpoint.keys, endpoint.sender
-        generator.add(fd, keys, sender, endpoint.check, endpoint.password, 0)
-    generator.sending(0)
+        generator.add(fd, keys, sender, endpoint.check, endpoint.password)
     totals = await generator.run_beside(_FILL_S)
     resident = process.resident_kib(product.pid)
     generator.close()

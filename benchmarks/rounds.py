@@ -119,9 +119,8 @@ async def _turn(
     with tempfile.TemporaryDirectory(prefix="wadud-benchmark-") as directory:
         try:
             pid = await server.start(SERVER_CPU, Path(directory))
-            people += await fill(server, scenario, generator, 0, progress)
+            people += await fill(server, scenario, generator, progress)
             progress(f"{where}: {server.name}")
-            generator.sending(0)
             await generator.run_beside(min(_WARM_UP_S, 2 * settings.seconds))
             core, spent = process.core_times(SERVER_CPU), process.cpu_s(pid)
             counted = await generator.run_beside(settings.seconds)

@@ -152,8 +152,6 @@ static void send_rtcp(struct gen *g, struct participant *p, uint8_t *packet, siz
     if (length) send_one(g, p, packet, wd_srtcp_protect(p->send, packet, length));
 }
 
-static bool is_sending(const struct gen *g, const struct participant *p) { return g->sending >> p->config.group & 1; }
-
 static void send_reports(struct gen *g, struct participant *p) {
     uint8_t packet[1300];
     struct wd_report reports[MAX_STREAMS];
@@ -168,8 +166,7 @@ static void send_reports(struct gen *g, struct participant *p) {
         count++;
     }
     const struct sender *senders[2] = {&p->audio, &p->video};
-    bool sending = is_sending(g, p);
-    for (unsigned i = 0; sending && i < 2; i++) {
+    for (unsigned i = 0; i < 2; i++) {
         const struct sender *s = senders[i];
         if (!s->ssrc) continue;
         struct wd_sender_info info = {.ssrc = s->ssrc, .ntp = ntp_of(now), .rtp = s->timestamp, .packets = s->packets, .octets = s->octets};
@@ -192,7 +189,6 @@ static void perform(struct gen *g, struct due *due, int64_t now) {
     switch (due->event) {
     case AUDIO:
     case VIDEO:
-        if (!is_sending(g, p)) return;
         g->totals->bursts++;
         g->totals->late_ns += (uint64_t)late;
         if ((uint64_t)late > g->totals->worst_late_ns) g->totals->worst_late_ns = (uint64_t)late;
@@ -275,7 +271,7 @@ static void plan(struct gen *g, uint32_t participant, enum event event) {
 
 EXPORT int gen_add(struct gen *g, const struct gen_participant *config) {
     struct participant *p = calloc(1, sizeof *p);
-    if (!p || config->group >= GEN_GROUPS || !grow(g)) {
+    if (!p || !grow(g)) {
         free(p);
         return -1;
     }
@@ -301,8 +297,6 @@ EXPORT int gen_add(struct gen *g, const struct gen_participant *config) {
     plan(g, number, CHECK);
     return 0;
 }
-
-EXPORT void gen_sending(struct gen *g, uint32_t groups) { g->sending = groups; }
 
 EXPORT void gen_kernel_times(struct gen *g, int on) {
     g->options.kernel_times = on != 0;
@@ -333,7 +327,7 @@ static void begin_count(struct gen *g) {
 static void end_count(struct gen *g) {
     struct gen_totals *t = g->totals;
     for (size_t i = 0; i < g->count; i++)
-        for (unsigned k = 0; is_sending(g, g->people[i]) && k < g->people[i]->stream_count; k++) {
+        for (unsigned k = 0; k < g->people[i]->stream_count; k++) {
             struct stream *s = &g->people[i]->streams[k];
             uint64_t expected = s->highest - s->first + 1 - s->expected_before, received = s->received - s->received_before;
             t->streams++;

@@ -12,7 +12,6 @@
 #define GEN_BUCKETS 10000 /* of 2 us */
 #define GEN_BUCKET_NS 2000
 #define GEN_MAX_CHECK 256
-#define GEN_GROUPS 32
 
 struct gen_participant {
     int32_t fd; /* connected, non-blocking; stays the caller's */
@@ -22,7 +21,6 @@ struct gen_participant {
     uint32_t audio_ssrc, video_ssrc; /* 0 = does not send */
     uint8_t audio_payload_type, video_payload_type;
     uint8_t transport_cc, audio_level; /* header extension ids, 0 = none */
-    uint32_t group; /* below GEN_GROUPS: who sends together */
     uint8_t check[GEN_MAX_CHECK]; /* a STUN binding request, sent again and again */
     char password[64]; /* of ours, to answer the server's checks */
 };
@@ -39,7 +37,7 @@ struct gen_options {
 struct gen_totals { /* of one gen_run */
     uint64_t sent, sent_bytes, keyframes, received, received_bytes, expected, lost, checked, forged;
     uint64_t rtcp_received, rtcp_bad, nacked, keyframes_asked, send_errors, other;
-    uint64_t streams, silent_streams; /* receiving streams ever seen in the sending groups; of them without a packet in this run */
+    uint64_t streams, silent_streams; /* receiving streams ever seen; of them without a packet in this run */
     uint64_t late_ns, worst_late_ns; /* sum and worst of how much later than planned bursts left */
     uint64_t bursts;
     double cpu_s, wall_s;
@@ -52,8 +50,6 @@ struct gen *gen_new(const struct gen_options *options);
 void gen_free(struct gen *gen);
 /* Before the next gen_run. 0, or -1. */
 int gen_add(struct gen *gen, const struct gen_participant *participant);
-/* From now on these groups send (bits), the others only keep their connections. Streams of the others are not counted. */
-void gen_sending(struct gen *gen, uint32_t groups);
 /* Kernel arrival times on (1) or off (0) for all sockets. */
 void gen_kernel_times(struct gen *gen, int on);
 /* Runs for so many seconds; what happened in them. 0, or -1. */

@@ -81,7 +81,6 @@ struct gen {
     struct due *heap;
     size_t heap_count;
     int epoll;
-    uint32_t sending; /* groups, as bits */
     uint64_t random;
     struct gen_totals *totals;
     uint8_t *in_data;
