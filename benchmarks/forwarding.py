@@ -102,16 +102,6 @@ def show(rows: Sequence[Row]) -> None:
             print(f"{'':<24} ! {remark}", flush=True)
 
 
-def nearest_to_half(rows: Sequence[Row]) -> list[Row]:
-    """Of our rows, the one of each shape whose load is nearest to half of a core."""
-    found: dict[str, Row] = {}
-    for row in rows:
-        shape = row.scenario.partition(" ")[2]
-        if row.server == "wadud" and (shape not in found or abs(row.load - HALF) < abs(found[shape].load - HALF)):
-            found[shape] = row
-    return list(found.values())
-
-
 def verdicts(rows: Sequence[Row], memory: Memory | None) -> list[Verdict]:
     """The bars of the project that this run says something about."""
     found = {(row.scenario, row.server): row for row in rows}
@@ -126,8 +116,8 @@ def verdicts(rows: Sequence[Row], memory: Memory | None) -> list[Verdict]:
         if ours and theirs:
             ratio = ours.packets_per_cpu_s / theirs.packets_per_cpu_s
             result.append(Verdict(f"{name}: {ratio:.1f} times Janus (bar {factor:.0f})", ratio >= factor))
-    for row in nearest_to_half(rows):
-        if abs(row.load - HALF) <= HALF_WIDTH:
+    for row in rows:
+        if row.server == "wadud" and abs(row.load - HALF) <= HALF_WIDTH:
             text = f"{row.scenario}: {row.latency_p99_us / 1000:.2f} ms added at p99, load {row.load:.0%} (bar 2)"
             result.append(Verdict(text, row.latency_p99_us <= LATENCY_BAR_US))
     if memory:
