@@ -84,15 +84,13 @@ class Speakers:
         """Lets time pass for all. True when somebody began or ceased to speak."""
         changed = False
         for state in self._voices.values():
-            if state.value == state.target and now <= state.heard_at + HOLD_S:  # settled, and held: nothing moves
+            was_speaking, held = state.speaking, now <= state.heard_at + HOLD_S
+            if held and state.value == state.target:  # settled: nothing moves
                 state.at = max(state.at, now)
-                if state.speaking and state.target >= SILENT_BELOW:
-                    state.spoke_at = now
-                continue
-            was_speaking = state.speaking
-            self._advance(state, now)
-            self._judge(state)
-            if state.speaking and state.target >= SILENT_BELOW and now <= state.heard_at + HOLD_S:
+            else:
+                self._advance(state, now)
+                self._judge(state)
+            if state.speaking and state.target >= SILENT_BELOW and held:
                 state.spoke_at = now
             changed = changed or state.speaking != was_speaking
         return changed

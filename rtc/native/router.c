@@ -1,13 +1,6 @@
 /* Life of transports, tracks and legs; demultiplexing of datagrams (RFC 7983); the timer wheel's simplest form: one due time per transport. */
 #include "router_internal.h"
 
-/* Zeros that begin with a line of memory; NULL when there is none. */
-static void *new_object(size_t size) {
-    size_t whole = (size + WD_LINE - 1) / WD_LINE * WD_LINE;
-    void *object = aligned_alloc(WD_LINE, whole);
-    return object ? memset(object, 0, whole) : NULL;
-}
-
 struct wd_router *wd_router_new(const struct wd_router_config *config) {
     struct wd_router *router = calloc(1, sizeof *router);
     if (!router) return NULL;
@@ -126,7 +119,7 @@ static void unname(struct wd_router *router, const struct credentials *c) { wd_t
 int wd_router_add_transport(struct wd_router *router, uint32_t id, const char *ufrag, const char *password, int64_t now_ns) {
     router->now_ns = now_ns;
     if (router->transport_count >= router->config.max_transports) return -1;
-    struct transport *t = new_object(sizeof *t);
+    struct transport *t = wd_new_zeros(sizeof *t);
     if (!t) return -1;
     t->id = id;
     t->place = router->transport_count;
@@ -213,7 +206,7 @@ int wd_router_remove_transport(struct wd_router *router, uint32_t id) {
 int wd_router_add_track(struct wd_router *router, const struct wd_track_config *config) {
     struct transport *t = wd_table_get(&router->transports_by_id, config->transport);
     if (!t || config->codec_count > WD_MAX_CODECS) return -1;
-    struct track *track = new_object(sizeof *track);
+    struct track *track = wd_new_zeros(sizeof *track);
     if (!track) return -1;
     if (!wd_table_add(&router->tracks_by_id, config->id, track)) {
         free(track);
@@ -254,7 +247,7 @@ int wd_router_remove_track(struct wd_router *router, uint32_t id) {
 int wd_router_add_leg(struct wd_router *router, const struct wd_leg_config *config) {
     struct transport *t = wd_table_get(&router->transports_by_id, config->transport);
     if (!t || !config->ssrc || config->codec_count > WD_MAX_CODECS) return -1;
-    struct leg *leg = new_object(sizeof *leg);
+    struct leg *leg = wd_new_zeros(sizeof *leg);
     if (!leg) return -1;
     if (!wd_table_add(&router->legs_by_id, config->id, leg)) {
         free(leg);

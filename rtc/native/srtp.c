@@ -102,9 +102,8 @@ static void free_cipher(struct cipher *cipher) {
 
 struct wd_srtp *wd_srtp_new_session(uint16_t profile, const struct wd_srtp_session_keys *keys) {
     if (profile != WD_SRTP_AES128_CM_SHA1_80 && profile != WD_SRTP_AEAD_AES_128_GCM) return NULL;
-    struct wd_srtp *s = aligned_alloc(_Alignof(struct wd_srtp), sizeof *s);
+    struct wd_srtp *s = wd_new_zeros(sizeof *s);
     if (!s) return NULL;
-    memset(s, 0, sizeof *s);
     s->gcm = profile == WD_SRTP_AEAD_AES_128_GCM;
     memcpy(s->rtp_salt, keys->rtp_salt, s->gcm ? GCM_SALT : CM_SALT);
     memcpy(s->rtcp_salt, keys->rtcp_salt, s->gcm ? GCM_SALT : CM_SALT);
