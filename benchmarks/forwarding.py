@@ -29,7 +29,7 @@ from benchmarks.bars import Verdict, machine, progress, show_verdicts
 from benchmarks.crowd import Scenario, Server
 from benchmarks.memory import Memory, measure_memory
 from benchmarks.plot import write_plot
-from benchmarks.rounds import LOAD_CPU, Row, Settings, measure
+from benchmarks.rounds import LOAD_CPU, SERVER_CPU, Row, Settings, measure
 from benchmarks.wadud import WadudServer
 from rtc._wire import Srtp
 
@@ -66,11 +66,11 @@ def at_load(scenario: Scenario, load: float, wanted: float) -> Scenario | None:
     return replace(scenario, name=f"{rooms} {shape}", rooms=rooms)
 
 
-def describe(options: argparse.Namespace, awake: bool) -> str:
+def describe(options: argparse.Namespace) -> str:
     sockets = "that coalesce (UDP_GRO)" if options.gro else "that take datagram by datagram"
     peer = f"; Janus {janus.version()}" if options.peer else ""
     arriving = "; frames arrive coalesced" if options.gso else ""
-    idle = "kept awake" if awake else "may sleep"
+    idle = "may sleep" if options.let_sleep else "kept awake"
     return f"{machine()}, {idle}{peer}; AES-GCM by {crypto_library()}; receivers' sockets {sockets}{arriving}"
 
 
@@ -192,7 +192,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     names = ", ".join(scenario.name for scenario in SCENARIOS)
     parser.add_argument("--only", action="append", metavar="NAME", help=f"this scenario only (repeatable): {names}")
     parser.add_argument("--share", action="store_true", help="do not wait for the end of another benchmark")
-    parser.add_argument("--let-sleep", action="store_true", help="do not keep idle cores awake")
+    parser.add_argument("--let-sleep", action="store_true", help="do not keep the server's core awake while it is idle")
     parser.add_argument("--no-memory", action="store_true", help="leave out memory per participant")
     options = parser.parse_args(argv)
     if options.quick:
@@ -213,7 +213,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with contextlib.ExitStack() as stack:
         if not options.share:
             stack.enter_context(process.alone())
-        description = describe(options, not options.let_sleep and stack.enter_context(process.awake()))
+        if not options.let_sleep:
+            stack.enter_context(process.awake(SERVER_CPU))
+        description = describe(options)
         print(f"{description}\n\n{HEADLINE}", flush=True)
         rows, memory = asyncio.run(run(options))
     if memory:

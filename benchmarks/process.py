@@ -16,7 +16,16 @@ from pathlib import Path
 _TICKS = os.sysconf("SC_CLK_TCK")
 _KIB = 1024
 _PRIORITY = -10
+_LEAST_PRIORITY = 19
 _CPUIDLE = Path("/sys/devices/system/cpu/cpuidle/current_driver")
+# Until whoever began it is gone.
+_SPIN = """
+import os
+parent = os.getppid()
+while os.getppid() == parent:
+    for _ in range(1_000_000):
+        pass
+"""
 
 
 def pinned(cpu: int) -> Callable[[], None]:
@@ -76,11 +85,12 @@ def alone() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def awake() -> Iterator[bool]:
-    """Keeps idle cores from sleeping, where that is allowed (root) and known (a driver of cpuidle); whether it is.
+def awake(cpu: int) -> Iterator[None]:
+    """Keeps the core from sleeping while it is idle.
 
-    On a virtual machine a core that sleeps is lent to strangers and comes back with empty caches, so that a light load
-    would measure them. The kernel's PM QoS interface: the request holds while the file is open.
+    On a virtual machine a core that sleeps is lent to strangers and comes back late and with empty caches, so that a
+    light load would measure them. The kernel's PM QoS interface does it where that is allowed (root) and known (a
+    driver of cpuidle): the request holds while the file is open. Elsewhere a process spins that gives way to any other.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -89,7 +99,21 @@ def awake() -> Iterator[bool]:
             obeyed = _CPUIDLE.read_text().strip() != "none"
         except OSError:
             obeyed = False
-        yield obeyed
+        if not obeyed:
+            spinner = subprocess.Popen([sys.executable, "-I", "-S", "-c", _SPIN], preexec_fn=_giving_way(cpu))
+            stack.callback(stop, spinner)
+        yield
+
+
+def _giving_way(cpu: int) -> Callable[[], None]:
+    pin = pinned(cpu)
+
+    def prepare() -> None:
+        pin()
+        os.nice(_LEAST_PRIORITY - os.nice(0))
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+    return prepare
 
 
 def go_first() -> None:
@@ -163,6 +187,7 @@ class CoreTimes:
     """Seconds since boot that a core spent; ``stolen``: wanted, but not given by the hypervisor."""
 
     busy: float
+    """Without those that give way to the others: the one of `awake`."""
     stolen: float
     soft_interrupts: float
     """Work of the network stack that the kernel's own thread took over, charged to no process."""
@@ -170,9 +195,9 @@ class CoreTimes:
 
 def core_times(cpu: int) -> CoreTimes:
     line = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith(f"cpu{cpu} "))
-    user, nice, system, _idle, _wait, interrupt, soft, stolen = (int(word) / _TICKS for word in line.split()[1:9])
+    user, _nice, system, _idle, _wait, interrupt, soft, stolen = (int(word) / _TICKS for word in line.split()[1:9])
     thread = _soft_interrupt_thread(cpu)
-    return CoreTimes(user + nice + system + interrupt + soft, stolen, cpu_s(thread) if thread else 0.0)
+    return CoreTimes(user + system + interrupt + soft, stolen, cpu_s(thread) if thread else 0.0)
 
 
 def _soft_interrupt_thread(cpu: int) -> int | None:

@@ -15,7 +15,6 @@ from backplane import embedded_postgres
 from backplane.bus import Bus, LocalBus
 from backplane.migrations import MigrationError, all_series, migrate
 from backplane.postgres import Database, DatabaseUnavailable
-from backplane.redis_bus import RedisBus
 from backplane.settings import Settings
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -42,7 +41,7 @@ async def opened(settings: Settings) -> AsyncIterator[Store]:
             cluster = await asyncio.to_thread(embedded_postgres.start, settings.data / "postgres")
         url = settings.postgres_url or (cluster.url() if cluster else "")
         database = await _database(url, settings.postgres_connections)
-        bus: Bus = RedisBus(settings.redis_url) if settings.redis_url else LocalBus()
+        bus = _bus(settings.redis_url)
         try:
             yield Store(database, bus)
         finally:
@@ -53,6 +52,14 @@ async def opened(settings: Settings) -> AsyncIterator[Store]:
     finally:
         if cluster is not None:
             await asyncio.to_thread(cluster.stop)
+
+
+def _bus(redis_url: str | None) -> Bus:
+    if not redis_url:
+        return LocalBus()
+    from backplane.redis_bus import RedisBus  # not for everybody: a tenth of what a start imports
+
+    return RedisBus(redis_url)
 
 
 async def _database(url: str, connections: int) -> Database:

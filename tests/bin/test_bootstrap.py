@@ -1,5 +1,6 @@
 """bin/serve and bin/test before any dependency is there."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -74,6 +75,18 @@ def test_setup_only_ends_without_serving(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_every_extension_of_setup_py_is_an_output_of_the_build(root: Path) -> None:
     outputs = bootstrap.extensions(root).outputs
     assert {"rtc/_wire.*.so", "rtc/_dtls.*.so", "rtc/_worker.*.so"} <= set(outputs)
+
+
+def test_bytecode_is_there_although_the_environment_forbids_python_to_write_it(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "sfu", tmp_path / "sfu", ignore=shutil.ignore_patterns("__pycache__"))
+    step = bootstrap.bytecode(tmp_path)
+    assert step.outputs == ("sfu/__pycache__/*.pyc",)
+    [(argv, directory)] = step.commands()
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    subprocess.run([sys.executable, *argv[1:]], cwd=directory, env=environment, check=True)
+    sources = {path.stem for path in (tmp_path / "sfu").glob("*.py")}
+    assert sources
+    assert {path.name.partition(".")[0] for path in tmp_path.glob(step.outputs[0])} == sources
 
 
 def test_the_plan_for_tests_holds_that_for_serving(root: Path) -> None:
