@@ -200,6 +200,13 @@ def core_times(cpu: int) -> CoreTimes:
     return CoreTimes(user + system + interrupt + soft, stolen, cpu_s(thread) if thread else 0.0)
 
 
+def stolen_s(cpus: Sequence[int]) -> float:
+    """Seconds since boot that those cores wanted and the hypervisor did not give, together."""
+    wanted = {f"cpu{cpu}" for cpu in cpus}
+    lines = (line.split() for line in Path("/proc/stat").read_text().splitlines())
+    return sum(int(words[8]) / _TICKS for words in lines if words[0] in wanted)
+
+
 def _soft_interrupt_thread(cpu: int) -> int | None:
     for path in Path("/proc").glob("[0-9]*/comm"):
         with contextlib.suppress(OSError):

@@ -132,7 +132,8 @@ void wd_srtp_free(struct wd_srtp *s) {
     EVP_MD_CTX_free(s->rtcp_auth.inner);
     EVP_MD_CTX_free(s->rtcp_auth.outer);
     EVP_MD_CTX_free(s->scratch);
-    OPENSSL_clear_free(s, sizeof *s);
+    OPENSSL_cleanse(s, sizeof *s);
+    free(s);
 }
 
 size_t wd_srtp_tag(const struct wd_srtp *s) { return s->gcm ? GCM_TAG : CM_TAG; }

@@ -136,6 +136,8 @@ static void bury(struct wd_streams *streams) {
     }
 }
 
+void wd_streams_unwatched(struct wd_streams *streams) { streams->config.epoll = -1; }
+
 void wd_streams_free(struct wd_streams *streams) {
     if (!streams) return;
     while (streams->count) end(streams, streams->open[0]);

@@ -67,6 +67,7 @@ struct wd_streams_config {
 
 /* NULL when out of memory. */
 struct wd_streams *wd_streams_new(const struct wd_streams_config *config);
+void wd_streams_unwatched(struct wd_streams *streams); /* from now on without the epoll set */
 void wd_streams_free(struct wd_streams *streams); /* closes every stream, and tells nobody */
 uint32_t wd_streams_count(const struct wd_streams *streams); /* that are open */
 const struct wd_stream_counters *wd_streams_counters(const struct wd_streams *streams); /* plain 64-bit words, written by the worker only */

@@ -110,7 +110,7 @@ PyObject *wire_turn_verify(PyObject *module, PyObject *const *args, Py_ssize_t c
     size_t at = PyLong_AsSize_t(args[1]), size = (size_t)PyBytes_GET_SIZE(args[0]);
     uint8_t expected[MAC], copy[MAX_MESSAGE];
     if (PyErr_Occurred()) return NULL;
-    if (size > MAX_MESSAGE || at < HEADER || at + 4 + MAC > size) return wire_malformed("MESSAGE-INTEGRITY is not there");
+    if (size > MAX_MESSAGE || at < HEADER || size < 4 + MAC || at > size - 4 - MAC) return wire_malformed("MESSAGE-INTEGRITY is not there");
     memcpy(copy, data, at);
     return PyBool_FromLong(integrity(copy, at, args[2], expected) && CRYPTO_memcmp(expected, data + at + 4, MAC) == 0);
 }

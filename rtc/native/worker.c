@@ -170,9 +170,15 @@ static int64_t run_core(struct wd_worker *worker) {
     if (worker->egress.count) send_on_socket(&worker->egress); /* media leaves before any other work begins */
     wd_ways_flush(worker);
     carry_out_commands(worker, now);
-    int64_t tick_ns = wd_router_tick(worker->router, now), ways_ns = wd_ways_tick(worker);
+    wd_router_tick(worker->router, now);
+    int64_t ways_ns = wd_ways_tick(worker);
     if (worker->egress.count) send_on_socket(&worker->egress);
     wd_ways_flush(worker);
+    int64_t tick_ns = wd_router_tick(worker->router, now); /* once more: a stream that has ended leaves others something to do */
+    if (worker->egress.count) {
+        send_on_socket(&worker->egress);
+        wd_ways_flush(worker);
+    }
     wd_ring_notify(worker->events);
     if (ways_ns < tick_ns) tick_ns = ways_ns;
     return flush_ns < tick_ns ? flush_ns : tick_ns;
@@ -281,6 +287,7 @@ void wd_worker_free(struct wd_worker *worker) {
     if (!worker) return;
     /* A forked child has inherited memory and descriptors, but not the thread: there is nobody to stop. */
     if (worker->running && worker->process == getpid()) stop(worker);
+    else if (worker->running) wd_ways_unwatched(worker);
     if (worker->commands) wd_commands_shut(worker->commands);
     wd_ways_close(worker);
     wd_udp_close(&worker->udp);

@@ -72,6 +72,7 @@ static inline void wd_worker_emit(struct wd_worker *worker, const struct wd_even
 /* worker_ways.c */
 bool wd_ways_open(struct wd_worker *worker, const struct wd_worker_config *config); /* relay and streams; false with errno */
 void wd_ways_close(struct wd_worker *worker);
+void wd_ways_unwatched(struct wd_worker *worker); /* the sockets are somebody else's to watch: what is closed here goes on there */
 /* Messages whose way is not UDP: taken to where they go. The others are left for the socket. */
 void wd_ways_divert(struct wd_worker *worker, struct wd_egress *egress);
 /* A datagram of the worker's own socket, or of one that stands for it. */

@@ -130,6 +130,12 @@ bool wd_ways_open(struct wd_worker *worker, const struct wd_worker_config *confi
     return (worker->relay = wd_relay_new(&relay)) && (worker->streams = wd_streams_new(&streams));
 }
 
+void wd_ways_unwatched(struct wd_worker *worker) {
+    wd_streams_unwatched(worker->streams);
+    close(worker->epoll);
+    worker->epoll = -1;
+}
+
 void wd_ways_close(struct wd_worker *worker) {
     wd_relay_free(worker->relay);
     if (worker->streams) wd_streams_free(worker->streams);

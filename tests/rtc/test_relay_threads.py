@@ -173,6 +173,32 @@ def test_a_removed_allocation_leaves_nothing_watched_though_somebody_holds_its_s
             assert cpu_s(worker.thread_id) - before < 0.1, "an event that nobody takes comes again and again"
 
 
+def test_a_forked_child_that_closes_its_copy_leaves_streams_and_sockets_watched(worker: Worker) -> None:
+    worker.add_transport(7, "ABCDufrag0", PASSWORD)
+    with stream() as (ours, theirs), udp() as client, udp() as peer, udp() as relayed:
+        where = relayed.getsockname()
+        allocate_for(worker, client, where)
+        worker.open_relayed(1, where, relayed.detach())
+        worker.permit(1, HOST, LATER_NS)
+        worker.bind_channel(1, 0x4000, peer.getsockname(), LATER_NS)
+        adopt(worker, theirs, STREAM_ICE, 5)
+
+        def both_are_read() -> None:
+            check = ice_check("ABCDufrag0")
+            ours.sendall(struct.pack("!H", len(check)) + check)
+            exactly(ours, struct.unpack("!H", exactly(ours, 2))[0])
+            peer.sendto(b"heard", where)
+            assert client.recv(100) == b"\x40\x00\x00\x05heard"
+
+        both_are_read()
+        child = os.fork()
+        if child == 0:
+            worker.close()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        both_are_read()
+
+
 def cpu_s(thread: int) -> float:
     fields = Path(f"/proc/self/task/{thread}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
