@@ -1,26 +1,24 @@
-"""A real server process and real browsers."""
+"""A real server process and real browsers, those of a file together: each test has rooms and pages of its own."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, async_playwright
+import pytest_asyncio
+from playwright.async_api import Browser
 
-from tests.browser.parties import CHROMIUM_ARGUMENTS
+from tests.browser.parties import launched_chromium
 from tests.support.server import running_server
 
 
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[str]:
-    async with running_server(tmp_path) as running:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    async with running_server(tmp_path_factory.mktemp("server")) as running:
         yield running.url
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def chromium() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM_ARGUMENTS)
+    async with launched_chromium() as browser:
         yield browser
-        await browser.close()

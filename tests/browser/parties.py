@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import aiohttp
-from playwright.async_api import Browser
+from playwright.async_api import Browser, async_playwright
 
 from tests.browser.firefox import Firefox
 
@@ -30,6 +30,17 @@ CHROMIUM_ARGUMENTS = [
     "--autoplay-policy=no-user-gesture-required",
     "--auto-select-desktop-capture-source=Entire screen",
 ]
+
+
+@asynccontextmanager
+async def launched_chromium(*more: str) -> AsyncIterator[Browser]:
+    """Debian's Chromium with a made-up camera and microphone; ``more`` arguments of its command line."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=[*CHROMIUM_ARGUMENTS, *more]
+        )
+        yield browser
+        await browser.close()
 
 
 class Party(Protocol):

@@ -25,7 +25,12 @@ from playwright.async_api import Browser
 
 from tests.browser.parties import chromium_page, hears, join, new_room, new_token, report, sees, until
 
-pytestmark = [pytest.mark.alone, pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.browser,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(120),
+]
 
 
 class Tone(AudioStreamTrack):

@@ -11,7 +11,12 @@ from playwright.async_api import Browser
 
 from tests.browser.parties import Party, chromium_page, firefox_page, hears, join, new_room, report, sees, until
 
-pytestmark = [pytest.mark.alone, pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.browser,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(120),
+]
 
 
 async def both_hear_and_see(

@@ -13,7 +13,12 @@ from tests.browser.middleboxes import Nat, TcpPath
 from tests.browser.parties import chromium_page, hears, join, new_room, report, sees, until
 from tests.support.server import free_port, running_server
 
-pytestmark = [pytest.mark.alone, pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.browser,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(120),
+]
 
 
 async def test_signalling_cut_for_five_seconds_keeps_participant_and_media(server: str, chromium: Browser) -> None:

@@ -13,17 +13,17 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser
 
 from backplane.addresses import interface_addresses
 from tests.browser.firefox import Firefox
 from tests.browser.parties import (
-    CHROMIUM_ARGUMENTS,
     HARNESS,
     Party,
     chromium_page,
     hears,
     join,
+    launched_chromium,
     new_room,
     new_token,
     report,
@@ -74,11 +74,8 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def chromium() -> AsyncIterator[Browser]:
     # the switch counts for TURN over TLS too; Playwright's own ignore_https_errors counts for pages only
-    arguments = [*CHROMIUM_ARGUMENTS, "--ignore-certificate-errors"]
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
+    async with launched_chromium("--ignore-certificate-errors") as browser:
         yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

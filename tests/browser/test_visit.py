@@ -14,7 +14,7 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from booking.demo import DOMAIN, PASSWORD
-from tests.browser.parties import HARNESS, hears, report, sees, until
+from tests.browser.parties import HARNESS, hears, launched_chromium, report, sees, until
 from tests.support.server import running_server
 from tests.support.smtp import SmtpServer
 
@@ -24,6 +24,13 @@ PATIENT = "sana.guest@example.org"
 LINK = re.compile(r"http\S*/j/demo#\S+")
 CODE = re.compile(r"\b(\d{6})\b")
 PHONE = {"width": 360, "height": 740}
+
+
+@pytest.fixture
+async def chromium() -> AsyncIterator[Browser]:
+    """In the loop of the test, where its clinic and mail server are."""
+    async with launched_chromium() as browser:
+        yield browser
 
 
 @pytest.fixture
