@@ -143,8 +143,8 @@ async def one_at_half(row: Row, scenario: Scenario, one: Measure) -> tuple[Scena
     return scenario, row
 
 
-async def run(options: argparse.Namespace) -> tuple[list[Row], Memory | None]:
-    settings = Settings(rounds=options.rounds, seconds=options.seconds, gro=options.gro, gso=options.gso)
+async def run(options: argparse.Namespace, spinner: int | None) -> tuple[list[Row], Memory | None]:
+    settings = Settings(options.rounds, options.seconds, options.gro, options.gso, spinner=spinner)
     chosen = [scenario for scenario in SCENARIOS if not options.only or scenario.name in options.only]
     if options.quick:
         chosen = [scenario for scenario in chosen if scenario.name in PEER_SCENARIOS or options.only]
@@ -213,11 +213,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     with contextlib.ExitStack() as stack:
         if not options.share:
             stack.enter_context(process.alone())
-        if not options.let_sleep:
-            stack.enter_context(process.awake(SERVER_CPU))
+        spinner = None if options.let_sleep else stack.enter_context(process.awake(SERVER_CPU))
         description = describe(options)
         print(f"{description}\n\n{HEADLINE}", flush=True)
-        rows, memory = asyncio.run(run(options))
+        rows, memory = asyncio.run(run(options, spinner))
     if memory:
         idle, sending = f"{memory.idle_kib:,.0f} KiB connected and idle", f"{memory.sending_kib:,.0f} KiB sending"
         peak = f"{memory.peak_kib:,.0f} KiB at the peak of joining"

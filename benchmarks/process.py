@@ -85,8 +85,8 @@ def alone() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def awake(cpu: int) -> Iterator[None]:
-    """Keeps the core from sleeping while it is idle.
+def awake(cpu: int) -> Iterator[int | None]:
+    """Keeps the core from sleeping while it is idle; the process that spins on it, if one must.
 
     On a virtual machine a core that sleeps is lent to strangers and comes back late and with empty caches, so that a
     light load would measure them. The kernel's PM QoS interface does it where that is allowed (root) and known (a
@@ -99,10 +99,11 @@ def awake(cpu: int) -> Iterator[None]:
             obeyed = _CPUIDLE.read_text().strip() != "none"
         except OSError:
             obeyed = False
+        spinner = None
         if not obeyed:
             spinner = subprocess.Popen([sys.executable, "-I", "-S", "-c", _SPIN], preexec_fn=_giving_way(cpu))
             stack.callback(stop, spinner)
-        yield
+        yield spinner.pid if spinner else None
 
 
 def _giving_way(cpu: int) -> Callable[[], None]:
@@ -187,7 +188,6 @@ class CoreTimes:
     """Seconds since boot that a core spent; ``stolen``: wanted, but not given by the hypervisor."""
 
     busy: float
-    """Without those that give way to the others: the one of `awake`."""
     stolen: float
     soft_interrupts: float
     """Work of the network stack that the kernel's own thread took over, charged to no process."""
@@ -195,16 +195,9 @@ class CoreTimes:
 
 def core_times(cpu: int) -> CoreTimes:
     line = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith(f"cpu{cpu} "))
-    user, _nice, system, _idle, _wait, interrupt, soft, stolen = (int(word) / _TICKS for word in line.split()[1:9])
+    user, nice, system, _idle, _wait, interrupt, soft, stolen = (int(word) / _TICKS for word in line.split()[1:9])
     thread = _soft_interrupt_thread(cpu)
-    return CoreTimes(user + system + interrupt + soft, stolen, cpu_s(thread) if thread else 0.0)
-
-
-def stolen_s(cpus: Sequence[int]) -> float:
-    """Seconds since boot that those cores wanted and the hypervisor did not give, together."""
-    wanted = {f"cpu{cpu}" for cpu in cpus}
-    lines = (line.split() for line in Path("/proc/stat").read_text().splitlines())
-    return sum(int(words[8]) / _TICKS for words in lines if words[0] in wanted)
+    return CoreTimes(user + nice + system + interrupt + soft, stolen, cpu_s(thread) if thread else 0.0)
 
 
 def _soft_interrupt_thread(cpu: int) -> int | None:

@@ -37,6 +37,8 @@ class Settings:
     gso: bool = False
     """Publishers' frames may arrive as one, as a network card's receive offload delivers them."""
     sample: int = 16
+    spinner: int | None = None
+    """The process that keeps the server's core awake, see `process.awake`: no work of others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +121,12 @@ class _Stolen:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        began, stolen = time.monotonic(), process.stolen_s((SERVER_CPU, LOAD_CPU))
+        began, before = time.monotonic(), self._so_far()
         yield
-        taken = process.stolen_s((SERVER_CPU, LOAD_CPU)) - stolen
-        self.most = max(self.most, taken / (time.monotonic() - began))
+        self.most = max(self.most, (self._so_far() - before) / (time.monotonic() - began))
+
+    def _so_far(self) -> float:
+        return sum(process.core_times(cpu).stolen for cpu in (SERVER_CPU, LOAD_CPU))
 
 
 def _limit(scenario: Scenario, settings: Settings, crypto: str) -> Limit:
@@ -135,6 +139,10 @@ def _limit(scenario: Scenario, settings: Settings, crypto: str) -> Limit:
         gro=settings.gro,
         crypto=crypto,
     )
+
+
+def _spun(settings: Settings) -> float:
+    return process.cpu_s(settings.spinner) if settings.spinner else 0.0
 
 
 async def _turn(
@@ -152,10 +160,11 @@ async def _turn(
             people += await fill(server, scenario, generator, progress)
             progress(f"{where}: {server.name}")
             await generator.run_beside(min(_WARM_UP_S, 2 * settings.seconds))
-            core, spent = process.core_times(SERVER_CPU), process.cpu_s(pid)
             with stolen.watched():
+                core, spun, spent = process.core_times(SERVER_CPU), _spun(settings), process.cpu_s(pid)
                 counted = await generator.run_beside(settings.seconds)
-            spent, after = process.cpu_s(pid) - spent, process.core_times(SERVER_CPU)
+                spent = process.cpu_s(pid) - spent
+                spun, after = _spun(settings) - spun, process.core_times(SERVER_CPU)
             generator.kernel_times(True)
             with stolen.watched():
                 timed = await generator.run_beside(max(1.0, settings.seconds * _LATENCY_SHARE))
@@ -167,7 +176,7 @@ async def _turn(
     with stolen.watched():
         limits = before, _limit(scenario, settings, server.crypto)
     outside = after.soft_interrupts - core.soft_interrupts
-    others = max(0.0, after.busy - core.busy - spent - outside)
+    others = max(0.0, after.busy - core.busy - spent - outside - spun)
     return Turn(counted, timed, limits, spent, outside, others, stolen.most)
 
 
