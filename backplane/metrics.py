@@ -99,7 +99,7 @@ class Metrics:
         self._seconds_of: dict[tuple[str, str, int], Histogram] = {}
         self._estimates = Histogram(
             "wadud_estimate_bps",
-            "Bandwidth estimates of subscribers, once per second each, bits per second.",
+            "Bandwidth estimates of subscribers, each 2 s while a path changes, else each 10 s, bits per second.",
             buckets=_ESTIMATE_BUCKETS,
             registry=self.registry,
         )

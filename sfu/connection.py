@@ -6,6 +6,7 @@ last flight (some 4 KiB in all), which is no longer needed once the client has p
 so it is let go `GRACE_S` later, without a close_notify, which would end the client's transport.
 """
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, TypeAlias
@@ -108,6 +109,11 @@ class Connection:
         if self.connected and self._dtls is not None:
             earlier = now + GRACE_S
             self._release_at = earlier if self._release_at is None else min(self._release_at, earlier)
+
+    @property
+    def releases_at(self) -> float:
+        """From when `release` has something to do; inf for never."""
+        return self._release_at if self._dtls is not None and self._release_at is not None else math.inf
 
     def release(self, now: float) -> bool:
         """Lets the DTLS association go when its grace is over; True when it did."""

@@ -9,7 +9,7 @@ room = node.room("x7...")              # made when missing
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from rtc.ice import Entropy, host_candidates
@@ -72,7 +72,8 @@ class Node:
         self.beyond: Callable[[int, WorkerEvent, float], None] = _ignore_event
         """Called with (worker's index, event, now) for events that are not the forwarding core's: the relay's."""
         self.observe_estimate: Callable[[float], None] = _ignore_estimate
-        """Called with each receiver's bandwidth estimate in bits per second, each 2 s."""
+        """Called with each receiver's bandwidth estimate in bits per second: each 2 s while its path changes, else
+        each 10 s."""
         self.workers = workers
         self.policy = policy or Policy()
         self._udp = [list(addresses) for addresses in candidates]
@@ -111,8 +112,9 @@ class Node:
         return self._rooms.get(name)
 
     @property
-    def rooms(self) -> list[Room]:
-        return list(self._rooms.values())
+    def rooms(self) -> Collection[Room]:
+        """A view: it changes with the rooms."""
+        return self._rooms.values()
 
     @property
     def participants(self) -> int:
@@ -158,11 +160,13 @@ class Node:
                     _log.exception("handshake timer failed")
 
     def tick(self, now: float, part: int = 0, parts: int = 1) -> None:
-        """Every room wants this every 300 ms; `part` of `parts` shares of the rooms has it now. A fault in one room is
-        logged and costs no other room its tick."""
+        """Wants to be called every 300 ms, for `part` of `parts` shares of the rooms at a time. Rooms that have
+        nothing to do are left alone: of most the objects have left the caches. A fault in one room is logged and costs
+        no other room its tick."""
         for room in list(self._rooms.values())[part::parts]:
             try:
-                room.tick(now)
+                if room.wakes_at <= now:
+                    room.tick(now)
             except Exception:
                 _log.exception("tick of a room failed")
 

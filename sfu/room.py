@@ -53,6 +53,8 @@ class Room:
         """Called once per receiver with (participant id, message in protocol form without ``seq``). Ids are unique in
         the process. Never called for the actor from inside `join` and `offer`. ``bye`` messages mean: the participant
         is out already, deliver it and close the session."""
+        self.wakes_at = 0.0
+        """From when `tick` has something to do; whatever happens meanwhile sets it to 0."""
         self._around = surroundings
         self._people: dict[str, Participant] = {}  # by id, in order of joining
         self._by_transport: dict[int, Participant] = {}
@@ -63,6 +65,7 @@ class Room:
         self._speakers_heard: list[tuple[str, float]] = []
         self._speakers_told: list[Message] = []
         self._quality_due = 0.0
+        self._quality_stale = False
         self._quality_told: list[Message] = []
 
     def __len__(self) -> int:
@@ -108,6 +111,7 @@ class Room:
         self._reseat(now, quiet=person.id)
         self._reached(person, "answer", now + self._around.clock() - started)
         self._quality_told = []
+        self._quality_stale = True
         self._speakers_heard = []
         self._speakers_told = []
         return Joined(person.id, negotiated.answer, self.participants_for(person.id), person.slot_messages())
@@ -198,12 +202,15 @@ class Room:
         """An event of one of this room's transports or tracks; those of ids that are gone are ignored."""
         if event[0] == _STATS:  # most events are: not behind everybody else's patterns
             self._stats(event, now)
+            self.wakes_at = 0.0
             return
         match event:
             case (Event.LEVEL, int(track), int(level), bool(voice), float(at)):
                 self._level(track, level, voice, min(at, now), now)
+                self.wakes_at = min(self.wakes_at, self._speakers.wakes_at)
             case (Event.TRACK_STARTED, int(track)):
                 self._track_started(track, now)
+                self.wakes_at = 0.0
             case (kind, int(transport), *rest) if transport in self._by_transport:
                 self._transport_event(self._by_transport[transport], kind, rest, now)
 
@@ -238,6 +245,7 @@ class Room:
                 if estimate_bps:
                     self._around.observe_estimate(float(estimate_bps))
                 person.path = PathSample(rtt_us / 1e3, jitter_us / 1e3, max(loss_in, loss_out) / 100)
+                self._quality_stale = True
 
     def handle_timer(self, transport: int, now: float) -> None:
         """The DTLS timer of a transport has run out."""
@@ -247,6 +255,7 @@ class Room:
 
     def connected(self, person: Participant, now: float) -> None:
         """The keys are out."""
+        self.wakes_at = 0.0
         self._reached(person, "dtls", now)
         self._announce(person)
         self._check_first_out([person], now)
@@ -273,7 +282,7 @@ class Room:
     # --- time -------------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
-        """Speakers, slots and quality; wants to be called every 300 ms (`Node.tick` does)."""
+        """Speakers, slots and quality; wants to be called every 300 ms from `wakes_at` on (`Node.tick` does)."""
         changed = self._speakers.advance(now)
         loudest = self._speakers.loudest()
         # while somebody speaks, a louder voice or the end of a hold moves slots without a change in who speaks
@@ -283,11 +292,19 @@ class Room:
             self._speakers_due = now + SPEAKERS_INTERVAL_S
             self._speakers_heard = loudest
             self._tell_speakers(loudest)
-        if now >= self._quality_due:
+        if self._quality_stale and now >= self._quality_due:
             self._quality_due = now + QUALITY_INTERVAL_S
+            self._quality_stale = False
             self._tell_quality()
+        wakes_at = now if self._crowded and loudest else self._speakers.wakes_at
+        if loudest != self._speakers_heard:
+            wakes_at = min(wakes_at, self._speakers_due)
+        if self._quality_stale:
+            wakes_at = min(wakes_at, self._quality_due)
         for person in self._people.values():
             person.connection.release(now)
+            wakes_at = min(wakes_at, person.connection.releases_at)
+        self.wakes_at = wakes_at
 
     def _tell_speakers(self, loudest: Sequence[tuple[str, float]]) -> None:
         owners = {track.id: person.id for person in self._people.values() for track in person.tracks.values()}
@@ -370,6 +387,7 @@ class Room:
 
     def _reseat(self, now: float, quiet: str = "") -> None:
         """Slots after a change; `quiet` hears of its own by an answer."""
+        self.wakes_at = 0.0
         changed, self._crowded = reseat(self._people.values(), self._speakers, self.seat.plane, now)
         for person in changed:
             if person.id != quiet:
@@ -390,6 +408,7 @@ class Room:
     def _take_out(self, person: Participant) -> None:
         del self._people[person.id]
         del self._by_transport[person.connection.transport]
+        self._quality_stale = True
         self.seat.transports.pop(person.connection.transport, None)
         for id in person.feed_ids():
             self.seat.tracks.pop(id, None)

@@ -19,7 +19,7 @@ def reseat(
     for person in people:
         microphones = [track for track in person.tracks.values() if track.kind is Kind.AUDIO]
         for track in person.tracks.values():
-            candidates[track.kind].append(_candidate(track, microphones, speakers))
+            candidates[track.kind].append(_candidate(track, microphones, speakers, now))
     changed, crowded = [], False
     for person in people:
         for kind in Kind:
@@ -31,7 +31,7 @@ def reseat(
     return changed, crowded
 
 
-def _candidate(track: Track, microphones: list[Track], speakers: Speakers) -> Candidate:
+def _candidate(track: Track, microphones: list[Track], speakers: Speakers, now: float) -> Candidate:
     """A picture is as active as the voice of whom it shows."""
     voices = (
         [track] if track.kind is Kind.AUDIO else [voice for voice in microphones if voice.source is not Source.SCREEN]
@@ -44,7 +44,7 @@ def _candidate(track: Track, microphones: list[Track], speakers: Speakers) -> Ca
         muted=track.muted,
         speaking=any(speakers.speaking(voice.id) for voice in voices),
         level=max((speakers.level(voice.id) for voice in voices), default=0.0),
-        spoke_at=max((speakers.spoke_at(voice.id) for voice in voices), default=float("-inf")),
+        spoke_at=max((speakers.spoke_at(voice.id, now) for voice in voices), default=float("-inf")),
     )
 
 

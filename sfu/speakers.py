@@ -44,14 +44,22 @@ def _follow(value: float, target: float, seconds: float) -> float:
     return target + (value - target) * math.exp(-max(0.0, seconds) / constant)
 
 
+def _talks(state: _Voice) -> bool:
+    """It is not only the fading of what was said."""
+    return state.speaking and state.target >= SILENT_BELOW
+
+
 class Speakers:
     """Levels of a room's audio tracks by track id. ``now`` is in seconds and never goes back."""
 
     def __init__(self) -> None:
+        self.wakes_at = -math.inf
+        """From when `advance` has something to do, inf for never; anything that happens sets it back."""
         self._voices: dict[str, _Voice] = {}
 
     def add(self, track: str, *, muted: bool = False) -> None:
         self._voices[track] = _Voice(muted=muted)
+        self.wakes_at = -math.inf
 
     def remove(self, track: str) -> None:
         self._voices.pop(track, None)
@@ -61,6 +69,7 @@ class Speakers:
         voice = self._voices.get(track)
         if voice is not None and voice.muted != muted:
             self._voices[track] = _Voice(muted=muted, voice_known=voice.voice_known)
+            self.wakes_at = -math.inf
 
     def observe(self, track: str, level_dbov: int, voice: bool, now: float) -> bool:
         """A level event of the last 100 ms. True when the track has begun to speak by it."""
@@ -71,28 +80,37 @@ class Speakers:
         heard = loudness(level_dbov)
         if state.voice_known and not voice:
             heard /= 2
-        self._advance(state, max(state.at, now - EVENT_S))
+        if state.value == state.target == heard and now <= state.heard_at + HOLD_S:  # as before, and settled
+            state.heard_at = max(state.heard_at, now)
+            return False
+        since = max(state.at, now - EVENT_S)
+        if _talks(state):
+            state.spoke_at = min(since, state.heard_at + HOLD_S)
+        self._advance(state, since)
         state.value = _follow(state.value, heard, now - max(state.at, now - EVENT_S))
         state.target, state.at, state.heard_at = heard, now, now
         was_speaking = state.speaking
         self._judge(state)
-        if state.speaking and heard >= SILENT_BELOW:
+        if _talks(state):
             state.spoke_at = now
+        self.wakes_at = -math.inf
         return state.speaking and not was_speaking
 
     def advance(self, now: float) -> bool:
         """Lets time pass for all. True when somebody began or ceased to speak."""
-        changed = False
+        changed, wakes_at = False, math.inf
         for state in self._voices.values():
-            was_speaking, held = state.speaking, now <= state.heard_at + HOLD_S
-            if held and state.value == state.target:  # settled: nothing moves
-                state.at = max(state.at, now)
-            else:
+            was_speaking = state.speaking
+            goal = state.target if now <= state.heard_at + HOLD_S else 0.0
+            if state.value != goal:
                 self._advance(state, now)
                 self._judge(state)
-            if state.speaking and state.target >= SILENT_BELOW and held:
-                state.spoke_at = now
             changed = changed or state.speaking != was_speaking
+            if state.value != goal:
+                wakes_at = now
+            elif goal:
+                wakes_at = min(wakes_at, state.heard_at + HOLD_S)
+        self.wakes_at = wakes_at
         return changed
 
     def _advance(self, state: _Voice, now: float) -> None:
@@ -103,6 +121,8 @@ class Speakers:
             state.value = _follow(state.value, state.target, held_until - state.at)
             state.at = held_until
         if now > held_until:
+            if _talks(state):
+                state.spoke_at = state.heard_at + HOLD_S
             state.value = _follow(state.value, 0.0, now - state.at)
             state.at = now
 
@@ -121,10 +141,12 @@ class Speakers:
         state = self._voices.get(track)
         return state is not None and state.speaking
 
-    def spoke_at(self, track: str) -> float:
+    def spoke_at(self, track: str, now: float) -> float:
         """When its speech was last heard, before any fading; -inf for never."""
         state = self._voices.get(track)
-        return state.spoke_at if state is not None else -math.inf
+        if state is None:
+            return -math.inf
+        return min(now, state.heard_at + HOLD_S) if _talks(state) else state.spoke_at
 
     def loudest(self) -> list[tuple[str, float]]:
         """(track, level) of those who speak, the loudest first."""

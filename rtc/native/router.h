@@ -69,7 +69,7 @@ enum wd_event_type {
     WD_EVENT_CONSENT_LOST, /* transport: no valid check for 30 s, sending has stopped */
     WD_EVENT_TRACK_STARTED, /* track: first authentic packet */
     WD_EVENT_LEVEL, /* track, value = 0..127 (-dBov, 127 = silence), flag = voice; at_ns = when; about every 100 ms per track where it changes, each 2 s while it stays, once when silence begins. `patient` unless a voice begins */
-    WD_EVENT_STATS, /* transport: see struct wd_stats, of every other second */
+    WD_EVENT_STATS, /* transport: see struct wd_stats; of every other second when they have changed so that somebody would notice, else each 10 s. `patient` */
     /* of the shell and the relay, not of the forwarding core */
     WD_EVENT_REQUEST, /* address, local, data: a STUN or TURN request for the control plane */
     WD_EVENT_STREAM_CLOSED, /* stream */

@@ -55,6 +55,9 @@
 #define WD_REPORT_INTERVAL_NS WD_SECOND
 #define WD_REPORT_PATIENCE_NS (100 * WD_MS) /* so long a due report waits for media that it can follow */
 #define WD_STATS_EVERY 2 /* reports: participants are told of quality each 2 s */
+#define WD_STATS_RENEWAL 5 /* of these a path that stays as it is is told once */
+#define WD_STATS_STEP_US 5000 /* of round trip and jitter; smaller changes nobody would notice */
+#define WD_STATS_LOSS_STEP 25 /* of 10,000 */
 #define WD_LEVEL_INTERVAL_NS (100 * WD_MS)
 #define WD_LEVEL_PATIENCE_NS (100 * WD_MS) /* so long due levels wait for a packet of sound */
 #define WD_LEVEL_RENEWAL_NS (1995 * WD_MS) /* a steady level is said again so often */
@@ -212,6 +215,8 @@ struct transport {
     uint64_t bytes_in_before, bytes_out_before;
     uint32_t out_bps, stats_count;
     int64_t stats_ns;
+    struct wd_stats stats_told;
+    uint32_t stats_untold; /* in a row */
 };
 
 struct early { struct wd_addr from; int64_t at_ns; uint16_t length; uint8_t data[1500]; };

@@ -1,5 +1,5 @@
 /* What Python is told of media again and again: how loud each microphone is and how good each path. It acts on most of that at its ticks, so these events are
- * patient; a voice that begins is not. */
+ * patient; a voice that begins is not. What stays as it is is said again only now and then: an event costs tens of microseconds of an interpreter whose objects have left the caches. */
 #include "router_internal.h"
 
 /* Nobody waits for a tick to hear the first syllable. Where silence ends differs: some senders say 127, some say the noise of the room, some call all of it voice. */
@@ -27,6 +27,15 @@ void wd_tell_levels(struct wd_router *router, struct transport *t) {
     }
 }
 
+static uint32_t apart(uint32_t a, uint32_t b) { return a > b ? a - b : b - a; }
+
+/* Would somebody who knows `told` learn anything? */
+static bool is_news(const struct wd_stats *stats, const struct wd_stats *told) {
+    return !stats->in_bps != !told->in_bps || !stats->out_bps != !told->out_bps || !stats->rtt_us != !told->rtt_us || apart(stats->rtt_us, told->rtt_us) >= WD_STATS_STEP_US ||
+           apart(stats->jitter_us, told->jitter_us) >= WD_STATS_STEP_US || apart(stats->loss_in, told->loss_in) >= WD_STATS_LOSS_STEP ||
+           apart(stats->loss_out, told->loss_out) >= WD_STATS_LOSS_STEP || apart(stats->estimate_bps, told->estimate_bps) > told->estimate_bps / 8;
+}
+
 void wd_tell_stats(struct wd_router *router, struct transport *t) {
     int64_t span_ns = router->now_ns - t->stats_ns;
     if (span_ns <= 0) return;
@@ -46,6 +55,9 @@ void wd_tell_stats(struct wd_router *router, struct transport *t) {
     }
     for (struct leg *leg = t->legs; leg; leg = leg->next)
         if (leg->track && (uint32_t)leg->loss * 10000 / 256 > stats.loss_out) stats.loss_out = (uint32_t)leg->loss * 10000 / 256;
+    if (!is_news(&stats, &t->stats_told) && ++t->stats_untold < WD_STATS_RENEWAL) return;
+    t->stats_told = stats;
+    t->stats_untold = 0;
     struct wd_event event = {.type = WD_EVENT_STATS, .patient = true, .id = t->id, .stats = stats};
     router->config.emit(router->config.owner, &event);
 }

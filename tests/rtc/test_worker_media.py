@@ -5,8 +5,8 @@ from random import Random
 
 import pytest
 
-from rtc._wire import Srtp, rtcp_nack, rtcp_parse, rtcp_pli, rtcp_rr, rtcp_sr, rtp_parse
-from rtc._worker import EVENT_LEVEL, Worker
+from rtc._wire import Srtp, rtcp_nack, rtcp_parse, rtcp_pli, rtcp_remb, rtcp_rr, rtcp_sr, rtp_parse
+from rtc._worker import EVENT_LEVEL, EVENT_STATS, Worker
 from rtc.peer_streams import rtp_packet
 from tests.rtc.by_hand import KEYFRAME, KEYS, PEER, SECOND, a_viewer, connected, line, readable, sound
 from tests.support.heap import allocated_bytes
@@ -61,6 +61,38 @@ def test_a_voice_begins_from_noise_too(worker: Worker, before: int, voice: int) 
             worker.take_events()
     assert len([number for number in woken if 150 <= number <= 156]) == 1
     assert not [number for number in woken if 20 < number < 150]
+
+
+def test_a_path_is_told_when_it_has_changed_and_else_each_ten_seconds(worker: Worker) -> None:
+    connected(worker)
+    worker.set_keys(1, *KEYS, *KEYS[1:])
+    worker.add_track(1, 1, **sound())
+    sender, told = Srtp(*KEYS), list[tuple[float, int, int]]()
+    for number in range(1, 60 * 50):
+        seconds, now_ns = number / 50, SECOND + number * SECOND // 50
+        lost = 24 < seconds < 40 and number % 10 == 0
+        packet = sender.protect(rtp_packet(111, number, number * 960, 1, b"!"))
+        if not lost:
+            worker.receive(packet, PEER, now_ns)
+        estimate = {2100: 1_000_000, 2300: 1_100_000, 2500: 2_000_000}.get(number)
+        if estimate:
+            worker.receive(sender.protect_rtcp(rtcp_remb(1, estimate, [9])), PEER, now_ns)
+        worker.advance(now_ns)
+        for event in worker.take_events():
+            if event[0] == EVENT_STATS:
+                _, transport, _, in_bps, _, loss_in, _, estimate_bps, _ = event
+                assert transport == 1
+                assert in_bps
+                told.append((seconds, loss_in, estimate_bps))
+    calm = [seconds for seconds, _, _ in told if seconds < 24]
+    assert calm[0] < 2.2
+    assert [round(after - before) for before, after in pairwise(calm)] == [10] * (len(calm) - 1)
+    assert len(calm) == 3
+    lossy = next((seconds, loss) for seconds, loss, _ in told if loss)
+    assert lossy[0] < 28
+    assert 800 < lossy[1] < 1100
+    assert any(loss == 0 for seconds, loss, _ in told if 40 < seconds < 44)
+    assert [estimate for seconds, _, estimate in told if 42 <= seconds < 54] == [1_000_000, 2_000_000]
 
 
 def test_reports_are_one_packet_a_second_and_wait_for_media_to_follow(worker: Worker) -> None:

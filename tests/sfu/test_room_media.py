@@ -1,5 +1,8 @@
 """Rooms and what the worker tells them: speakers, slots, quality, stages of a join."""
 
+from collections.abc import Callable
+from random import Random
+
 import pytest
 
 from sfu.media import Event
@@ -138,6 +141,68 @@ def test_quality_is_told_every_two_seconds_when_it_changed(house: House) -> None
     assert house.mail(ids[1], "quality")[-1]["participants"] == [
         {"participant": ids[0], "score": 1, "rtt_ms": 50, "loss_percent": 5}
     ]
+
+
+def happenings(house: House, rng: Random, people: int) -> list[tuple[object, ...]]:
+    """Two minutes of a call with long spells in which nothing happens; what became of it, step by step."""
+    seen: list[tuple[object, ...]] = []
+    ids = group(house, people)
+    for index in range(people - 1):  # the last never gets that far
+        house.connect(index)
+    for _ in range(1200):
+        index, chance = rng.randrange(people), rng.random()
+        if chance < 0.03:
+            house.speak(index, rng.choice((15, 25, 40, 60, 127)), voice=rng.random() < 0.8)
+        elif chance < 0.04:
+            stats(house, index, rtt_us=rng.randrange(200_000), loss=rng.randrange(900))
+        elif chance < 0.045:
+            house.room().mute(ids[index], "0", rng.random() < 0.5, house.now)
+        elif chance < 0.047:
+            house.event(Event.TRACK_STARTED, house.track_of(index, "0"))
+        house.pass_time(0.1)
+        seen.append((house.inbox.copy(), len(house.worker.named("set_source")), [a.closed for a in house.associations]))
+        house.clear()
+    house.join("late", offer=AUDIO_OFFER, tracks=MICROPHONE)
+    return [*seen, (house.inbox,)]
+
+
+@pytest.mark.parametrize("people", [2, 8])
+def test_a_room_that_is_left_alone_until_it_wakes_misses_nothing(rng: Random, people: int) -> None:
+    seed, calls = rng.random(), [0, 0]
+    outcomes = []
+    for always in (False, True):
+        house = House()
+        tick = house.room().tick
+
+        def counted(now: float, tick: Callable[[float], None] = tick, always: bool = always) -> None:
+            calls[always] += 1
+            tick(now)
+
+        house.room().tick = counted  # type: ignore[method-assign]
+        if always:
+            house.node.tick = lambda now, *part: counted(now)  # type: ignore[method-assign]
+        outcomes.append(happenings(house, Random(seed), people))
+    assert outcomes[0] == outcomes[1]
+    assert any(mail for mail, *_ in outcomes[0])
+    assert calls[False] < calls[True]
+
+
+def test_a_room_in_which_nothing_happens_is_left_alone(house: House) -> None:
+    ids = group(house, 2)
+    for index in range(2):
+        house.connect(index)
+        stats(house, index)
+    talk(house, [0], 2)
+    house.pass_time(30)
+    house.clear()
+    ticked: list[float] = []
+    house.room().tick = ticked.append  # type: ignore[method-assign, assignment]
+    house.pass_time(10)
+    assert ticked == []
+    house.speak(1)
+    house.pass_time(0.1)
+    assert ticked == [house.now]
+    assert house.mail(ids[0], "quality") == []
 
 
 def test_estimates_go_to_the_metrics(house: House) -> None:

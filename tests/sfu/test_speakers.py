@@ -1,5 +1,7 @@
 """Audio levels over time."""
 
+import math
+
 import pytest
 
 from sfu.speakers import HOLD_S, Speakers, loudness
@@ -36,7 +38,7 @@ def test_silence_after_speech_is_noticed_within_a_second(speakers: Speakers) -> 
     end = hear(speakers, "a", 30, 10, 1)
     end = hear(speakers, "a", 127, end + 0.1, 0.9)
     assert not speakers.speaking("a")
-    assert speakers.spoke_at("a") < end
+    assert speakers.spoke_at("a", end) < end
 
 
 def test_missing_packets_of_discontinuous_transmission_are_silence(speakers: Speakers) -> None:
@@ -98,3 +100,29 @@ def test_unknown_tracks_are_ignored(speakers: Speakers) -> None:
     assert not speakers.observe("z", 20, True, 10)
     assert not speakers.speaking("z")
     speakers.remove("z")
+
+
+def test_speech_that_goes_on_unlooked_at_is_as_recent_as_if_looked_at(speakers: Speakers) -> None:
+    end = hear(speakers, "a", 30, 10, 2)
+    speakers.advance(end)
+    assert speakers.wakes_at == pytest.approx(end + HOLD_S)
+    assert speakers.spoke_at("a", end + 2) == pytest.approx(end + 2)
+    assert speakers.spoke_at("a", end + 9) == pytest.approx(end + HOLD_S)
+    speakers.observe("a", 127, False, end + 2)
+    assert speakers.spoke_at("a", end + 2) == pytest.approx(end + 1.9)
+    assert speakers.wakes_at < end + 2
+    for step in range(40):
+        speakers.advance(end + 2 + step / 10)
+    assert speakers.wakes_at == math.inf
+    assert speakers.spoke_at("a", end + 9) == pytest.approx(end + 1.9)
+
+
+def test_a_level_that_is_only_renewed_wakes_nobody(speakers: Speakers) -> None:
+    end = hear(speakers, "a", 30, 10, 2)
+    speakers.advance(end)
+    wakes_at = speakers.wakes_at
+    assert not speakers.observe("a", 30, True, end + 2)
+    assert speakers.wakes_at == wakes_at
+    assert not speakers.advance(wakes_at)
+    assert speakers.wakes_at == pytest.approx(end + 2 + HOLD_S)
+    assert speakers.speaking("a")
