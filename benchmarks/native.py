@@ -15,6 +15,11 @@ def limit_program() -> Path:
     return _compiled(OUT / "limit", [NATIVE / "limit.c", WIRE / "srtp.c", WIRE / "srtp_ipsec.c"], [])
 
 
+def spin_program() -> Path:
+    """The executable of spin.c."""
+    return _compiled(OUT / "spin", [NATIVE / "spin.c"], [])
+
+
 def srtp_program() -> Path:
     """The executable of srtp_cost.c."""
     return _compiled(OUT / "srtp_cost", [NATIVE / "srtp_cost.c", WIRE / "srtp.c", WIRE / "srtp_ipsec.c"], [])

@@ -13,19 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.native import spin_program
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 _KIB = 1024
 _PRIORITY = -10
 _LEAST_PRIORITY = 19
 _CPUIDLE = Path("/sys/devices/system/cpu/cpuidle/current_driver")
-# Until whoever began it is gone.
-_SPIN = """
-import os
-parent = os.getppid()
-while os.getppid() == parent:
-    for _ in range(1_000_000):
-        pass
-"""
 
 
 def pinned(cpu: int) -> Callable[[], None]:
@@ -101,7 +95,7 @@ def awake(cpu: int) -> Iterator[int | None]:
             obeyed = False
         spinner = None
         if not obeyed:
-            spinner = subprocess.Popen([sys.executable, "-I", "-S", "-c", _SPIN], preexec_fn=_giving_way(cpu))
+            spinner = subprocess.Popen([spin_program()], preexec_fn=_giving_way(cpu))
             stack.callback(stop, spinner)
         yield spinner.pid if spinner else None
 
