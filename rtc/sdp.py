@@ -47,6 +47,7 @@ DIGEST_BYTES = {"sha-1": 20, "sha-224": 28, "sha-256": 32, "sha-384": 48, "sha-5
 _LINE_TYPES = frozenset("vosiuepcbtrzkam")
 _CONTROL = re.compile(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`{|}~]+")
+_HEX_PAIRS = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})*")
 _ICE = re.compile(r"[A-Za-z0-9+/=_\-]+")  # ice-char, and base64url as some libraries write it
 _EXTMAP = re.compile(r"([0-9]{1,5})(?:/(sendrecv|sendonly|recvonly|inactive))? (\S+)(?: .*)?")
 _RTPMAP = re.compile(r"[0-9]{1,3} ([A-Za-z0-9!#$%&'*+\-.^_`{|}~]+)/([0-9]{1,9})(?:/([0-9]{1,3}))?")
@@ -229,10 +230,10 @@ def _fingerprints(section: _Section) -> tuple[Fingerprint, ...]:
     for value in section.all("fingerprint"):
         algorithm, _, digits = value.partition(" ")
         algorithm = algorithm.lower()
-        octets = digits.strip().split(":")
-        if not all(re.fullmatch(r"[0-9A-Fa-f]{2}", octet) for octet in octets):
+        digits = digits.strip()
+        if not _HEX_PAIRS.fullmatch(digits):
             raise SdpError(f"{section.where} has a fingerprint that is not hexadecimal pairs")
-        digest = bytes(int(octet, 16) for octet in octets)
+        digest = bytes.fromhex(digits.replace(":", ""))
         expected = DIGEST_BYTES.get(algorithm)
         if expected is not None and len(digest) != expected:
             raise SdpError(f"{section.where} has a {algorithm} fingerprint of {len(digest)} bytes")
