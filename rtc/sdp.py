@@ -8,7 +8,7 @@ from that.
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from rtc.sdp_types import (
     Direction,
@@ -86,6 +86,10 @@ class _Section:
         return values[0]
 
 
+_Alike: TypeAlias = "dict[str, tuple[list[list[str] | None], tuple[tuple[PayloadType, ...], tuple[Extmap, ...]]]]"
+"""By kind: what the m-line read last says of codecs and extensions, and what that means."""
+
+
 def _number(text: str, largest: int, what: str) -> int:
     # isdigit() alone would let other scripts' digits through
     if not (text.isascii() and text.isdigit()) or len(text) > 20 or int(text) > largest:
@@ -134,7 +138,8 @@ def parse(text: str) -> SessionDescription:
         elif line[0] == "v":
             raise SdpError("v= may stand only at the beginning")
     session_id, session_version = _origin(origin)
-    media = tuple(_media(value, section, session) for value, section in media_lines)
+    alike: _Alike = {}
+    media = tuple(_media(value, section, session, alike) for value, section in media_lines)
     mids = [line.mid for line in media if line.mid]
     if len(set(mids)) != len(mids):
         raise SdpError("two m-lines have the same mid")
@@ -166,7 +171,19 @@ def _origin(value: str) -> tuple[str, int]:
     return fields[1], _number(fields[2], 2**64 - 1, "the session version of o=")
 
 
-def _media(value: str, section: _Section, session: _Section) -> Media:
+def _codecs_and_extensions(
+    kind: str, formats: Sequence[str], section: _Section, alike: _Alike
+) -> tuple[tuple[PayloadType, ...], tuple[Extmap, ...]]:
+    """Browsers write the same codecs and extensions into every m-line of a kind: most are read only once."""
+    written = [list(formats), *(section.attributes.get(name) for name in ("rtpmap", "fmtp", "rtcp-fb", "extmap"))]
+    before, result = alike.get(kind, (None, None))
+    if result is None or before != written:
+        result = _payload_types(formats, section), _extensions(section)
+        alike[kind] = written, result
+    return result
+
+
+def _media(value: str, section: _Section, session: _Section, alike: _Alike) -> Media:
     where = section.where
     fields = value.split(" ")
     if len(fields) < 4 or not all(fields):
@@ -182,12 +199,13 @@ def _media(value: str, section: _Section, session: _Section) -> Media:
     if not mid and (port or bundle_only):
         raise SdpError(f"{where} has no mid")
     is_rtp = protocol in RTP_PROTOCOLS
+    payload_types, extensions = _codecs_and_extensions(kind, formats, section, alike) if is_rtp else ((), ())
     ufrag, password = _credentials(section, session)
     return Media(
         kind=kind,
         port=port,
         protocol=protocol,
-        payload_types=_payload_types(formats, section) if is_rtp else (),
+        payload_types=payload_types,
         formats=tuple(formats),
         mid=mid,
         direction=_direction(section) or _direction(session) or Direction.SENDRECV,
@@ -199,7 +217,7 @@ def _media(value: str, section: _Section, session: _Section) -> Media:
         ufrag=ufrag,
         password=password,
         fingerprints=_fingerprints(section) or _fingerprints(session),
-        extensions=_extensions(section) if is_rtp else (),
+        extensions=extensions,
         ssrcs=_ssrcs(section),
         ssrc_groups=_ssrc_groups(section),
         msid=section.all("msid")[0] if section.has("msid") else "",

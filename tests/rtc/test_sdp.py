@@ -18,6 +18,36 @@ def test_offers_of_all_browsers_parse(name: str) -> None:
     assert all(media.ufrag and media.password and media.fingerprints for media in live)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_each_m_line_means_what_it_says_itself_whatever_stands_before_it(name: str) -> None:
+    text = load(name)
+    head, *sections = text.replace("\r\n", "\n").replace("a=group:", "a=x-group:").split("\nm=")
+    whole = parse(text)
+    assert whole.media == tuple(parse(f"{head}\nm={section}\n").media[0] for section in sections)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("VP8/90000", "VP9/90000"),
+        ("max-fr=", "max-fs="),
+        ("goog-remb", "transport-cc"),
+        ("a=extmap:4 ", "a=extmap:14 "),
+    ],
+)
+def test_two_m_lines_of_a_kind_may_differ_in_one_line(old: str, new: str) -> None:
+    line = (
+        "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:{mid}\r\na=rtpmap:96 VP8/90000\r\na=fmtp:96 max-fr=30\r\n"
+        "a=rtcp-fb:96 goog-remb\r\na=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\n"
+    )
+    head = SMALL.split("m=")[0].replace("a=group:", "a=x-group:")
+    first, second, third = line.format(mid=0), line.format(mid=1).replace(old, new), line.format(mid=2)
+    assert second.replace("mid:1", "mid:0") != first
+    media = parse(head + first + second + third).media
+    assert media == tuple(parse(head + each).media[0] for each in (first, second, third))
+    assert (media[0].payload_types, media[0].extensions) != (media[1].payload_types, media[1].extensions)
+
+
 def test_chromium_video_line_is_read_in_full() -> None:
     media = parse(load("chromium_publisher_and_slots.sdp")).media[1]
     assert (media.kind, media.mid, media.direction) == ("video", "1", Direction.SENDONLY)
