@@ -29,6 +29,9 @@ LONG = (
     "tests/booking/proofs/test_schema",
     "tests/web/",
     "tests/booking/storm/",
+    "tests/browser/",
+    "tests/network/",
+    "tests/hostile/",
     "tests/turn/test_coturn",
 )
 SEED = int(os.environ.get("WADUD_SEED", "1"))
@@ -49,11 +52,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side, files that take long come first, that all processes may end together; and last,
-    when nobody is left who would have to wait for them, those whose tests have the machine to themselves."""
+    """Where tests run side by side, files that take long come first: at the end all processes have something to do."""
     if TURNS in os.environ:
-        in_company = {item.path for item in items if item.get_closest_marker("alone") is None}
-        items.sort(key=lambda item: (item.path not in in_company, not item.nodeid.startswith(LONG)))
+        items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # before the clock of the test's timeout starts
