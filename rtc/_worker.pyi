@@ -14,7 +14,7 @@ EVENT_HEARD: Final = 4  # (EVENT_HEARD, transport)
 EVENT_CONSENT_LOST: Final = 5  # (EVENT_CONSENT_LOST, transport)
 EVENT_TRACK_STARTED: Final = 6  # (EVENT_TRACK_STARTED, track)
 EVENT_LEVEL: Final = 7  # (EVENT_LEVEL, track, level: int 0..127 in -dBov, voice: bool, at: float, seconds of time.monotonic)
-EVENT_STATS: Final = 8  # each 2 s where a path has changed noticeably, else each 10 s: (EVENT_STATS, transport, rtt_us, in_bps, out_bps, loss_in, loss_out, estimate_bps, jitter_us); losses of 10,000
+EVENT_STATS: Final = 8  # (EVENT_STATS, transport, rtt_us, in_bps, out_bps, loss_in, loss_out, estimate_bps, jitter_us); losses of 10,000; each 2 s where one has changed noticeably, else each 10 s
 
 EVENT_REQUEST: Final = 9  # (EVENT_REQUEST, stream, host, port, local_host, local_port, message: bytes): a STUN or TURN request that the gate let through
 EVENT_STREAM_CLOSED: Final = 10  # (EVENT_STREAM_CLOSED, stream)

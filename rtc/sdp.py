@@ -172,10 +172,10 @@ def _origin(value: str) -> tuple[str, int]:
 
 
 def _codecs_and_extensions(
-    kind: str, formats: Sequence[str], section: _Section, alike: _Alike
+    kind: str, formats: list[str], section: _Section, alike: _Alike
 ) -> tuple[tuple[PayloadType, ...], tuple[Extmap, ...]]:
     """Browsers write the same codecs and extensions into every m-line of a kind: most are read only once."""
-    written = [list(formats), *(section.attributes.get(name) for name in ("rtpmap", "fmtp", "rtcp-fb", "extmap"))]
+    written = [formats, *(section.attributes.get(name) for name in ("rtpmap", "fmtp", "rtcp-fb", "extmap"))]
     before, result = alike.get(kind, (None, None))
     if result is None or before != written:
         result = _payload_types(formats, section), _extensions(section)

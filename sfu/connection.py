@@ -117,7 +117,7 @@ class Connection:
 
     def release(self, now: float) -> bool:
         """Lets the DTLS association go when its grace is over; True when it did."""
-        if self._dtls is None or self._release_at is None or now < self._release_at:
+        if now < self.releases_at:
             return False
         self._drop()
         return True

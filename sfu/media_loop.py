@@ -65,7 +65,7 @@ class MediaLoop:
         loop = self._loop
         if loop is None:
             return
-        parts = 1 + len(self._node.rooms) // ROOMS_AT_ONCE
+        parts = 1 + self._node.room_count // ROOMS_AT_ONCE
         self._tick = loop.call_later(TICK_S / parts, self._ticked)
         self._part += 1
         now = self._clock()  # before the reading: a level that comes too late for it is younger than this tick

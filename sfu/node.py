@@ -9,7 +9,7 @@ room = node.room("x7...")              # made when missing
 import logging
 import secrets
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rtc.ice import Entropy, host_candidates
@@ -112,9 +112,12 @@ class Node:
         return self._rooms.get(name)
 
     @property
-    def rooms(self) -> Collection[Room]:
-        """A view: it changes with the rooms."""
-        return self._rooms.values()
+    def rooms(self) -> list[Room]:
+        return list(self._rooms.values())
+
+    @property
+    def room_count(self) -> int:
+        return len(self._rooms)
 
     @property
     def participants(self) -> int:

@@ -112,7 +112,7 @@ def test_closing_puts_everybody_out() -> None:
     house.join("ann", room="first")
     house.join("bob", room="second")
     house.node.close("draining", house.now)
-    assert not house.node.rooms
+    assert house.node.rooms == []
     assert all(not worker.transports for worker in house.workers)
 
 
@@ -126,7 +126,7 @@ def test_thousand_joins_leave_nothing_behind() -> None:
     assert (seat.transports, seat.tracks, seat.handshakes, seat.rooms) == ({}, {}, {}, 0)
     worker = house.worker
     assert (worker.transports, worker.tracks, worker.legs, worker.sources) == ({}, {}, {}, {})
-    assert not house.node.rooms
+    assert house.node.rooms == []
 
 
 def test_ids_are_positive_32_bit_and_start_over() -> None:

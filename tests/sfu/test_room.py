@@ -214,7 +214,7 @@ def test_closing_says_bye_to_all_and_nothing_else(house: House) -> None:
     assert house.inbox == {
         id: [{"type": "bye", "reason": "draining"}] for id in (ann.participant_id, bob.participant_id)
     }
-    assert not house.node.rooms
+    assert house.node.rooms == []
     assert house.worker.transports == {}
 
 
