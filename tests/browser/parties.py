@@ -33,12 +33,10 @@ CHROMIUM_ARGUMENTS = [
 
 
 @asynccontextmanager
-async def launched_chromium(*more: str) -> AsyncIterator[Browser]:
-    """Debian's Chromium with a made-up camera and microphone; ``more`` arguments of its command line."""
+async def launched_chromium(arguments: list[str] = CHROMIUM_ARGUMENTS) -> AsyncIterator[Browser]:
+    """Debian's Chromium with a made-up camera and microphone."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=[*CHROMIUM_ARGUMENTS, *more]
-        )
+        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
         yield browser
         await browser.close()
 

@@ -74,7 +74,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def chromium() -> AsyncIterator[Browser]:
     # the switch counts for TURN over TLS too; Playwright's own ignore_https_errors counts for pages only
-    async with launched_chromium("--ignore-certificate-errors") as browser:
+    async with launched_chromium([*CHROMIUM_ARGUMENTS, "--ignore-certificate-errors"]) as browser:
         yield browser
 
 

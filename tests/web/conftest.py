@@ -1,15 +1,18 @@
-"""A scripted server and a Chromium page for the tests of the pages."""
+"""A scripted server and a Chromium page for the tests of the pages.
+
+The browser is one for a file, which saves half of the time; each test has a server, a context and pages of its own.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytest
+import pytest_asyncio
 from aiohttp import web
-from parties import CHROMIUM_ARGUMENTS as CALL_ARGUMENTS
-from playwright.async_api import BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page
 
+from tests.browser.parties import CHROMIUM_ARGUMENTS, launched_chromium
 from tests.web.fake_server import ROOM, FakeServer
 
 PHONE = {"width": 360, "height": 740}
@@ -18,7 +21,7 @@ DESK = {"width": 1280, "height": 800}
 PREVIEW_ON = "document.querySelector('.preview')?.dataset.video === 'on'"
 
 # The pages must live with the browser's own policy on sound.
-CHROMIUM_ARGUMENTS = [argument for argument in CALL_ARGUMENTS if not argument.startswith("--autoplay")]
+PAGE_ARGUMENTS = [argument for argument in CHROMIUM_ARGUMENTS if not argument.startswith("--autoplay")]
 
 
 @dataclass
@@ -63,7 +66,13 @@ class Visitor:
 Visit = Callable[..., Awaitable[Visitor]]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chromium() -> AsyncIterator[Browser]:
+    async with launched_chromium(PAGE_ARGUMENTS) as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def fake() -> AsyncIterator[tuple[FakeServer, str]]:
     server = FakeServer()
     runner = web.AppRunner(server.app, shutdown_timeout=1)
@@ -75,36 +84,35 @@ async def fake() -> AsyncIterator[tuple[FakeServer, str]]:
     await runner.cleanup()
 
 
-@pytest.fixture
-async def visit(fake: tuple[FakeServer, str]) -> AsyncIterator[Visit]:
+@pytest_asyncio.fixture(loop_scope="module")
+async def visit(chromium: Browser, fake: tuple[FakeServer, str]) -> AsyncIterator[Visit]:
     """Opens windows: ``visit(viewport=..., permissions=[...])``. A breach of the content policy or an error fails."""
     server, address = fake
     visitors: list[Visitor] = []
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM_ARGUMENTS)
 
-        async def open_window(before: str = "", **options: Any) -> Visitor:
-            context: BrowserContext = await browser.new_context(
-                **{"viewport": DESK, "permissions": ["camera", "microphone"], **options}
-            )
-            context.set_default_timeout(15_000)
-            page = await context.new_page()
-            if before:
-                await page.add_init_script(before)
-            visitor = Visitor(page, server, address)
-            visitors.append(visitor)
+    async def open_window(before: str = "", **options: Any) -> Visitor:
+        context: BrowserContext = await chromium.new_context(
+            **{"viewport": DESK, "permissions": ["camera", "microphone"], **options}
+        )
+        context.set_default_timeout(15_000)
+        page = await context.new_page()
+        if before:
+            await page.add_init_script(before)
+        visitor = Visitor(page, server, address)
+        visitors.append(visitor)
 
-            def heard(message: ConsoleMessage) -> None:
-                # What the test itself refuses is also reported by the browser.
-                refused = "WebSocket" in message.text or "the server responded with a status of" in message.text
-                if message.type == "error" and not refused:
-                    visitor.complaints.append(message.text)
+        def heard(message: ConsoleMessage) -> None:
+            # What the test itself refuses is also reported by the browser.
+            refused = "WebSocket" in message.text or "the server responded with a status of" in message.text
+            if message.type == "error" and not refused:
+                visitor.complaints.append(message.text)
 
-            page.on("console", heard)
-            page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
-            return visitor
+        page.on("console", heard)
+        page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
+        return visitor
 
-        yield open_window
-        complaints = [complaint for visitor in visitors for complaint in visitor.complaints]
-        await browser.close()
+    yield open_window
+    complaints = [complaint for visitor in visitors for complaint in visitor.complaints]
+    for visitor in visitors:
+        await visitor.page.context.close()
     assert complaints == []

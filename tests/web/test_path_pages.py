@@ -9,7 +9,7 @@ import pytest
 from tests.web.conftest import Visit, Visitor
 from tests.web.test_pages import DESK, PHONE, overflows, violations
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 TWO_LOOKS = pytest.mark.parametrize(
     "viewport, theme, language", [(PHONE, "light", "ur"), (DESK, "dark", "en")], ids=["phone-ur", "desk-en"]

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import cast
 
 import pytest
+import pytest_asyncio
 from aiohttp import web
 
 from tests.web.conftest import DESK, PHONE, Visit, Visitor
@@ -22,11 +23,11 @@ from tests.web.fake_clinic import (
 )
 from tests.web.test_pages import overflows, violations
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 REMEMBERED = "localStorage.setItem('wadud.session', '1')"
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def fake() -> AsyncIterator[tuple[FakeClinic, str]]:
     server = FakeClinic()
     runner = web.AppRunner(server.app, shutdown_timeout=1)
