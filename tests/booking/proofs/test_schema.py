@@ -10,9 +10,11 @@ import os
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import pytest
+import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
@@ -47,11 +49,20 @@ def look_at_problem(response: Any) -> None:
         assert len(problem.get("detail", "")) > 10, problem
 
 
+def forgetful_session() -> requests.Session:
+    """Keeps connections open and nothing else: no cookie of one role goes out with the next."""
+    session = requests.Session()
+    session.trust_env = False  # to look for proxies takes longer than to ask
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return session
+
+
 @dataclass
 class Tour:
     """One operation asked by everybody, in a thread, while the loop of the test serves. ``existing``: ids for the path;
     ``headers``: by role; ``failures``: role and what was wrong, one of a kind."""
 
+    session: requests.Session
     url: str
     operation: Any
     existing: Mapping[str, str]
@@ -82,7 +93,9 @@ class Tour:
 
     def _ask(self, case: Case, role: str) -> None:
         name = f"{self.operation.method.upper()} {self.operation.path} as {role}"
-        response = case.call(base_url=self.url, headers=self.headers[role], allow_redirects=False)
+        response = case.call(
+            base_url=self.url, session=self.session, headers=self.headers[role], allow_redirects=False
+        )
         seen = f"{response.status_code} {response.content[:300]!r}"
         try:
             case.validate_response(response, checks=CHECKS, headers=self.headers[role])
@@ -100,6 +113,7 @@ async def test_no_answer_surprises_the_document(served_world: World) -> None:
     declared = {operation.name: operation for operation in operations(document)}
     sampler = Sampler(document, {**world.a.rows.ids, "tenant": world.a.tenant})
     failures: dict[str, str] = {}
+    session = forgetful_session()
     for number, made in enumerate(schema.get_all_operations()):
         operation = made.ok()
         name = f"{operation.method.upper()} {operation.path}"
@@ -110,9 +124,10 @@ async def test_no_answer_surprises_the_document(served_world: World) -> None:
         for role in QUICK if EXAMPLES <= 2 else ROLES:
             who = world.person(role)
             headers[role] = {"Host": who.host, "Authorization": f"Bearer {await world.token(who)}"}
-        tour = Tour(world.url, operation, sampler.path_ids(declared[name]), headers, failures)
+        tour = Tour(session, world.url, operation, sampler.path_ids(declared[name]), headers, failures)
         for mode in GenerationMode:
             await asyncio.to_thread(tour.make, mode, number)
+    session.close()
     assert not failures, "\n\n".join(f"{where}\n{error}" for error, where in failures.items())
 
 
