@@ -1,10 +1,12 @@
 """The OpenAPI 3.1 description of declared routes, at /openapi.json, and as a page to read at /docs.
 
-Both are made once. Schemas are msgspec's own, so what is described is what is decoded. Every route tells each problem
-that it can answer with and what its ``code`` may be: those declared, and those that come with what the route uses.
+Both are made once, beside the loop, when somebody asks: that takes a tenth of a second, for which no start waits.
+Schemas are msgspec's own, so what is described is what is decoded. Every route tells each problem that it can answer
+with and what its ``code`` may be: those declared, and those that come with what the route uses.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Literal
 
@@ -182,7 +184,7 @@ def _operation(
         about = "New for every action, the same when it is tried again; kept for 72 hours."
         parameters.append({"name": HEADER, "in": "header", "required": True, "schema": key, "description": about})
     operation: Json = {
-        "operationId": f"{route.tag}_{route.name}",
+        "operationId": _operation_id(route),
         "tags": [route.tag],
         "summary": route.summary,
         "security": [{"bearer": []}, {"cookie": []}]
@@ -229,18 +231,14 @@ def document(
     Raises:
         ValueError: an operation or its id stands there twice.
     """
+    _refuse_doubles(routes)
     kinds = [kind for route in routes for kind in _types(route)]
     schemas, components = msgspec.json.schema_components([*kinds, ProblemBody], ref_template=_REF)
     each = iter(schemas)
     paths: Json = {}
-    names: set[str] = set()
     for route in routes:
-        operation = _operation(route, each, components, everywhere)
         methods = paths.setdefault(_plain(route.path), {})
-        if route.method.lower() in methods or operation["operationId"] in names:
-            raise ValueError(f"{route.method} {route.path} ({operation['operationId']}) is declared twice")
-        names.add(operation["operationId"])
-        methods[route.method.lower()] = operation
+        methods[route.method.lower()] = _operation(route, each, components, everywhere)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -267,6 +265,19 @@ def document(
     }
 
 
+def _refuse_doubles(routes: Sequence[Route]) -> None:
+    seen: set[str] = set()
+    for route in routes:
+        marks = {f"{route.method} {_plain(route.path)}", _operation_id(route)}
+        if marks & seen:
+            raise ValueError(f"{route.method} {route.path} ({_operation_id(route)}) is declared twice")
+        seen |= marks
+
+
+def _operation_id(route: Route) -> str:
+    return f"{route.tag}_{route.name}"
+
+
 def _plain(path: str) -> str:
     """The path with its parts as ``{name}``, without aiohttp's patterns."""
     return PATH_PART.sub(r"{\1}", path)
@@ -283,18 +294,30 @@ def add_documentation(
     version: str,
     everywhere: Mapping[int, Sequence[str]] = NOWHERE,
 ) -> None:
-    """Serve /openapi.json, /docs and the style sheet of the latter."""
-    described = document(routes, title, version, everywhere)
-    _add(app, "/openapi.json", "application/json", msgspec.json.encode(described))
-    _add(app, "/docs", "text/html", reference.page(described).encode())
-    _add(app, "/docs.css", "text/css", reference.STYLE.encode())
+    """Serve /openapi.json, /docs and the style sheet of the latter. ValueError as for `document`."""
+    _refuse_doubles(routes)
+
+    def described() -> Json:
+        return document(routes, title, version, everywhere)
+
+    _add(app, "/openapi.json", "application/json", lambda: msgspec.json.encode(described()))
+    _add(app, "/docs", "text/html", lambda: reference.page(described()).encode())
+    _add(app, "/docs.css", "text/css", reference.STYLE.encode)
 
 
-def _add(app: web.Application, path: str, content_type: str, content: bytes) -> None:
-    etag = tag_of(content)
-    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+def _add(app: web.Application, path: str, content_type: str, make: Callable[[], bytes]) -> None:
+    made: asyncio.Task[tuple[bytes, str]] | None = None
+
+    def with_tag() -> tuple[bytes, str]:
+        content = make()
+        return content, tag_of(content)
 
     async def serve(request: web.Request) -> web.Response:
+        nonlocal made
+        if made is None:
+            made = asyncio.create_task(asyncio.to_thread(with_tag))
+        content, etag = await asyncio.shield(made)  # others wait for it too
+        headers = {"ETag": etag, "Cache-Control": "no-cache"}
         if matches(request, etag):
             return web.Response(status=304, headers=headers)
         return web.Response(body=content, content_type=content_type, charset="utf-8", headers=headers)

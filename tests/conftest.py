@@ -18,6 +18,7 @@ from tests.support.postgres import (  # noqa: F401  (fixtures)
     empty_database_url,
     postgres_cluster,
     postgres_url,
+    run_sql,
 )
 from tests.support.redis import redis_bus, redis_process, redis_server  # noqa: F401  (fixtures)
 from tests.support.smtp import smtp_server  # noqa: F401  (fixtures)

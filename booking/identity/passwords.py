@@ -9,6 +9,7 @@ import asyncio
 import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Final, TypeVar
 
 from argon2 import PasswordHasher
@@ -27,6 +28,8 @@ MAX_CHARS: Final = 200
 
 R = TypeVar("R")
 
+_HASHER: Final = PasswordHasher(TIME_COST, MEMORY_KIB, PARALLELISM, type=Type.ID)
+
 # What attackers try first. A longer list comes in through ``breached``.
 _COMMON: Final = frozenset(
     {"12345678", "123456789", "1234567890", "password", "password1", "password123", "qwertyui", "qwerty123"}
@@ -44,12 +47,11 @@ class Passwords:
         queue_length: int = QUEUE_LENGTH,
         breached: Callable[[str], bool] = lambda password: password.lower() in _COMMON,
     ) -> None:
-        self._hasher = PasswordHasher(TIME_COST, MEMORY_KIB, PARALLELISM, type=Type.ID)
         self._pool = ThreadPoolExecutor(threads, "argon2")
         self._room = queue_length + threads
         self._busy = 0
         self._breached = breached
-        self._nobody = self._hasher.hash("")
+        self._nobody = _hash_of_nobody()
 
     def check(self, password: str, *, near: str = "") -> None:
         """Problem 422 when nobody should have this password; ``near``: the contact, which is no password either."""
@@ -61,7 +63,7 @@ class Passwords:
 
     async def hash(self, password: str) -> str:
         """With salt and parameters. Problem 503 when too many wait."""
-        return await self._run(lambda: self._hasher.hash(_plain(password)))
+        return await self._run(lambda: _HASHER.hash(_plain(password)))
 
     async def verify(self, hashed: str | None, password: str) -> bool:
         """Whether it is the one; None (nobody's) never is, and takes as long. Problem 503 when too many wait."""
@@ -69,7 +71,7 @@ class Passwords:
 
     def outdated(self, hashed: str) -> bool:
         """Whether it was made with other parameters than today's."""
-        return self._hasher.check_needs_rehash(hashed)
+        return _HASHER.check_needs_rehash(hashed)
 
     def close(self) -> None:
         """Lets threads end."""
@@ -77,7 +79,7 @@ class Passwords:
 
     def _matches(self, hashed: str, password: str) -> bool:
         try:
-            return self._hasher.verify(hashed, _plain(password))
+            return _HASHER.verify(hashed, _plain(password))
         except (VerificationError, InvalidHashError):
             return False
 
@@ -92,6 +94,11 @@ class Passwords:
 
     def _done(self, _: "asyncio.Future[R]") -> None:
         self._busy -= 1
+
+
+@cache
+def _hash_of_nobody() -> str:
+    return _HASHER.hash("")
 
 
 def _plain(password: str) -> str:

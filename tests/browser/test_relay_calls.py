@@ -18,6 +18,7 @@ from playwright.async_api import Browser
 from backplane.addresses import interface_addresses
 from tests.browser.firefox import Firefox
 from tests.browser.parties import (
+    CHROMIUM_ARGUMENTS,
     HARNESS,
     Party,
     chromium_page,

@@ -93,9 +93,7 @@ class Tour:
 
     def _ask(self, case: Case, role: str) -> None:
         name = f"{self.operation.method.upper()} {self.operation.path} as {role}"
-        response = case.call(
-            base_url=self.url, session=self.session, headers=self.headers[role], allow_redirects=False
-        )
+        response = case.call(base_url=self.url, session=self.session, headers=self.headers[role], allow_redirects=False)
         seen = f"{response.status_code} {response.content[:300]!r}"
         try:
             case.validate_response(response, checks=CHECKS, headers=self.headers[role])
