@@ -16,6 +16,7 @@ from backplane.web import secure
 from signalling.pages import Pages
 
 WEB = Path(__file__).resolve().parents[2] / "web"
+PAGES = Pages(WEB)  # of all servers: what was read and packed once need not be again
 ROOM = "test-room-0123456789abcdef"
 FINGERPRINT = ":".join(["A1"] * 32)
 NOT_COPIED = re.compile(
@@ -77,7 +78,7 @@ class FakeServer:
         self._seq = 0
         self.app = web.Application()
         self.app.on_response_prepare.append(secure)
-        Pages(WEB).add_routes(self.app)
+        PAGES.add_routes(self.app)
         self.app.router.add_post("/v1/rooms", self._make_room)
         self.app.router.add_post("/v1/rooms/{room}/tokens", self._make_token)
         self.app.router.add_post("/v1/ice-servers", self._give_ice_servers)
