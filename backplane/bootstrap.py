@@ -133,14 +133,14 @@ def browser_libraries(root: Path, development: bool) -> Step:
 
 def plan(root: Path, development: bool) -> tuple[list[Step], list[Need]]:
     """Steps in order and what they need of the machine, for serving or, with ``development``, for testing as well."""
-    steps = [environment(root), packages(root, "requirements.lock", "Python packages")]
+    serving = packages(root, "requirements.lock", "Python packages")
     needs = list(SERVE_NEEDS)
-    if development:
-        steps.append(packages(root, "requirements-dev.lock", "Python packages for tests", covers=(postgres(root),)))
+    if development:  # its lock names what the other two name
+        steps = [packages(root, "requirements-dev.lock", "Python packages", covers=(serving, postgres(root)))]
         needs += TEST_NEEDS
-    elif lacks_postgres():
-        steps.append(postgres(root))
-    steps += [bytecode(root), extensions(root)]
+    else:
+        steps = [serving, *([postgres(root)] if lacks_postgres() else [])]
+    steps = [environment(root), *steps, bytecode(root), extensions(root)]
     if (root / "web" / "package-lock.json").exists():
         steps.append(browser_libraries(root, development))
         needs += WEB_NEEDS
@@ -209,7 +209,9 @@ def test(arguments: Sequence[str]) -> int:
     failed = [title for title, argv in checks(ROOT) if not check(workshop, title, argv)]
     if failed:
         workshop.say(f"Failed before the tests: {', '.join(failed)}")
-    tests = subprocess.Popen([PYTHON, "-m", "pytest", *(arguments or SIDE_BY_SIDE)], cwd=ROOT)
+    # Asserts that were rewritten once are kept, for the other processes and the next run.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    tests = subprocess.Popen([PYTHON, "-m", "pytest", *(arguments or SIDE_BY_SIDE)], cwd=ROOT, env=environment)
     while True:
         try:
             return tests.wait() or (1 if failed else 0)
@@ -218,16 +220,13 @@ def test(arguments: Sequence[str]) -> int:
 
 
 def checks(root: Path) -> list[tuple[str, list[str]]]:
-    """What is looked at before the tests run: title and command of each."""
+    """What is looked at before the tests run: title and command of each. tests/web/test_sources.py runs tsc."""
     python = str(root / ".venv/bin/python")
-    found = [
+    return [
         ("ruff check", [python, "-m", "ruff", "check", "--quiet", "."]),
         ("ruff format", [python, "-m", "ruff", "format", "--check", "--quiet", "."]),
         ("mypy --strict", [python, "-m", "mypy"]),
     ]
-    if (root / "web" / "package.json").exists():
-        found.append(("tsc over web/", ["npm", "--prefix", "web", "run", "--silent", "--if-present", "check"]))
-    return found
 
 
 def check(workshop: Workshop, title: str, argv: Sequence[str]) -> bool:
