@@ -4,6 +4,7 @@ It answers an offer so that a browser accepts it, but no media ever flow: what t
 of the test. Calls between real servers and real browsers stand in tests/browser.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Mapping
@@ -76,6 +77,7 @@ class FakeServer:
         self.accepting = True
         self._socket: web.WebSocketResponse | None = None
         self._seq = 0
+        self._news = asyncio.Condition()
         self.app = web.Application()
         self.app.on_response_prepare.append(secure)
         PAGES.add_routes(self.app)
@@ -97,6 +99,12 @@ class FakeServer:
 
     def of_type(self, kind: str) -> list[dict[str, Any]]:
         return [message for message in self.requests if message["type"] == kind]
+
+    async def heard(self, kind: str) -> list[dict[str, Any]]:
+        """`of_type`, when there is at least one: the page shows what it does before it has told."""
+        async with asyncio.timeout(10), self._news:
+            await self._news.wait_for(lambda: self.of_type(kind))
+        return self.of_type(kind)
 
     async def _make_room(self, request: web.Request) -> web.Response:
         link = f"{request.scheme}://{request.host}/call/{ROOM}"
@@ -122,7 +130,9 @@ class FakeServer:
             if frame.type is not WSMsgType.TEXT:
                 continue
             message = json.loads(frame.data)
-            self.requests.append(message)
+            async with self._news:
+                self.requests.append(message)
+                self._news.notify_all()
             if message["type"] in ("join", "resume"):
                 self._socket = socket
             await socket.send_json({"re": message["id"], **self._answer(message)})

@@ -210,7 +210,7 @@ async def test_a_whole_call_by_keyboard_alone(visit: Visit) -> None:
     await page.keyboard.press("Enter")
     await visitor.see("ended")
     assert await page.evaluate("document.activeElement.id") == "ended-title"
-    assert len(visitor.server.of_type("leave")) == 1
+    assert len(await visitor.server.heard("leave")) == 1
 
 
 async def test_shortcuts_rest_while_typing_and_can_be_switched_off(visit: Visit) -> None:
