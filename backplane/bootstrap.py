@@ -65,23 +65,28 @@ def environment(root: Path) -> Step:
         link = (
             "import sys, sysconfig; open(sysconfig.get_path('purelib') + '/wadud.pth', 'w').write(sys.argv[1] + '\\n')"
         )
-        return [*([] if adoptable() else [(create, root)]), ([str(python), "-c", link, str(root)], root)]
+        adopt = [str(python), "-c", link, str(root)]
+        return [*([] if adoptable() else [(create, root)]), (adopt, root), (pip_install(python, lock), root)]
 
     workshop = Workshop(root)
-    return Step("environment", "Python environment", (identity, str(root)), (".venv/bin/python",), commands, True, True)
+    lock = "requirements-setup.lock"
+    inputs = (identity, str(root), root / lock)
+    return Step("environment", "Python environment", inputs, (".venv/bin/python",), commands, True, True)
+
+
+def pip_install(python: Path, lock: str) -> list[str]:
+    """The command that installs what a lock file names. It names all, so pip need not look who depends on whom; and
+    bytecode is left to whoever makes it on all cores."""
+    argv = [str(python), "-m", "pip", "install", "--require-hashes", "--no-deps", "--no-compile", "--no-input"]
+    return [*argv, "--no-color", "--disable-pip-version-check", "--progress-bar", "off", "-r", lock]
 
 
 def packages(root: Path, lock: str, title: str, covers: tuple[Step, ...] = ()) -> Step:
-    """The Python packages of one lock file, taken only when their hashes fit.
-
-    The lock names all, so pip need not look who depends on whom. It makes bytecode on one core, hence not pip.
-    """
-    python = str(root / ".venv/bin/python")
-    argv = [python, "-m", "pip", "install", "--require-hashes", "--no-deps", "--no-compile", "--no-input", "--no-color"]
-    argv += ["--disable-pip-version-check", "--progress-bar", "off", "-r", lock]
+    """The Python packages of one lock file, taken only when their hashes fit."""
+    python = root / ".venv/bin/python"
     # As in pip, a file that is no Python of this version stays without.
     code = "import compileall, sysconfig as s; compileall.compile_dir(s.get_path('purelib'), quiet=2, workers=0)"
-    commands = [(argv, root), ([python, "-c", code], root)]
+    commands = [(pip_install(python, lock), root), ([str(python), "-c", code], root)]
     return Step(lock, title, (root / lock,), (".venv/bin/python",), lambda: commands, fragile=True, covers=covers)
 
 
