@@ -50,6 +50,7 @@ def serve(clone: Path, data: Path) -> Iterator[Server]:
     process = subprocess.Popen(
         [clone / "bin" / "serve", "--port", "0", "--media-port", "0", "--data", data],
         cwd=clone.parent,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},  # the harder case: no start leaves the next one anything
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
