@@ -65,13 +65,10 @@ def environment(root: Path) -> Step:
         link = (
             "import sys, sysconfig; open(sysconfig.get_path('purelib') + '/wadud.pth', 'w').write(sys.argv[1] + '\\n')"
         )
-        adopt = [str(python), "-c", link, str(root)]
-        return [*([] if adoptable() else [(create, root)]), (adopt, root), (pip_install(python, lock), root)]
+        return [*([] if adoptable() else [(create, root)]), ([str(python), "-c", link, str(root)], root)]
 
     workshop = Workshop(root)
-    lock = "requirements-setup.lock"
-    inputs = (identity, str(root), root / lock)
-    return Step("environment", "Python environment", inputs, (".venv/bin/python",), commands, True, True)
+    return Step("environment", "Python environment", (identity, str(root)), (".venv/bin/python",), commands, True, True)
 
 
 def pip_install(python: Path, lock: str) -> list[str]:
@@ -82,11 +79,12 @@ def pip_install(python: Path, lock: str) -> list[str]:
 
 
 def packages(root: Path, lock: str, title: str, covers: tuple[Step, ...] = ()) -> Step:
-    """The Python packages of one lock file, taken only when their hashes fit."""
+    """The Python packages of one lock file, taken only when their hashes fit, by a pip of which the same is true."""
     python = root / ".venv/bin/python"
     # As in pip, a file that is no Python of this version stays without.
     code = "import compileall, sysconfig as s; compileall.compile_dir(s.get_path('purelib'), quiet=2, workers=0)"
-    commands = [(pip_install(python, lock), root), ([str(python), "-c", code], root)]
+    argvs = [pip_install(python, "requirements-setup.lock"), pip_install(python, lock), [str(python), "-c", code]]
+    commands = [(argv, root) for argv in argvs]
     return Step(lock, title, (root / lock,), (".venv/bin/python",), lambda: commands, fragile=True, covers=covers)
 
 
@@ -133,7 +131,8 @@ def browser_libraries(root: Path, development: bool) -> Step:
     if not development:
         return serving
     title = "Browser libraries and their tools"
-    return Step("web-dev", title, inputs, serving.outputs, lambda: commands, covers=(serving,))
+    outputs = (*serving.outputs, "web/node_modules/typescript")  # serving takes it away
+    return Step("web-dev", title, inputs, outputs, lambda: commands, covers=(serving,))
 
 
 def plan(root: Path, development: bool) -> tuple[list[Step], list[Need]]:

@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 description of declared routes, at /openapi.json, and as a page to read at /docs.
 
-Both are made once, beside the loop, when somebody asks: that takes a tenth of a second, for which no start waits.
+Each is made once, in a thread, when somebody first asks: that takes a tenth of a second, for which no start waits.
 Schemas are msgspec's own, so what is described is what is decoded. Every route tells each problem that it can answer
 with and what its ``code`` may be: those declared, and those that come with what the route uses.
 """
@@ -314,7 +314,7 @@ def _add(app: web.Application, path: str, content_type: str, make: Callable[[], 
 
     async def serve(request: web.Request) -> web.Response:
         nonlocal made
-        if made is None:
+        if made is None or (made.done() and (made.cancelled() or made.exception() is not None)):
             made = asyncio.create_task(asyncio.to_thread(with_tag))
         content, etag = await asyncio.shield(made)  # others wait for it too
         headers = {"ETag": etag, "Cache-Control": "no-cache"}

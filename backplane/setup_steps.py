@@ -10,11 +10,12 @@ import fcntl
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -68,9 +69,12 @@ class Workshop:
         return sha.hexdigest()
 
     def fresh(self, step: Step) -> bool:
-        """Whether the step was finished with today's inputs and what it made is still there."""
+        """Whether the step was finished with today's inputs, what it covers was not done with others since, and what it
+        made is still there."""
         stamps = self._read()
-        if stamps.get(step.name) != self.digest(step) or (step.fragile and "running" in stamps):
+        if any(stamps.get(each.name) != self.digest(each) for each in (step, *step.covers)):
+            return False
+        if step.fragile and "running" in stamps:
             return False
         return all(any(self.root.glob(pattern)) for pattern in step.outputs)
 
@@ -152,22 +156,26 @@ class Workshop:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 pass_fds=inherited,
+                process_group=0,
             )
         except OSError as error:
             log.write(f"{error}\n")
             log.flush()
             return 127
+        status: int | None = None
         try:
-            while True:
+            while status is None:
                 try:
-                    return process.wait(timeout=1)
+                    status = process.wait(timeout=1)
                 except subprocess.TimeoutExpired:
                     if self._out.isatty():
                         self.say(f"{self._rewind(title)} {time.monotonic() - started:.0f} s", end="")
-        except BaseException:
-            process.terminate()
-            process.wait()
-            raise
+        finally:
+            if status != 0:  # its children hold the lock as well, and some would outlive it
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGTERM)
+                process.wait()
+        return status
 
     def _rewind(self, title: str) -> str:
         return f"\r{title} ..." if self._out.isatty() else ""

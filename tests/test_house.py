@@ -92,6 +92,16 @@ def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
+PINNED = re.compile(r"^([\w.-]+)==(.+?) \\$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("smaller", ["requirements.lock", "requirements-embedded.lock"])
+def test_the_lock_of_the_tests_holds_what_the_others_hold(smaller: str, root: Path) -> None:
+    pinned = set(PINNED.findall((root / smaller).read_text()))
+    assert len(pinned) > 10
+    assert pinned <= set(PINNED.findall((root / "requirements-dev.lock").read_text()))
+
+
 @pytest.mark.parametrize(
     ("requirements", "folders"),
     [("requirements.in", set(MAY_IMPORT)), ("requirements-dev.in", {"tests", "benchmarks"})],

@@ -1,8 +1,10 @@
 """The set-up engine: a step runs once, again when its inputs change, and never half."""
 
 import io
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +37,13 @@ def step(tmp_path: Path) -> MakeStep:
     return make
 
 
+def eventually(holds: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
 def times_made(workshop: Workshop) -> int:
     made = workshop.root / "made"
     return len(made.read_text()) if made.exists() else 0
@@ -51,6 +60,21 @@ def test_a_changed_input_makes_the_step_stale(workshop: Workshop, step: MakeStep
     workshop.perform(step())
     (workshop.root / "input").write_text("2")
     assert not workshop.fresh(step())
+
+
+def test_a_step_is_stale_when_what_it_covers_was_done_with_other_inputs_since(
+    workshop: Workshop, step: MakeStep
+) -> None:
+    def smaller(name: str) -> Step:
+        return Step("smaller", "Smaller", (name,), (), list)
+
+    larger = step("larger", covers=(smaller("today"),))
+    workshop.perform(larger)
+    workshop.perform(smaller("yesterday"))
+    assert not workshop.fresh(larger)
+    workshop.perform(larger)
+    assert workshop.fresh(larger)
+    assert workshop.fresh(smaller("today"))
 
 
 def test_a_lost_output_makes_the_step_stale(workshop: Workshop, step: MakeStep) -> None:
@@ -96,6 +120,27 @@ def test_a_fragile_step_cut_in_the_middle_makes_all_fragile_ones_stale(workshop:
     assert workshop.interrupted()
     assert not workshop.fresh(ground)
     assert workshop.fresh(sound)
+
+
+def test_a_set_up_that_is_interrupted_leaves_no_child_of_its_command(
+    workshop: Workshop, step: MakeStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = workshop.root / "started"
+    grandchild = f"open({str(started)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {('import os, time; ' + grandchild)!r}])"
+
+    class Impatient(subprocess.Popen[bytes]):
+        def wait(self, timeout: float | None = None) -> int:
+            if timeout == 1:  # the set-up's own, from second to second
+                eventually(lambda: started.exists() and started.read_text() != "")
+                raise KeyboardInterrupt
+            return super().wait(timeout)
+
+    monkeypatch.setattr(subprocess, "Popen", Impatient)
+    with pytest.raises(KeyboardInterrupt), workshop.lock():
+        workshop.perform(step("one", code))
+    pid = int(started.read_text())
+    eventually(lambda: not Path(f"/proc/{pid}").exists() or ") Z " in Path(f"/proc/{pid}/stat").read_text())
 
 
 def test_new_ground_makes_every_other_step_stale(workshop: Workshop, step: MakeStep) -> None:

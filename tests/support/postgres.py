@@ -51,7 +51,14 @@ def run_sql(postgres_cluster: embedded_postgres.Cluster) -> Iterator[Callable[[s
         connection = runner.run(asyncpg.connect(postgres_cluster.url()))
 
         def run(sql: str) -> None:
-            runner.run(connection.execute(sql))
+            nonlocal connection
+            if connection.is_closed():
+                connection = runner.run(asyncpg.connect(postgres_cluster.url()))
+            try:
+                runner.run(connection.execute(sql))
+            except BaseException:  # a timeout too: nobody knows what it is doing now
+                connection.terminate()
+                raise
 
         yield run
         runner.run(connection.close())

@@ -89,11 +89,13 @@ async def visit(chromium: Browser, fake: tuple[FakeServer, str]) -> AsyncIterato
     """Opens windows: ``visit(viewport=..., permissions=[...])``. A breach of the content policy or an error fails."""
     server, address = fake
     visitors: list[Visitor] = []
+    contexts: list[BrowserContext] = []
 
     async def open_window(before: str = "", **options: Any) -> Visitor:
         context: BrowserContext = await chromium.new_context(
             **{"viewport": DESK, "permissions": ["camera", "microphone"], **options}
         )
+        contexts.append(context)
         context.set_default_timeout(15_000)
         page = await context.new_page()
         if before:
@@ -113,6 +115,6 @@ async def visit(chromium: Browser, fake: tuple[FakeServer, str]) -> AsyncIterato
 
     yield open_window
     complaints = [complaint for visitor in visitors for complaint in visitor.complaints]
-    for visitor in visitors:
-        await visitor.page.context.close()
+    for context in contexts:
+        await context.close()
     assert complaints == []
