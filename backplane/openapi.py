@@ -1,12 +1,12 @@
 """The OpenAPI 3.1 description of declared routes, at /openapi.json, and as a page to read at /docs.
 
-Each is made once, in a thread, when somebody first asks: that takes a tenth of a second, for which no start waits.
+Both are made once, in a thread, when somebody first asks: that takes a tenth of a second, for which no start waits.
 Schemas are msgspec's own, so what is described is what is decoded. Every route tells each problem that it can answer
 with and what its ``code`` may be: those declared, and those that come with what the route uses.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Literal
 
@@ -24,6 +24,7 @@ Json = dict[str, Any]
 
 _REF: Final = "#/components/schemas/{name}"
 _PROBLEM: Final = "application/problem+json"
+_KINDS: Final = {"/openapi.json": "application/json", "/docs": "text/html", "/docs.css": "text/css"}
 NOWHERE: Final[Mapping[int, Sequence[str]]] = {}
 
 # What the codes mean that routes do not declare themselves.
@@ -296,30 +297,22 @@ def add_documentation(
 ) -> None:
     """Serve /openapi.json, /docs and the style sheet of the latter. ValueError as for `document`."""
     _refuse_doubles(routes)
+    made: asyncio.Task[dict[str, tuple[bytes, str]]] | None = None
 
-    def described() -> Json:
-        return document(routes, title, version, everywhere)
-
-    _add(app, "/openapi.json", "application/json", lambda: msgspec.json.encode(described()))
-    _add(app, "/docs", "text/html", lambda: reference.page(described()).encode())
-    _add(app, "/docs.css", "text/css", reference.STYLE.encode)
-
-
-def _add(app: web.Application, path: str, content_type: str, make: Callable[[], bytes]) -> None:
-    made: asyncio.Task[tuple[bytes, str]] | None = None
-
-    def with_tag() -> tuple[bytes, str]:
-        content = make()
-        return content, tag_of(content)
+    def make() -> dict[str, tuple[bytes, str]]:
+        described = document(routes, title, version, everywhere)
+        contents = (msgspec.json.encode(described), reference.page(described).encode(), reference.STYLE.encode())
+        return {path: (content, tag_of(content)) for path, content in zip(_KINDS, contents, strict=True)}
 
     async def serve(request: web.Request) -> web.Response:
         nonlocal made
         if made is None or (made.done() and (made.cancelled() or made.exception() is not None)):
-            made = asyncio.create_task(asyncio.to_thread(with_tag))
-        content, etag = await asyncio.shield(made)  # others wait for it too
+            made = asyncio.create_task(asyncio.to_thread(make))
+        content, etag = (await asyncio.shield(made))[request.path]  # others wait for it too
         headers = {"ETag": etag, "Cache-Control": "no-cache"}
         if matches(request, etag):
             return web.Response(status=304, headers=headers)
-        return web.Response(body=content, content_type=content_type, charset="utf-8", headers=headers)
+        return web.Response(body=content, content_type=_KINDS[request.path], charset="utf-8", headers=headers)
 
-    app.router.add_get(path, serve)
+    for path in _KINDS:
+        app.router.add_get(path, serve)

@@ -41,6 +41,8 @@ INDEX_HOST = re.compile(
 )
 UNFINISHED = re.compile(r"\b(?:" + "|".join(["TO" + "DO", "FIX" + "ME", "X" * 3, "HA" + "CK"]) + r")\b")
 
+PINNED = re.compile(r"^([\w.-]+)==(.+?) \\$", re.MULTILINE)
+
 
 @pytest.fixture(scope="module")
 def committed(root: Path) -> list[Path]:
@@ -90,9 +92,6 @@ def required(path: Path) -> set[str]:
 
 def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name.strip()).lower()
-
-
-PINNED = re.compile(r"^([\w.-]+)==(.+?) \\$", re.MULTILINE)
 
 
 @pytest.mark.parametrize("smaller", ["requirements.lock", "requirements-embedded.lock"])

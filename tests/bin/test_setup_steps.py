@@ -1,10 +1,11 @@
 """The set-up engine: a step runs once, again when its inputs change, and never half."""
 
 import io
-import subprocess
+import os
+import select
+import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,13 +36,6 @@ def step(tmp_path: Path) -> MakeStep:
         return Step(name, f"Step {name}", (tmp_path / "input",), ("made",), lambda: commands, **fields)  # type: ignore[arg-type]
 
     return make
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
 
 
 def times_made(workshop: Workshop) -> int:
@@ -122,25 +116,23 @@ def test_a_fragile_step_cut_in_the_middle_makes_all_fragile_ones_stale(workshop:
     assert workshop.fresh(sound)
 
 
-def test_a_set_up_that_is_interrupted_leaves_no_child_of_its_command(
-    workshop: Workshop, step: MakeStep, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started = workshop.root / "started"
-    grandchild = f"open({str(started)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
-    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {('import os, time; ' + grandchild)!r}])"
-
-    class Impatient(subprocess.Popen[bytes]):
-        def wait(self, timeout: float | None = None) -> int:
-            if timeout == 1:  # the set-up's own, from second to second
-                eventually(lambda: started.exists() and started.read_text() != "")
-                raise KeyboardInterrupt
-            return super().wait(timeout)
-
-    monkeypatch.setattr(subprocess, "Popen", Impatient)
-    with pytest.raises(KeyboardInterrupt), workshop.lock():
-        workshop.perform(step("one", code))
-    pid = int(started.read_text())
-    eventually(lambda: not Path(f"/proc/{pid}").exists() or ") Z " in Path(f"/proc/{pid}/stat").read_text())
+def test_a_set_up_that_is_interrupted_leaves_no_child_of_its_command(workshop: Workshop, step: MakeStep) -> None:
+    alive = workshop.root / "alive"  # a pipe that the child holds open as long as it lives
+    os.mkfifo(alive)
+    reader = os.open(alive, os.O_RDONLY | os.O_NONBLOCK)
+    child = (
+        f"import os, signal; os.open({str(alive)!r}, os.O_WRONLY); signal.alarm(60); "
+        f"os.kill({os.getpid()}, signal.SIGUSR1); signal.pause()"
+    )
+    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), workshop.lock():
+            workshop.perform(step(code=f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"))
+        assert select.select([reader], [], [], 10)[0], "it lives on"
+        assert os.read(reader, 1) == b""
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        os.close(reader)
 
 
 def test_new_ground_makes_every_other_step_stale(workshop: Workshop, step: MakeStep) -> None:

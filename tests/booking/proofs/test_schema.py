@@ -8,7 +8,7 @@ by a stranger and once by somebody of each role. A few examples of each operatio
 import asyncio
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -49,12 +49,13 @@ def look_at_problem(response: Any) -> None:
         assert len(problem.get("detail", "")) > 10, problem
 
 
-def forgetful_session() -> requests.Session:
+@pytest.fixture
+def session() -> Iterator[requests.Session]:
     """Keeps connections open and nothing else: no cookie of one role goes out with the next."""
-    session = requests.Session()
-    session.trust_env = False  # to look for proxies takes longer than to ask
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    return session
+    with requests.Session() as session:
+        session.trust_env = False  # to look for proxies takes longer than to ask
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        yield session
 
 
 @dataclass
@@ -105,13 +106,12 @@ class Tour:
             self.failures.setdefault(str(error), f"{name}: {seen}")
 
 
-async def test_no_answer_surprises_the_document(served_world: World) -> None:
+async def test_no_answer_surprises_the_document(served_world: World, session: requests.Session) -> None:
     world, document = served_world, await served_world.document()
     schema = schemathesis.openapi.from_dict(document)
     declared = {operation.name: operation for operation in operations(document)}
     sampler = Sampler(document, {**world.a.rows.ids, "tenant": world.a.tenant})
     failures: dict[str, str] = {}
-    session = forgetful_session()
     for number, made in enumerate(schema.get_all_operations()):
         operation = made.ok()
         name = f"{operation.method.upper()} {operation.path}"
@@ -125,7 +125,6 @@ async def test_no_answer_surprises_the_document(served_world: World) -> None:
         tour = Tour(session, world.url, operation, sampler.path_ids(declared[name]), headers, failures)
         for mode in GenerationMode:
             await asyncio.to_thread(tour.make, mode, number)
-    session.close()
     assert not failures, "\n\n".join(f"{where}\n{error}" for error, where in failures.items())
 
 
