@@ -71,21 +71,41 @@ def environment(root: Path) -> Step:
     return Step("environment", "Python environment", (identity, str(root)), (".venv/bin/python",), commands, True, True)
 
 
-def pip_install(python: Path, lock: str) -> list[str]:
+def pip_install(root: Path, lock: str) -> tuple[list[str], Path]:
     """The command that installs what a lock file names. It names all, so pip need not look who depends on whom; and
     bytecode is left to whoever makes it on all cores."""
-    argv = [str(python), "-m", "pip", "install", "--require-hashes", "--no-deps", "--no-compile", "--no-input"]
-    return [*argv, "--no-color", "--disable-pip-version-check", "--progress-bar", "off", "-r", lock]
+    argv = [str(root / ".venv/bin/python"), "-m", "pip", "install", "--require-hashes", "--no-deps", "--no-compile"]
+    argv += ["--no-input", "--no-color", "--disable-pip-version-check", "--progress-bar", "off", "-r", lock]
+    return argv, root
 
 
-def packages(root: Path, lock: str, title: str, covers: tuple[Step, ...] = ()) -> Step:
-    """The Python packages of one lock file, taken only when their hashes fit, by a pip of which the same is true."""
-    python = root / ".venv/bin/python"
+def installers(root: Path) -> Step:
+    """What installs the packages and builds the packet path, taken only when its hashes fit."""
+    lock = "requirements-setup.lock"
+    argvs = [pip_install(root, lock)]
+    after = ("environment",)
+    return Step(lock, "Installers", (root / lock,), (".venv/bin/pip",), lambda: argvs, fragile=True, after=after)
+
+
+def packages(root: Path, lock: str, title: str, *, compiled: bool = True, covers: tuple[Step, ...] = ()) -> Step:
+    """The Python packages of one lock file, taken only when their hashes fit. Without ``compiled``, whoever imports a
+    module first makes its bytecode."""
     # As in pip, a file that is no Python of this version stays without.
     code = "import compileall, sysconfig as s; compileall.compile_dir(s.get_path('purelib'), quiet=2, workers=0)"
-    argvs = [pip_install(python, "requirements-setup.lock"), pip_install(python, lock), [str(python), "-c", code]]
-    commands = [(argv, root) for argv in argvs]
-    return Step(lock, title, (root / lock,), (".venv/bin/python",), lambda: commands, fragile=True, covers=covers)
+    commands: list[tuple[Sequence[str], Path]] = [pip_install(root, lock)]
+    if compiled:
+        commands.append(([str(root / ".venv/bin/python"), "-c", code], root))
+    after = ("requirements-setup.lock", "requirements.lock")  # one pip at a time
+    return Step(
+        lock,
+        title,
+        (root / lock,),
+        (".venv/bin/python",),
+        lambda: commands,
+        fragile=True,
+        covers=covers,
+        after=tuple(name for name in after if name != lock),
+    )
 
 
 def postgres(root: Path) -> Step:
@@ -107,7 +127,9 @@ def extensions(root: Path) -> Step:
     # --force: distutils compares times, which a checkout of older sources deceives
     argv = [str(root / ".venv/bin/python"), "setup.py", "build_ext", "--inplace", "--force", f"-j{os.cpu_count() or 1}"]
     outputs = tuple(f"rtc/{name}.*.so" for name in names)
-    return Step("extensions", "Compiled packet path", (sys.version, setup, *sources), outputs, lambda: [(argv, root)])
+    inputs: tuple[str | Path, ...] = (sys.version, setup, root / "requirements-setup.lock", *sources)
+    after = ("requirements-setup.lock",)
+    return Step("extensions", "Compiled packet path", inputs, outputs, lambda: [(argv, root)], after=after)
 
 
 def bytecode(root: Path) -> Step:
@@ -118,7 +140,8 @@ def bytecode(root: Path) -> Step:
     folders = sorted(path.parent.name for path in root.glob("*/__init__.py") if path.parent.name != "tests")
     argv = [str(root / ".venv/bin/python"), "-m", "compileall", "-q", "-j0", *folders]
     outputs = tuple(f"{folder}/__pycache__/*.pyc" for folder in folders)
-    return Step("bytecode", "Python bytecode", (sys.version, *folders), outputs, lambda: [(argv, root)])
+    inputs = (sys.version, *folders)
+    return Step("bytecode", "Python bytecode", inputs, outputs, lambda: [(argv, root)], after=("environment",))
 
 
 def browser_libraries(root: Path, development: bool) -> Step:
@@ -127,12 +150,13 @@ def browser_libraries(root: Path, development: bool) -> Step:
     inputs = (web / "package.json", web / "package-lock.json", *sorted((web / "scripts").glob("*")))
     install = ["npm", "ci", "--no-audit", "--no-fund", *([] if development else ["--omit=dev"])]
     commands = [(install, web), (["npm", "run", "--if-present", "vendor"], web)]
-    serving = Step("web", "Browser libraries", inputs, ("web/node_modules", "web/vendor/*"), lambda: commands)
+    made = ("web/node_modules", "web/vendor/*")
+    serving = Step("web", "Browser libraries", inputs, made, lambda: commands, after=("environment",))
     if not development:
         return serving
     title = "Browser libraries and their tools"
     outputs = (*serving.outputs, "web/node_modules/typescript")  # serving takes it away
-    return Step("web-dev", title, inputs, outputs, lambda: commands, covers=(serving,))
+    return Step("web-dev", title, inputs, outputs, lambda: commands, covers=(serving,), after=serving.after)
 
 
 def plan(root: Path, development: bool) -> tuple[list[Step], list[Need]]:
@@ -140,11 +164,12 @@ def plan(root: Path, development: bool) -> tuple[list[Step], list[Need]]:
     serving = packages(root, "requirements.lock", "Python packages")
     needs = list(SERVE_NEEDS)
     if development:  # its lock names what the other two name
-        steps = [packages(root, "requirements-dev.lock", "Python packages", covers=(serving, postgres(root)))]
+        covers = (serving, postgres(root))
+        steps = [packages(root, "requirements-dev.lock", "Python packages", compiled=False, covers=covers)]
         needs += TEST_NEEDS
     else:
         steps = [serving, *([postgres(root)] if lacks_postgres() else [])]
-    steps = [environment(root), *steps, bytecode(root), extensions(root)]
+    steps = [environment(root), installers(root), *steps, bytecode(root), extensions(root)]
     if (root / "web" / "package-lock.json").exists():
         steps.append(browser_libraries(root, development))
         needs += WEB_NEEDS
@@ -166,9 +191,7 @@ def set_up(workshop: Workshop, steps: Sequence[Step], needs: Sequence[Need], alw
         if stale:
             workshop.say(f"Setting up Wadud in {workshop.root} (only what is missing or has changed)")
         ensure(needs, lambda title, argv: workshop.run(title, "debian", [(argv, workshop.root)]))
-        for number, step in enumerate(steps, 1):
-            if not workshop.fresh(step):
-                workshop.perform(step, f"[{number}/{len(steps)}] ")
+        workshop.perform_stale(steps)
         if stale:
             workshop.say(f"Set-up done in {time.monotonic() - started:.1f} s")
 
@@ -229,7 +252,7 @@ def checks(root: Path) -> list[tuple[str, list[str]]]:
     return [
         ("ruff check", [python, "-m", "ruff", "check", "--quiet", "."]),
         ("ruff format", [python, "-m", "ruff", "format", "--check", "--quiet", "."]),
-        ("mypy --strict", [python, "-m", "mypy"]),
+        ("mypy --strict", [python, "-m", "mypy", "--num-workers", "auto"]),
     ]
 
 

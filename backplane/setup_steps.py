@@ -3,7 +3,8 @@
 A step is stamped with a digest of its inputs (files, versions) after it has succeeded, so an interrupted set-up
 resumes at the step that was cut, and a finished one costs some milliseconds of hashing. A step cut in the middle of
 the virtual environment may leave half a package behind, which pip would take for a whole one: the environment is then
-made anew. One process at a time works; others wait for it. Standard library only.
+made anew. Steps that do not build on each other run side by side. One process at a time sets up; others wait for it.
+Standard library only.
 """
 
 import fcntl
@@ -17,10 +18,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 LOG_TAIL_LINES = 25
+_LOOK_S = 0.1  # how often what runs beside the oldest job is looked at
 
 
 class StepFailedError(Exception):
@@ -42,6 +45,89 @@ class Step:
     ground: bool = False  # done anew, all others must be as well
     fragile: bool = False  # cut in the middle, it spoils the ground
     covers: tuple["Step", ...] = ()  # done as well when this one is
+    after: tuple[str, ...] = ()  # names of those of the plan that are done first
+
+
+class _Job:
+    """Commands that run one after the other, with their output in one file. ``begin`` before the first, ``end`` with
+    whether all have succeeded."""
+
+    def __init__(
+        self,
+        title: str,
+        log: Path,
+        commands: Sequence[tuple[Sequence[str], Path]],
+        begin: Callable[[], None] = lambda: None,
+        end: Callable[[bool], None] = lambda _: None,
+    ) -> None:
+        self.title, self.log, self.end = title, log, end
+        self.started = 0.0
+        self.status = 0
+        self._begin, self._commands = begin, list(commands)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._environment: Mapping[str, str] = {}
+        self._inherited: tuple[int, ...] = ()
+
+    def start(self, environment: Mapping[str, str], inherited: tuple[int, ...]) -> None:
+        """``inherited``: descriptors that the commands get too."""
+        self._environment, self._inherited = environment, inherited
+        self.started = time.monotonic()
+        self.log.write_bytes(b"")
+        self._begin()
+        self._next()
+
+    def wait(self, timeout_s: float) -> None:
+        if self._process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout_s)
+
+    def ended(self) -> bool:
+        """Whether nothing is left to do; starts the next command."""
+        while self._process is not None and (status := self._process.poll()) is not None:
+            if status != 0:
+                self._fail(status)
+            else:
+                self._next()
+        return self._process is None
+
+    def kill(self) -> None:
+        """Ends the command that runs, with its children: they hold the lock as well, and some would outlive it."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGTERM)
+            self._process.wait()
+
+    def _next(self) -> None:
+        self._process = None
+        if not self._commands:
+            return
+        argv, directory = self._commands.pop(0)
+        with self.log.open("a") as log:
+            log.write(f"$ {' '.join(argv)}\n")
+            log.flush()
+            try:
+                self._process = subprocess.Popen(
+                    argv,
+                    cwd=directory,
+                    env=self._environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=self._inherited,
+                    process_group=0,
+                )
+            except OSError as error:
+                log.write(f"{error}\n")
+                self.status = 127
+
+    def _fail(self, status: int) -> None:
+        self.kill()
+        self._process, self.status = None, status
+
+
+def _once(job: _Job) -> Callable[[], Iterator[_Job]]:
+    jobs = iter([job])
+    return lambda: jobs
 
 
 class Workshop:
@@ -53,6 +139,7 @@ class Workshop:
         self._home = root / ".setup"
         self._stamps = self._home / "stamps.json"
         self._lock_fd: int | None = None
+        self._shown = ""  # the title on the line that is open
         self._environment = {key: value for key, value in os.environ.items() if key not in {"WADUD_EXT", "PYTHONHOME"}}
         self._environment["DEBIAN_FRONTEND"] = "noninteractive"
 
@@ -99,27 +186,34 @@ class Workshop:
                 self._lock_fd = None
 
     def perform(self, step: Step, number: str = "") -> None:
-        """Runs the step and stamps it.
+        """Runs the step, whether it is stale or not, and stamps it.
 
         Raises:
             StepFailedError: one of its commands failed; the step stays unstamped.
         """
-        commands = step.commands()
-        done = {
-            each.name: self.digest(each) for each in (step, *step.covers)
-        }  # now: a file edited meanwhile counts as new
-        stamps = {} if step.ground else {name: stamp for name, stamp in self._read().items() if name not in done}
-        if step.fragile:
-            stamps["running"] = step.name
-        self._write(stamps)
-        try:
-            self.run(f"{number}{step.title}", step.name, commands)
-        except StepFailedError:
-            stamps.pop("running", None)  # the command ended by itself and has tidied up
-            self._write(stamps)
-            raise
-        stamps.pop("running", None)
-        self._write({**stamps, **done})
+        self._carry_out(_once(self._job(step, number)))
+
+    def perform_stale(self, steps: Sequence[Step]) -> None:
+        """Runs the stale ones among all steps of a plan, side by side, each when those that it comes after are done;
+        they stand before it.
+
+        Raises:
+            StepFailedError: a command failed; no step begins after that, but those under way are carried through.
+        """
+        waiting = list(enumerate(steps, 1))
+        busy = {step.name for step in steps}  # waits or runs
+
+        def startable() -> Iterator[_Job]:
+            for number, step in waiting[:]:
+                if busy.intersection(step.after):
+                    continue
+                waiting.remove((number, step))
+                if self.fresh(step):
+                    busy.discard(step.name)
+                else:
+                    yield self._job(step, f"[{number}/{len(steps)}] ", partial(busy.discard, step.name))
+
+        self._carry_out(startable)
 
     def run(self, title: str, log_name: str, commands: Sequence[tuple[Sequence[str], Path]]) -> None:
         """Runs commands under one progress line; their output goes to ``.setup/<log_name>.log``.
@@ -127,58 +221,78 @@ class Workshop:
         Raises:
             StepFailedError: a command could not be started or ended with another status than 0.
         """
-        started = time.monotonic()
-        self._home.mkdir(exist_ok=True)
-        path = self._home / f"{log_name}.log"
-        self.say(f"{title} ...", end="")
-        with path.open("w") as log:
-            for argv, directory in commands:
-                log.write(f"$ {' '.join(argv)}\n")
-                log.flush()
-                status = self._supervise(argv, directory, log, title, started)
-                if status != 0:
-                    self.say(f" failed after {time.monotonic() - started:.1f} s")
-                    tail = "\n".join(path.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
-                    raise StepFailedError(
-                        f"{tail}\n\n{title} failed with status {status}; the whole output is in {path}"
-                    )
-        self.say(f"{self._rewind(title)} {time.monotonic() - started:.1f} s")
+        self._carry_out(_once(_Job(title, self._home / f"{log_name}.log", commands)))
 
-    def _supervise(self, argv: Sequence[str], directory: Path, log: TextIO, title: str, started: float) -> int:
-        # The child keeps the lock open too: should we be killed, the next set-up still waits for it.
-        inherited = () if self._lock_fd is None else (self._lock_fd,)
+    def _job(self, step: Step, number: str, then: Callable[[], None] = lambda: None) -> _Job:
+        """The step as a job that keeps the stamps."""
+        digests: dict[str, str] = {}
+
+        def begin() -> None:
+            # Now: a file that is edited meanwhile counts as new.
+            digests.update({each.name: self.digest(each) for each in (step, *step.covers)})
+            kept = {} if step.ground else {name: stamp for name, stamp in self._read().items() if name not in digests}
+            self._write({**kept, "running": step.name} if step.fragile else kept)
+
+        def end(succeeded: bool) -> None:  # also where a command has failed: it ended by itself and has tidied up
+            kept = {name: stamp for name, stamp in self._read().items() if not (step.fragile and name == "running")}
+            self._write({**kept, **digests} if succeeded else kept)
+            if succeeded:
+                then()
+
+        return _Job(f"{number}{step.title}", self._home / f"{step.name}.log", step.commands(), begin, end)
+
+    def _carry_out(self, startable: Callable[[], Iterator[_Job]]) -> None:
+        """Runs what ``startable`` yields, side by side, and asks it anew whenever something has ended."""
+        running: list[_Job] = []
+        failure: StepFailedError | None = None
         try:
-            process = subprocess.Popen(
-                argv,
-                cwd=directory,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                pass_fds=inherited,
-                process_group=0,
-            )
-        except OSError as error:
-            log.write(f"{error}\n")
-            log.flush()
-            return 127
-        status: int | None = None
-        try:
-            while status is None:
-                try:
-                    status = process.wait(timeout=1)
-                except subprocess.TimeoutExpired:
-                    if self._out.isatty():
-                        self.say(f"{self._rewind(title)} {time.monotonic() - started:.0f} s", end="")
+            ended = True
+            while ended or running:
+                for job in startable() if ended and failure is None else ():
+                    self._home.mkdir(exist_ok=True)
+                    running.append(job)
+                    self._show(job, "")
+                    # The children keep the lock open too: should we be killed, the next set-up still waits for them.
+                    job.start(self._environment, () if self._lock_fd is None else (self._lock_fd,))
+                if running:
+                    running[0].wait(_LOOK_S)
+                ended = False
+                for job in [each for each in running if each.ended()]:
+                    running.remove(job)
+                    ended = True
+                    failure = self._ended(job) or failure
+                if running and self._out.isatty():
+                    shown = next((job for job in running if job.title == self._shown), running[0])
+                    self._show(shown, f" {time.monotonic() - shown.started:.0f} s")
         finally:
-            if status != 0:  # its children hold the lock as well, and some would outlive it
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGTERM)
-                process.wait()
-        return status
+            for job in running:
+                job.kill()
+        if failure is not None:
+            raise failure
 
-    def _rewind(self, title: str) -> str:
-        return f"\r{title} ..." if self._out.isatty() else ""
+    def _ended(self, job: _Job) -> StepFailedError | None:
+        took_s = time.monotonic() - job.started
+        succeeded = job.status == 0
+        self._show(job, f" {took_s:.1f} s" if succeeded else f" failed after {took_s:.1f} s", last=True)
+        job.end(succeeded)
+        if succeeded:
+            return None
+        tail = "\n".join(job.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
+        return StepFailedError(
+            f"{tail}\n\n{job.title} failed with status {job.status}; the whole output is in {job.log}"
+        )
+
+    def _show(self, job: _Job, news: str, *, last: bool = False) -> None:
+        """The job's progress on the line that is open, if it is the job's own, else on a new one."""
+        if self._shown == job.title:
+            self.say(f"\r{job.title} ...{news}" if self._out.isatty() else news, end="")
+        else:
+            if self._shown:
+                self.say("")
+            self.say(f"{job.title} ...{news}", end="")
+        self._shown = "" if last else job.title
+        if last:
+            self.say("")
 
     def say(self, text: str, end: str = "\n") -> None:
         self._out.write(text + end)

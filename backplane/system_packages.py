@@ -88,6 +88,7 @@ WEB_NEEDS: tuple[Need, ...] = (
 
 TEST_NEEDS: tuple[Need, ...] = (
     Need("Chromium", ("chromium",), command("chromium")),
+    Need("Chromium without a window", ("chromium-headless-shell",), command("chromium-headless-shell"), optional=True),
     Need("Firefox ESR", ("firefox-esr",), command("firefox-esr")),
     Need("clang", ("clang",), command("clang")),
     Need("clang's sanitizer and fuzzer runtimes", ("libclang-rt-dev",), _fuzzer_runtime),
@@ -133,8 +134,9 @@ def ensure(needs: Sequence[Need], run: Callable[[str, Sequence[str]], None]) -> 
         with nullcontext() if required else suppress(StepFailedError):
             run("Debian's package lists", ["apt-get", "update"])
         _install(required, run)
-        with suppress(StepFailedError, MissingPackagesError):
-            _install(optional, run)
+        for need in optional:
+            with suppress(StepFailedError, MissingPackagesError):
+                _install([need], run)
 
 
 def _install(lacking: list[Need], run: Callable[[str, Sequence[str]], None]) -> None:

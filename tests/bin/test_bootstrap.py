@@ -1,5 +1,6 @@
 """bin/serve and bin/test before any dependency is there."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -122,6 +123,25 @@ def test_the_plan_for_tests_holds_that_for_serving_without_postgres(
     test_the_plan_for_tests_holds_that_for_serving(root)
 
 
+@pytest.mark.parametrize("development", [False, True], ids=["serving", "testing"])
+def test_steps_stand_after_those_that_they_build_on_and_no_two_change_the_environment_at_once(
+    development: bool, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WADUD_POSTGRES_URL", raising=False)
+    monkeypatch.setattr(bootstrap, "system_binaries", lambda: None)
+    steps, _ = bootstrap.plan(root, development)
+    before: dict[str, set[str]] = {}  # all that is done when the step begins
+    for step in steps:
+        later = {each.name for each in steps} - set(before)
+        assert not later.intersection(step.after), step.name
+        named = [name for name in step.after if name in before]
+        before[step.name] = {*named, *(name for each in named for name in before[each])}
+    fragile = [step.name for step in steps if step.fragile]
+    for one, other in itertools.pairwise(fragile):
+        assert one in before[other]
+    assert all("environment" in before[step.name] for step in steps[1:])
+
+
 def test_a_mistyped_option_of_migrate_is_refused_before_any_set_up(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,7 +153,7 @@ def test_a_mistyped_option_of_migrate_is_refused_before_any_set_up(
 
 
 def test_locks_hold_hashes_and_no_index(root: Path) -> None:
-    for name in ("requirements.lock", "requirements-embedded.lock", "requirements-dev.lock"):
+    for name in ("requirements-setup.lock", "requirements.lock", "requirements-embedded.lock", "requirements-dev.lock"):
         text = (root / name).read_text()
         pins = [line for line in text.splitlines() if "==" in line and not line.startswith(" ")]
         assert pins

@@ -6,7 +6,7 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,12 +30,22 @@ def workshop(tmp_path: Path, out: io.StringIO) -> Workshop:
 @pytest.fixture
 def step(tmp_path: Path) -> MakeStep:
     def make(
-        name: str = "one", code: str = "open('made', 'a').write('x')", **fields: bool | str | tuple[Step, ...]
+        name: str = "one",
+        code: str = "open('made', 'a').write('x')",
+        **fields: bool | tuple[str, ...] | tuple[Step, ...],
     ) -> Step:
         commands = [([sys.executable, "-c", code], tmp_path)]
         return Step(name, f"Step {name}", (tmp_path / "input",), ("made",), lambda: commands, **fields)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture
+def cut() -> Iterator[str]:
+    """What a command does to interrupt the set-up that runs it, as Ctrl-C would."""
+    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    yield f"import os, signal; signal.alarm(60); os.kill({os.getpid()}, signal.SIGUSR1); signal.pause()"
+    signal.signal(signal.SIGUSR1, before)
 
 
 def times_made(workshop: Workshop) -> int:
@@ -99,40 +109,85 @@ def test_a_command_that_does_not_exist_is_a_failed_step(workshop: Workshop) -> N
         workshop.perform(lost)
 
 
-def test_a_fragile_step_cut_in_the_middle_makes_all_fragile_ones_stale(workshop: Workshop, step: MakeStep) -> None:
+def test_a_fragile_step_cut_in_the_middle_makes_all_fragile_ones_stale(
+    workshop: Workshop, step: MakeStep, cut: str
+) -> None:
     ground = step("ground", fragile=True, ground=True)
     sound = step("sound")
     workshop.perform(ground)
     workshop.perform(sound)
-
-    def cut() -> None:
-        raise KeyboardInterrupt
-
-    workshop.run = lambda *args: cut()  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        workshop.perform(step("packages", fragile=True))
+        workshop.perform(step("packages", cut, fragile=True))
     assert workshop.interrupted()
     assert not workshop.fresh(ground)
     assert workshop.fresh(sound)
 
 
-def test_a_set_up_that_is_interrupted_leaves_no_child_of_its_command(workshop: Workshop, step: MakeStep) -> None:
+def test_a_set_up_that_is_interrupted_leaves_no_child_of_its_command(
+    workshop: Workshop, step: MakeStep, cut: str
+) -> None:
     alive = workshop.root / "alive"  # a pipe that the child holds open as long as it lives
     os.mkfifo(alive)
     reader = os.open(alive, os.O_RDONLY | os.O_NONBLOCK)
-    child = (
-        f"import os, signal; os.open({str(alive)!r}, os.O_WRONLY); signal.alarm(60); "
-        f"os.kill({os.getpid()}, signal.SIGUSR1); signal.pause()"
-    )
-    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    child = f"import os; os.open({str(alive)!r}, os.O_WRONLY); {cut}"
     try:
         with pytest.raises(KeyboardInterrupt), workshop.lock():
             workshop.perform(step(code=f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"))
         assert select.select([reader], [], [], 10)[0], "it lives on"
         assert os.read(reader, 1) == b""
     finally:
-        signal.signal(signal.SIGUSR1, before)
         os.close(reader)
+
+
+def test_steps_run_side_by_side(workshop: Workshop, step: MakeStep) -> None:
+    os.mkfifo(workshop.root / "pipe")  # is opened for writing only while somebody else opens it for reading
+    writer, reader = step("writer", "open('pipe', 'w'); open('made', 'w')"), step("reader", "open('pipe')")
+    workshop.perform_stale([writer, reader])
+    assert workshop.fresh(writer)
+    assert workshop.fresh(reader)
+
+
+def test_a_step_begins_when_those_before_it_are_done(workshop: Workshop, step: MakeStep) -> None:
+    first = step("first", "open('made', 'w').write('first')")
+    second = step(
+        "second", "assert open('made').read() == 'first'; open('made', 'a').write(' second')", after=("first",)
+    )
+    third = step("third", "assert open('made').read() == 'first second'", after=("first", "second", "not in this plan"))
+    workshop.perform_stale([first, second, third])
+    assert all(workshop.fresh(each) for each in (first, second, third))
+
+
+def test_only_stale_steps_run_and_fresh_ones_keep_nobody_waiting(workshop: Workshop, step: MakeStep) -> None:
+    fresh = step("fresh")
+    workshop.perform(fresh)
+    stale = step("stale", after=("fresh",))
+    workshop.perform_stale([fresh, stale])
+    assert times_made(workshop) == 2
+    workshop.perform_stale([fresh, stale])
+    assert times_made(workshop) == 2
+
+
+def test_after_a_failure_nothing_begins_but_what_runs_is_carried_through(workshop: Workshop, step: MakeStep) -> None:
+    os.mkfifo(workshop.root / "pipe")
+    failing = step("failing", "open('pipe', 'w'); raise SystemExit(3)")
+    running = step("running", "open('pipe'); open('made', 'w')")  # begins while the other runs
+    later = step("later", after=("running",))
+    with pytest.raises(StepFailedError, match=r"Step failing failed with status 3"):
+        workshop.perform_stale([failing, running, later])
+    assert workshop.fresh(running)
+    assert not workshop.fresh(later)
+    assert times_made(workshop) == 0
+
+
+def test_a_fragile_step_is_known_as_cut_whatever_ended_beside_it(workshop: Workshop, step: MakeStep, cut: str) -> None:
+    os.mkfifo(workshop.root / "pipe")
+    fragile = step("fragile", f"open('pipe'); {cut}", fragile=True)
+    beside = step("beside")
+    herald = step("herald", "open('pipe', 'w')", after=("beside",))  # begins when that has been stamped
+    with pytest.raises(KeyboardInterrupt):
+        workshop.perform_stale([fragile, beside, herald])
+    assert workshop.fresh(beside)
+    assert workshop.interrupted()
 
 
 def test_new_ground_makes_every_other_step_stale(workshop: Workshop, step: MakeStep) -> None:
@@ -183,3 +238,16 @@ def test_progress_shows_title_and_seconds_on_one_line(workshop: Workshop, step: 
     title, seconds = out.getvalue().rstrip("\n").split(" ... ")
     assert title == "[1/1] Step one"
     assert float(seconds.removesuffix(" s")) >= 0
+
+
+def test_steps_side_by_side_each_end_on_a_line_of_their_own(
+    workshop: Workshop, step: MakeStep, out: io.StringIO
+) -> None:
+    os.mkfifo(workshop.root / "pipe")
+    last = step("last", "open('pipe'); open('made', 'w')")
+    steps = [last, step("first"), step("second", "open('pipe', 'w')", after=("first",))]
+    workshop.perform_stale(steps)
+    ends = [line.split(" ... ") for line in out.getvalue().splitlines() if not line.endswith("...")]
+    assert sorted(title for title, _ in ends) == ["[1/3] Step last", "[2/3] Step first", "[3/3] Step second"]
+    assert all(float(seconds.removesuffix(" s")) >= 0 for _, seconds in ends)
+    assert out.getvalue().endswith(" s\n")

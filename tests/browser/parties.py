@@ -33,10 +33,12 @@ CHROMIUM_ARGUMENTS = [
 
 
 @asynccontextmanager
-async def launched_chromium(arguments: list[str] = CHROMIUM_ARGUMENTS) -> AsyncIterator[Browser]:
+async def launched_chromium(
+    arguments: list[str] = CHROMIUM_ARGUMENTS, program: str = "/usr/bin/chromium"
+) -> AsyncIterator[Browser]:
     """Debian's Chromium with a made-up camera and microphone."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
+        browser = await playwright.chromium.launch(executable_path=program, args=arguments)
         yield browser
         await browser.close()
 
