@@ -139,7 +139,7 @@ class Workshop:
         self._home = root / ".setup"
         self._stamps = self._home / "stamps.json"
         self._lock_fd: int | None = None
-        self._shown = ""  # the title on the line that is open
+        self._line = ""  # that is open
         self._environment = {key: value for key, value in os.environ.items() if key not in {"WADUD_EXT", "PYTHONHOME"}}
         self._environment["DEBIAN_FRONTEND"] = "noninteractive"
 
@@ -262,8 +262,7 @@ class Workshop:
                     ended = True
                     failure = self._ended(job) or failure
                 if running and self._out.isatty():
-                    shown = next((job for job in running if job.title == self._shown), running[0])
-                    self._show(shown, f" {time.monotonic() - shown.started:.0f} s")
+                    self._show(running[0], f" {time.monotonic() - running[0].started:.0f} s")
         finally:
             for job in running:
                 job.kill()
@@ -283,14 +282,16 @@ class Workshop:
         )
 
     def _show(self, job: _Job, news: str, *, last: bool = False) -> None:
-        """The job's progress on the line that is open, if it is the job's own, else on a new one."""
-        if self._shown == job.title:
-            self.say(f"\r{job.title} ...{news}" if self._out.isatty() else news, end="")
-        else:
-            if self._shown:
-                self.say("")
-            self.say(f"{job.title} ...{news}", end="")
-        self._shown = "" if last else job.title
+        """The job's progress on the line that is open. That of another job goes away for it on a terminal, where lines
+        can; elsewhere it is ended."""
+        line = f"{job.title} ...{news}"
+        if line != self._line:
+            if self._out.isatty():
+                self.say(f"\r\x1b[K{line}", end="")
+            else:
+                own = bool(self._line) and line.startswith(self._line)
+                self.say(line.removeprefix(self._line) if own else f"\n{line}" if self._line else line, end="")
+        self._line = "" if last else line
         if last:
             self.say("")
 

@@ -251,3 +251,19 @@ def test_steps_side_by_side_each_end_on_a_line_of_their_own(
     assert sorted(title for title, _ in ends) == ["[1/3] Step last", "[2/3] Step first", "[3/3] Step second"]
     assert all(float(seconds.removesuffix(" s")) >= 0 for _, seconds in ends)
     assert out.getvalue().endswith(" s\n")
+
+
+def test_on_a_terminal_there_is_a_line_for_each_step_and_no_other(workshop: Workshop, step: MakeStep) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    os.mkfifo(workshop.root / "pipe")
+    last = step("last", "open('pipe'); open('made', 'w')")
+    steps = [last, step("first"), step("second", "open('pipe', 'w')", after=("first",))]
+    Workshop(workshop.root, screen).perform_stale(steps)
+    lines = [line.rpartition("\r\x1b[K")[2] for line in screen.getvalue().removesuffix("\n").split("\n")]
+    titles, seconds = zip(*(line.split(" ... ") for line in lines), strict=True)
+    assert sorted(titles) == ["[1/3] Step last", "[2/3] Step first", "[3/3] Step second"]
+    assert all(float(each.removesuffix(" s")) >= 0 for each in seconds)
