@@ -71,9 +71,9 @@ def environment(root: Path) -> Step:
     return Step("environment", "Python environment", (identity, str(root)), (".venv/bin/python",), commands, True, True)
 
 
-def pip_install(root: Path, lock: str) -> tuple[list[str], Path]:
+def pip_install(root: Path, lock: str) -> tuple[Sequence[str], Path]:
     """The command that installs what a lock file names. It names all, so pip need not look who depends on whom; and
-    bytecode is left to whoever makes it on all cores."""
+    bytecode is a step of its own, on all cores."""
     argv = [str(root / ".venv/bin/python"), "-m", "pip", "install", "--require-hashes", "--no-deps", "--no-compile"]
     argv += ["--no-input", "--no-color", "--disable-pip-version-check", "--progress-bar", "off", "-r", lock]
     return argv, root
@@ -82,30 +82,29 @@ def pip_install(root: Path, lock: str) -> tuple[list[str], Path]:
 def installers(root: Path) -> Step:
     """What installs the packages and builds the packet path, taken only when its hashes fit."""
     lock = "requirements-setup.lock"
-    argvs = [pip_install(root, lock)]
+    commands = [pip_install(root, lock)]
     after = ("environment",)
-    return Step(lock, "Installers", (root / lock,), (".venv/bin/pip",), lambda: argvs, fragile=True, after=after)
+    return Step(lock, "Installers", (root / lock,), (".venv/bin/pip",), lambda: commands, fragile=True, after=after)
 
 
-def packages(root: Path, lock: str, title: str, *, compiled: bool = True, covers: tuple[Step, ...] = ()) -> Step:
-    """The Python packages of one lock file, taken only when their hashes fit. Without ``compiled``, whoever imports a
-    module first makes its bytecode."""
-    # As in pip, a file that is no Python of this version stays without.
-    code = "import compileall, sysconfig as s; compileall.compile_dir(s.get_path('purelib'), quiet=2, workers=0)"
-    commands: list[tuple[Sequence[str], Path]] = [pip_install(root, lock)]
-    if compiled:
-        commands.append(([str(root / ".venv/bin/python"), "-c", code], root))
-    after = ("requirements-setup.lock", "requirements.lock")  # one pip at a time
-    return Step(
-        lock,
-        title,
-        (root / lock,),
-        (".venv/bin/python",),
-        lambda: commands,
-        fragile=True,
-        covers=covers,
-        after=tuple(name for name in after if name != lock),
-    )
+def packages(root: Path, lock: str, title: str, covers: tuple[Step, ...] = ()) -> Step:
+    """The Python packages of one lock file, taken only when their hashes fit."""
+    commands = [pip_install(root, lock)]
+    after = tuple(
+        name for name in ("requirements-setup.lock", "requirements.lock") if name != lock
+    )  # one pip at a time
+    outputs = (".venv/bin/python",)
+    return Step(lock, title, (root / lock,), outputs, lambda: commands, fragile=True, covers=covers, after=after)
+
+
+def packages_bytecode(root: Path) -> Step:
+    """What Python makes of the packages that the server imports, as in `bytecode`. Of those that only tests import,
+    whoever imports a module first makes it: nobody imports most of them."""
+    script, lock = root / "backplane" / "packages_bytecode.py", root / "requirements.lock"
+    commands = [([str(root / ".venv/bin/python"), str(script), str(lock)], root)]
+    inputs: tuple[str | Path, ...] = (sys.version, script, lock)
+    after = ("environment", "requirements.lock", "requirements-dev.lock")
+    return Step("packages-bytecode", "Bytecode of packages", inputs, (), lambda: commands, after=after)
 
 
 def postgres(root: Path) -> Step:
@@ -164,12 +163,11 @@ def plan(root: Path, development: bool) -> tuple[list[Step], list[Need]]:
     serving = packages(root, "requirements.lock", "Python packages")
     needs = list(SERVE_NEEDS)
     if development:  # its lock names what the other two name
-        covers = (serving, postgres(root))
-        steps = [packages(root, "requirements-dev.lock", "Python packages", compiled=False, covers=covers)]
+        steps = [packages(root, "requirements-dev.lock", "Python packages", covers=(serving, postgres(root)))]
         needs += TEST_NEEDS
     else:
         steps = [serving, *([postgres(root)] if lacks_postgres() else [])]
-    steps = [environment(root), installers(root), *steps, bytecode(root), extensions(root)]
+    steps = [environment(root), installers(root), *steps, packages_bytecode(root), bytecode(root), extensions(root)]
     if (root / "web" / "package-lock.json").exists():
         steps.append(browser_libraries(root, development))
         needs += WEB_NEEDS

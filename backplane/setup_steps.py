@@ -1,7 +1,7 @@
 """Set-up as a row of steps, each done once and again only when what it was made from has changed.
 
 A step is stamped with a digest of its inputs (files, versions) after it has succeeded, so an interrupted set-up
-resumes at the step that was cut, and a finished one costs some milliseconds of hashing. A step cut in the middle of
+resumes at what was cut, and a finished one costs some milliseconds of hashing. A step cut in the middle of
 the virtual environment may leave half a package behind, which pip would take for a whole one: the environment is then
 made anew. Steps that do not build on each other run side by side. One process at a time sets up; others wait for it.
 Standard library only.
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TextIO
 
 LOG_TAIL_LINES = 25
+_INTERRUPTS = {signal.SIGINT, signal.SIGTERM}
 _LOOK_S = 0.1  # how often what runs beside the oldest job is looked at
 
 
@@ -76,7 +77,8 @@ class _Job:
         self._begin()
         self._next()
 
-    def wait(self, timeout_s: float) -> None:
+    def wait(self, timeout_s: float | None = None) -> None:
+        """For the end of the command that runs."""
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout_s)
@@ -90,12 +92,11 @@ class _Job:
                 self._next()
         return self._process is None
 
-    def kill(self) -> None:
-        """Ends the command that runs, with its children: they hold the lock as well, and some would outlive it."""
+    def terminate(self) -> None:
+        """Asks the command that runs to end, with its children: they hold the lock as well and might outlive it."""
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGTERM)
-            self._process.wait()
 
     def _next(self) -> None:
         self._process = None
@@ -105,6 +106,7 @@ class _Job:
         with self.log.open("a") as log:
             log.write(f"$ {' '.join(argv)}\n")
             log.flush()
+            signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)  # between its start and our knowing of it
             try:
                 self._process = subprocess.Popen(
                     argv,
@@ -115,14 +117,21 @@ class _Job:
                     stderr=subprocess.STDOUT,
                     pass_fds=self._inherited,
                     process_group=0,
+                    preexec_fn=_let_interrupts,
                 )
             except OSError as error:
                 log.write(f"{error}\n")
                 self.status = 127
+            finally:
+                _let_interrupts()
 
     def _fail(self, status: int) -> None:
-        self.kill()
+        self.terminate()
         self._process, self.status = None, status
+
+
+def _let_interrupts() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
 
 
 def _once(job: _Job) -> Callable[[], Iterator[_Job]]:
@@ -194,26 +203,34 @@ class Workshop:
         self._carry_out(_once(self._job(step, number)))
 
     def perform_stale(self, steps: Sequence[Step]) -> None:
-        """Runs the stale ones among all steps of a plan, side by side, each when those that it comes after are done;
-        they stand before it.
+        """Runs the stale ones among all steps of a plan, side by side, each when those named by its ``after`` are done.
 
         Raises:
             StepFailedError: a command failed; no step begins after that, but those under way are carried through.
+            ValueError: steps wait for each other.
         """
         waiting = list(enumerate(steps, 1))
         busy = {step.name for step in steps}  # waits or runs
 
         def startable() -> Iterator[_Job]:
-            for number, step in waiting[:]:
-                if busy.intersection(step.after):
-                    continue
-                waiting.remove((number, step))
-                if self.fresh(step):
-                    busy.discard(step.name)
-                else:
-                    yield self._job(step, f"[{number}/{len(steps)}] ", partial(busy.discard, step.name))
+            found_fresh = True  # which others may have waited for
+            while found_fresh:
+                found_fresh = False
+                for number, step in waiting[:]:
+                    if busy.intersection(step.after):
+                        continue
+                    waiting.remove((number, step))
+                    if self.fresh(step):
+                        busy.discard(step.name)
+                        found_fresh = True
+                    else:
+                        yield self._job(step, f"[{number}/{len(steps)}] ", partial(busy.discard, step.name))
 
         self._carry_out(startable)
+        if waiting:
+            raise ValueError(
+                f"steps that stand before what they build on: {', '.join(step.name for _, step in waiting)}"
+            )
 
     def run(self, title: str, log_name: str, commands: Sequence[tuple[Sequence[str], Path]]) -> None:
         """Runs commands under one progress line; their output goes to ``.setup/<log_name>.log``.
@@ -244,11 +261,11 @@ class Workshop:
     def _carry_out(self, startable: Callable[[], Iterator[_Job]]) -> None:
         """Runs what ``startable`` yields, side by side, and asks it anew whenever something has ended."""
         running: list[_Job] = []
-        failure: StepFailedError | None = None
+        failures: list[str] = []
         try:
             ended = True
             while ended or running:
-                for job in startable() if ended and failure is None else ():
+                for job in startable() if ended and not failures else ():
                     self._home.mkdir(exist_ok=True)
                     running.append(job)
                     self._show(job, "")
@@ -260,26 +277,30 @@ class Workshop:
                 for job in [each for each in running if each.ended()]:
                     running.remove(job)
                     ended = True
-                    failure = self._ended(job) or failure
+                    failures += self._ended(job)
                 if running and self._out.isatty():
                     self._show(running[0], f" {time.monotonic() - running[0].started:.0f} s")
-        finally:
+        except BaseException:
             for job in running:
-                job.kill()
-        if failure is not None:
-            raise failure
+                job.terminate()
+            for text in failures:  # what was to be told at the end
+                self.say(f"\n{text}")
+            for job in running:
+                job.wait()
+            raise
+        if failures:
+            raise StepFailedError("\n\n".join(failures))
 
-    def _ended(self, job: _Job) -> StepFailedError | None:
+    def _ended(self, job: _Job) -> list[str]:
+        """Tells how the job has ended; why, where it failed."""
         took_s = time.monotonic() - job.started
         succeeded = job.status == 0
         self._show(job, f" {took_s:.1f} s" if succeeded else f" failed after {took_s:.1f} s", last=True)
         job.end(succeeded)
         if succeeded:
-            return None
+            return []
         tail = "\n".join(job.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
-        return StepFailedError(
-            f"{tail}\n\n{job.title} failed with status {job.status}; the whole output is in {job.log}"
-        )
+        return [f"{tail}\n\n{job.title} failed with status {job.status}; the whole output is in {job.log}"]
 
     def _show(self, job: _Job, news: str, *, last: bool = False) -> None:
         """The job's progress on the line that is open. That of another job goes away for it on a terminal, where lines

@@ -101,6 +101,14 @@ def test_the_lock_of_the_tests_holds_what_the_others_hold(smaller: str, root: Pa
     assert pinned <= set(PINNED.findall((root / "requirements-dev.lock").read_text()))
 
 
+def test_nothing_replaces_an_installer_while_it_is_at_work(root: Path) -> None:
+    installers = set(PINNED.findall((root / "requirements-setup.lock").read_text()))
+    names = {name for name, _ in installers}
+    assert {"pip", "setuptools", "packaging"} <= names  # setuptools imports packaging where it is installed
+    for lock in ("requirements.lock", "requirements-embedded.lock", "requirements-dev.lock"):
+        assert {pin for pin in PINNED.findall((root / lock).read_text()) if pin[0] in names} <= installers
+
+
 @pytest.mark.parametrize(
     ("requirements", "folders"),
     [("requirements.in", set(MAY_IMPORT)), ("requirements-dev.in", {"tests", "benchmarks"})],

@@ -5,11 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
-from backplane import bootstrap
+from backplane import bootstrap, packages_bytecode
 from backplane.arguments import serve_parser
 from backplane.setup_steps import StepFailedError
 from backplane.system_packages import MissingPackagesError
@@ -90,6 +91,25 @@ def test_bytecode_is_there_although_the_environment_forbids_python_to_write_it(r
     assert {path.name.partition(".")[0] for path in tmp_path.glob(step.outputs[0])} == sources
 
 
+def test_packages_that_the_server_imports_have_bytecode_and_only_they(root: Path, tmp_path: Path) -> None:
+    def install(name: str, module: str) -> None:
+        (tmp_path / module).mkdir()
+        (tmp_path / module / "__init__.py").write_text("")
+        metadata = tmp_path / f"{module}-1.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        (metadata / "RECORD").write_text(f"{module}/__init__.py,,\n{module}-1.dist-info/RECORD,,\n../tool.py,,\n")
+
+    install("The.Server_Needs", "needed")
+    install("tests-need", "other")
+    (tmp_path / "lock").write_text("the-server-needs==1 \\\n    --hash=sha256:0\n    # via tests-need==1\n")
+    assert packages_bytecode.folders(tmp_path / "lock", tmp_path) == {tmp_path / "needed"}
+    installed = Path(sysconfig.get_path("purelib"))
+    assert {installed / "aiohttp", installed / "asyncpg"} <= packages_bytecode.folders(
+        root / "requirements.lock", installed
+    )
+
+
 def test_the_plan_for_tests_holds_that_for_serving(root: Path) -> None:
     serving, serving_needs = bootstrap.plan(root, development=False)
     testing, testing_needs = bootstrap.plan(root, development=True)
@@ -140,6 +160,9 @@ def test_steps_stand_after_those_that_they_build_on_and_no_two_change_the_enviro
     for one, other in itertools.pairwise(fragile):
         assert one in before[other]
     assert all("environment" in before[step.name] for step in steps[1:])
+    assert "requirements-setup.lock" in before["extensions"]
+    packages = "requirements-dev.lock" if development else "requirements.lock"
+    assert packages in before["packages-bytecode"]
 
 
 def test_a_mistyped_option_of_migrate_is_refused_before_any_set_up(

@@ -4,10 +4,12 @@ import io
 import os
 import select
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -169,14 +171,87 @@ def test_only_stale_steps_run_and_fresh_ones_keep_nobody_waiting(workshop: Works
 
 def test_after_a_failure_nothing_begins_but_what_runs_is_carried_through(workshop: Workshop, step: MakeStep) -> None:
     os.mkfifo(workshop.root / "pipe")
-    failing = step("failing", "open('pipe', 'w'); raise SystemExit(3)")
-    running = step("running", "open('pipe'); open('made', 'w')")  # begins while the other runs
-    later = step("later", after=("running",))
+    failing = step("failing", "import os; os.open('pipe', os.O_WRONLY); raise SystemExit(3)")
+    carried = step("carried", "open('pipe').read(); open('made', 'w')")  # ends after the other has
+    later = step("later", after=("carried",))
     with pytest.raises(StepFailedError, match=r"Step failing failed with status 3"):
-        workshop.perform_stale([failing, running, later])
-    assert workshop.fresh(running)
+        workshop.perform_stale([failing, carried, later])
+    assert workshop.fresh(carried)
     assert not workshop.fresh(later)
     assert times_made(workshop) == 0
+
+
+def test_of_two_failures_both_are_told(workshop: Workshop, step: MakeStep) -> None:
+    os.mkfifo(workshop.root / "pipe")
+    one = step("one", "open('pipe', 'w'); print('no compiler'); raise SystemExit(3)")
+    other = step("other", "open('pipe'); print('no index'); raise SystemExit(4)")
+    with pytest.raises(StepFailedError) as caught:
+        workshop.perform_stale([one, other])
+    for text in ("no compiler", "status 3", "one.log", "no index", "status 4", "other.log"):
+        assert text in str(caught.value)
+
+
+def test_a_failure_is_told_although_the_set_up_is_interrupted_afterwards(
+    workshop: Workshop, step: MakeStep, out: io.StringIO, cut: str
+) -> None:
+    os.mkfifo(workshop.root / "pipe")
+    failing = step("failing", "import os; os.open('pipe', os.O_WRONLY); print('no compiler'); raise SystemExit(3)")
+    # The failure has been seen when the last command begins: all jobs are looked at between two commands.
+    codes = ("open('pipe').read()", "pass", cut)
+    interrupting = Step(
+        "interrupting",
+        "Interrupting",
+        (),
+        (),
+        lambda: [([sys.executable, "-c", code], workshop.root) for code in codes],
+    )
+    with pytest.raises(KeyboardInterrupt):
+        workshop.perform_stale([interrupting, failing])
+    assert "no compiler" in out.getvalue()
+    assert "status 3" in out.getvalue()
+
+
+def test_an_interrupted_set_up_ends_all_that_runs_side_by_side(workshop: Workshop, step: MakeStep, cut: str) -> None:
+    """The first is slow to die: it ends when it has heard that the second is gone."""
+    os.mkfifo(workshop.root / "alive")
+    slow = (
+        "import os, signal, sys; alive = os.open('alive', os.O_RDONLY); signal.alarm(60); "
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0 if os.read(alive, 1) == b'' else 1)); signal.pause()"
+    )
+    quick = f"import os; os.open('alive', os.O_WRONLY); {cut}"
+    with pytest.raises(KeyboardInterrupt), workshop.lock():
+        workshop.perform_stale([step("slow", slow), step("quick", quick)])
+
+
+def test_a_command_that_starts_as_the_set_up_is_interrupted_is_ended(
+    workshop: Workshop, step: MakeStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        workshop.perform(step(code="import signal; signal.alarm(60); signal.pause()"))
+    assert [process.poll() for process in started] == [-signal.SIGTERM]
+
+
+def test_the_order_of_steps_is_that_of_what_they_build_on(workshop: Workshop, step: MakeStep) -> None:
+    fresh, stale = step("fresh"), step("stale", after=("fresh",))
+    workshop.perform(fresh)
+    workshop.perform_stale([stale, fresh])
+    assert workshop.fresh(stale)
+
+
+def test_steps_that_wait_for_each_other_are_told(workshop: Workshop, step: MakeStep) -> None:
+    steps = [step("one", after=("other",)), step("other", after=("one",)), step("third")]
+    with pytest.raises(ValueError, match="one, other"):
+        workshop.perform_stale(steps)
+    assert workshop.fresh(steps[2])
 
 
 def test_a_fragile_step_is_known_as_cut_whatever_ended_beside_it(workshop: Workshop, step: MakeStep, cut: str) -> None:

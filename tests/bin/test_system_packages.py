@@ -83,6 +83,20 @@ def test_what_is_optional_and_cannot_be_had_is_left_out() -> None:
 
 
 @pytest.mark.usefixtures("as_root")
+def test_what_cannot_be_had_keeps_no_other_optional_package_away() -> None:
+    machine = Machine()
+
+    def run(title: str, argv: Sequence[str]) -> None:
+        if "unicorn" in argv:
+            raise StepFailedError("no such package")
+        machine.run(title, argv)
+
+    wanted = replace(machine.need("libipsec-mb-dev"), optional=True)
+    ensure([Need("a unicorn", ("unicorn",), lambda: False, optional=True), wanted], run)
+    assert wanted.present()
+
+
+@pytest.mark.usefixtures("as_root")
 def test_nothing_runs_when_nothing_is_missing() -> None:
     machine = Machine()
     machine.installed = {"gcc"}
