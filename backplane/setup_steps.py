@@ -228,9 +228,7 @@ class Workshop:
 
         self._carry_out(startable)
         if waiting:
-            raise ValueError(
-                f"steps that stand before what they build on: {', '.join(step.name for _, step in waiting)}"
-            )
+            raise ValueError(f"steps that wait for each other: {', '.join(step.name for _, step in waiting)}")
 
     def run(self, title: str, log_name: str, commands: Sequence[tuple[Sequence[str], Path]]) -> None:
         """Runs commands under one progress line; their output goes to ``.setup/<log_name>.log``.
