@@ -18,18 +18,21 @@ def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def folders(lock: Path, home: Path) -> set[Path]:
-    """The folders below ``home`` that the packages of the lock file brought modules into."""
+def brought(lock: Path, home: Path) -> set[Path]:
+    """The folders and single modules right below ``home`` that the packages of the lock file brought."""
     names = {normalized(name) for name in _PINNED.findall(lock.read_text())}
     found = [each for each in distributions(path=[str(home)]) if normalized(each.metadata["Name"]) in names]
-    modules = [file for each in found for file in each.files or () if file.suffix == ".py" and len(file.parts) > 1]
+    modules = [file for each in found for file in each.files or () if file.suffix == ".py"]
     return {home / module.parts[0] for module in modules if module.parts[0] != ".."}
 
 
 def main(lock: str) -> None:
-    for folder in sorted(folders(Path(lock), Path(sysconfig.get_path("purelib")))):
+    for place in sorted(brought(Path(lock), Path(sysconfig.get_path("purelib")))):
         # As in pip, a file that is no Python of this version stays without.
-        compileall.compile_dir(folder, quiet=2, workers=0)
+        if place.is_dir():
+            compileall.compile_dir(place, quiet=2, workers=0)
+        else:
+            compileall.compile_file(place, quiet=2)
 
 
 if __name__ == "__main__":

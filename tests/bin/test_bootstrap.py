@@ -98,14 +98,16 @@ def test_packages_that_the_server_imports_have_bytecode_and_only_they(root: Path
         metadata = tmp_path / f"{module}-1.dist-info"
         metadata.mkdir()
         (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
-        (metadata / "RECORD").write_text(f"{module}/__init__.py,,\n{module}-1.dist-info/RECORD,,\n../tool.py,,\n")
+        (metadata / "RECORD").write_text(
+            f"{module}/__init__.py,,\n{module}_too.py,,\n{module}-1.dist-info/RECORD,,\n../tool.py,,\n"
+        )
 
     install("The.Server_Needs", "needed")
     install("tests-need", "other")
     (tmp_path / "lock").write_text("the-server-needs==1 \\\n    --hash=sha256:0\n    # via tests-need==1\n")
-    assert packages_bytecode.folders(tmp_path / "lock", tmp_path) == {tmp_path / "needed"}
+    assert packages_bytecode.brought(tmp_path / "lock", tmp_path) == {tmp_path / "needed", tmp_path / "needed_too.py"}
     installed = Path(sysconfig.get_path("purelib"))
-    assert {installed / "aiohttp", installed / "asyncpg"} <= packages_bytecode.folders(
+    assert {installed / "aiohttp", installed / "asyncpg"} <= packages_bytecode.brought(
         root / "requirements.lock", installed
     )
 
