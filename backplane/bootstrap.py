@@ -87,14 +87,13 @@ def installers(root: Path) -> Step:
     return Step(lock, "Installers", (root / lock,), (".venv/bin/pip",), lambda: commands, fragile=True, after=after)
 
 
-def packages(root: Path, lock: str, title: str, covers: tuple[Step, ...] = ()) -> Step:
-    """The Python packages of one lock file, taken only when their hashes fit."""
+def packages(
+    root: Path, lock: str, title: str, covers: tuple[Step, ...] = (), after: str = "requirements-setup.lock"
+) -> Step:
+    """The Python packages of one lock file, taken only when their hashes fit; one pip at a time, hence ``after``."""
     commands = [pip_install(root, lock)]
-    after = tuple(
-        name for name in ("requirements-setup.lock", "requirements.lock") if name != lock
-    )  # one pip at a time
     outputs = (".venv/bin/python",)
-    return Step(lock, title, (root / lock,), outputs, lambda: commands, fragile=True, covers=covers, after=after)
+    return Step(lock, title, (root / lock,), outputs, lambda: commands, fragile=True, covers=covers, after=(after,))
 
 
 def packages_bytecode(root: Path) -> Step:
@@ -103,13 +102,13 @@ def packages_bytecode(root: Path) -> Step:
     script, lock = root / "backplane" / "packages_bytecode.py", root / "requirements.lock"
     commands = [([str(root / ".venv/bin/python"), str(script), str(lock)], root)]
     inputs: tuple[str | Path, ...] = (sys.version, script, lock)
-    after = ("environment", "requirements.lock", "requirements-dev.lock")
+    after = ("requirements.lock", "requirements-dev.lock")  # one of them is in the plan
     return Step("packages-bytecode", "Bytecode of packages", inputs, (), lambda: commands, after=after)
 
 
 def postgres(root: Path) -> Step:
     """A Postgres server among the Python packages, for a machine that has none and was told of none."""
-    return packages(root, "requirements-embedded.lock", "PostgreSQL server")
+    return packages(root, "requirements-embedded.lock", "PostgreSQL server", after="requirements.lock")
 
 
 def lacks_postgres() -> bool:

@@ -134,11 +134,6 @@ def _let_interrupts() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
 
 
-def _once(job: _Job) -> Callable[[], Iterator[_Job]]:
-    jobs = iter([job])
-    return lambda: jobs
-
-
 class Workshop:
     """The checkout being set up: its stamps, lock, logs and progress lines, all in ``root/.setup``."""
 
@@ -194,14 +189,6 @@ class Workshop:
             finally:
                 self._lock_fd = None
 
-    def perform(self, step: Step, number: str = "") -> None:
-        """Runs the step, whether it is stale or not, and stamps it.
-
-        Raises:
-            StepFailedError: one of its commands failed; the step stays unstamped.
-        """
-        self._carry_out(_once(self._job(step, number)))
-
     def perform_stale(self, steps: Sequence[Step]) -> None:
         """Runs the stale ones among all steps of a plan, side by side, each when those named by its ``after`` are done.
 
@@ -236,10 +223,11 @@ class Workshop:
         Raises:
             StepFailedError: a command could not be started or ended with another status than 0.
         """
-        self._carry_out(_once(_Job(title, self._home / f"{log_name}.log", commands)))
+        jobs = iter([_Job(title, self._home / f"{log_name}.log", commands)])
+        self._carry_out(lambda: jobs)
 
-    def _job(self, step: Step, number: str, then: Callable[[], None] = lambda: None) -> _Job:
-        """The step as a job that keeps the stamps."""
+    def _job(self, step: Step, number: str, then: Callable[[], None]) -> _Job:
+        """The step as a job that keeps the stamps; ``then`` is called when it has succeeded."""
         digests: dict[str, str] = {}
 
         def begin() -> None:

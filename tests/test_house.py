@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from backplane.packages_bytecode import normalized
+
 # package -> the packages of ours that it may import besides itself (docs/decisions/0001-house.md)
 MAY_IMPORT: dict[str, set[str]] = {
     "backplane": set(),
@@ -86,12 +88,8 @@ def required(path: Path) -> set[str]:
         if line.startswith("-r "):
             names |= required(path.parent / line.removeprefix("-r ").strip())
         elif line and not line.startswith("#"):
-            names.add(normalized(line))
+            names.add(normalized(line.strip()))
     return names
-
-
-def normalized(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
 @pytest.mark.parametrize("smaller", ["requirements.lock", "requirements-embedded.lock"])

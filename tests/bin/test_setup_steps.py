@@ -57,13 +57,13 @@ def times_made(workshop: Workshop) -> int:
 
 def test_a_step_is_stale_until_performed_and_fresh_after(workshop: Workshop, step: MakeStep) -> None:
     assert not workshop.fresh(step())
-    workshop.perform(step())
+    workshop.perform_stale([step()])
     assert workshop.fresh(step())
     assert times_made(workshop) == 1
 
 
 def test_a_changed_input_makes_the_step_stale(workshop: Workshop, step: MakeStep) -> None:
-    workshop.perform(step())
+    workshop.perform_stale([step()])
     (workshop.root / "input").write_text("2")
     assert not workshop.fresh(step())
 
@@ -75,23 +75,23 @@ def test_a_step_is_stale_when_what_it_covers_was_done_with_other_inputs_since(
         return Step("smaller", "Smaller", (name,), (), list)
 
     larger = step("larger", covers=(smaller("today"),))
-    workshop.perform(larger)
-    workshop.perform(smaller("yesterday"))
+    workshop.perform_stale([larger])
+    workshop.perform_stale([smaller("yesterday")])
     assert not workshop.fresh(larger)
-    workshop.perform(larger)
+    workshop.perform_stale([larger])
     assert workshop.fresh(larger)
     assert workshop.fresh(smaller("today"))
 
 
 def test_a_lost_output_makes_the_step_stale(workshop: Workshop, step: MakeStep) -> None:
-    workshop.perform(step())
+    workshop.perform_stale([step()])
     (workshop.root / "made").unlink()
     assert not workshop.fresh(step())
 
 
 def test_an_input_edited_during_the_step_leaves_it_stale(workshop: Workshop, step: MakeStep) -> None:
     editing = step(code="open('made', 'w'); open('input', 'w').write('edited meanwhile')")
-    workshop.perform(editing)
+    workshop.perform_stale([editing])
     assert not workshop.fresh(editing)
 
 
@@ -100,7 +100,7 @@ def test_a_failed_command_leaves_the_step_stale_and_shows_the_end_of_its_output(
 ) -> None:
     failing = step(code="open('made', 'w'); print('the compiler is unhappy'); raise SystemExit(3)")
     with pytest.raises(StepFailedError, match=r"(?s)the compiler is unhappy.*status 3.*one\.log"):
-        workshop.perform(failing)
+        workshop.perform_stale([failing])
     assert not workshop.fresh(failing)
     assert not workshop.interrupted()
 
@@ -108,7 +108,7 @@ def test_a_failed_command_leaves_the_step_stale_and_shows_the_end_of_its_output(
 def test_a_command_that_does_not_exist_is_a_failed_step(workshop: Workshop) -> None:
     lost = Step("lost", "Lost", (), (), lambda: [(["no-such-program"], workshop.root)])
     with pytest.raises(StepFailedError, match="No such file"):
-        workshop.perform(lost)
+        workshop.perform_stale([lost])
 
 
 def test_a_fragile_step_cut_in_the_middle_makes_all_fragile_ones_stale(
@@ -116,10 +116,10 @@ def test_a_fragile_step_cut_in_the_middle_makes_all_fragile_ones_stale(
 ) -> None:
     ground = step("ground", fragile=True, ground=True)
     sound = step("sound")
-    workshop.perform(ground)
-    workshop.perform(sound)
+    workshop.perform_stale([ground])
+    workshop.perform_stale([sound])
     with pytest.raises(KeyboardInterrupt):
-        workshop.perform(step("packages", cut, fragile=True))
+        workshop.perform_stale([step("packages", cut, fragile=True)])
     assert workshop.interrupted()
     assert not workshop.fresh(ground)
     assert workshop.fresh(sound)
@@ -134,7 +134,9 @@ def test_a_set_up_that_is_interrupted_leaves_no_child_of_its_command(
     child = f"import os; os.open({str(alive)!r}, os.O_WRONLY); {cut}"
     try:
         with pytest.raises(KeyboardInterrupt), workshop.lock():
-            workshop.perform(step(code=f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"))
+            workshop.perform_stale(
+                [step(code=f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])")]
+            )
         assert select.select([reader], [], [], 10)[0], "it lives on"
         assert os.read(reader, 1) == b""
     finally:
@@ -161,7 +163,7 @@ def test_a_step_begins_when_those_before_it_are_done(workshop: Workshop, step: M
 
 def test_only_stale_steps_run_and_fresh_ones_keep_nobody_waiting(workshop: Workshop, step: MakeStep) -> None:
     fresh = step("fresh")
-    workshop.perform(fresh)
+    workshop.perform_stale([fresh])
     stale = step("stale", after=("fresh",))
     workshop.perform_stale([fresh, stale])
     assert times_made(workshop) == 2
@@ -236,13 +238,13 @@ def test_a_command_that_starts_as_the_set_up_is_interrupted_is_ended(
 
     monkeypatch.setattr(subprocess, "Popen", Interrupted)
     with pytest.raises(KeyboardInterrupt):
-        workshop.perform(step(code="import signal; signal.alarm(60); signal.pause()"))
+        workshop.perform_stale([step(code="import signal; signal.alarm(60); signal.pause()")])
     assert [process.poll() for process in started] == [-signal.SIGTERM]
 
 
 def test_the_order_of_steps_is_that_of_what_they_build_on(workshop: Workshop, step: MakeStep) -> None:
     fresh, stale = step("fresh"), step("stale", after=("fresh",))
-    workshop.perform(fresh)
+    workshop.perform_stale([fresh])
     workshop.perform_stale([stale, fresh])
     assert workshop.fresh(stale)
 
@@ -266,19 +268,19 @@ def test_a_fragile_step_is_known_as_cut_whatever_ended_beside_it(workshop: Works
 
 
 def test_new_ground_makes_every_other_step_stale(workshop: Workshop, step: MakeStep) -> None:
-    workshop.perform(step("above"))
-    workshop.perform(step("ground", ground=True))
+    workshop.perform_stale([step("above")])
+    workshop.perform_stale([step("ground", ground=True)])
     assert not workshop.fresh(step("above"))
 
 
 def test_a_step_that_covers_another_does_it_as_well(workshop: Workshop, step: MakeStep) -> None:
     smaller = step("smaller")
-    workshop.perform(step("larger", covers=(smaller,)))
+    workshop.perform_stale([step("larger", covers=(smaller,))])
     assert workshop.fresh(smaller)
 
 
 def test_damaged_stamps_count_as_none(workshop: Workshop, step: MakeStep) -> None:
-    workshop.perform(step())
+    workshop.perform_stale([step()])
     (workshop.root / ".setup" / "stamps.json").write_text('{"one": ')
     assert not workshop.fresh(step())
 
@@ -309,7 +311,7 @@ def test_a_second_set_up_waits_for_the_first(workshop: Workshop, tmp_path: Path,
 
 
 def test_progress_shows_title_and_seconds_on_one_line(workshop: Workshop, step: MakeStep, out: io.StringIO) -> None:
-    workshop.perform(step(), "[1/1] ")
+    workshop.perform_stale([step()])
     title, seconds = out.getvalue().rstrip("\n").split(" ... ")
     assert title == "[1/1] Step one"
     assert float(seconds.removesuffix(" s")) >= 0
