@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,21 @@ def step(tmp_path: Path) -> MakeStep:
     return make
 
 
+@contextmanager
+def interrupted_by(number: signal.Signals) -> Iterator[None]:
+    """That signal is what Ctrl-C is, also where the tests were started in the background, which ignores SIGINT."""
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
 @pytest.fixture
 def cut() -> Iterator[str]:
     """What a command does to interrupt the set-up that runs it, as Ctrl-C would."""
-    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
-    yield f"import os, signal; signal.alarm(60); os.kill({os.getpid()}, signal.SIGUSR1); signal.pause()"
-    signal.signal(signal.SIGUSR1, before)
+    with interrupted_by(signal.SIGUSR1):
+        yield f"import os, signal; signal.alarm(60); os.kill({os.getpid()}, signal.SIGUSR1); signal.pause()"
 
 
 def times_made(workshop: Workshop) -> int:
@@ -237,7 +247,7 @@ def test_a_command_that_starts_as_the_set_up_is_interrupted_is_ended(
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(subprocess, "Popen", Interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_by(signal.SIGINT), pytest.raises(KeyboardInterrupt):
         workshop.perform_stale([step(code="import signal; signal.alarm(60); signal.pause()")])
     assert [process.poll() for process in started] == [-signal.SIGTERM]
 
