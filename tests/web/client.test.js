@@ -101,6 +101,62 @@ test('slots carry tracks to participants and change by message', async () => {
   assert.equal(call.audioStreams.length, 3);
 });
 
+/** Joined, but not yet through with it: the relay's answer, which candidates wait for, is still to come. */
+async function joining(people, slots = []) {
+  const browser = fakeBrowser();
+  const { network, iceServers } = browser;
+  const answer = network.answers.join();
+  network.answers.join = () => ({ ...answer, participants: people, slots });
+  let answerRelay;
+  iceServers.answer = () => new Promise((resolve) => { answerRelay = () => resolve([200, { ice_servers: [], expires_at: 0, lifetime_s: 3600 }]); });
+  const call = new WadudCall({ url: 'ws://server/v1/signal', token: 'token', environment: browser.environment });
+  const events = [];
+  for (const type of ['participantjoined', 'participantleft', 'statechange']) {
+    call.on(type, ({ participant, state }) => events.push(`${type} ${participant?.id ?? state}`));
+  }
+  let media = 0;
+  call.on('mediachange', () => { media = call.participants.flatMap(({ tracks }) => tracks).filter(({ stream }) => stream).length; });
+  const connecting = call.connect();
+  await settle();
+  const finish = async () => {
+    answerRelay();
+    await connecting;
+    await settle();
+  };
+  return { ...browser, call, events, finish, get media() { return media; } };
+}
+
+test('who comes, changes places or leaves while a join is being finished is not forgotten', async () => {
+  const party = await joining([guest('ada'), guest('bob')]);
+  party.network.socket.receive({ type: 'participant_joined', seq: 1, participant: guest('eve') });
+  party.network.socket.receive({ type: 'slots', seq: 2, slots: [{ mid: '5', kind: 'video', track: 'eve-v', participant: 'eve', source: 'camera' }] });
+  party.network.socket.receive({ type: 'participant_left', seq: 3, participant: 'bob', reason: 'left' });
+  await party.finish();
+  assert.deepEqual(party.call.participants.map(({ id }) => id), ['ada', 'eve']);
+  assert.equal(party.media, 1);
+  assert.deepEqual(party.events, [
+    'statechange connecting', 'participantjoined ada', 'participantjoined bob', 'participantjoined eve', 'participantleft bob', 'statechange connected',
+  ]);
+});
+
+test('a socket lost while a join is being finished is resumed, and what the resume told stays', async () => {
+  const party = await joining([]);
+  party.network.answers.resume = () => ({ type: 'resumed', participants: [guest('ada')], slots: [], generation: 2 });
+  party.network.socket.drop(1006);
+  await party.clock.advance(1000);
+  assert.equal(party.network.sent('resume').length, 1);
+  await party.finish();
+  assert.deepEqual(party.call.participants.map(({ id }) => id), ['ada']);
+  assert.equal(party.call.state, 'connected');
+});
+
+test('more videos than slots, found by those who join, bring one offer too', async () => {
+  const party = await joining(Array.from({ length: 9 }, (_, index) => guest(`p${index}`)));
+  await party.finish();
+  assert.equal(party.network.sent('offer').length, 1);
+  assert.equal(party.peer.transceivers.filter(({ kind, direction }) => kind === 'video' && direction === 'recvonly').length, 12);
+});
+
 test('a lost socket is resumed with the last push seen, and a replay changes nothing twice', async () => {
   const { network, clock, call, named } = await joined();
   network.socket.receive({ type: 'participant_joined', seq: 1, participant: guest('ada') });

@@ -39,6 +39,8 @@ export class WadudCall extends EventTarget {
   /** @type {Media | null} */
   #media = null;
   #signallingLost = false;
+  /** From the opening of a connection until its first answer is taken in. */
+  #joining = false;
   /** @type {Speaker[]} */
   #speakers = [];
   /** @type {Map<string, Quality>} */
@@ -184,6 +186,7 @@ export class WadudCall extends EventTarget {
   }
 
   #join() {
+    this.#joining = true;
     const media = this.#openMedia();
     const joined = this.#joinWith(media);
     media.negotiator.follow(joined);
@@ -218,15 +221,19 @@ export class WadudCall extends EventTarget {
     };
     const patience_ms = this.#state === 'reconnecting' ? this.#options.giveUp_ms ?? GIVE_UP_MS : undefined;
     const answer = await this.#session.join(fields, patience_ms);
-    await this.#iceServers.ready();
-    await media.peer.gather();
-    await media.peer.acceptAnswer(answer.answer);
+    // The snapshot at once: who comes and goes from here on is told by pushes, and what follows may wait long for the relay.
     this.#room = answer.room;
     this.#rights = answer.rights;
     this.#roster.become(answer.participant);
     this.#signallingLost = false;
     this.#emitAll(this.#roster.reset(answer.participants, answer.slots));
+    await this.#iceServers.ready();
+    await media.peer.gather();
+    await media.peer.acceptAnswer(answer.answer);
+    this.#emit('mediachange', {});  // only now are there streams
+    this.#joining = false;
     this.#refreshState();
+    this.#growSlots();
     media.stats.start();
   }
 
@@ -363,7 +370,7 @@ export class WadudCall extends EventTarget {
   }
 
   #refreshState() {
-    if (this.#state === 'ended' || !this.#roster.selfId) return;
+    if (this.#state === 'ended' || this.#joining) return;
     const broken = this.#signallingLost || this.#media?.path.health === 'lost';
     this.#become(broken ? 'reconnecting' : 'connected');
   }
