@@ -123,7 +123,7 @@ async function joining(people, slots = []) {
     await connecting;
     await settle();
   };
-  return { ...browser, call, events, finish, get media() { return media; } };
+  return { ...browser, call, events, finish, get peer() { return browser.peer; }, get media() { return media; } };
 }
 
 test('who comes, changes places or leaves while a join is being finished is not forgotten', async () => {
@@ -148,6 +148,16 @@ test('a socket lost while a join is being finished is resumed, and what the resu
   await party.finish();
   assert.deepEqual(party.call.participants.map(({ id }) => id), ['ada']);
   assert.equal(party.call.state, 'connected');
+});
+
+test('a server that drains while a join is being finished is left for a new join', async () => {
+  const party = await joining([]);
+  party.network.socket.receive({ type: 'bye', seq: 1, reason: 'draining' });
+  await party.clock.advance(10);
+  await party.finish();
+  assert.equal(party.network.sent('join').length, 2);
+  assert.equal(party.call.state, 'connected');
+  assert.ok(!party.peer.closed);
 });
 
 test('more videos than slots, found by those who join, bring one offer too', async () => {

@@ -170,12 +170,17 @@ export class FakeConnection extends EventTarget {
   }
 
   async setLocalDescription({ type }) {
+    if (this.closed) throw new DOMException('closed', 'InvalidStateError');
     this.gatheredWith ??= this.configuration.iceServers;
     this.signalingState = type === 'offer' ? 'have-local-offer' : 'stable';
     this.transceivers.forEach((transceiver, index) => { transceiver.mid ??= String(index); });
   }
 
-  async setRemoteDescription() { this.signalingState = 'stable'; }
+  async setRemoteDescription() {
+    if (this.closed) throw new DOMException('closed', 'InvalidStateError');
+    this.signalingState = 'stable';
+  }
+
   /** As long as media flow, every sample has heard more. */
   async getStats() {
     if (this.flowing) this.bytes += 1000;

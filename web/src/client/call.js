@@ -41,6 +41,8 @@ export class WadudCall extends EventTarget {
   #signallingLost = false;
   /** From the opening of a connection until its first answer is taken in. */
   #joining = false;
+  /** @type {Promise<void> | null} the newest */
+  #joined = null;
   /** @type {Speaker[]} */
   #speakers = [];
   /** @type {Map<string, Quality>} */
@@ -111,7 +113,8 @@ export class WadudCall extends EventTarget {
     this.#session.prepare();
     this.#become('connecting');
     try {
-      await this.#join();
+      this.#join();
+      await this.#newestJoin();
     } catch (error) {
       this.#closeMedia();
       this.#iceServers.close();
@@ -188,9 +191,19 @@ export class WadudCall extends EventTarget {
   #join() {
     this.#joining = true;
     const media = this.#openMedia();
-    const joined = this.#joinWith(media);
+    const joined = this.#joined = this.#joinWith(media);
     media.negotiator.follow(joined);
     return joined;
+  }
+
+  /** A server that drains sends us to another before the first join is through: then it is the second that counts. */
+  async #newestJoin() {
+    for (let joined = null; joined !== this.#joined;) {
+      joined = this.#joined;
+      await joined?.catch((error) => {
+        if (joined === this.#joined) throw error;
+      });
+    }
   }
 
   /**
@@ -230,6 +243,7 @@ export class WadudCall extends EventTarget {
     await this.#iceServers.ready();
     await media.peer.gather();
     await media.peer.acceptAnswer(answer.answer);
+    if (this.#media !== media) return;
     this.#emit('mediachange', {});  // only now are there streams
     this.#joining = false;
     this.#refreshState();
