@@ -102,13 +102,14 @@ test('slots carry tracks to participants and change by message', async () => {
 });
 
 /** Joined, but not yet through with it: the relay's answer, which candidates wait for, is still to come. */
-async function joining(people, slots = []) {
+async function joining(people) {
   const browser = fakeBrowser();
   const { network, iceServers } = browser;
-  const answer = network.answers.join();
-  network.answers.join = () => ({ ...answer, participants: people, slots });
+  const answer = { ...network.answers.join(), participants: people };
+  network.answers.join = () => answer;
+  const relay = iceServers.answer();
   let answerRelay;
-  iceServers.answer = () => new Promise((resolve) => { answerRelay = () => resolve([200, { ice_servers: [], expires_at: 0, lifetime_s: 3600 }]); });
+  iceServers.answer = () => new Promise((resolve) => { answerRelay = () => resolve(relay); });
   const call = new WadudCall({ url: 'ws://server/v1/signal', token: 'token', environment: browser.environment });
   const events = [];
   for (const type of ['participantjoined', 'participantleft', 'statechange']) {
@@ -369,6 +370,20 @@ test('more videos than slots bring one offer with four more', async () => {
   await clock.advance(10);
   assert.equal(network.sent('offer').length, 1);
   assert.equal(browser.peer.transceivers.filter(({ kind, direction }) => kind === 'video' && direction === 'recvonly').length, 12);
+});
+
+test('a slot that changes while an answer is being taken in keeps its change', async () => {
+  const { network, browser, call } = await joined();
+  let takenIn;
+  browser.peer.setRemoteDescription = () => new Promise((resolve) => { takenIn = resolve; });
+  for (let index = 1; index <= 9; index += 1) {
+    network.socket.receive({ type: 'participant_joined', seq: index, participant: guest(`p${index}`) });
+  }
+  await settle();
+  network.socket.receive({ type: 'slots', seq: 10, slots: [{ mid: '5', kind: 'video', track: 'p1-v', participant: 'p1', source: 'camera' }] });
+  takenIn();
+  await settle();
+  assert.equal(call.participants[0].tracks.filter(({ stream }) => stream).length, 1);
 });
 
 test('leaving says goodbye before anything is awaited', async () => {

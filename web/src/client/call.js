@@ -39,10 +39,8 @@ export class WadudCall extends EventTarget {
   /** @type {Media | null} */
   #media = null;
   #signallingLost = false;
-  /** From the opening of a connection until its first answer is taken in. */
-  #joining = false;
-  /** @type {Promise<void> | null} the newest */
-  #joined = null;
+  /** @type {Promise<void> | null} the newest join, until its answer is taken in */
+  #joining = null;
   /** @type {Speaker[]} */
   #speakers = [];
   /** @type {Map<string, Quality>} */
@@ -189,21 +187,19 @@ export class WadudCall extends EventTarget {
   }
 
   #join() {
-    this.#joining = true;
     const media = this.#openMedia();
-    const joined = this.#joined = this.#joinWith(media);
-    media.negotiator.follow(joined);
-    return joined;
+    const joining = this.#joining = this.#joinWith(media);
+    media.negotiator.follow(joining);
+    return joining;
   }
 
   /** A server that drains sends us to another before the first join is through: then it is the second that counts. */
   async #newestJoin() {
-    for (let joined = null; joined !== this.#joined;) {
-      joined = this.#joined;
-      await joined?.catch((error) => {
-        if (joined === this.#joined) throw error;
-      });
-    }
+    const joining = this.#joining;
+    await joining?.catch((error) => {
+      if (joining === this.#joining) throw error;
+    });
+    if (this.#joining && joining !== this.#joining) await this.#newestJoin();
   }
 
   /**
@@ -244,8 +240,8 @@ export class WadudCall extends EventTarget {
     await media.peer.gather();
     await media.peer.acceptAnswer(answer.answer);
     if (this.#media !== media) return;
-    this.#emit('mediachange', {});  // only now are there streams
-    this.#joining = false;
+    this.#emit('mediachange', {});  // the streams have come since
+    this.#joining = null;
     this.#refreshState();
     this.#growSlots();
     media.stats.start();

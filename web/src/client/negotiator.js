@@ -70,8 +70,8 @@ export class Negotiator {
       if (restart) await this.beforeRestart();
       const offer = await this.peer.createOffer(restart, this.isMuted);
       const answer = await this.sendOffer({ ...offer, restart });
+      this.onAnswer(answer);  // at once: pushes that come while it is being taken in are newer
       await this.peer.acceptAnswer(answer.sdp);
-      this.onAnswer(answer);
     } catch (error) {
       if (error instanceof ConnectionError) {
         this.#wanted = true;
