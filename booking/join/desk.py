@@ -4,6 +4,7 @@ Everything that changes the line holds its lock and is told to all screens after
 or the same person from two screens, is one admission: the second answer says that nobody waits there.
 """
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Annotated, Literal
 from uuid import UUID
@@ -67,8 +68,8 @@ class Reopened(Struct, frozen=True):
 async def read_queue(call: Call, query: WhichQueue) -> QueueView:
     """Who waits and who is in, in order"""
     async with call.transaction() as connection:
-        provider, day = await _line(call, connection, query.provider)
-        line = await tickets.read_line(connection, provider, day, call.now)
+        provider, days = await _line(call, connection, query.provider)
+        line = await tickets.read_line(connection, provider, days, call.now)
         return await queue_view(connection, provider, line, call.now)
 
 
@@ -80,10 +81,10 @@ async def read_queue(call: Call, query: WhichQueue) -> QueueView:
 async def admit_next(call: Call, body: WhichQueue) -> Called:
     """Let in whoever is next and has the page open"""
     async with call.transaction() as connection:
-        provider, day = await _line(call, connection, body.provider)
-        await tickets.lock_day(connection, provider, day)
+        provider, days = await _line(call, connection, body.provider)
+        await tickets.lock(connection, provider, days)
         called = None
-        for ticket in await tickets.those_here(connection, provider, day, call.now):
+        for ticket in await tickets.those_here(connection, provider, days, call.now):
             visit, patient = await waiting_room.visit_of_ticket(connection, ticket)
             visit = visit or await visit_for_walk_in(call, connection, ticket)
             # Somebody whose visit's hours are over must not hold up the line.
@@ -101,8 +102,8 @@ async def admit_next(call: Call, body: WhichQueue) -> Called:
 async def announce_delay(call: Call, body: Delay) -> None:
     """Tell everybody in line that the doctor is late; 0 takes it back"""
     async with call.transaction() as connection:
-        provider, _ = await _line(call, connection, body.provider)
-        await waiting_room.announce_delay(connection, provider, body.minutes, call.now)
+        provider, days = await _line(call, connection, body.provider)
+        await waiting_room.announce_delay(connection, provider, days[-1], body.minutes, call.now)
     note_after(call, provider)
 
 
@@ -112,9 +113,10 @@ async def announce_delay(call: Call, body: Delay) -> None:
 async def swap(call: Call, body: Swap) -> None:
     """Exchange two places, with the reason"""
     async with call.transaction() as connection:
-        provider, _ = await _line(call, connection, body.provider)
+        provider, days = await _line(call, connection, body.provider)
+        await tickets.lock(connection, provider, days)
         by = call.principal.person
-        await waiting_room.swap(connection, provider, body.first, body.second, body.reason, by, call.now)
+        await waiting_room.swap(connection, provider, days, body.first, body.second, body.reason, by, call.now)
     note_after(call, provider)
 
 
@@ -250,18 +252,18 @@ async def _visit(call: Call, connection: Connection, appointment: UUID) -> Visit
     return visit
 
 
-async def _line(call: Call, connection: Connection, provider: UUID | None) -> tuple[UUID, date]:
-    """Whose line the caller may run, and its day now."""
+async def _line(call: Call, connection: Connection, provider: UUID | None) -> tuple[UUID, Sequence[date]]:
+    """Whose line the caller may run, and its days now."""
     own = await own_provider(connection, call.principal)
     wanted = provider or own
     if wanted is None:
         raise Problem(404, "not_found", "Say whose line: you have none of your own.")
     if wanted != own and not call.may("queue.manage.clinic"):
         raise _not_yours()
-    day = await tickets.today(connection, wanted, call.now)
-    if day is None:
+    days = await tickets.days_of(connection, wanted, call.now)
+    if not days:
         raise Problem(404, "not_found", "There is no such doctor here.")
-    return wanted, day
+    return wanted, days
 
 
 async def own_provider(connection: Connection, who: Principal) -> UUID | None:

@@ -29,7 +29,6 @@ from booking.join.live_messages import (
 from booking.join.views import Lines, QueueView, VisitView, line_once, queue_view, seats_of, visit_view
 from booking.join.visitors import Visitor
 from booking.join.visits import load
-from booking.queue import tickets
 from booking.queue.walk_in import TicketView, ticket_view
 
 
@@ -59,10 +58,9 @@ async def show_visit(connection: Connection, ticket: LiveTicket, after: int, now
 
 
 async def show_queue(connection: Connection, ticket: LiveTicket, after: int, now: datetime, lines: Lines) -> Shown:
-    day = await tickets.today(connection, ticket.key, now)
-    if day is None:
+    line = await line_once(connection, ticket.key, now, lines)
+    if not line.days:
         return Gone("gone")
-    line = await line_once(connection, ticket.key, day, now, lines)
     return await queue_view(connection, ticket.key, line, now)
 
 

@@ -86,4 +86,13 @@ def jobs(joining: Joining, events: CallEvents, ringing: instant.Ringing, bus: Bu
         if await end_of_grace(connection, job.subject, now):
             await notes.note(bus, job.tenant, provider)
 
-    return {GRACE_JOB: grace_over, **events.jobs(), **ringing.jobs()}
+    async def reopened_over(connection: Connection, job: JobRow, now: datetime) -> None:
+        """A visit that was called again, and that nobody has ended, must not stay in the line."""
+        visit = await load(connection, job.subject)
+        if visit is None or visit.status != "completed" or visit.enterable(now):
+            return
+        await waiting_room.over(connection, visit.appointment, "done", now)
+        await joining.rooms.revoke_room(joining.names.name(visit.room))
+        await notes.note(bus, job.tenant, visit.provider)
+
+    return {GRACE_JOB: grace_over, waiting_room.REOPENED_JOB: reopened_over, **events.jobs(), **ringing.jobs()}

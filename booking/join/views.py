@@ -5,7 +5,7 @@ page that was away needs no history. Only messages are a list that grows, and th
 """
 
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, Literal
 from uuid import UUID
 
@@ -14,13 +14,13 @@ from msgspec import Struct
 from backplane.postgres import Connection, Row
 from booking.join.links import Seat
 from booking.join.visitors import ALIVE, Visitor
-from booking.join.visits import Visit, line_day
+from booking.join.visits import Visit
 from booking.queue.line import position
-from booking.queue.tickets import Line, read_line
+from booking.queue.tickets import Line, days_of, read_line
 
 MAX_QUEUE: Final = 200
 End = Literal["cancelled", "over"]
-Lines = dict[tuple[UUID, date], Line]
+Lines = dict[UUID, Line]  # by provider
 
 
 class WaitRange(Struct, frozen=True):
@@ -148,7 +148,7 @@ async def visit_view(
         others = [other for other in others if other.seat == "doctor"]  # a class does not show its patients around
     place, wait, delay = None, None, timedelta(0)
     if visitor.seat is Seat.PATIENT and own is not None and own["state"] == "waiting":
-        line = await line_once(connection, visit.provider, line_day(visit, now), now, {} if lines is None else lines)
+        line = await line_once(connection, visit.provider, now, {} if lines is None else lines)
         delay = line.delay
         if own["ticket"] is not None:
             place = line.position(own["ticket"], now)
@@ -178,11 +178,12 @@ async def visit_view(
     )
 
 
-async def line_once(connection: Connection, provider: UUID, day: date, now: datetime, lines: Lines) -> Line:
-    """A line that many screens show is read once for all of them."""
-    line = lines.get((provider, day))
+async def line_once(connection: Connection, provider: UUID, now: datetime, lines: Lines) -> Line:
+    """A line that many screens show is read once for all of them. One without days is no provider's."""
+    line = lines.get(provider)
     if line is None:
-        line = lines[provider, day] = await read_line(connection, provider, day, now)
+        days = await days_of(connection, provider, now)
+        line = lines[provider] = await read_line(connection, provider, days, now)
     return line
 
 
@@ -205,17 +206,17 @@ async def queue_view(connection: Connection, provider: UUID, line: Line, now: da
            FROM queue_ticket q JOIN person p ON p.id = q.patient_id
            LEFT JOIN appointment a ON a.id = q.appointment_id
            LEFT JOIN visit_seat s ON (s.appointment_id, s.seat, s.holder) = (q.appointment_id, 'patient', q.patient_id)
-           WHERE q.provider_id = $1 AND q.day = $2 AND q.state IN ('waiting', 'admitted')
+           WHERE q.provider_id = $1 AND q.day = ANY($2) AND q.state IN ('waiting', 'admitted')
              AND (a.id IS NULL OR a.status IN ('confirmed', 'checked_in', 'in_progress', 'interrupted', 'completed'))
            ORDER BY q.state, q.rank, q.no LIMIT $4""",
         provider,
-        line.day,
+        line.days,
         now - ALIVE,
         MAX_QUEUE,
     )
     return QueueView(
         provider,
-        line.day.isoformat(),
+        line.days[-1].isoformat(),
         _whole_minutes(line.delay),
         [
             QueueEntry(

@@ -6,7 +6,7 @@ on at once, and one indexed read is all that this costs.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -18,7 +18,6 @@ from backplane.web import Problem
 from booking.join.links import Link, Links, Seat, Window
 from booking.join.passes import Passes
 from booking.join.room_names import VisitRoom, VisitRooms
-from booking.queue.line import queue_day
 
 # An appointment in one of these can be entered; a completed one once more when its doctor calls again.
 ENTERED: Final = frozenset({"confirmed", "checked_in", "in_progress", "interrupted"})
@@ -158,11 +157,6 @@ async def need(connection: Connection, appointment: UUID) -> Visit:
     if visit is None:
         raise no_such_visit()
     return visit
-
-
-def line_day(visit: Visit, now: datetime) -> date:
-    """In whose day's line this visit is; one that is called once more is in the line of the new call."""
-    return queue_day(now if visit.reopened(now) else visit.starts_at, visit.timezone)
 
 
 def no_such_visit() -> Problem:

@@ -9,29 +9,32 @@ appointment as it is now; what the world outside must hear (calls, screens) the 
 
 Somebody who was in a visit that is still on goes straight back in. A doctor is never in line.
 
-Locks are taken in one order everywhere, so nobody waits in a circle: the day of the line, the appointment, seats,
+Locks are taken in one order everywhere, so nobody waits in a circle: the days of the line, the appointment, seats,
 tickets.
 """
 
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from backplane import audit
+from backplane.jobs import Job, schedule
 from backplane.postgres import Connection
 from backplane.web import Problem
 from booking.join.links import Seat
 from booking.join.visitors import Visitor
-from booking.join.visits import ENTERED, VOUCHED, Lifecycle, Visit, line_day, load
+from booking.join.visits import ENTERED, VOUCHED, Lifecycle, Visit, load
 from booking.queue import tickets
 
 REOPENED_FOR: Final = timedelta(minutes=60)
+REOPENED_JOB: Final = "visit.reopened"
 MAX_MESSAGES: Final = 200
 
 
 async def lock_line(connection: Connection, visit: Visit, now: datetime) -> None:
     """Before a patient takes a place: the line and the appointment are the caller's until the transaction ends."""
-    await tickets.lock_day(connection, visit.provider, line_day(visit, now))
+    await tickets.lock(connection, visit.provider, await tickets.days_of(connection, visit.provider, now))
     await connection.execute("SELECT 1 FROM appointment WHERE id = $1 FOR NO KEY UPDATE", visit.appointment)
 
 
@@ -99,10 +102,11 @@ async def _stand_in_line(connection: Connection, visit: Visit, patient: UUID, no
         patient,
         visit.epoch,
     )
+    days = await tickets.days_of(connection, visit.provider, now)
     await tickets.take_ticket(
         connection,
         provider=visit.provider,
-        day=line_day(visit, now),
+        day=days[-1],
         kind="booked",
         appointment=visit.appointment,
         patient=patient,
@@ -250,6 +254,8 @@ async def call_again(connection: Connection, visit: Visit, by: UUID, now: dateti
         visit.appointment,
         until,
     )
+    job = Job(key=f"{REOPENED_JOB}:{visit.appointment}", kind=REOPENED_JOB, subject=visit.appointment, run_at=until)
+    await schedule(connection, job)
     await tickets.told(connection, "queue.called", None, visit.appointment, visit.provider, now)
     await _audited(connection, visit, "visit.call_again", by, {}, now)
     return until
@@ -280,18 +286,22 @@ async def say(
 
 
 async def swap(
-    connection: Connection, provider: UUID, first: UUID, second: UUID, reason: str, by: UUID, now: datetime
+    connection: Connection,
+    provider: UUID,
+    days: Sequence[date],
+    first: UUID,
+    second: UUID,
+    reason: str,
+    by: UUID,
+    now: datetime,
 ) -> None:
-    """Exchange two places of today's line. Problem 409 not_waiting."""
-    day = await tickets.today(connection, provider, now)
-    assert day is not None
-    await tickets.lock_day(connection, provider, day)
+    """Exchange two places of the line of these days, whose lock the caller holds. Problem 409 not_waiting."""
     rows = await connection.fetch(
-        """SELECT id, rank, no FROM queue_ticket WHERE id = ANY($1) AND provider_id = $2 AND day = $3
+        """SELECT id, rank, no FROM queue_ticket WHERE id = ANY($1) AND provider_id = $2 AND day = ANY($3)
            AND state = 'waiting'""",
         [first, second],
         provider,
-        day,
+        days,
     )
     if len(rows) != 2:
         raise Problem(409, "not_waiting", "Both must be waiting in today's line. Load the line again.")
@@ -313,16 +323,15 @@ async def swap(
     await tickets.told(connection, "queue.advanced", None, None, provider, now)
 
 
-async def announce_delay(connection: Connection, provider: UUID, minutes: int, now: datetime) -> None:
-    """'Running late': 0 takes it back."""
-    day = await tickets.today(connection, provider, now)
+async def announce_delay(connection: Connection, provider: UUID, day: date, minutes: int, now: datetime) -> None:
+    """'Running late'; what is said last holds, 0 takes it back. ``day``: the present one of the line."""
     await connection.execute(
         """INSERT INTO queue_day (provider_id, day, delay_minutes, delay_told_at) VALUES ($1, $2, $3, $4)
            ON CONFLICT (provider_id, day) DO UPDATE SET delay_minutes = $3, delay_told_at = $4""",
         provider,
         day,
         minutes,
-        now if minutes else None,
+        now,
     )
     await tickets.told(connection, "queue.delayed", None, None, provider, now)
 

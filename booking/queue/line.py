@@ -1,8 +1,9 @@
 """A line of waiting people: who is next, who keeps a place, and how long it will take. Pure.
 
 A line is one provider's on one day, and the day turns at three in the morning of the provider's zone, so that a visit
-which runs past midnight stays in its line and yesterday's people are never counted today. A person whose page is gone
-keeps the place for `GRACE`; after it they no longer stand before anybody.
+which runs past midnight stays in its line and yesterday's people are never counted today. For `NIGHT_LASTS` after the
+turn the line is that of both days: who came before three is still waiting after it. A person whose page is gone keeps
+the place for `GRACE`; after it they no longer stand before anybody.
 
 The wait is a range, or nothing. It is made from what this line has shown today: the lengths of its finished visits,
 at least `MIN_VISITS` of them, and the time that the running visit has lasted. Nothing from other days, other doctors or
@@ -18,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 GRACE: Final = timedelta(minutes=5)
 DAY_TURNS: Final = timedelta(hours=3)
+NIGHT_LASTS: Final = timedelta(hours=6)
 MIN_VISITS: Final = 3
 LAST_VISITS: Final = 12
 LONGEST_WAIT: Final = timedelta(hours=4)  # a larger figure says only that something is wrong
@@ -45,8 +47,13 @@ class Wait:
 
 
 def queue_day(at: datetime, timezone: str) -> date:
-    """The day of whose line a visit at ``at`` is."""
+    """The day of the line in which somebody stands who comes at ``at``."""
     return (at.astimezone(ZoneInfo(timezone)) - DAY_TURNS).date()
+
+
+def line_days(now: datetime, timezone: str) -> list[date]:
+    """The days whose people make up the line now, in order: the present one, in a night that of yesterday too."""
+    return sorted({queue_day(now - NIGHT_LASTS, timezone), queue_day(now, timezone)})
 
 
 def in_order(line: Sequence[Waiting], now: datetime) -> list[Waiting]:

@@ -1,7 +1,7 @@
 """Tickets of a provider's line in Postgres. Pure order and waits are in `line`; here is what is kept.
 
-The row of `queue_day` is the lock of a line: whoever takes a ticket, calls the next person or swaps two holds it, so a
-person is called once however many hands reach for the bell. Reading takes no lock.
+The rows of `queue_day` are the lock of a line: whoever takes a ticket, calls the next person or swaps two holds those
+of all its days, so a person is called once however many hands reach for the bell. Reading takes no lock.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from backplane.ids import uuid7
 from backplane.jobs import Job, schedule
 from backplane.outbox import Event, emit
 from backplane.postgres import Connection
-from booking.queue.line import GRACE, Wait, Waiting, in_order, position, queue_day, wait
+from booking.queue.line import GRACE, Wait, Waiting, in_order, line_days, position, wait
 
 GRACE_JOB: Final = "queue.grace"
 ALIVE: Final = timedelta(seconds=45)  # a page that was heard of so lately is open
@@ -22,10 +22,10 @@ ALIVE: Final = timedelta(seconds=45)  # a page that was heard of so lately is op
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One provider's line of one day."""
+    """One provider's line now. ``days``: as `line.line_days`."""
 
     provider: UUID
-    day: date
+    days: Sequence[date]
     waiting: Sequence[Waiting]
     visits: Sequence[timedelta]
     running: timedelta | None
@@ -43,33 +43,38 @@ class Line:
         return None if place is None else wait(place, self.visits, self.running, least)
 
 
-async def lock_day(connection: Connection, provider: UUID, day: date) -> None:
-    """Until the transaction ends nobody else changes this line."""
-    await connection.execute(
-        "INSERT INTO queue_day (provider_id, day) VALUES ($1, $2) ON CONFLICT DO NOTHING", provider, day
-    )
-    await connection.execute("SELECT 1 FROM queue_day WHERE provider_id = $1 AND day = $2 FOR UPDATE", provider, day)
-
-
-async def today(connection: Connection, provider: UUID, now: datetime) -> date | None:
-    """The day of this provider's line now; None when there is no such provider."""
+async def days_of(connection: Connection, provider: UUID, now: datetime) -> Sequence[date]:
+    """The days of this provider's line now, the present one last; none when there is no such provider."""
     zone = await connection.fetchval("SELECT timezone FROM provider WHERE id = $1", provider)
-    return None if zone is None else queue_day(now, zone)
+    return [] if zone is None else line_days(now, zone)
 
 
-async def read_line(connection: Connection, provider: UUID, day: date, now: datetime) -> Line:
+async def lock(connection: Connection, provider: UUID, days: Sequence[date]) -> None:
+    """Until the transaction ends nobody else changes the line of these days, which are in order."""
+    await connection.execute(
+        "INSERT INTO queue_day (provider_id, day) SELECT $1, unnest($2::date[]) ON CONFLICT DO NOTHING", provider, days
+    )
+    await connection.execute(
+        "SELECT 1 FROM queue_day WHERE provider_id = $1 AND day = ANY($2) ORDER BY day FOR UPDATE", provider, days
+    )
+
+
+async def read_line(connection: Connection, provider: UUID, days: Sequence[date], now: datetime) -> Line:
     rows = await connection.fetch(
         """SELECT q.id, q.no, q.rank, q.state, q.seen_at, q.admitted_at, q.ended_at
            FROM queue_ticket q LEFT JOIN appointment a ON a.id = q.appointment_id
-           WHERE q.provider_id = $1 AND q.day = $2 AND q.state IN ('waiting', 'admitted', 'done')
+           WHERE q.provider_id = $1 AND q.day = ANY($2) AND q.state IN ('waiting', 'admitted', 'done')
              AND (q.state = 'done' OR a.id IS NULL OR a.status IN ('confirmed', 'checked_in', 'in_progress',
                   'interrupted', 'completed'))
            ORDER BY q.ended_at""",
         provider,
-        day,
+        days,
     )
     told = await connection.fetchrow(
-        "SELECT delay_minutes, delay_told_at FROM queue_day WHERE provider_id = $1 AND day = $2", provider, day
+        """SELECT delay_minutes, delay_told_at FROM queue_day WHERE provider_id = $1 AND day = ANY($2)
+           ORDER BY delay_told_at DESC NULLS LAST LIMIT 1""",
+        provider,
+        days,
     )
     delay = timedelta(0)
     if told is not None and told["delay_told_at"] is not None:
@@ -77,7 +82,7 @@ async def read_line(connection: Connection, provider: UUID, day: date, now: date
     running = [now - row["admitted_at"] for row in rows if row["state"] == "admitted"]
     return Line(
         provider,
-        day,
+        days,
         [Waiting(row["id"], row["no"], row["rank"], row["seen_at"]) for row in rows if row["state"] == "waiting"],
         [row["ended_at"] - row["admitted_at"] for row in rows if row["state"] == "done" and row["admitted_at"]],
         max(running, default=None),
@@ -97,7 +102,7 @@ async def take_ticket(
     now: datetime,
     epoch: int = 1,
 ) -> UUID:
-    """A place in line; the caller holds `lock_day`. Emits queue.joined."""
+    """A place in line; the caller holds its `lock`. Emits queue.joined. ``day``: the present one."""
     ticket = uuid7(now)
     await connection.execute(
         """WITH day AS (
@@ -161,9 +166,9 @@ async def close_of_visit(
     return len(rows)
 
 
-async def those_here(connection: Connection, provider: UUID, day: date, now: datetime) -> list[UUID]:
+async def those_here(connection: Connection, provider: UUID, days: Sequence[date], now: datetime) -> list[UUID]:
     """Those in line whose page is open, first to last."""
-    line = await read_line(connection, provider, day, now)
+    line = await read_line(connection, provider, days, now)
     rows = await connection.fetch(
         "SELECT id FROM queue_ticket WHERE id = ANY($1) AND here AND seen_at > $2",
         [each.ticket for each in line.waiting],

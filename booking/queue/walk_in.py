@@ -59,12 +59,12 @@ async def take(call: Call, provider: UUID) -> TicketView:
     patient = call.principal.person
     async with call.transaction() as connection:
         row = await connection.fetchrow("SELECT status, online_until FROM provider WHERE id = $1", provider)
-        day = await tickets.today(connection, provider, call.now)
-        if row is None or day is None or row["status"] != "approved":
+        days = await tickets.days_of(connection, provider, call.now)
+        if row is None or not days or row["status"] != "approved":
             raise Problem(404, "not_found", "There is no such doctor here.")
         if row["online_until"] is None or row["online_until"] <= call.now:
             raise Problem(409, "not_taking", "This doctor takes nobody without an appointment now. Book a time.")
-        await tickets.lock_day(connection, provider, day)
+        await tickets.lock(connection, provider, days)
         ticket = await connection.fetchval(
             """SELECT id FROM queue_ticket WHERE provider_id = $1 AND patient_id = $2 AND kind = 'walk_in'
                AND state = 'waiting'""",
@@ -74,13 +74,13 @@ async def take(call: Call, provider: UUID) -> TicketView:
         if ticket is not None:
             await tickets.come_back(connection, ticket, call.now)
         else:
-            line = await tickets.read_line(connection, provider, day, call.now)
+            line = await tickets.read_line(connection, provider, days, call.now)
             if len(line.waiting) >= MAX_WAITING:
                 raise Problem(409, "queue_full", "This line is full. Book a time instead.")
             ticket = await tickets.take_ticket(
                 connection,
                 provider=provider,
-                day=day,
+                day=days[-1],
                 kind="walk_in",
                 appointment=None,
                 patient=patient,
@@ -118,13 +118,13 @@ async def ticket_view(
 ) -> TicketView | None:
     """``lines``: as in `visit_view`."""
     row = await connection.fetchrow(
-        "SELECT id, no, state, provider_id, day, appointment_id FROM queue_ticket WHERE id = $1", ticket
+        "SELECT id, no, state, provider_id, appointment_id FROM queue_ticket WHERE id = $1", ticket
     )
     if row is None:
         return None
     place, wait = None, None
     if row["state"] == "waiting":
-        line = await line_once(connection, row["provider_id"], row["day"], now, {} if lines is None else lines)
+        line = await line_once(connection, row["provider_id"], now, {} if lines is None else lines)
         place, wait = line.position(ticket, now), line.wait(ticket, now)
     return TicketView(
         row["id"],

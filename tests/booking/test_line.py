@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from booking.queue.line import GRACE, Wait, Waiting, in_order, position, queue_day, wait
+from booking.queue.line import GRACE, Wait, Waiting, in_order, line_days, position, queue_day, wait
 
 NOW = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
 
@@ -43,6 +43,14 @@ def test_who_is_gone_keeps_the_place_for_the_grace_and_then_stands_before_nobody
 )
 def test_the_day_of_a_line_turns_at_three_in_the_morning(at: datetime, zone: str, day: date) -> None:
     assert queue_day(at, zone) == day
+
+
+@pytest.mark.parametrize(
+    ("hours", "days"), [(-0.01, [21]), (0, [21, 22]), (5.99, [21, 22]), (6, [22]), (23.99, [22]), (24, [22, 23])]
+)
+def test_in_a_night_the_line_is_that_of_both_days(hours: float, days: list[int]) -> None:
+    turn = datetime(2026, 11, 21, 22, 0, tzinfo=UTC)
+    assert line_days(turn + timedelta(hours=hours), "Asia/Karachi") == [date(2026, 11, day) for day in days]
 
 
 @pytest.mark.parametrize("visits", [[], minutes(10), minutes(10, 12)])

@@ -21,6 +21,7 @@ from booking.appointments.journal import Deed
 from booking.instant import Ringing
 from booking.join.call_events import CallEvents
 from booking.join.part import consumers, jobs
+from booking.join.waiting_room import REOPENED_FOR
 from booking.queue.line import GRACE
 from tests.booking.guests import DOCTOR, Guest, doctor, guest, queue
 from tests.booking.join_world import (
@@ -213,6 +214,23 @@ async def test_the_doctor_calls_again_when_all_is_over(clinic: Clinic, browser: 
     await doctor(clinic, browser, f"/v1/visits/{cancelled}/call-again", status=409)
 
 
+async def test_a_visit_that_was_called_again_and_never_ended_leaves_the_line(clinic: Clinic, browser: Browser) -> None:
+    patient = await guest(clinic, browser)
+    await clinic.set(patient.appointment, status="completed")
+    await doctor(clinic, browser, f"{patient.path}/call-again", status=200)
+    await patient.check_in()
+    await doctor(clinic, browser, f"{patient.path}/admit", {})
+    clinic.now += REOPENED_FOR - timedelta(seconds=1)
+    await doctor(clinic, browser, f"{patient.path}/call-again", status=200)
+    clinic.now += timedelta(seconds=2)
+    await scheduler(clinic).step()
+    assert [entry["state"] for entry in await queue(clinic, browser)] == ["admitted"]
+    clinic.now += REOPENED_FOR
+    await scheduler(clinic).step()
+    assert await queue(clinic, browser) == []
+    assert (await patient.ask("GET"))["state"] == "left"
+
+
 async def test_a_closed_page_keeps_the_place_for_five_minutes(clinic: Clinic, browser: Browser) -> None:
     first, second = [await guest(clinic, browser, start=START + timedelta(minutes=20 * n)) for n in range(2)]
     clinic.now = START + timedelta(minutes=20)
@@ -228,12 +246,7 @@ async def test_a_closed_page_keeps_the_place_for_five_minutes(clinic: Clinic, br
         assert (await first.watch(screen))["visit"]["position"] == 1
     await page_closed(clinic, browser, first.appointment)
     clinic.now += GRACE + timedelta(seconds=1)
-    scheduler = Scheduler(
-        clinic.db,
-        jobs(clinic.joining, events(clinic), Ringing(clinic.bus), clinic.bus),
-        lambda: clinic.now,
-    )
-    await scheduler.step()
+    await scheduler(clinic).step()
     # the second one's page was never open
     assert await clinic.scalar("SELECT count(*) FROM queue_ticket WHERE state = 'left'") == 2
     again = Guest(browser, second.appointment, await browser.sit_down(await clinic.link(second.appointment)))
@@ -253,6 +266,11 @@ async def page_closed(clinic: Clinic, browser: Browser, appointment: UUID) -> No
     async with browser.screen() as screen:
         if not closed(await screen.watch("/v1/queue/live", {}, by=(clinic.doctor, DOCTOR))):
             await screen.until(closed)
+
+
+def scheduler(clinic: Clinic) -> Scheduler:
+    handlers = jobs(clinic.joining, events(clinic), Ringing(clinic.bus), clinic.bus)
+    return Scheduler(clinic.db, handlers, lambda: clinic.now)
 
 
 def events(clinic: Clinic) -> CallEvents:

@@ -1,0 +1,73 @@
+"""A line at three in the morning, when its day turns: nobody who waits is lost."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from backplane.postgres import Database
+from tests.booking.guests import Guest, doctor, guest, queue
+from tests.booking.join_world import Browser, Clinic, make_clinic, serving
+
+TURN = datetime.fromisoformat("2026-11-21T22:00:00+00:00")  # three in the morning in Karachi
+MINUTE = timedelta(minutes=1)
+MOMENT = timedelta(seconds=15)  # a page that was open before the turn is still open after it
+
+
+@pytest_asyncio.fixture
+async def clinic(database: Database, tmp_path: Path) -> Clinic:
+    clinic = await make_clinic(database, tmp_path)
+    clinic.now = TURN - MOMENT
+    return clinic
+
+
+@pytest_asyncio.fixture
+async def browser(clinic: Clinic) -> AsyncIterator[Browser]:
+    async with serving(clinic) as browser:
+        yield browser
+
+
+async def arrive(clinic: Clinic, browser: Browser, *minutes: int) -> list[Guest]:
+    """Patients whose visits begin so many minutes after the turn, and who are here."""
+    people = [await guest(clinic, browser, start=TURN + each * MINUTE, minutes=10) for each in minutes]
+    for each in people:
+        await each.check_in()
+    return people
+
+
+async def on_board(clinic: Clinic, browser: Browser) -> list[tuple[str, int]]:
+    return [(entry["appointment"], entry["place"]) for entry in await queue(clinic, browser)]
+
+
+@pytest.mark.parametrize("start", [-10, 0, 20])
+async def test_the_doctor_sees_who_came_before_the_turn(clinic: Clinic, browser: Browser, start: int) -> None:
+    (patient,) = await arrive(clinic, browser, start)
+    shown = [(str(patient.appointment), 1)]
+    assert await on_board(clinic, browser) == shown
+    clinic.now = TURN + MOMENT
+    assert await on_board(clinic, browser) == shown
+    assert (await patient.ask("GET"))["position"] == 1
+    called = await doctor(clinic, browser, "/v1/queue/next", {}, 200)
+    assert called["appointment"] == str(patient.appointment)
+
+
+async def test_who_comes_after_the_turn_stands_behind(clinic: Clinic, browser: Browser) -> None:
+    (before,) = await arrive(clinic, browser, -10)
+    clinic.now = TURN + MOMENT
+    (after,) = await arrive(clinic, browser, 10)
+    assert (await after.ask("GET"))["position"] == 2
+    assert await on_board(clinic, browser) == [(str(before.appointment), 1), (str(after.appointment), 2)]
+    first, second = [entry["ticket"] for entry in await queue(clinic, browser)]
+    await doctor(clinic, browser, "/v1/queue/swap", {"first": first, "second": second, "reason": "urgent"})
+    assert await on_board(clinic, browser) == [(str(after.appointment), 1), (str(before.appointment), 2)]
+
+
+async def test_a_delay_is_still_true_after_the_turn(clinic: Clinic, browser: Browser) -> None:
+    (patient,) = await arrive(clinic, browser, -10)
+    await doctor(clinic, browser, "/v1/queue/delay", {"minutes": 30})
+    clinic.now = TURN + MOMENT
+    assert (await patient.ask("GET"))["delay_minutes"] == 30
+    await doctor(clinic, browser, "/v1/queue/delay", {"minutes": 0})
+    assert (await patient.ask("GET"))["delay_minutes"] == 0
