@@ -7,6 +7,7 @@ from backplane.postgres import Database
 from booking.instant import JOB, Ringing
 from booking.join.call_events import SETTLE_JOB, START_JOB, CallEvents
 from booking.join.part import ROUTES, consumers, jobs
+from booking.join.waiting_room import REOPENED_JOB
 from booking.queue.tickets import GRACE_JOB
 from booking.rights import ALL_NAMES
 from tests.booking.join_world import make_clinic
@@ -30,7 +31,8 @@ def test_every_route_is_described_and_asks_for_a_right_that_exists() -> None:
 async def test_the_part_names_its_jobs_and_events(database: Database, tmp_path: Path) -> None:
     clinic = await make_clinic(database, tmp_path)
     events = CallEvents(database, clinic.bus, clinic.joining.names, clinic.joining.lifecycle)
-    assert set(jobs(clinic.joining, events, Ringing(clinic.bus), clinic.bus)) == {GRACE_JOB, START_JOB, SETTLE_JOB, JOB}
+    later = jobs(clinic.joining, events, Ringing(clinic.bus), clinic.bus)
+    assert set(later) == {GRACE_JOB, REOPENED_JOB, START_JOB, SETTLE_JOB, JOB}
     (consumer,) = consumers(clinic.joining, clinic.bus)
     assert consumer.name == "visits"
     assert {"appointment.cancelled", "appointment.rescheduled"} <= set(consumer.handlers)
