@@ -4,25 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { WadudCall } from '../../web/src/client/index.js';
 import { FakeTrack, fakeBrowser, settle } from './fakes.js';
-
-const guest = (id, changes = {}) => ({
-  id, name: id, role: 'guest', connection: 'connected',
-  tracks: [{ id: `${id}-a`, source: 'microphone', kind: 'audio', muted: false }, { id: `${id}-v`, source: 'camera', kind: 'video', muted: false }],
-  ...changes,
-});
-
-async function joined(options = {}) {
-  const browser = fakeBrowser();
-  const tracks = { microphone: new FakeTrack('audio', 'mic'), camera: new FakeTrack('video', 'cam') };
-  const call = new WadudCall({ url: 'ws://server/v1/signal', token: 'token', tracks, environment: browser.environment, ...options });
-  const events = [];
-  for (const type of ['statechange', 'participantjoined', 'participantleft', 'participantupdated', 'ended', 'problem', 'localchange']) {
-    call.on(type, (detail) => events.push([type, detail]));
-  }
-  await call.connect();
-  browser.peer.become('connected');
-  return { ...browser, browser, call, tracks, events, named: (type) => events.filter(([name]) => name === type).map(([, detail]) => detail) };
-}
+import { guest, joined } from './party.js';
 
 test('one message joins: token, offer, own tracks first, then the slots', async () => {
   const { network, browser, call } = await joined();
@@ -99,73 +81,6 @@ test('slots carry tracks to participants and change by message', async () => {
   network.socket.receive({ type: 'slots', seq: 3, slots: [{ mid: '5', kind: 'video', track: null, participant: null, source: null }] });
   assert.equal(camera().stream, null);
   assert.equal(call.audioStreams.length, 3);
-});
-
-/** Joined, but not yet through with it: the relay's answer, which candidates wait for, is still to come. */
-async function joining(people) {
-  const browser = fakeBrowser();
-  const { network, iceServers } = browser;
-  const answer = { ...network.answers.join(), participants: people };
-  network.answers.join = () => answer;
-  const relay = iceServers.answer();
-  let answerRelay;
-  iceServers.answer = () => new Promise((resolve) => { answerRelay = () => resolve(relay); });
-  const call = new WadudCall({ url: 'ws://server/v1/signal', token: 'token', environment: browser.environment });
-  const events = [];
-  for (const type of ['participantjoined', 'participantleft', 'statechange']) {
-    call.on(type, ({ participant, state }) => events.push(`${type} ${participant?.id ?? state}`));
-  }
-  let media = 0;
-  call.on('mediachange', () => { media = call.participants.flatMap(({ tracks }) => tracks).filter(({ stream }) => stream).length; });
-  const connecting = call.connect();
-  await settle();
-  const finish = async () => {
-    answerRelay();
-    await connecting;
-    await settle();
-  };
-  return { ...browser, call, events, finish, get peer() { return browser.peer; }, get media() { return media; } };
-}
-
-test('who comes, changes places or leaves while a join is being finished is not forgotten', async () => {
-  const party = await joining([guest('ada'), guest('bob')]);
-  party.network.socket.receive({ type: 'participant_joined', seq: 1, participant: guest('eve') });
-  party.network.socket.receive({ type: 'slots', seq: 2, slots: [{ mid: '5', kind: 'video', track: 'eve-v', participant: 'eve', source: 'camera' }] });
-  party.network.socket.receive({ type: 'participant_left', seq: 3, participant: 'bob', reason: 'left' });
-  await party.finish();
-  assert.deepEqual(party.call.participants.map(({ id }) => id), ['ada', 'eve']);
-  assert.equal(party.media, 1);
-  assert.deepEqual(party.events, [
-    'statechange connecting', 'participantjoined ada', 'participantjoined bob', 'participantjoined eve', 'participantleft bob', 'statechange connected',
-  ]);
-});
-
-test('a socket lost while a join is being finished is resumed, and what the resume told stays', async () => {
-  const party = await joining([]);
-  party.network.answers.resume = () => ({ type: 'resumed', participants: [guest('ada')], slots: [], generation: 2 });
-  party.network.socket.drop(1006);
-  await party.clock.advance(1000);
-  assert.equal(party.network.sent('resume').length, 1);
-  await party.finish();
-  assert.deepEqual(party.call.participants.map(({ id }) => id), ['ada']);
-  assert.equal(party.call.state, 'connected');
-});
-
-test('a server that drains while a join is being finished is left for a new join', async () => {
-  const party = await joining([]);
-  party.network.socket.receive({ type: 'bye', seq: 1, reason: 'draining' });
-  await party.clock.advance(10);
-  await party.finish();
-  assert.equal(party.network.sent('join').length, 2);
-  assert.equal(party.call.state, 'connected');
-  assert.ok(!party.peer.closed);
-});
-
-test('more videos than slots, found by those who join, bring one offer too', async () => {
-  const party = await joining(Array.from({ length: 9 }, (_, index) => guest(`p${index}`)));
-  await party.finish();
-  assert.equal(party.network.sent('offer').length, 1);
-  assert.equal(party.peer.transceivers.filter(({ kind, direction }) => kind === 'video' && direction === 'recvonly').length, 12);
 });
 
 test('a lost socket is resumed with the last push seen, and a replay changes nothing twice', async () => {

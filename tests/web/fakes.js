@@ -145,11 +145,12 @@ export class FakeConnection extends EventTarget {
   }
 
   addTransceiver(given, { direction }) {
+    this.#mustBeOpen();
     const track = typeof given === 'string' ? null : given;
     const sender = { track, async replaceTrack(next) { this.track = next; } };
     const kind = track?.kind ?? given;
     const transceiver = {
-      mid: null, kind, direction, sender, receiver: { track: new FakeTrack(kind, '') },
+      mid: null, kind, direction, currentDirection: null, sender, receiver: { track: new FakeTrack(kind, '') },
       setCodecPreferences(codecs) { this.codecs = codecs; },
     };
     this.transceivers.push(transceiver);
@@ -157,6 +158,7 @@ export class FakeConnection extends EventTarget {
   }
 
   async createOffer(options) {
+    this.#mustBeOpen();
     this.offers.push(options);
     const mids = this.transceivers.map((_, index) => `a=mid:${index}`);
     return { type: 'offer', sdp: [`offer ${this.offers.length}`, ...mids].join('\r\n') };
@@ -170,15 +172,16 @@ export class FakeConnection extends EventTarget {
   }
 
   async setLocalDescription({ type }) {
-    if (this.closed) throw new DOMException('closed', 'InvalidStateError');
+    this.#mustBeOpen();
     this.gatheredWith ??= this.configuration.iceServers;
     this.signalingState = type === 'offer' ? 'have-local-offer' : 'stable';
     this.transceivers.forEach((transceiver, index) => { transceiver.mid ??= String(index); });
   }
 
   async setRemoteDescription() {
-    if (this.closed) throw new DOMException('closed', 'InvalidStateError');
+    this.#mustBeOpen();
     this.signalingState = 'stable';
+    for (const transceiver of this.transceivers) if (transceiver.mid !== null) transceiver.currentDirection = transceiver.direction;
   }
 
   /** As long as media flow, every sample has heard more. */
@@ -193,6 +196,10 @@ export class FakeConnection extends EventTarget {
   }
 
   close() { this.closed = true; }
+
+  #mustBeOpen() {
+    if (this.closed) throw new DOMException('closed', 'InvalidStateError');
+  }
 
   become(iceConnectionState) {
     this.iceConnectionState = iceConnectionState;

@@ -5,6 +5,7 @@
 /** @import { CallEvents, CallOptions, CallState, EndReason, MediaPath, Participant, Quality, Right, Speaker } from './index.js' */
 /** @import { RosterEvent } from './roster.js' */
 /** @import { Message } from './socket.js' */
+/** @import { OfferedTrack } from './peer.js' */
 
 import { environmentOf } from './environment.js';
 import { ConnectionError, StateError, WadudError } from './errors.js';
@@ -114,6 +115,7 @@ export class WadudCall extends EventTarget {
       this.#join();
       await this.#newestJoin();
     } catch (error) {
+      this.#session.leave();  // the room must not keep us when what failed came after the join
       this.#closeMedia();
       this.#iceServers.close();
       this.#become('ended');
@@ -217,6 +219,9 @@ export class WadudCall extends EventTarget {
       media.peer.addSlots('video', videoSlots);
       return media.peer.firstOffer(this.#publisher.isMuted);
     });
+    offer.catch(() => undefined);  // likewise
+    /** @type {OfferedTrack[]} */
+    let told = [];
     if (this.#iceServers.isKnown) media.peer.gather().catch(() => undefined);  // reported below, where it is waited for
     const fields = async () => {
       token ??= this.#fetchToken();
@@ -226,7 +231,8 @@ export class WadudCall extends EventTarget {
       });
       this.#iceServers.ask(fetched);
       const { sdp, tracks } = await offer;
-      return { token: fetched, offer: sdp, tracks, client };
+      told = tracks.map((track) => ({ ...track, muted: this.#publisher.isMuted(track.source) }));
+      return { token: fetched, offer: sdp, tracks: told, client };
     };
     const patience_ms = this.#state === 'reconnecting' ? this.#options.giveUp_ms ?? GIVE_UP_MS : undefined;
     const answer = await this.#session.join(fields, patience_ms);
@@ -235,15 +241,17 @@ export class WadudCall extends EventTarget {
     this.#rights = answer.rights;
     this.#roster.become(answer.participant);
     this.#signallingLost = false;
+    this.#forgetSpeakers();
     this.#emitAll(this.#roster.reset(answer.participants, answer.slots));
     await this.#iceServers.ready();
     await media.peer.gather();
     await media.peer.acceptAnswer(answer.answer);
-    if (this.#media !== media) return;
+    if (this.#media !== media) throw new ConnectionError('closed', 'ended while joining');
     this.#emit('mediachange', {});  // the streams have come since
     this.#joining = null;
     this.#refreshState();
     this.#growSlots();
+    if (told.some(({ source, muted }) => muted !== this.#publisher.isMuted(source))) this.#publisher.repeatMutes();
     media.stats.start();
   }
 
@@ -262,9 +270,12 @@ export class WadudCall extends EventTarget {
     this.#iceServers.reset();
     this.#setPath(null);
     this.#setSignallingLost(true);
+    const joining = this.#join();
     try {
-      await this.#join();
+      await joining;
     } catch (error) {
+      if (joining !== this.#joining) return;  // another join has taken its place
+      this.#session.leave();
       const lost = error instanceof ConnectionError;
       this.#end(lost ? 'connection_lost' : 'refused', error instanceof WadudError ? error : new WadudError('rejoin_failed',
         String(error), { cause: error }));
@@ -347,25 +358,41 @@ export class WadudCall extends EventTarget {
     }
   }
 
+  /** The room of a new session tells them anew. */
+  #forgetSpeakers() {
+    if (this.#speakers.length) this.#emit('speakers', { speakers: this.#speakers = [] });
+    if (!this.#qualities.size) return;
+    this.#qualities.clear();
+    this.#emit('quality', { participants: this.#qualities });
+  }
+
   /** @param {Message} answer */
   #onResumed(answer) {
     this.#emitAll(this.#roster.reset(answer.participants, answer.slots));
     this.#setSignallingLost(false);
+    if (this.#media?.path.isBroken) {
+      this.#session.abandon();
+      return;
+    }
     this.#publisher.repeatMutes();
+    this.#growSlots();
     const wish = { restart: this.#media?.path.health === 'lost' };
     if (wish.restart) this.#negotiate(wish);
     else this.#media?.negotiator.retry().catch((error) => this.#backgroundFailure(error));
   }
 
   #growSlots() {
-    const peer = this.#media?.peer;
-    if (!peer) return;
+    if (!this.#media) return;
+    const { peer, negotiator } = this.#media;
     const most = this.#options.maxVideoSlots ?? MAX_VIDEO_SLOTS;
     const have = peer.slotCount('video');
     const wanted = Math.min(most, Math.ceil(this.#roster.videosOnOffer / VIDEO_SLOT_STEP) * VIDEO_SLOT_STEP);
-    if (this.#roster.videosOnOffer <= have || wanted <= have) return;
-    peer.addSlots('video', wanted - have);
-    this.#negotiate();
+    if (this.#roster.videosOnOffer > have && wanted > have) {
+      peer.addSlots('video', wanted - have);
+      this.#negotiate();
+    } else {
+      negotiator.retry().catch((error) => this.#backgroundFailure(error));
+    }
   }
 
   /** @param {RosterEvent[]} events */

@@ -30,6 +30,13 @@ export class SignallingError extends WadudError {
 
 export class ConnectionError extends WadudError {}
 
+const PASSING = new Set(['rate_limited', 'draining', 'server_error']);
+
+/** Whether it may pass by itself, so that trying again makes sense. @param {unknown} error */
+export function mayPass(error) {
+  return error instanceof ConnectionError || (error instanceof SignallingError && PASSING.has(error.code));
+}
+
 export class StateError extends WadudError {}
 
 export class DeviceError extends WadudError {

@@ -63,6 +63,8 @@ export class IceServers {
 
   /** Forgets what belonged to the join before: a server that was started anew has another secret. */
   reset() {
+    this.#asking = null;  // whatever that one answers
+    this.#abort?.abort();
     this.#known = false;
     this.#endsAt_ms = -Infinity;
     if (!this.#fixed) this.#servers = [];
@@ -99,8 +101,13 @@ export class IceServers {
     if (this.#asking || this.#closed) return;
     this.environment.clearTimeout(this.#timer);
     this.#askedAt_ms = this.environment.now();
-    this.#asking = this.#request(token).then((answer) => this.#take(answer), (error) => this.#failed(error))
-      .finally(() => { this.#asking = null; });
+    const asking = this.#request(token).then((answer) => () => this.#take(answer), (error) => () => this.#failed(error))
+      .then((conclude) => {
+        if (asking !== this.#asking) return;
+        this.#asking = null;
+        conclude();
+      });
+    this.#asking = asking;
   }
 
   /**

@@ -172,7 +172,7 @@ export class WadudCall extends EventTarget {
   /** Which half is being repaired while `state` is `reconnecting`. */
   readonly health: { readonly signalling: 'open' | 'lost'; readonly media: 'new' | 'connected' | 'lost' };
   readonly room: string;
-  /** Ourselves as the room sees us; null before `connect` has settled. */
+  /** Ourselves as the room sees us; null before the room has let us in. */
   readonly self: Participant | null;
   /** Everybody else, in order of arrival. */
   readonly participants: readonly Participant[];
@@ -196,7 +196,7 @@ export class WadudCall extends EventTarget {
   /**
    * Joins. Resolves when the server has answered; media follow.
    * @throws {SignallingError} the server refused (`bad_token`, `room_full`, …)
-   * @throws {ConnectionError} the server could not be reached
+   * @throws {ConnectionError} the server could not be reached, or the call was ended meanwhile (`closed`)
    */
   connect(): Promise<void>;
   /** Leaves and stops every track of ours. Idempotent. */

@@ -5,7 +5,7 @@
 /** @import { Source } from './index.js' */
 /** @import { Peer } from './peer.js' */
 
-import { ConnectionError } from './errors.js';
+import { ConnectionError, mayPass } from './errors.js';
 
 export class Negotiator {
   #wanted = false;
@@ -49,7 +49,7 @@ export class Negotiator {
     return this.#running;
   }
 
-  /** After a resume: offers again what has not been answered. */
+  /** Offers again what has not been answered: after a resume, or at the next occasion. */
   async retry() {
     await this.#running?.catch(() => undefined);
     if (this.#wanted) await this.negotiate();
@@ -73,12 +73,11 @@ export class Negotiator {
       this.onAnswer(answer);  // at once: pushes that come while it is being taken in are newer
       await this.peer.acceptAnswer(answer.sdp);
     } catch (error) {
-      if (error instanceof ConnectionError) {
+      if (mayPass(error)) {
         this.#wanted = true;
         this.#restart ||= restart;
-      } else {
-        await this.peer.rollback();
       }
+      if (!(error instanceof ConnectionError)) await this.peer.rollback();
       throw error;
     } finally {
       this.#restarting = false;

@@ -21,7 +21,7 @@ export class PathWatch {
    * @param {RTCPeerConnection} connection
    * @param {Environment} environment
    * @param {{restart: () => void, networkChanged: () => void, changed: () => void, broken: () => void}} handlers `broken`:
-   *   the DTLS association failed, only a new connection helps
+   *   as `isBroken`
    */
   constructor(connection, environment, handlers) {
     this.connection = connection;
@@ -75,11 +75,14 @@ export class PathWatch {
     }
   };
 
-  #onConnection = () => {
+  /** The DTLS association failed: only a new connection helps. */
+  get isBroken() {
     const { connectionState, iceConnectionState } = this.connection;
-    if (connectionState === 'failed' && iceConnectionState !== 'failed' && iceConnectionState !== 'disconnected') {
-      this.handlers.broken();
-    }
+    return connectionState === 'failed' && iceConnectionState !== 'failed' && iceConnectionState !== 'disconnected';
+  }
+
+  #onConnection = () => {
+    if (this.isBroken) this.handlers.broken();
   };
 
   #onOnline = () => {

@@ -3,6 +3,8 @@
 
 /** @import { CallOptions, Environment, Kind, Source } from './index.js' */
 
+import { ConnectionError } from './errors.js';
+
 /** Ceilings for one encoding; the browser's own estimate stays below them. */
 const MAX_BITRATE_BPS = { camera: 1_700_000, screen: 2_500_000 };
 const CONTENT_HINT = { microphone: 'speech', camera: 'motion', screen: 'detail' };
@@ -30,6 +32,10 @@ export class Peer {
   #firstOffer = new Promise((resolve) => { this.#offered = resolve; });
   /** @type {Promise<void> | null} */
   #gathering = null;
+  /** @type {(error: ConnectionError) => void} */
+  #closing = () => {};
+  /** @type {Promise<never>} */
+  #closed = new Promise((_, reject) => { this.#closing = reject; });
 
   /**
    * @param {CallOptions} options
@@ -47,6 +53,7 @@ export class Peer {
     };
     this.connection = new environment.RTCPeerConnection(this.#configuration);
     this.stream = new environment.MediaStream();
+    this.#closed.catch(() => undefined);  // for those who wait for a step
   }
 
   /**
@@ -88,9 +95,10 @@ export class Peer {
     await this.#senders.get(source)?.sender.replaceTrack(track);
   }
 
-  /** @param {Source} source */
+  /** The m-line of a source, once the server has answered it. @param {Source} source */
   midOf(source) {
-    return this.#senders.get(source)?.mid ?? null;
+    const transceiver = this.#senders.get(source);
+    return transceiver?.currentDirection ? transceiver.mid : null;
   }
 
   /**
@@ -133,9 +141,9 @@ export class Peer {
     return { sdp, tracks: this.#tracks((transceiver) => mids[order.indexOf(transceiver)] ?? null, isMuted) };
   }
 
-  /** Begins to look for candidates as soon as there is a first offer; once. */
+  /** Begins to look for candidates as soon as there is a first offer; once. @throws {ConnectionError} `closed` meanwhile */
   gather() {
-    this.#gathering ??= this.#firstOffer.then((offer) => this.#describe(offer));
+    this.#gathering ??= this.#whileOpen(this.#firstOffer.then((offer) => this.#describe(offer)));
     return this.#gathering;
   }
 
@@ -153,16 +161,17 @@ export class Peer {
    * @param {boolean} restart with new ICE credentials
    * @param {(source: Source) => boolean} isMuted
    * @returns {Promise<{sdp: string, tracks: OfferedTrack[]}>}
+   * @throws {ConnectionError} `closed` meanwhile
    */
   async createOffer(restart, isMuted) {
-    const offer = await this.connection.createOffer({ iceRestart: restart });
-    await this.#describe(offer);
+    const offer = await this.#whileOpen(this.connection.createOffer({ iceRestart: restart }));
+    await this.#whileOpen(this.#describe(offer));
     return { sdp: offer.sdp ?? '', tracks: this.#tracks(({ mid }) => mid, isMuted) };
   }
 
-  /** @param {string} sdp */
+  /** @param {string} sdp @throws {ConnectionError} `closed` meanwhile */
   async acceptAnswer(sdp) {
-    await this.connection.setRemoteDescription({ type: 'answer', sdp });
+    await this.#whileOpen(this.connection.setRemoteDescription({ type: 'answer', sdp }));
   }
 
   /** Takes back an offer that the server refused. */
@@ -173,7 +182,19 @@ export class Peer {
   }
 
   close() {
+    this.#closing(new ConnectionError('closed', 'the connection was closed'));
     this.connection.close();
+  }
+
+  /**
+   * What a connection is at when it is closed never settles, and all that it is asked for later is refused (W3C WebRTC 4.4.1):
+   * for those who wait both are the same error.
+   * @template T
+   * @param {Promise<T>} step
+   * @returns {Promise<T>}
+   */
+  #whileOpen(step) {
+    return Promise.race([this.#closed, step]);
   }
 
   /** @param {RTCSessionDescriptionInit} offer */

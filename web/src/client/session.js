@@ -5,7 +5,7 @@
 /** @import { Message } from './socket.js' */
 
 import { Backoff } from './backoff.js';
-import { ConnectionError, SignallingError, WadudError } from './errors.js';
+import { ConnectionError, SignallingError, WadudError, mayPass } from './errors.js';
 import { SignalSocket } from './socket.js';
 
 /** How long a first join is tried again over a bad network before the person is told. */
@@ -14,8 +14,6 @@ const LEAVE_TIMEOUT_MS = 1500;
 /** After a network change an old socket is usually dead: wait only this long for its answer. */
 const NETWORK_CHANGE_PROBE_MS = 2000;
 
-/** Refusals that may pass by themselves, so that trying again makes sense. */
-const PASSING = new Set(['rate_limited', 'draining', 'server_error']);
 /** Server's fatal codes that have an end reason of their own. */
 const END_BY_CODE = /** @type {Record<string, EndReason>} */ ({ token_expired: 'token_expired', token_revoked: 'revoked' });
 
@@ -74,8 +72,10 @@ export class Session {
       let socket = null;
       try {
         socket = await this.#preparedOrNew();
-        const answer = await socket.request('join', await fields());
-        if (this.#phase === 'ended') {
+        const message = await fields();
+        if (this.#isEnded()) throw new ConnectionError('closed', 'left before the join');
+        const answer = await socket.request('join', message);
+        if (this.#isEnded()) {
           await socket.request('leave', {}, LEAVE_TIMEOUT_MS).catch(() => undefined);
           throw new ConnectionError('closed', 'left while joining');
         }
@@ -85,9 +85,9 @@ export class Session {
         return answer;
       } catch (error) {
         socket?.close();
-        const passing = error instanceof ConnectionError || (error instanceof SignallingError && PASSING.has(error.code));
+        if (this.#isEnded()) throw new ConnectionError('closed', 'left while joining', { cause: error });
         const late = environment.now() - started > giveUp_ms;
-        if (!passing || late || this.#isEnded()) throw error;
+        if (!mayPass(error) || late) throw error;
         await this.#sleep(backoff.next());
       }
     }
@@ -158,6 +158,7 @@ export class Session {
 
   /** @param {Message} message */
   #push(message) {
+    if (this.#isEnded()) return;
     if (message.seq !== undefined) {
       if (message.seq <= this.#seen) return;
       this.#seen = message.seq;
@@ -173,6 +174,7 @@ export class Session {
 
   /** @param {WadudError} error */
   #lost(error) {
+    if (this.#isEnded()) return;
     if (error instanceof SignallingError) {
       this.#refuse(error);
       return;
@@ -205,7 +207,7 @@ export class Session {
         if (this.#isEnded()) return;
         if (error instanceof SignallingError && error.code === 'unknown_session') {
           this.#expire();
-        } else if (error instanceof SignallingError && !PASSING.has(error.code)) {
+        } else if (error instanceof SignallingError && !mayPass(error)) {
           this.#refuse(error);
         } else if (environment.now() - started > this.options.giveUp_ms) {
           this.#end('connection_lost', new ConnectionError('gave_up', 'could not reach the server again'));
