@@ -20,7 +20,7 @@ from booking.join import desk, exchange, invites, live_routes, notes, visit_rout
 from booking.join.call_events import CallEvents
 from booking.join.presence import end_of_grace
 from booking.join.room_names import VisitRoom
-from booking.join.visits import Joining, load
+from booking.join.visits import CALLED_AGAIN, Joining, load
 from booking.queue import walk_in
 from booking.queue.tickets import GRACE_JOB
 
@@ -89,7 +89,9 @@ def jobs(joining: Joining, events: CallEvents, ringing: instant.Ringing, bus: Bu
     async def reopened_over(connection: Connection, job: JobRow, now: datetime) -> None:
         """A visit that was called again, and that nobody has ended, must not stay in the line."""
         visit = await load(connection, job.subject)
-        if visit is None or visit.status != "completed" or visit.enterable(now):
+        if visit is None or visit.status not in CALLED_AGAIN:
+            return
+        if visit.enterable(now) or visit.window.state(now) == "early":  # called again since, or moved
             return
         await waiting_room.over(connection, visit.appointment, "done", now)
         await joining.rooms.revoke_room(joining.names.name(visit.room))

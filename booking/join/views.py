@@ -208,7 +208,7 @@ async def queue_view(connection: Connection, provider: UUID, line: Line, now: da
            LEFT JOIN visit_seat s ON (s.appointment_id, s.seat, s.holder) = (q.appointment_id, 'patient', q.patient_id)
            WHERE q.provider_id = $1 AND q.day = ANY($2) AND q.state IN ('waiting', 'admitted')
              AND (a.id IS NULL OR a.status IN ('confirmed', 'checked_in', 'in_progress', 'interrupted', 'completed'))
-           ORDER BY q.state, q.rank, q.no LIMIT $4""",
+           ORDER BY q.state, q.rank, q.day, q.no LIMIT $4""",
         provider,
         line.days,
         now - ALIVE,

@@ -21,6 +21,7 @@ from booking.join.room_names import VisitRoom, VisitRooms
 
 # An appointment in one of these can be entered; a completed one once more when its doctor calls again.
 ENTERED: Final = frozenset({"confirmed", "checked_in", "in_progress", "interrupted"})
+CALLED_AGAIN: Final = ENTERED | {"completed"}
 VOUCHED: Final = -1  # visit_seat.birth_tries of somebody whom the clinic knows without asking
 
 _SELECT: Final = """

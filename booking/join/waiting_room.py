@@ -24,7 +24,7 @@ from backplane.postgres import Connection
 from backplane.web import Problem
 from booking.join.links import Seat
 from booking.join.visitors import Visitor
-from booking.join.visits import ENTERED, VOUCHED, Lifecycle, Visit, load
+from booking.join.visits import CALLED_AGAIN, VOUCHED, Lifecycle, Visit, load
 from booking.queue import tickets
 
 REOPENED_FOR: Final = timedelta(minutes=60)
@@ -245,17 +245,18 @@ UPDATE visit_seat SET state = 'left', here = false WHERE appointment_id = $1 AND
 
 async def call_again(connection: Connection, visit: Visit, by: UUID, now: datetime) -> datetime:
     """Open the visit once more, whatever the hour; until when. Problem 409 not_open for one that was called off."""
-    if visit.status not in ENTERED | {"completed"} or now < visit.window.opens_at:
+    if visit.status not in CALLED_AGAIN or now < visit.window.opens_at:
         raise Problem(409, "not_open", "A visit that was called off or has not begun cannot be called again.")
     until = now + REOPENED_FOR
+    # The job before the visit: in this order its own run takes them.
+    job = Job(key=f"{REOPENED_JOB}:{visit.appointment}", kind=REOPENED_JOB, subject=visit.appointment, run_at=until)
+    await schedule(connection, job)
     await connection.execute(
         """INSERT INTO visit (appointment_id, reopened_until) VALUES ($1, $2)
            ON CONFLICT (appointment_id) DO UPDATE SET reopened_until = $2""",
         visit.appointment,
         until,
     )
-    job = Job(key=f"{REOPENED_JOB}:{visit.appointment}", kind=REOPENED_JOB, subject=visit.appointment, run_at=until)
-    await schedule(connection, job)
     await tickets.told(connection, "queue.called", None, visit.appointment, visit.provider, now)
     await _audited(connection, visit, "visit.call_again", by, {}, now)
     return until
@@ -297,7 +298,7 @@ async def swap(
 ) -> None:
     """Exchange two places of the line of these days, whose lock the caller holds. Problem 409 not_waiting."""
     rows = await connection.fetch(
-        """SELECT id, rank, no FROM queue_ticket WHERE id = ANY($1) AND provider_id = $2 AND day = ANY($3)
+        """SELECT id, rank, day, no FROM queue_ticket WHERE id = ANY($1) AND provider_id = $2 AND day = ANY($3)
            AND state = 'waiting'""",
         [first, second],
         provider,
@@ -306,9 +307,10 @@ async def swap(
     if len(rows) != 2:
         raise Problem(409, "not_waiting", "Both must be waiting in today's line. Load the line again.")
     one, other = rows
-    # Equal ranks are ordered by number; the one that shall come first steps just before.
-    ahead = -1 if one["rank"] == other["rank"] and one["no"] > other["no"] else 0
-    behind = -1 if one["rank"] == other["rank"] and one["no"] < other["no"] else 0
+    # Equal ranks are ordered by day and number; the one that shall come first steps just before.
+    alike, later = one["rank"] == other["rank"], (one["day"], one["no"]) > (other["day"], other["no"])
+    ahead = -1 if alike and later else 0
+    behind = -1 if alike and not later else 0
     change = "UPDATE queue_ticket SET rank = $2 WHERE id = $1"
     await connection.execute(change, one["id"], other["rank"] + ahead)
     await connection.execute(change, other["id"], one["rank"] + behind)

@@ -20,6 +20,9 @@ from zoneinfo import ZoneInfo
 GRACE: Final = timedelta(minutes=5)
 DAY_TURNS: Final = timedelta(hours=3)
 NIGHT_LASTS: Final = timedelta(hours=6)
+TURNED_BACK: Final = timedelta(
+    minutes=30
+)  # clocks of the Chatham Islands go from 3:45 to 2:45: the day has turned still
 MIN_VISITS: Final = 3
 LAST_VISITS: Final = 12
 LONGEST_WAIT: Final = timedelta(hours=4)  # a larger figure says only that something is wrong
@@ -27,9 +30,10 @@ LONGEST_WAIT: Final = timedelta(hours=4)  # a larger figure says only that somet
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """One person in line. Lower ranks come first, then lower numbers."""
+    """One person in line. Lower ranks come first, then earlier days and lower numbers."""
 
     ticket: UUID
+    day: date
     no: int
     rank: int
     seen_at: datetime
@@ -53,12 +57,12 @@ def queue_day(at: datetime, timezone: str) -> date:
 
 def line_days(now: datetime, timezone: str) -> list[date]:
     """The days whose people make up the line now, in order: the present one, in a night that of yesterday too."""
-    return sorted({queue_day(now - NIGHT_LASTS, timezone), queue_day(now, timezone)})
+    return sorted({queue_day(now - before, timezone) for before in (NIGHT_LASTS, TURNED_BACK, timedelta(0))})
 
 
 def in_order(line: Sequence[Waiting], now: datetime) -> list[Waiting]:
     """Those who keep their place, first to last."""
-    return sorted((each for each in line if each.keeps_place(now)), key=lambda each: (each.rank, each.no))
+    return sorted((each for each in line if each.keeps_place(now)), key=lambda each: (each.rank, each.day, each.no))
 
 
 def position(line: Sequence[Waiting], ticket: UUID, now: datetime) -> int | None:

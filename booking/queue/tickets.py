@@ -61,7 +61,7 @@ async def lock(connection: Connection, provider: UUID, days: Sequence[date]) -> 
 
 async def read_line(connection: Connection, provider: UUID, days: Sequence[date], now: datetime) -> Line:
     rows = await connection.fetch(
-        """SELECT q.id, q.no, q.rank, q.state, q.seen_at, q.admitted_at, q.ended_at
+        """SELECT q.id, q.day, q.no, q.rank, q.state, q.seen_at, q.admitted_at, q.ended_at
            FROM queue_ticket q LEFT JOIN appointment a ON a.id = q.appointment_id
            WHERE q.provider_id = $1 AND q.day = ANY($2) AND q.state IN ('waiting', 'admitted', 'done')
              AND (q.state = 'done' OR a.id IS NULL OR a.status IN ('confirmed', 'checked_in', 'in_progress',
@@ -83,7 +83,11 @@ async def read_line(connection: Connection, provider: UUID, days: Sequence[date]
     return Line(
         provider,
         days,
-        [Waiting(row["id"], row["no"], row["rank"], row["seen_at"]) for row in rows if row["state"] == "waiting"],
+        [
+            Waiting(row["id"], row["day"], row["no"], row["rank"], row["seen_at"])
+            for row in rows
+            if row["state"] == "waiting"
+        ],
         [row["ended_at"] - row["admitted_at"] for row in rows if row["state"] == "done" and row["admitted_at"]],
         max(running, default=None),
         delay,

@@ -65,15 +65,18 @@ async def take(call: Call, provider: UUID) -> TicketView:
         if row["online_until"] is None or row["online_until"] <= call.now:
             raise Problem(409, "not_taking", "This doctor takes nobody without an appointment now. Book a time.")
         await tickets.lock(connection, provider, days)
-        ticket = await connection.fetchval(
-            """SELECT id FROM queue_ticket WHERE provider_id = $1 AND patient_id = $2 AND kind = 'walk_in'
+        before = await connection.fetchrow(
+            """SELECT id, day FROM queue_ticket WHERE provider_id = $1 AND patient_id = $2 AND kind = 'walk_in'
                AND state = 'waiting'""",
             provider,
             patient,
         )
-        if ticket is not None:
+        if before is not None and before["day"] in days:
+            ticket = before["id"]
             await tickets.come_back(connection, ticket, call.now)
         else:
+            if before is not None:  # a page that was left open since another day
+                await tickets.close(connection, before["id"], "left", call.now)
             line = await tickets.read_line(connection, provider, days, call.now)
             if len(line.waiting) >= MAX_WAITING:
                 raise Problem(409, "queue_full", "This line is full. Book a time instead.")

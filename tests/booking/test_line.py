@@ -11,7 +11,7 @@ NOW = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
 
 
 def person(n: int, rank: int, gone: timedelta = timedelta(0)) -> Waiting:
-    return Waiting(UUID(int=n), n, rank, NOW - gone)
+    return Waiting(UUID(int=n), NOW.date(), n, rank, NOW - gone)
 
 
 def minutes(*lengths: float) -> list[timedelta]:
@@ -51,6 +51,13 @@ def test_the_day_of_a_line_turns_at_three_in_the_morning(at: datetime, zone: str
 def test_in_a_night_the_line_is_that_of_both_days(hours: float, days: list[int]) -> None:
     turn = datetime(2026, 11, 21, 22, 0, tzinfo=UTC)
     assert line_days(turn + timedelta(hours=hours), "Asia/Karachi") == [date(2026, 11, day) for day in days]
+
+
+def test_who_came_before_a_clock_was_turned_back_is_still_in_line() -> None:
+    """The one zone whose clocks pass three in the morning twice: 3:45 becomes 2:45."""
+    came = datetime(2026, 4, 4, 13, 20, tzinfo=UTC)
+    for later in range(0, 120, 5):
+        assert queue_day(came, "Pacific/Chatham") in line_days(came + timedelta(minutes=later), "Pacific/Chatham")
 
 
 @pytest.mark.parametrize("visits", [[], minutes(10), minutes(10, 12)])

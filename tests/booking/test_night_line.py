@@ -3,13 +3,14 @@
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
 
 from backplane.postgres import Database
 from tests.booking.guests import Guest, doctor, guest, queue
-from tests.booking.join_world import Browser, Clinic, make_clinic, serving
+from tests.booking.join_world import TENANT, Browser, Clinic, make_clinic, serving
 
 TURN = datetime.fromisoformat("2026-11-21T22:00:00+00:00")  # three in the morning in Karachi
 MINUTE = timedelta(minutes=1)
@@ -71,3 +72,53 @@ async def test_a_delay_is_still_true_after_the_turn(clinic: Clinic, browser: Bro
     assert (await patient.ask("GET"))["delay_minutes"] == 30
     await doctor(clinic, browser, "/v1/queue/delay", {"minutes": 0})
     assert (await patient.ask("GET"))["delay_minutes"] == 0
+
+
+async def class_across_the_turn(clinic: Clinic, browser: Browser) -> tuple[str, list[UUID]]:
+    """Path and patients of a class, all of one rank; the last one has come after the turn."""
+    people = [await clinic.person(f"P{number}") for number in range(3)]
+    appointment = await clinic.appointment(start=TURN + 10 * MINUTE)
+    await clinic.set(appointment, patient_id=None, kind="class", capacity=10)
+    async with clinic.db.tenant(TENANT.id) as connection:
+        for number, person in enumerate(people, 1):
+            await connection.execute(
+                """INSERT INTO seat (id, appointment_id, no, patient_id, status, price_minor, currency, created_at,
+                       updated_at) VALUES (gen_random_uuid(), $1, $2, $3, 'confirmed', 0, 'PKR', $4, $4)""",
+                appointment,
+                number,
+                person,
+                clinic.now,
+            )
+    path = f"/v1/visits/{appointment}"
+    for person in people:
+        clinic.now = TURN + MOMENT if person is people[-1] else TURN - MOMENT
+        await browser.ask("POST", f"{path}/check-in", {}, by=(person, "patient"))
+    return path, people
+
+
+async def test_among_equals_who_came_before_the_turn_stands_first(clinic: Clinic, browser: Browser) -> None:
+    path, people = await class_across_the_turn(clinic, browser)
+    places = [(await browser.ask("GET", path, by=(person, "patient")))["position"] for person in people]
+    assert places == [1, 2, 3]
+    assert [entry["patient"] for entry in await queue(clinic, browser)] == [str(person) for person in people]
+
+
+async def test_equals_from_both_sides_of_the_turn_are_exchanged(clinic: Clinic, browser: Browser) -> None:
+    _, (first, second, third) = await class_across_the_turn(clinic, browser)
+    one, _, other = [entry["ticket"] for entry in await queue(clinic, browser)]
+    await doctor(clinic, browser, "/v1/queue/swap", {"first": one, "second": other, "reason": "urgent"})
+    shown = [entry["patient"] for entry in await queue(clinic, browser)]
+    assert shown.index(str(third)) < shown.index(str(first))
+    assert set(shown) == {str(first), str(second), str(third)}
+
+
+async def test_a_walk_in_whose_page_stood_open_for_a_day_gets_a_new_place(clinic: Clinic, browser: Browser) -> None:
+    async with clinic.db.tenant(TENANT.id) as connection:
+        await connection.execute("UPDATE provider SET online_until = $1", TURN + timedelta(days=3))
+    patient = (await clinic.person("W"), "patient")
+    path = f"/v1/queues/{clinic.provider}/tickets"
+    before = await browser.ask("POST", path, by=patient, status=201)
+    clinic.now += timedelta(hours=26)
+    await browser.ask("GET", f"/v1/queue-tickets/{before['ticket']}", by=patient)
+    again = await browser.ask("POST", path, by=patient, status=201)
+    assert [entry["ticket"] for entry in await queue(clinic, browser)] == [again["ticket"]]

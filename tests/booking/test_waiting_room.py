@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
 import pytest_asyncio
 
 from backplane.consumers import Worker
 from backplane.jobs import Scheduler
 from backplane.outbox import Relay
-from backplane.postgres import Database
+from backplane.postgres import Connection, Database
 from booking.appointments.changes import cancel, reschedule
 from booking.appointments.journal import Deed
 from booking.instant import Ringing
+from booking.join import waiting_room
 from booking.join.call_events import CallEvents
 from booking.join.part import consumers, jobs
 from booking.join.waiting_room import REOPENED_FOR
@@ -229,6 +231,50 @@ async def test_a_visit_that_was_called_again_and_never_ended_leaves_the_line(cli
     await scheduler(clinic).step()
     assert await queue(clinic, browser) == []
     assert (await patient.ask("GET"))["state"] == "left"
+
+
+async def test_a_visit_that_never_began_and_was_called_again_leaves_the_line(clinic: Clinic, browser: Browser) -> None:
+    patient = await guest(clinic, browser)
+    await patient.check_in()
+    clinic.now += timedelta(hours=2)
+    await doctor(clinic, browser, f"{patient.path}/call-again", status=200)
+    await patient.check_in()
+    await doctor(clinic, browser, f"{patient.path}/admit", {})
+    clinic.now += REOPENED_FOR + timedelta(seconds=1)
+    await scheduler(clinic).step()
+    assert await queue(clinic, browser) == []
+
+
+async def test_calling_again_while_the_hour_ends_takes_its_turn(
+    clinic: Clinic, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient = await guest(clinic, browser)
+    await clinic.set(patient.appointment, status="completed")
+    await doctor(clinic, browser, f"{patient.path}/call-again", status=200)
+    clinic.now += REOPENED_FOR
+    begun, ending = asyncio.Event(), waiting_room.over
+
+    async def over(connection: Connection, *rest: Any) -> None:
+        begun.set()
+        await waits_for_lock(clinic)
+        await ending(connection, *rest)
+
+    monkeypatch.setattr(waiting_room, "over", over)
+    step = asyncio.create_task(scheduler(clinic).step())
+    await begun.wait()
+    await doctor(clinic, browser, f"{patient.path}/call-again", status=200)
+    await step
+    clinic.now += REOPENED_FOR / 2
+    assert (await clinic.visit(patient.appointment)).reopened(clinic.now)
+    assert await clinic.scalar("SELECT last_error FROM job WHERE kind = 'visit.reopened'") is None
+
+
+async def waits_for_lock(clinic: Clinic) -> None:
+    """Until somebody waits for what another transaction holds."""
+    waiting = """SELECT count(*) FROM pg_locks waits JOIN pg_locks has USING (pid) WHERE NOT waits.granted
+        AND has.database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+    while not await clinic.scalar(waiting):  # noqa: ASYNC110 (a lock wakes nobody)
+        await asyncio.sleep(0.01)
 
 
 async def test_a_closed_page_keeps_the_place_for_five_minutes(clinic: Clinic, browser: Browser) -> None:

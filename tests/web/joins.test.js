@@ -252,6 +252,78 @@ test('an ICE restart that waits for the relay when the server drains is no probl
   assert.deepEqual([found.call.state, found.named('problem')], ['connected', []]);
 });
 
+test('a join that cannot even begin ends the call', async () => {
+  const found = await joined({ connection: (Fake) => class extends Fake {
+    constructor(configuration) {
+      if (Fake.all.length > 0) throw new DOMException('too many connections', 'UnknownError');
+      super(configuration);
+    }
+  } });
+  found.drain();
+  await found.clock.advance(1000);
+  assert.deepEqual(found.named('ended').map(({ reason, error }) => [reason, error.code]), [['refused', 'rejoin_failed']]);
+});
+
+test('who leaves while the first offer is being made does not wait for it', async () => {
+  const found = party({ connection: (Fake) => class extends Fake { createOffer() { return silence(); } } });
+  const told = assert.rejects(found.call.connect(), { name: 'ConnectionError', code: 'closed' });
+  await settle();
+  await found.call.leave();
+  await told;
+});
+
+test('credentials that end soon and come late are asked for once', async () => {
+  const { call, clock, iceServers, network } = party();
+  let answer;
+  iceServers.answer = () => new Promise((resolve) => { answer = resolve; });
+  const connecting = call.connect();
+  await clock.advance(1600);
+  await connecting;
+  answer([200, { ice_servers: [relay('one')], expires_at: 0, lifetime_s: 50 }]);
+  await settle();
+  assert.equal(iceServers.requests.length, 1);
+  assert.deepEqual(network.sent('offer').map(({ restart }) => restart), [true]);
+});
+
+test('an answer of the relay that makes no sense is none', async () => {
+  const { call, iceServers } = party();
+  iceServers.answer = () => [200, {}];
+  await call.connect();
+  assert.equal(call.state, 'connected');
+});
+
+test('behind a resume a lost path is repaired before slots are added', async () => {
+  const { network, clock, peer } = await joined();
+  network.answers.resume = () => ({ type: 'resumed', participants: guests(9), slots: [], generation: 2 });
+  peer.become('disconnected');
+  network.socket.drop(1006);
+  await clock.advance(1000);
+  assert.deepEqual(network.sent('offer').map(({ restart }) => restart), [true]);
+  assert.equal(peer.transceivers.filter(({ kind, direction }) => kind === 'video' && direction === 'recvonly').length, 12);
+});
+
+test('who was too quick for the server comes back after a while', async () => {
+  const { network, clock, call } = await joined();
+  network.socket.receive({ type: 'error', re: null, code: 'rate_limited', message: '', fatal: true });
+  network.socket.drop(4429);
+  await settle();
+  assert.equal(network.sockets.length, 1);
+  await clock.advance(5000);
+  assert.equal(call.state, 'connected');
+  assert.equal(network.sent('resume').length, 1);
+});
+
+test('an offer that is refused again and again is made twice, not with each step that follows', async () => {
+  const { call, network } = await joined();
+  network.answers.offer = () => ({ type: 'error', code: 'server_error', message: '', fatal: false });
+  await assert.rejects(call.shareScreen(new FakeTrack('video', 'screen')), { code: 'server_error' });
+  for (let seq = 1; seq <= 25; seq += 1) {
+    network.socket.receive({ type: 'slots', seq, slots: [] });
+    await settle();
+  }
+  assert.equal(network.sent('offer').length, 2);
+});
+
 test('a screen shared while a join is being finished moves along to the next join', async () => {
   const found = await joining();
   const sharing = found.call.shareScreen(new FakeTrack('video', 'screen'));

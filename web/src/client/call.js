@@ -270,11 +270,12 @@ export class WadudCall extends EventTarget {
     this.#iceServers.reset();
     this.#setPath(null);
     this.#setSignallingLost(true);
-    const joining = this.#join();
+    let joining = null;
     try {
+      joining = this.#join();
       await joining;
     } catch (error) {
-      if (joining !== this.#joining) return;  // another join has taken its place
+      if (joining && joining !== this.#joining) return;  // another join has taken its place
       this.#session.leave();
       const lost = error instanceof ConnectionError;
       this.#end(lost ? 'connection_lost' : 'refused', error instanceof WadudError ? error : new WadudError('rejoin_failed',
@@ -369,18 +370,17 @@ export class WadudCall extends EventTarget {
   /** @param {Message} answer */
   #onResumed(answer) {
     this.#emitAll(this.#roster.reset(answer.participants, answer.slots));
-    this.#setSignallingLost(false);
     if (this.#media?.path.isBroken) {
       this.#session.abandon();
       return;
     }
+    this.#setSignallingLost(false);
     this.#publisher.repeatMutes();
+    if (this.#media?.path.health === 'lost') this.#negotiate({ restart: true });
     this.#growSlots();
-    const wish = { restart: this.#media?.path.health === 'lost' };
-    if (wish.restart) this.#negotiate(wish);
-    else this.#media?.negotiator.retry().catch((error) => this.#backgroundFailure(error));
   }
 
+  /** Offers what is missing: slots for more videos, or what was offered and not answered. */
   #growSlots() {
     if (!this.#media) return;
     const { peer, negotiator } = this.#media;

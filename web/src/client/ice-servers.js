@@ -101,13 +101,12 @@ export class IceServers {
     if (this.#asking || this.#closed) return;
     this.environment.clearTimeout(this.#timer);
     this.#askedAt_ms = this.environment.now();
-    const asking = this.#request(token).then((answer) => () => this.#take(answer), (error) => () => this.#failed(error))
-      .then((conclude) => {
-        if (asking !== this.#asking) return;
-        this.#asking = null;
-        conclude();
-      });
-    this.#asking = asking;
+    const newest = () => asking === this.#asking;
+    /** @type {Promise<void>} */
+    const asking = this.#asking = this.#request(token)
+      .then((answer) => { if (newest()) this.#take(answer); })
+      .catch((error) => { if (newest()) this.#failed(error); })
+      .finally(() => { if (newest()) this.#asking = null; });
   }
 
   /**

@@ -11,6 +11,8 @@ export class Negotiator {
   #wanted = false;
   #restart = false;
   #restarting = false;
+  /** What the server refused for now is offered once more, not with every step that follows. */
+  #refused = false;
   /** @type {Promise<void> | null} */
   #running = null;
 
@@ -56,6 +58,7 @@ export class Negotiator {
   }
 
   async #run() {
+    await undefined;  // what is wished in one moment makes one offer
     try {
       while (this.#wanted) await this.#offer();
     } finally {
@@ -72,12 +75,17 @@ export class Negotiator {
       const answer = await this.sendOffer({ ...offer, restart });
       this.onAnswer(answer);  // at once: pushes that come while it is being taken in are newer
       await this.peer.acceptAnswer(answer.sdp);
+      this.#refused = false;
     } catch (error) {
-      if (mayPass(error)) {
+      const lost = error instanceof ConnectionError;
+      if (lost || mayPass(error) && !this.#refused) {
         this.#wanted = true;
         this.#restart ||= restart;
       }
-      if (!(error instanceof ConnectionError)) await this.peer.rollback();
+      if (!lost) {
+        this.#refused = true;
+        await this.peer.rollback();
+      }
       throw error;
     } finally {
       this.#restarting = false;

@@ -132,7 +132,7 @@ export class Peer {
    * @returns {Promise<{sdp: string, tracks: OfferedTrack[]}>}
    */
   async firstOffer(isMuted) {
-    const offer = await this.connection.createOffer();
+    const offer = await this.#whileOpen(this.connection.createOffer());
     this.#offered(offer);
     const { sdp = '' } = offer;
     // Transceivers are named only with the local description, in the order of a first offer (RFC 8829 section 5.2.1).

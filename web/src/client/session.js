@@ -11,6 +11,8 @@ import { SignalSocket } from './socket.js';
 /** How long a first join is tried again over a bad network before the person is told. */
 const JOIN_GIVE_UP_MS = 15000;
 const LEAVE_TIMEOUT_MS = 1500;
+/** A server that cut us off for a reason that passes is left alone for so long. */
+const REFUSED_MS = 3000;
 /** After a network change an old socket is usually dead: wait only this long for its answer. */
 const NETWORK_CHANGE_PROBE_MS = 2000;
 
@@ -175,19 +177,21 @@ export class Session {
   /** @param {WadudError} error */
   #lost(error) {
     if (this.#isEnded()) return;
-    if (error instanceof SignallingError) {
+    if (error instanceof SignallingError && !mayPass(error)) {
       this.#refuse(error);
       return;
     }
     this.#phase = 'lost';
     this.handlers.lost();
-    this.#resume();
+    this.#resume(error instanceof SignallingError ? REFUSED_MS : 0);
   }
 
-  async #resume() {
+  /** @param {number} pause_ms before the first try */
+  async #resume(pause_ms) {
     const { environment } = this;
     const started = environment.now();
     const backoff = new Backoff(environment.random);
+    if (pause_ms > 0) await this.#sleep(pause_ms);
     while (this.#phase === 'lost') {
       await this.#sleep(backoff.next());
       if (this.#phase !== 'lost') return;
