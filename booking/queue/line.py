@@ -20,9 +20,7 @@ from zoneinfo import ZoneInfo
 GRACE: Final = timedelta(minutes=5)
 DAY_TURNS: Final = timedelta(hours=3)
 NIGHT_LASTS: Final = timedelta(hours=6)
-TURNED_BACK: Final = timedelta(
-    minutes=30
-)  # clocks of the Chatham Islands go from 3:45 to 2:45: the day has turned still
+TURNED_BACK: Final = timedelta(minutes=30)  # Chatham's clocks go from 3:45 back to 2:45: who came at 3:00 still waits
 MIN_VISITS: Final = 3
 LAST_VISITS: Final = 12
 LONGEST_WAIT: Final = timedelta(hours=4)  # a larger figure says only that something is wrong
