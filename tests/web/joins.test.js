@@ -252,6 +252,20 @@ test('an ICE restart that waits for the relay when the server drains is no probl
   assert.deepEqual([found.call.state, found.named('problem')], ['connected', []]);
 });
 
+test('a camera pressed in the moment of a drain is muted, and can be pressed again', async () => {
+  const { call, clock, drain, browser, network, peer } = await joined();
+  peer.transceivers[1].sender.replaceTrack = silence;
+  const muting = call.setMuted('camera', true);
+  await settle();
+  drain();
+  await clock.advance(3000);
+  await muting;
+  assert.equal(network.sent('join').at(-1).tracks[1].muted, true);
+  await call.setMuted('camera', false);
+  assert.ok(browser.peer.transceivers[1].sender.track);
+  assert.equal(call.publications.get('camera').muted, false);
+});
+
 test('a join that cannot even begin ends the call', async () => {
   const found = await joined({ connection: (Fake) => class extends Fake {
     constructor(configuration) {

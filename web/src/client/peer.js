@@ -66,7 +66,7 @@ export class Peer {
     if (track) hint(track, source);
     if (existing) {
       existing.direction = 'sendonly';
-      await existing.sender.replaceTrack(track);
+      await this.#send(existing, track);
       return;
     }
     const transceiver = this.connection.addTransceiver(track ?? kindOf(source), {
@@ -82,8 +82,8 @@ export class Peer {
   async unpublish(source) {
     const transceiver = this.#senders.get(source);
     if (!transceiver) return;
-    await transceiver.sender.replaceTrack(null);
     transceiver.direction = 'inactive';
+    await this.#send(transceiver, null);
   }
 
   /**
@@ -92,7 +92,8 @@ export class Peer {
    */
   async replaceTrack(source, track) {
     if (track) hint(track, source);
-    await this.#senders.get(source)?.sender.replaceTrack(track);
+    const transceiver = this.#senders.get(source);
+    if (transceiver) await this.#send(transceiver, track);
   }
 
   /** The m-line of a source, once the server has answered it. @param {Source} source */
@@ -195,6 +196,17 @@ export class Peer {
    */
   #whileOpen(step) {
     return Promise.race([this.#closed, step]);
+  }
+
+  /**
+   * Nothing to wait for when the connection is closed meanwhile: the next one begins with the track that there is then.
+   * @param {RTCRtpTransceiver} transceiver
+   * @param {MediaStreamTrack | null} track
+   */
+  async #send({ sender }, track) {
+    await this.#whileOpen(sender.replaceTrack(track)).catch((error) => {
+      if (!(error instanceof ConnectionError)) throw error;
+    });
   }
 
   /** @param {RTCSessionDescriptionInit} offer */
