@@ -28,7 +28,7 @@ from urllib.parse import quote
 SUPERUSER: Final = "wadud"
 DATABASE: Final = "wadud"
 OLDEST_MAJOR: Final = 15
-START_TIMEOUT_S: Final = 60.0
+START_TIMEOUT_S: Final = 120.0
 STOP_TIMEOUT_S: Final = 40.0
 LOCK_WAIT_S: Final = 20.0
 # sun_path of a Unix socket address holds 107 bytes; the file name takes up to 20
@@ -87,7 +87,7 @@ def url(sockets: Path, database: str = DATABASE) -> str:
 
 @dataclass(slots=True)
 class Cluster:
-    """A running cluster; ``stop`` ends it."""
+    """A cluster that runs or starts; ``stop`` ends it."""
 
     home: Path
     sockets: Path
@@ -97,8 +97,26 @@ class Cluster:
         """The address of one of its databases."""
         return url(self.sockets, database)
 
+    def await_ready(self) -> None:
+        """Blocks until it takes connections, or another thread has called ``stop``.
+
+        Raises:
+            EmbeddedPostgresError: it does not start.
+        """
+        assert self.supervisor.stdout is not None
+        overdue = threading.Timer(START_TIMEOUT_S, self.supervisor.terminate)
+        overdue.start()
+        try:
+            line = self.supervisor.stdout.readline()
+        finally:
+            overdue.cancel()
+        if line.startswith("failed: "):
+            raise EmbeddedPostgresError(f"Postgres did not start: {json.loads(line.removeprefix('failed: '))}")
+        if line != "ready\n":
+            raise EmbeddedPostgresError(f"Postgres was not ready within {START_TIMEOUT_S:.0f} s")
+
     def stop(self) -> None:
-        """Shuts Postgres down, rolling back what is open, and waits for it."""
+        """Shuts Postgres down, rolling back what is open, and waits for it. A start in its midst is given up."""
         if self.supervisor.stdin is not None:
             self.supervisor.stdin.close()
         try:
@@ -109,12 +127,23 @@ class Cluster:
 
 
 def start(home: Path, binaries: Path | None = None, *, durable: bool = True) -> Cluster:
-    """Starts the cluster in ``home``, made if it is not there, and waits until it takes connections. Blocks.
+    """`launch`, and waits until it takes connections. Blocks. EmbeddedPostgresError also when it does not start."""
+    cluster = launch(home, binaries, durable=durable)
+    try:
+        cluster.await_ready()
+    except BaseException:
+        cluster.stop()
+        raise
+    return cluster
+
+
+def launch(home: Path, binaries: Path | None = None, *, durable: bool = True) -> Cluster:
+    """Begins to start the cluster in ``home``, made if it is not there.
 
     ``durable`` False: for tests, what was committed may be lost with the machine.
 
     Raises:
-        EmbeddedPostgresError: there is no server to start, or it does not start.
+        EmbeddedPostgresError: there is no server to start.
     """
     binaries = binaries or system_binaries() or wheel_binaries()
     if binaries is None:
@@ -145,13 +174,7 @@ def start(home: Path, binaries: Path | None = None, *, durable: bool = True) -> 
         text=True,
         start_new_session=True,  # Ctrl-C in the terminal is for us; Postgres ends after we do
     )
-    cluster = Cluster(home, sockets, supervisor)
-    try:
-        _await_ready(supervisor)
-    except BaseException:
-        cluster.stop()
-        raise
-    return cluster
+    return Cluster(home, sockets, supervisor)
 
 
 def _sockets(home: Path) -> Path:
@@ -189,20 +212,6 @@ def running(home: Path, binaries: Path | None = None, *, durable: bool = True) -
         yield cluster
     finally:
         cluster.stop()
-
-
-def _await_ready(supervisor: "subprocess.Popen[str]") -> None:
-    assert supervisor.stdout is not None
-    overdue = threading.Timer(START_TIMEOUT_S, supervisor.terminate)
-    overdue.start()
-    try:
-        line = supervisor.stdout.readline()
-    finally:
-        overdue.cancel()
-    if line.startswith("failed: "):
-        raise EmbeddedPostgresError(f"Postgres did not start: {json.loads(line.removeprefix('failed: '))}")
-    if line != "ready\n":
-        raise EmbeddedPostgresError(f"Postgres was not ready within {START_TIMEOUT_S:.0f} s")
 
 
 def _unprivileged() -> tuple[int, int] | None:

@@ -139,6 +139,12 @@ async def schedule_all(
     return written
 
 
+async def hold(connection: Connection, key: str) -> None:
+    """Until the transaction ends the job of this key does not run. For who locks what its handler locks, and changes
+    the job after it: a handler has the job first."""
+    await connection.execute("SELECT 1 FROM job WHERE key = $1 FOR UPDATE", key)
+
+
 async def withdraw(connection: Connection, key: str) -> bool:
     """Takes back the job that is waiting or running under this key; whether there was one."""
     tag = await connection.execute(

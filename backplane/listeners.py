@@ -1,4 +1,4 @@
-"""Listening TCP sockets and the loop that accepts from them.
+"""TCP sockets to listen on and the loop that accepts from them.
 
 A wildcard of IPv6 becomes two sockets, one per family, so that no address of IPv4 ever shows up in IPv6 form. When
 descriptors or memory run out, accepting pauses: the kernel keeps who is waiting in its queue, and a loop that is woken
@@ -73,8 +73,9 @@ def raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def opened(host: str, port: int) -> list[socket.socket]:
-    """Listening sockets on all addresses of ``host``, all on one port. OSError when there is none to be had."""
+def bound(host: str, port: int) -> list[socket.socket]:
+    """Sockets that do not listen yet, on all addresses of ``host`` (``::`` = all of both families), all on one ``port``
+    (0 = any free one). OSError when there is none to be had."""
     if host == "::":
         places = [(socket.AF_INET6, "::"), (socket.AF_INET, "0.0.0.0")]
     else:
@@ -82,7 +83,7 @@ def opened(host: str, port: int) -> list[socket.socket]:
         places = list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
     for remaining in range(_PORT_TRIES - 1, -1, -1):
         try:
-            return _opened_at(places, port)
+            return _bound_at(places, port)
         except OSError as error:
             # a free port of one family may be taken in the other
             if port or error.errno != errno.EADDRINUSE or not remaining:
@@ -90,13 +91,13 @@ def opened(host: str, port: int) -> list[socket.socket]:
     raise AssertionError("unreachable")
 
 
-def _opened_at(places: list[tuple[socket.AddressFamily, str]], port: int) -> list[socket.socket]:
+def _bound_at(places: list[tuple[socket.AddressFamily, str]], port: int) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     missing: OSError | None = None
     try:
         for family, address in places:
             try:
-                sockets.append(_listening(family, address, port))
+                sockets.append(_bound(family, address, port))
             except OSError as error:
                 if error.errno not in _NO_SUCH_FAMILY:
                     raise
@@ -112,7 +113,7 @@ def _opened_at(places: list[tuple[socket.AddressFamily, str]], port: int) -> lis
     return sockets
 
 
-def _listening(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -120,7 +121,6 @@ def _listening(family: socket.AddressFamily, address: str, port: int) -> socket.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setblocking(False)
         sock.bind((address, port))
-        sock.listen(BACKLOG)
     except OSError:
         sock.close()
         raise

@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -88,6 +89,17 @@ def become(uid: int, gid: int, reach: list[str]) -> None:
     sets = (ctypes.c_uint32 * 6)(bit, bit, bit, 0, 0, 0)
     if libc.capset(header, sets) or libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0):
         raise FailedError(f"the user with id {uid} cannot reach {' or '.join(reach)}. Choose another --data directory.")
+
+
+def on_disk(directory: Path) -> None:
+    """Waits until all that was written to the file system of a directory is there to stay. Raises FailedError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if libc.syncfs(fd):
+            raise FailedError(f"{directory} could not be written: {os.strerror(ctypes.get_errno())}")
+    finally:
+        os.close(fd)
 
 
 class Supervisor:
@@ -201,22 +213,43 @@ class Supervisor:
         fresh = self.home / "cluster.new"
         shutil.rmtree(fresh, ignore_errors=True)
         base = [str(self.binaries / "initdb"), "-D", str(fresh), "-U", self.order["superuser"], "-E", "UTF8"]
-        base += ["--auth=trust", "--data-checksums"]
-        if self.order["settings"].get("fsync") == "off":
-            base.append("--no-sync")
-        result = subprocess.run([*base, "--locale=C.UTF-8"], cwd=self.home, capture_output=True, text=True, check=False)
-        if result.returncode != 0:  # not every libc has that locale
+        base += ["--auth=trust", "--data-checksums", "--no-sync"]  # a thousand files one by one; see below
+        status, errors = self._ran([*base, "--locale=C.UTF-8"])
+        if status != 0:  # not every libc has that locale
             shutil.rmtree(fresh, ignore_errors=True)
-            result = subprocess.run([*base, "--no-locale"], cwd=self.home, capture_output=True, text=True, check=False)
-        if result.returncode != 0:
-            raise FailedError(f"initdb failed:\n{result.stderr.strip()}")
+            status, errors = self._ran([*base, "--no-locale"])
+        if status != 0:
+            raise FailedError(f"initdb failed:\n{errors.strip()}")
         single = [str(self.binaries / "postgres"), "--single", "-D", str(fresh), "-c", "fsync=off", "postgres"]
         sql = f"CREATE DATABASE {self.order['database']}\n"
-        result = subprocess.run(single, cwd=self.home, input=sql, capture_output=True, text=True, check=False)
-        if result.returncode != 0 or "ERROR" in result.stderr:
-            raise FailedError(f"the database could not be made:\n{result.stderr.strip()}")
-        os.sync()
+        status, errors = self._ran(single, sql)
+        if status != 0 or "ERROR" in errors:
+            raise FailedError(f"the database could not be made:\n{errors.strip()}")
+        durable = self.order["settings"].get("fsync") != "off"
+        if durable:
+            on_disk(fresh)
         fresh.rename(self.cluster)
+        if durable:
+            on_disk(self.home)
+
+    def _ran(self, command: list[str], text: str = "") -> tuple[int, str]:
+        """Exit status and standard error of a command; it ends as soon as Postgres is no longer wanted."""
+        with (
+            tempfile.TemporaryFile("w+", dir=self.home) as given,
+            tempfile.TemporaryFile("w+", dir=self.home) as errors,
+        ):
+            given.write(text)
+            given.seek(0)
+            process = subprocess.Popen(
+                command, cwd=self.home, stdin=given, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
+            )
+            while process.poll() is None:
+                if not self._wait(TICK_S):
+                    os.killpg(process.pid, signal.SIGKILL)  # with those that it has started
+                    process.wait()
+                    raise SystemExit(0)
+            errors.seek(0)
+            return process.returncode, errors.read()
 
     def _check_version(self) -> None:
         made = (self.cluster / "PG_VERSION").read_text().strip()

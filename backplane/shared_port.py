@@ -18,12 +18,12 @@ import socket
 import ssl
 import struct
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
 from backplane.first_bytes import LONGEST_FRAME, Kind, tell
-from backplane.listeners import Listener, opened
+from backplane.listeners import BACKLOG, Listener
 from backplane.logs import Log
 from backplane.ratelimit import address_key
 from backplane.tls import ALPN_HTTP, ALPN_TURN, ServerTls
@@ -104,10 +104,11 @@ class SharedPort:
         """How often accepting paused because descriptors or memory had run out."""
         return sum(listener.pauses for listener in self._listeners)
 
-    def listen(self, host: str, port: int) -> int:
-        """Listen on every address of ``host`` (``::`` = all of both families) and ``port`` (0 = any free one), besides
-        what is listened on already. Returns the port; OSError when it cannot be had."""
-        sockets = opened(host, port)
+    def listen(self, sockets: Sequence[socket.socket]) -> int:
+        """Listen on ``sockets``, bound to one port, besides what is listened on already. Returns that port; OSError
+        when another program listens there since they were bound."""
+        for one in sockets:
+            one.listen(BACKLOG)
         self._listeners += [Listener(one, self._arrived) for one in sockets]
         self.number = int(sockets[0].getsockname()[1])
         return self.number

@@ -55,9 +55,10 @@ class Claims(Struct, frozen=True, forbid_unknown_fields=True):
     aud: Annotated[str, Meta(pattern=f"^{_AUDIENCE}$")] = _AUDIENCE
 
 
-class _Revoked(Struct, frozen=True, tag_field="what", tag="token"):
+class _Revoked(Struct, frozen=True, omit_defaults=True, tag_field="what", tag="token"):
     jti: str
     until: int
+    room: str | None = None
 
 
 class _Raised(Struct, frozen=True, tag_field="what", tag="room"):
@@ -71,7 +72,7 @@ class Revocations:
 
     def __init__(self, path: Path, now: float) -> None:
         self._path = path
-        self._tokens: dict[str, int] = {}
+        self._tokens: dict[tuple[str, str | None], int] = {}
         self._rooms: dict[str, tuple[int, int]] = {}
         self._lines = 0
         self._load(now)
@@ -79,12 +80,13 @@ class Revocations:
     def __len__(self) -> int:
         return len(self._tokens) + len(self._rooms)
 
-    def revoke(self, jti: str, until: int, now: float) -> None:
-        """Refuse this token from now on. ``until``: when it would have expired. OSError when it cannot be written."""
-        if jti in self._tokens:
+    def revoke(self, jti: str, until: int, now: float, room: str | None = None) -> None:
+        """Refuse this token from now on. ``until``: when it would have expired. ``room``: only if it is for that one,
+        which a bare id does not say. OSError when it cannot be written."""
+        if (jti, room) in self._tokens:
             return
-        self._append(_Revoked(jti, until), now)
-        self._tokens[jti] = until
+        self._append(_Revoked(jti, until, room), now)
+        self._tokens[jti, room] = until
 
     def raise_epoch(self, room: str, now: float) -> int:
         """Refuse every token of ``room`` that was signed until now; returns the new epoch. OSError as in `revoke`."""
@@ -98,11 +100,11 @@ class Revocations:
     def epoch(self, room: str) -> int:
         return self._rooms.get(room, (0, 0))[0]
 
-    def revoked(self, jti: str) -> bool:
-        return jti in self._tokens
+    def revoked(self, jti: str, room: str | None = None) -> bool:
+        return (jti, None) in self._tokens or (jti, room) in self._tokens
 
     def _forget(self, now: float) -> None:
-        self._tokens = {jti: until for jti, until in self._tokens.items() if until > now}
+        self._tokens = {key: until for key, until in self._tokens.items() if until > now}
         self._rooms = {room: entry for room, entry in self._rooms.items() if entry[1] > now}
 
     def _load(self, now: float) -> None:
@@ -114,14 +116,16 @@ class Revocations:
             except msgspec.MsgspecError:
                 continue  # the last line of a process that was killed while it wrote
             if isinstance(entry, _Revoked):
-                self._tokens[entry.jti] = entry.until
+                self._tokens[entry.jti, entry.room] = entry.until
             else:
                 self._rooms[entry.room] = (entry.epoch, entry.until)
         self._forget(now)
         self._compact()
 
     def _compact(self) -> None:
-        lines: list[bytes] = [msgspec.json.encode(_Revoked(jti, until)) for jti, until in self._tokens.items()]
+        lines: list[bytes] = [
+            msgspec.json.encode(_Revoked(jti, until, room)) for (jti, room), until in self._tokens.items()
+        ]
         lines += [msgspec.json.encode(_Raised(room, *entry)) for room, entry in self._rooms.items()]
         write_private(self._path, b"".join(line + b"\n" for line in lines))
         self._lines = len(lines)
@@ -216,7 +220,7 @@ class TokenAuthority:
 
     def stale(self, claims: Claims) -> bool:
         """Whether the token was taken back."""
-        return self.revocations.revoked(claims.jti) or claims.epoch < self.revocations.epoch(claims.room)
+        return self.revocations.revoked(claims.jti, claims.room) or claims.epoch < self.revocations.epoch(claims.room)
 
 
 def private_key(path: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import threading
 from dataclasses import dataclass
 
 from benchmarks.bars import quantile_of
@@ -118,6 +119,7 @@ class Generator:
         if handle is None:
             raise OSError("the load generator could not be made")
         self._handle = ctypes.c_void_p(handle)
+        self._work = threading.Lock()
 
     def add(self, fd: int, keys: Keys, sender: Sender, check: bytes, password: str) -> None:
         """``check``: a STUN binding request to repeat; ``password``: ours. OSError when ``fd`` cannot be watched."""
@@ -147,16 +149,24 @@ class Generator:
     def run(self, seconds: float) -> Totals:
         """Blocks, without the GIL."""
         totals = _Totals()
-        self._library.gen_run(self._handle, seconds, ctypes.byref(totals))
+        with self._work:
+            self._library.gen_run(self._handle, seconds, ctypes.byref(totals))
         counts = {name: int(getattr(totals, name)) for name in _COUNTS}
         audio, video = (list(kind) for kind in totals.latency)
         together = [a + v for a, v in zip(audio, video, strict=True)]
         return Totals(counts, totals.cpu_s, totals.wall_s, (together, sum(totals.latency_over)))
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a `run` is on its way."""
+        return self._work.locked()
 
     async def run_beside(self, seconds: float) -> Totals:
         """`run` in a thread, while the event loop keeps the signalling sockets."""
         return await asyncio.get_running_loop().run_in_executor(None, self.run, seconds)
 
     def close(self) -> None:
-        self._library.gen_free(self._handle)
+        """Waits for a `run_beside` that was cancelled: its thread goes on until its seconds are over."""
+        with self._work:
+            self._library.gen_free(self._handle)
         self._handle = ctypes.c_void_p()

@@ -31,9 +31,9 @@ from booking.documents import DOCUMENTS, Documents, FileStore
 from booking.identity.courier import SandboxSms, errands
 from booking.identity.routes import ROUTES as IDENTITY_ROUTES
 from booking.identity.service import IDENTITY, Identity
-from booking.instant import RINGING, Ringing
 from booking.join import part as joining_part
 from booking.join.call_events import CallEvents
+from booking.join.instant import RINGING, Ringing
 from booking.join.links import Links
 from booking.join.live import Live
 from booking.join.live_messages import LiveTickets
@@ -44,10 +44,10 @@ from booking.join.room_commands import RoomCommands
 from booking.join.room_names import VisitRooms
 from booking.join.visitors import guest_principal
 from booking.join.visits import JOINING, Joining
+from booking.join.walk_in import VISITS_NOW
 from booking.mail.addresses import PublicAddresses
 from booking.mail.delivery import Delivery
 from booking.providers.part import providers
-from booking.queue.walk_in import VISITS_NOW
 from booking.tenants import Tenants
 
 IDENTITY_TENDED_S: Final = 300.0

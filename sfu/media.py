@@ -13,8 +13,6 @@ from rtc.ice import HostCandidate
 
 if TYPE_CHECKING:
     from rtc._worker import Codec, Extensions
-    from sfu.connection import Connection
-    from sfu.room import Room
 
 WorkerEvent: TypeAlias = "tuple[object, ...]"
 
@@ -101,6 +99,19 @@ class MediaWorker(MediaPlane, Protocol):
     def let_go(self) -> None: ...
 
 
+class Owner(Protocol):
+    """Whom the events of a transport or track are for: a room."""
+
+    def media_event(self, event: WorkerEvent, now: float) -> None: ...
+    def handle_timer(self, transport: int, now: float) -> None: ...
+
+
+class Handshake(Protocol):
+    """A connection that is not through with DTLS."""
+
+    def timer(self) -> float | None: ...
+
+
 def counter() -> Callable[[], int]:
     """Gives 1, 2, 3 ... , and 1 again after 2^31 - 1: ids are 32-bit, and none lives that long."""
     state = 0
@@ -124,7 +135,7 @@ class Seat:
     new_transport: Callable[[], int] = field(default_factory=counter)
     new_track: Callable[[], int] = field(default_factory=counter)
     new_leg: Callable[[], int] = field(default_factory=counter)
-    transports: "dict[int, Room]" = field(default_factory=dict)
-    tracks: "dict[int, Room]" = field(default_factory=dict)
-    handshakes: "dict[int, Connection]" = field(default_factory=dict)
-    """Connections that want `Connection.handle_timer`."""
+    transports: dict[int, Owner] = field(default_factory=dict)
+    tracks: dict[int, Owner] = field(default_factory=dict)
+    handshakes: dict[int, Handshake] = field(default_factory=dict)
+    """By transport: those whose owner wants `Owner.handle_timer`."""

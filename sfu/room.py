@@ -62,8 +62,9 @@ class Room:
         self._orders = 0
         self._crowded = False  # somebody has fewer slots than there are tracks, so speech decides
         self._speakers_due = 0.0
-        self._speakers_heard: list[tuple[str, float]] = []
-        self._speakers_told: list[Message] = []
+        self._speakers_heard: list[tuple[str, float]] | None = []
+        self._speakers_told: list[Message] | None = []
+        """None: to be told in any case, because somebody has come who was not told."""
         self._quality_due = 0.0
         self._quality_stale = False
         self._quality_told: list[Message] = []
@@ -112,8 +113,8 @@ class Room:
         self._reached(person, "answer", now + self._around.clock() - started)
         self._quality_told = []
         self._quality_stale = True
-        self._speakers_heard = []
-        self._speakers_told = []
+        if self._speakers_told:  # not [], which would say that the others know already when these fall silent
+            self._speakers_heard = self._speakers_told = None
         return Joined(person.id, negotiated.answer, self.participants_for(person.id), person.slot_messages())
 
     def offer(

@@ -33,9 +33,11 @@ from signalling.messages import (
     Slot,
     TrackIntent,
 )
+from signalling.names import shown_name
 from signalling.session import RESUME_WINDOW_S, Link, Session
 
 _log = Log(__name__)
+MAX_VERIFIED: Final = 10_000
 _KNOWN_RIGHTS: Final = {right.value: right for right in Right}
 T = TypeVar("T")
 
@@ -76,6 +78,7 @@ class Calls:
         """Called with the ``jti`` of a token that was taken back, as far as that is known."""
         self._observed: set[str] = set()
         self._barred: dict[tuple[str, str | None], tuple[float, float]] = {}
+        self._verified: dict[str, str] = {}  # room by the id of a token that was verified, the newest last
         node.notify = self._deliver
 
     def __len__(self) -> int:
@@ -98,11 +101,10 @@ class Calls:
         if self._node.find(claims.room) is None and len(self._node.rooms) >= self._max_rooms:
             raise SignallingError(ErrorCode.ROOM_FULL, "This server has all the rooms that it may have.")
         rights = [_KNOWN_RIGHTS[right] for right in claims.rights if right in _KNOWN_RIGHTS]
+        name = shown_name(claims.name, claims.role)  # others than our API sign tokens, too
         tracks = _declared(request.tracks)
         room = self._node.room(claims.room)
-        joined = _asking(
-            lambda: room.join(claims.identity, claims.name, claims.role, rights, request.offer, tracks, now)
-        )
+        joined = _asking(lambda: room.join(claims.identity, name, claims.role, rights, request.offer, tracks, now))
         session = Session(secrets.token_urlsafe(12), secrets.token_urlsafe(24), joined.participant_id, claims, link)
         self._sessions[session.id] = session
         self._by_participant[session.participant] = session
@@ -176,10 +178,17 @@ class Calls:
     def leave(self, session: Session, now: float) -> None:
         self._take_out(session, "left", now)
 
-    def revoke(self, jti: str, until: int, now: float) -> int:
-        """Take a token back and put out whoever is in with it; returns how many. OSError when it cannot be kept."""
-        self.tokens.revocations.revoke(jti, until, self.wall_clock())
-        self.revoked(jti)
+    def revoke(self, jti: str, until: int, now: float, room: str | None = None) -> int:
+        """Take a token back and put out whoever is in with it; returns how many. OSError when it cannot be kept.
+
+        ``room``: where the asker has a say. With the id of another room's token nothing happens to anybody there, nor
+        with one that is to come: what is `revoked` is so in all rooms.
+        """
+        self.tokens.revocations.revoke(jti, until, self.wall_clock(), room)
+        users = [session for session in self._sessions.values() if session.claims.jti == jti and not session.ended]
+        known = bool(users) or self._verified.get(jti) == room
+        if room is None or (known and all(session.claims.room == room for session in users)):
+            self.revoked(jti)
         return self._expel_stale(now)
 
     def revoke_room(self, room: str, now: float) -> int:
@@ -221,6 +230,10 @@ class Calls:
         for whom in (claims.identity, None):
             if claims.nbf <= self._barred.get((claims.room, whom), (-1.0, 0.0))[0]:
                 raise SignallingError(ErrorCode.TOKEN_REVOKED)
+        self._verified.pop(claims.jti, None)
+        self._verified[claims.jti] = claims.room
+        if len(self._verified) > MAX_VERIFIED:
+            del self._verified[next(iter(self._verified))]
         return claims
 
     def connections(self, session: Session) -> dict[str, str]:

@@ -75,6 +75,11 @@ class Conversation:
         except SignallingError as error:
             self.refuse(error, now)
 
+    def beat(self, now: float) -> None:
+        """A ping or pong of the WebSocket itself (RFC 6455 section 5.5): work like a message, and counted as one."""
+        if not self._messages.allow(now):
+            self.refuse(SignallingError(ErrorCode.RATE_LIMITED), now)
+
     def refuse(self, error: SignallingError, now: float) -> None:
         """Answer with an error, and close after a fatal one or one too many."""
         if self._closed:

@@ -19,7 +19,7 @@ from backplane.tokens import MAX_LIFETIME_S, Claims, TokenError
 from backplane.web import Problem, json_response, read_json
 from booking.join.room_names import VisitRooms
 from signalling.calls import Calls
-from signalling.names import clean_name
+from signalling.names import shown_name
 from signalling.room_names import RoomNames
 
 HOST_LIFETIME_S: Final = MAX_LIFETIME_S
@@ -30,7 +30,6 @@ REVOCATIONS_PER_S: Final = 1.0  # each is kept until the token would have expire
 REVOCATIONS_BURST: Final = 30.0
 GUEST_RIGHTS: Final = ("publish", "subscribe", "share_screen")
 HOST_RIGHTS: Final = (*GUEST_RIGHTS, "moderate")
-_DEFAULT_NAME: Final = {"host": "Host", "guest": "Guest"}
 _log = Log(__name__)
 
 TypedName = Annotated[str, Meta(max_length=500)]
@@ -153,13 +152,13 @@ class Api:
         if body.jti != bearer.jti:
             self._may_moderate(bearer, bearer.room)
         until = int(self._calls.wall_clock()) + MAX_LIFETIME_S
-        return Revoked(self._calls.revoke(body.jti or "", until, now))
+        return Revoked(self._calls.revoke(body.jti or "", until, now, bearer.room))
 
     def _issue(self, room: str, name: str, role: str, lifetime_s: int) -> tuple[str, Claims]:
         return self._calls.tokens.issue(
             room=room,
             identity=secrets.token_urlsafe(9),
-            name=clean_name(name) or _DEFAULT_NAME[role],
+            name=shown_name(name, role),
             role=role,
             rights=HOST_RIGHTS if role == "host" else GUEST_RIGHTS,
             now=self._calls.wall_clock(),

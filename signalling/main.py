@@ -1,7 +1,8 @@
 """Starts one server process: media workers, node, HTTP, and stops them in the opposite order.
 
-The last line of the start is ``Wadud is ready: http://HOST:PORT``. SIGINT and SIGTERM end it: nobody new is taken in,
-everybody in a call hears ``bye`` (draining), sockets and workers are closed, and the exit status is 0.
+The last line of the start is ``Wadud is ready: http://HOST:PORT``. SIGINT and SIGTERM end it, a first start that still
+makes the database too: nobody new is taken in, everybody in a call hears ``bye`` (draining), sockets and workers are
+closed, and the exit status is 0.
 """
 
 import asyncio
@@ -48,6 +49,7 @@ from turn.listen import (
     known_addresses,
     listen,
     renewed,
+    reserved,
     shared_port,
     warn,
 )
@@ -83,8 +85,12 @@ async def serve(settings: Settings) -> None:
     warn(settings, addresses)
     metrics = Metrics()
     async with contextlib.AsyncExitStack() as stack:
-        store = await _opened(settings, stack)
+        # ports first: a wrong option is told at once, not after the database was made
         workers = [stack.enter_context(_worker(settings, addresses, index)) for index in range(settings.workers)]
+        sockets = stack.enter_context(reserved(settings))
+        store = await _opened(settings, stack, stop)
+        if store is None:
+            return
         node = Node(
             workers=workers,
             identity=Identity(*self_signed(time.time())),
@@ -122,7 +128,7 @@ async def serve(settings: Settings) -> None:
             demand_https(app)
             await stack.enter_async_context(renewed(tls))
         visits = asyncio.create_task(Visits(calls, booking.call_events, booking.joining.names, store.bus).run())
-        stack.callback(visits.cancel)
+        stack.push_async_callback(_cancelled, visits)
         runner = web.AppRunner(
             app,
             access_log=None,
@@ -135,7 +141,7 @@ async def serve(settings: Settings) -> None:
         impatient = asyncio.create_task(cut_impatient(app, runner))
         port = shared_port(runner, settings, tls, metrics)
         try:
-            url = listen(port, settings)
+            url = listen(port, settings, sockets)
             relay.open(port, port.number, calls, access)
             booking.addresses.base_url = settings.base_url or url
             _log.info("started", workers=len(workers), media_port=workers[0].port)
@@ -148,6 +154,11 @@ async def serve(settings: Settings) -> None:
             impatient.cancel()
             await runner.cleanup()
             await port.close()
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 def _surroundings(settings: Settings, store: Store, tokens: TokenAuthority) -> Surroundings:
@@ -164,9 +175,18 @@ def _surroundings(settings: Settings, store: Store, tokens: TokenAuthority) -> S
     )
 
 
-async def _opened(settings: Settings, stack: contextlib.AsyncExitStack) -> Store:
+async def _opened(settings: Settings, stack: contextlib.AsyncExitStack, stop: asyncio.Event) -> Store | None:
+    """None: told to stop meanwhile. The first time it takes seconds, on a slow disk a minute."""
+    opening = asyncio.create_task(stack.enter_async_context(opened(settings)))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([opening, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if stop.is_set():
+        opening.cancel()
     try:
-        return await stack.enter_async_context(opened(settings))
+        return await opening
+    except asyncio.CancelledError:
+        return None
     except StoreError as error:
         raise StartError(str(error)) from None
 

@@ -11,6 +11,7 @@ from typing import Final
 MAX_NAME: Final = 64
 _MAX_MARKS: Final = 4  # combining marks in a row; scripts in use need at most three
 _DIRECTION: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_DEFAULTS: Final = {"host": "Host", "guest": "Guest"}
 _DROPPED: Final = frozenset({"Cc", "Cs", "Co", "Cn"})
 
 
@@ -31,3 +32,8 @@ def clean_name(text: str) -> str:
     name = " ".join(word for word in name.split(" ") if word)[:MAX_NAME].strip()
     visible = any(unicodedata.category(character)[0] in "LNPS" for character in name)
     return name if visible else ""
+
+
+def shown_name(text: str, role: str) -> str:
+    """``text`` as a name, or the role where nothing visible is left."""
+    return clean_name(text) or _DEFAULTS[role]

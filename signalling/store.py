@@ -34,11 +34,12 @@ class Store:
 
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Store]:
-    """The store that ``settings`` mean, until the block ends. StoreError when it cannot be had."""
+    """The store that ``settings`` mean, until the block ends. StoreError when it cannot be had. May be cancelled."""
     cluster = None
     try:
         if settings.postgres_url is None:
-            cluster = await asyncio.to_thread(embedded_postgres.start, settings.data / "postgres")
+            cluster = embedded_postgres.launch(settings.data / "postgres")
+            await asyncio.to_thread(cluster.await_ready)
         url = settings.postgres_url or (cluster.url() if cluster else "")
         database = await _database(url, settings.postgres_connections)
         bus = _bus(settings.redis_url)

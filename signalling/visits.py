@@ -30,6 +30,8 @@ from signalling.session import Session
 LOOK_S: Final = 1.0
 RECONCILE_S: Final = 30.0
 RETRY_S: Final = 1.0
+LAST_WORDS_S: Final = 1.0  # for each; a database that takes longer is away
+LAST_WORDS_ALL_S: Final = 6.0  # whoever stops us waits for 15 s
 MAX_UNTOLD: Final = 10_000
 _log = Log(__name__)
 
@@ -79,15 +81,20 @@ class Visits:
         self._monotonic = monotonic
         self._rooms = _Rooms()
         self._untold: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue(MAX_UNTOLD)
+        self._telling: Callable[[], Awaitable[None]] | None = None
         calls.observer = self
 
     async def run(self) -> None:
-        """Obeys and tells until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._obey())
-            tasks.create_task(self._tell())
-            tasks.create_task(self._look())
-            tasks.create_task(self._reconcile())
+        """Obeys and tells until cancelled; then tells what is left while the database answers, for `LAST_WORDS_ALL_S`
+        at most."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._obey())
+                tasks.create_task(self._tell())
+                tasks.create_task(self._look())
+                tasks.create_task(self._reconcile())
+        finally:
+            await self._last_words()
 
     def joined(self, session: Session) -> None:
         if self._names.read(session.claims.room) is None:
@@ -166,7 +173,7 @@ class Visits:
 
     async def _tell(self) -> None:
         while True:
-            tell = await self._untold.get()
+            tell = self._telling = await self._untold.get()
             while True:
                 try:
                     await tell()
@@ -176,7 +183,26 @@ class Visits:
                 except Exception:
                     _log.error("call event not kept")
                 break
+            self._telling = None
             self._untold.task_done()
+
+    async def _last_words(self) -> None:
+        """A server that stops puts everybody out at once, and what nobody hears of here is not mended by those who do
+        not come back: their visits would be in progress for good."""
+        untold = [] if self._telling is None else [self._telling]
+        while not self._untold.empty():
+            untold.append(self._untold.get_nowait())
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LAST_WORDS_ALL_S
+        for tell in untold:
+            try:
+                async with asyncio.timeout_at(min(loop.time() + LAST_WORDS_S, end)):
+                    await tell()
+            except TimeoutError:
+                _log.error("call events not kept")
+                return
+            except Exception:
+                _log.error("call event not kept")
 
     async def _obey(self) -> None:
         while True:

@@ -122,6 +122,7 @@ class Signalling:
             timeout=CLOSE_TIMEOUT_S,
             compress=False,
             max_msg_size=MAX_FRAME_BYTES,
+            autoping=False,  # it would answer any number of them, and let nobody else have a turn meanwhile
             decode_text=False,  # the JSON decoder reads bytes, and answers what is no UTF-8 like any other bad JSON
         )
         await socket.prepare(request)
@@ -188,6 +189,10 @@ class Signalling:
                 conversation.receive(message.data, now)
                 if conversation.joined:
                     self._no_longer_waiting(conversation)
+            elif message.type is WSMsgType.PING or message.type is WSMsgType.PONG:
+                conversation.beat(now)
+                if message.type is WSMsgType.PING and not connection.closing:
+                    await socket.pong(message.data)
             elif message.type is WSMsgType.BINARY:
                 conversation.refuse(SignallingError(ErrorCode.BAD_MESSAGE, "Only text frames are read."), now)
             else:

@@ -21,6 +21,7 @@ from tests.support.postgres import (  # noqa: F401  (fixtures)
     run_sql,
 )
 from tests.support.redis import redis_bus, redis_process, redis_server  # noqa: F401  (fixtures)
+from tests.support.server import DATA
 from tests.support.smtp import smtp_server  # noqa: F401  (fixtures)
 from tests.support.turns import turn
 
@@ -45,6 +46,10 @@ def pytest_report_header() -> str:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("numprocesses", None):  # this process shares the tests out and runs none
         os.environ[TURNS] = tempfile.mkdtemp(prefix="wadud-turns-")
+
+
+def pytest_sessionfinish() -> None:
+    DATA.forget()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -6,14 +6,15 @@ import ipaddress
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Final
 
 from aiohttp import web
 
 from backplane.addresses import MediaAddresses, interface_addresses, media_addresses
 from backplane.https_only import https_only
+from backplane.listeners import bound
 from backplane.metrics import Metrics
 from backplane.proxies import TrustedProxies, plain_address
 from backplane.settings import Settings
@@ -130,13 +131,30 @@ def shared_port(runner: web.AppRunner, settings: Settings, tls: ServerTls | None
     return port
 
 
-def listen(port: SharedPort, settings: Settings, like: int | None = None) -> str:
-    """Open the TCP port, where any will do that with the number ``like``; returns the address of the pages."""
+@contextmanager
+def reserved(settings: Settings, like: int = 0) -> Iterator[Sequence[socket.socket]]:
+    """The TCP port, where any will do that with the number ``like``. Nobody is listened to yet, but that it cannot be
+    had is known before the long part of a start. StartError then."""
+    with _port_to_blame(settings):
+        sockets = bound(settings.host, settings.port or like)
+    with ExitStack() as stack:
+        for one in sockets:
+            stack.enter_context(one)
+        yield sockets
+
+
+def listen(port: SharedPort, settings: Settings, sockets: Sequence[socket.socket]) -> str:
+    """Open the TCP port that was `reserved`; returns the address of the pages."""
+    with _port_to_blame(settings):
+        return dataclasses.replace(settings, port=port.listen(sockets)).url
+
+
+@contextmanager
+def _port_to_blame(settings: Settings) -> Iterator[None]:
     try:
-        number = port.listen(settings.host, settings.port or like or 0)
+        yield
     except OSError as error:
         raise StartError(why(error, f"port {settings.port} on {settings.host}", "--port (0 = any free one)")) from None
-    return dataclasses.replace(settings, port=number).url
 
 
 def _prefixed(tls: ServerTls | None) -> Mapping[str, int]:

@@ -27,7 +27,7 @@ from backplane.settings import Settings, bracketed
 from backplane.web import KEEP_ALIVE_S, Readiness, application, cut_impatient
 from rtc._worker import Worker
 from turn.assembly import kept_secrets, relay_config
-from turn.listen import certificate, demand_https, known_addresses, listen, renewed, shared_port, warn
+from turn.listen import certificate, demand_https, known_addresses, listen, renewed, reserved, shared_port, warn
 from turn.loop import RelayLoop
 from turn.node import RelayNode
 from turn.start import StartError, run, why
@@ -75,6 +75,7 @@ async def relay(settings: Settings) -> None:
     metrics = Metrics()
     async with contextlib.AsyncExitStack() as stack:
         workers = stack.enter_context(_workers(settings, addresses))
+        sockets = stack.enter_context(reserved(settings, workers[0].port))
         node = RelayNode(workers, relay_config(settings, secrets, addresses.advertised))
         stack.callback(node.close)
         if settings.stun_alternate is not None:
@@ -94,7 +95,7 @@ async def relay(settings: Settings) -> None:
         port = shared_port(runner, settings, tls, metrics)
         port.turn = node.adopt_turn
         try:
-            listen(port, settings, workers[0].port)
+            listen(port, settings, sockets)
             shown = f"{bracketed(settings.host)}:{workers[0].port}"
             _log.info("started", workers=len(workers), media_port=workers[0].port)
             collect_seldom()

@@ -9,9 +9,8 @@ from typing import Final
 
 from backplane.api import Routes
 from backplane.postgres import Database
-from booking import waitlist
 from booking.application import Part
-from booking.appointments import changing, making, reading, sweeper
+from booking.appointments import changing, making, reading, sweeper, waitlist
 from booking.appointments.changes import Life
 from booking.appointments.claims import VisitsNow
 from booking.appointments.desk import DESK, Desk

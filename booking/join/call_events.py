@@ -17,7 +17,7 @@ from uuid import UUID
 
 from backplane.bus import Bus
 from backplane.ids import uuid7
-from backplane.jobs import Handler, Job, JobRow, schedule, withdraw
+from backplane.jobs import Handler, Job, JobRow, hold, schedule, withdraw
 from backplane.postgres import Connection, Database
 from booking.join import notes, waiting_room
 from booking.join.links import Seat
@@ -160,6 +160,8 @@ class CallEvents:
         if visit.status != "in_progress":
             return
         if reason in LOST:
+            # The job before the appointment: in this order its own run takes them.
+            await hold(connection, _key(SETTLE_JOB, visit.appointment))
             await self._change(connection, visit, "interrupt", reason, at)
             await _later(connection, SETTLE_JOB, visit, max(visit.window.closes_at, at))
         elif seat is Seat.DOCTOR:

@@ -23,8 +23,8 @@ from booking.join.views import QueueView, queue_view
 from booking.join.visit_routes import MessageKept, NewMessage
 from booking.join.visitors import doctor_of
 from booking.join.visits import JOINING, Visit, need
+from booking.join.walk_in import NoTime, visit_for_walk_in
 from booking.queue import tickets
-from booking.queue.walk_in import visit_for_walk_in
 
 routes = Routes(tag="queue")
 
@@ -83,17 +83,24 @@ async def admit_next(call: Call, body: WhichQueue) -> Called:
     async with call.transaction() as connection:
         provider, days = await _line(call, connection, body.provider)
         await tickets.lock(connection, provider, days)
-        called = None
+        called, refused = None, None
         for ticket in await tickets.those_here(connection, provider, days, call.now):
             visit, patient = await waiting_room.visit_of_ticket(connection, ticket)
-            visit = visit or await visit_for_walk_in(call, connection, ticket)
-            # Somebody whose visit's hours are over must not hold up the line.
-            if visit.enterable(call.now):
-                await waiting_room.admit(connection, visit, Seat.PATIENT, patient, call.now)
+            if visit is None and refused is None:
+                try:
+                    visit = await visit_for_walk_in(call, connection, ticket)
+                except NoTime as no_time:  # whose time it is may stand behind
+                    refused = no_time
+            # Somebody whose visit's hours are over, or who leaves just now, must not hold up the line.
+            if (
+                visit is not None
+                and visit.enterable(call.now)
+                and await waiting_room.admit(connection, visit, Seat.PATIENT, patient, call.now)
+            ):
                 called = Called(ticket, visit.appointment, patient)
                 break
         if called is None:
-            raise Problem(404, "nobody_waits", "Nobody whose page is open waits in this line.")
+            raise refused or Problem(404, "nobody_waits", "Nobody whose page is open waits in this line.")
     note_after(call, provider)
     return called
 

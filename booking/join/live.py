@@ -42,7 +42,7 @@ from booking.join.live_messages import (
 )
 from booking.join.live_sources import Show, Shown, as_push
 from booking.join.presence import arrived, gone, still_here
-from booking.join.views import Lines
+from booking.queue.tickets import Lines
 
 REFRESH_S: Final = 15.0
 HEARTBEAT_S: Final = 10.0
@@ -262,7 +262,9 @@ class Live:
 
     def _shown_elsewhere(self, ticket: LiveTicket) -> bool:
         watches = self._watches.get((ticket.tenant, ticket.subject), ())
-        return any((each.ticket.key, each.ticket.device) == (ticket.key, ticket.device) for each in watches)
+        theirs = [each.ticket for each in watches if each.ticket.key == ticket.key]
+        # A place in line is kept by any of the person's devices, a seat by the one that has it.
+        return any(each.device == ticket.device or ticket.kind is Kind.PLACE for each in theirs)
 
     def _end(self, watch: Watching) -> None:
         watch.socket.watches.pop(watch.id, None)

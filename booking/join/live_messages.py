@@ -24,7 +24,7 @@ from msgspec import Meta, Struct
 from booking.join.links import Seat
 from booking.join.signed import BadSignature, Signed
 from booking.join.views import QueueView, VisitView
-from booking.queue.walk_in import TicketView
+from booking.join.walk_in import TicketView
 
 SUBPROTOCOL: Final = "wadud.visits.v1"
 MAX_FRAME_BYTES: Final = 4096

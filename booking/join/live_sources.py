@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from backplane.postgres import Connection
 from booking.join import instant_views
+from booking.join.links import Seat
 from booking.join.live_messages import (
     Bye,
     InstantPush,
@@ -26,10 +27,11 @@ from booking.join.live_messages import (
     RingView,
     VisitPush,
 )
-from booking.join.views import Lines, QueueView, VisitView, line_once, queue_view, seats_of, visit_view
-from booking.join.visitors import Visitor
+from booking.join.views import QueueView, VisitView, queue_view, seats_of, visit_view
+from booking.join.visitors import Visitor, takes_part
 from booking.join.visits import load
-from booking.queue.walk_in import TicketView, ticket_view
+from booking.join.walk_in import TicketView, ticket_view
+from booking.queue.tickets import Lines, line_once
 
 
 class Gone(Struct, frozen=True):
@@ -45,8 +47,12 @@ async def show_visit(connection: Connection, ticket: LiveTicket, after: int, now
     visit = await load(connection, ticket.key)
     if visit is None:
         return Gone("gone")
-    if visit.epoch != ticket.epoch and not visit.status.startswith("cancelled"):
-        return Gone("replaced")
+    if not visit.status.startswith("cancelled"):
+        if visit.epoch != ticket.epoch:
+            return Gone("replaced")
+        in_class = visit.patient is None and ticket.seat is Seat.PATIENT
+        if in_class and not await takes_part(connection, visit, ticket.holder):
+            return Gone("gone")
     seats = await seats_of(connection, visit, now)
     own = next((row for row in seats if (row["seat"], row["holder"]) == (ticket.seat.word, ticket.holder)), None)
     if own is not None and own["device"] not in (None, ticket.device):

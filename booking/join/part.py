@@ -15,13 +15,12 @@ from backplane.consumers import Consumer
 from backplane.jobs import Handler, JobRow
 from backplane.outbox import Fact
 from backplane.postgres import Connection
-from booking import instant
-from booking.join import desk, exchange, invites, live_routes, notes, visit_routes, waiting_room
+from booking.join import desk, exchange, instant, invites, live_routes, notes, visit_routes, waiting_room, walk_in
 from booking.join.call_events import CallEvents
+from booking.join.links import Seat
 from booking.join.presence import end_of_grace
-from booking.join.room_names import VisitRoom
+from booking.join.room_names import VisitRoom, identity
 from booking.join.visits import CALLED_AGAIN, Joining, load
-from booking.queue import walk_in
 from booking.queue.tickets import GRACE_JOB
 
 ROUTES: Final = (
@@ -63,6 +62,10 @@ def consumers(joining: Joining, bus: Bus) -> tuple[Consumer, ...]:
         # A doctor who calls a completed visit again has opened it anew: an event from before must not close it.
         elif not visit.enterable(now):
             await waiting_room.over(connection, visit.appointment, _ENDS[fact.type], now)
+        elif visit.patient is None and fact.payload.get("seat") is not None:
+            patient = UUID(str(fact.payload["patient"]))
+            if await waiting_room.without_seat(connection, visit, patient, now):
+                await joining.rooms.put_out(joining.names.name(visit.room), identity(Seat.PATIENT, patient))
         for epoch in range(max(1, visit.epoch - 1), visit.epoch + (not visit.enterable(now) and not moved)):
             await joining.rooms.revoke_room(joining.names.name(VisitRoom(visit.tenant, visit.appointment, epoch)))
 

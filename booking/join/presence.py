@@ -77,20 +77,31 @@ async def gone(connection: Connection, ticket: LiveTicket, now: datetime) -> boo
 
 
 async def still_here(connection: Connection, watched: Sequence[LiveTicket], now: datetime) -> None:
-    """All that one clinic's pages of this process watch; one statement each for seats and tickets."""
+    """All that one clinic's pages of this process watch; one statement each for seats and tickets.
+
+    So many rows are locked in no order, so none is waited for: whoever is being called, moved or let in is heard of
+    the next time.
+    """
     visits = [ticket for ticket in watched if ticket.kind is Kind.VISIT]
     if visits:
         await connection.execute(
             """WITH watched AS (
                    SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[])
                        AS w (appointment, seat, holder, device)
+               ), free AS (
+                   SELECT s.appointment_id, s.seat, s.holder FROM visit_seat s JOIN watched w
+                       ON (s.appointment_id, s.seat, s.holder, s.device) = (w.appointment, w.seat, w.holder, w.device)
+                   FOR NO KEY UPDATE OF s SKIP LOCKED
                ), seats AS (
-                   UPDATE visit_seat s SET here = true, seen_at = $5 FROM watched w
-                   WHERE (s.appointment_id, s.seat, s.holder, s.device) = (w.appointment, w.seat, w.holder, w.device)
+                   UPDATE visit_seat s SET here = true, seen_at = $5 FROM free
+                   WHERE (s.appointment_id, s.seat, s.holder) = (free.appointment_id, free.seat, free.holder)
                    RETURNING s.appointment_id, s.holder
+               ), waiting AS (
+                   SELECT q.id FROM queue_ticket q JOIN seats
+                       ON (q.appointment_id, q.patient_id) = (seats.appointment_id, seats.holder)
+                   WHERE q.state = 'waiting' FOR NO KEY UPDATE OF q SKIP LOCKED
                )
-               UPDATE queue_ticket q SET here = true, seen_at = $5 FROM seats
-               WHERE q.appointment_id = seats.appointment_id AND q.patient_id = seats.holder AND q.state = 'waiting'""",
+               UPDATE queue_ticket q SET here = true, seen_at = $5 FROM waiting WHERE q.id = waiting.id""",
             [ticket.key for ticket in visits],
             [ticket.seat.word for ticket in visits],
             [ticket.holder for ticket in visits],
@@ -100,7 +111,11 @@ async def still_here(connection: Connection, watched: Sequence[LiveTicket], now:
     places = [ticket.key for ticket in watched if ticket.kind is Kind.PLACE]
     if places:
         await connection.execute(
-            "UPDATE queue_ticket SET here = true, seen_at = $2 WHERE id = ANY($1) AND state = 'waiting'", places, now
+            """UPDATE queue_ticket SET here = true, seen_at = $2 WHERE id IN (
+                   SELECT id FROM queue_ticket WHERE id = ANY($1) AND state = 'waiting'
+                   FOR NO KEY UPDATE SKIP LOCKED)""",
+            places,
+            now,
         )
 
 

@@ -16,11 +16,10 @@ from booking.join.links import Seat
 from booking.join.visitors import ALIVE, Visitor
 from booking.join.visits import Visit
 from booking.queue.line import position
-from booking.queue.tickets import Line, days_of, read_line
+from booking.queue.tickets import Line, Lines, line_once
 
 MAX_QUEUE: Final = 200
 End = Literal["cancelled", "over"]
-Lines = dict[UUID, Line]  # by provider
 
 
 class WaitRange(Struct, frozen=True):
@@ -176,15 +175,6 @@ async def visit_view(
         others=others,
         messages=await messages(connection, visit.appointment, after),
     )
-
-
-async def line_once(connection: Connection, provider: UUID, now: datetime, lines: Lines) -> Line:
-    """A line that many screens show is read once for all of them. One without days is no provider's."""
-    line = lines.get(provider)
-    if line is None:
-        days = await days_of(connection, provider, now)
-        line = lines[provider] = await read_line(connection, provider, days, now)
-    return line
 
 
 async def messages(connection: Connection, appointment: UUID, after: int) -> list[Message]:

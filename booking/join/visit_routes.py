@@ -145,7 +145,7 @@ async def leave(call: Call, appointment: UUID) -> None:
     "/v1/visits/{appointment}/messages",
     right="visit.join",
     status=201,
-    problems={403: ("not_your_visit",), 404: (), 409: ("not_open", "too_many_messages"), 410: ()},
+    problems={403: ("not_your_visit", "denied"), 404: (), 409: ("not_open", "too_many_messages"), 410: ()},
     rate=Rate(per_s=1, burst=10),
 )
 async def write(call: Call, appointment: UUID, body: NewMessage) -> MessageKept:
@@ -153,6 +153,13 @@ async def write(call: Call, appointment: UUID, body: NewMessage) -> MessageKept:
     async with call.transaction() as connection:
         visit, who = await _at(call, connection, appointment)
         waiting_room.must_be_open(visit, call.now)
+        if await connection.fetchval(
+            "SELECT state = 'denied' FROM visit_seat WHERE (appointment_id, seat, holder) = ($1, $2, $3)",
+            appointment,
+            who.seat.word,
+            who.holder,
+        ):
+            raise waiting_room.denied()
         number = await waiting_room.say(connection, visit, who.seat.word, who.holder, body.body, call.now)
     if number is None:
         raise Problem(409, "too_many_messages", "This visit has all the messages that it may have.")

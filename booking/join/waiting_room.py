@@ -23,13 +23,14 @@ from backplane.jobs import Job, schedule
 from backplane.postgres import Connection
 from backplane.web import Problem
 from booking.join.links import Seat
-from booking.join.visitors import Visitor
+from booking.join.visitors import Visitor, takes_part
 from booking.join.visits import CALLED_AGAIN, VOUCHED, Lifecycle, Visit, load
 from booking.queue import tickets
 
 REOPENED_FOR: Final = timedelta(minutes=60)
 REOPENED_JOB: Final = "visit.reopened"
 MAX_MESSAGES: Final = 200
+IS_ON: Final = frozenset({"in_progress", "interrupted"})
 
 
 async def lock_line(connection: Connection, visit: Visit, now: datetime) -> None:
@@ -61,9 +62,8 @@ async def check_in(
     if seat is None or seat["device"] != visitor.device:
         raise device_moved()
     if seat["state"] == "denied":
-        raise Problem(403, "denied", "The doctor did not let you in. Call the clinic.")
-    running = visit.status in ("in_progress", "interrupted")
-    back_in = seat["state"] == "admitted" or (running and seat["admitted_at"] is not None)
+        raise denied()
+    back_in = seat["state"] == "admitted" or (visit.status in IS_ON and seat["admitted_at"] is not None)
     state = "admitted" if visitor.seat is Seat.DOCTOR or back_in else "waiting"
     await connection.execute(
         """UPDATE visit_seat SET state = $4, device_check = $5, arrived_at = coalesce(arrived_at, $6), seen_at = $6,
@@ -92,17 +92,19 @@ async def check_in(
 
 async def _stand_in_line(connection: Connection, visit: Visit, patient: UUID, now: datetime) -> None:
     await tickets.close_of_visit(connection, visit.appointment, "cancelled", now, before_epoch=visit.epoch)
+    days = await tickets.days_of(connection, visit.provider, now)
     ticket = await ticket_of(connection, visit.appointment, patient)
     if ticket is not None:
-        await tickets.come_back(connection, ticket, now)
-        return
+        if await connection.fetchval("SELECT day = ANY($2) FROM queue_ticket WHERE id = $1", ticket, days):
+            await tickets.come_back(connection, ticket, now)
+            return
+        await tickets.close(connection, ticket, "left", now)  # a page that was left open since another day
     lost = await connection.fetchval(
         "SELECT true FROM queue_ticket WHERE appointment_id = $1 AND patient_id = $2 AND epoch = $3",
         visit.appointment,
         patient,
         visit.epoch,
     )
-    days = await tickets.days_of(connection, visit.provider, now)
     await tickets.take_ticket(
         connection,
         provider=visit.provider,
@@ -193,22 +195,26 @@ async def vouch(connection: Connection, visit: Visit, by: UUID, now: datetime) -
 
 
 async def leave(connection: Connection, visit: Visit, visitor: Visitor, now: datetime) -> None:
-    """Somebody goes by their own wish. Who was only waiting gives up the place."""
-    await connection.execute(
+    """Somebody goes by their own wish. Who was not in, or in a visit that is not on, gives up the place."""
+    gone = await connection.fetchval(
         """UPDATE visit_seat SET state = 'left', here = false WHERE (appointment_id, seat, holder) = ($1, $2, $3)
-           AND device = $4 AND state IN ('waiting', 'admitted', 'away')""",
+           AND device = $4 AND state IN ('waiting', 'admitted', 'away') RETURNING true""",
         visit.appointment,
         visitor.seat.word,
         visitor.holder,
         visitor.device,
     )
-    waiting = await connection.fetchval(
-        "SELECT id FROM queue_ticket WHERE appointment_id = $1 AND patient_id = $2 AND state = 'waiting'",
+    if not gone:  # the seat and the place are the newer device's
+        return
+    ticket = await connection.fetchval(
+        """SELECT id FROM queue_ticket WHERE appointment_id = $1 AND patient_id = $2
+           AND (state = 'waiting' OR state = 'admitted' AND NOT $3)""",
         visit.appointment,
         visitor.holder,
+        visit.status in IS_ON,
     )
-    if waiting is not None:
-        await tickets.close(connection, waiting, "left", now)
+    if ticket is not None:
+        await tickets.close(connection, ticket, "left", now)
 
 
 async def end(
@@ -225,6 +231,17 @@ async def over(connection: Connection, appointment: UUID, ticket_state: str, now
     await connection.execute(_EMPTY, appointment)
     await tickets.close_of_visit(connection, appointment, ticket_state, now)
     await connection.execute("UPDATE visit SET reopened_until = NULL WHERE appointment_id = $1", appointment)
+
+
+async def without_seat(connection: Connection, visit: Visit, patient: UUID, now: datetime) -> bool:
+    """Whether somebody has no seat in this class any more; then they wait for it no longer, nor are they in it."""
+    if await takes_part(connection, visit, patient):
+        return False
+    await connection.execute(f"{_EMPTY} AND seat = 'patient' AND holder = $2", visit.appointment, patient)
+    ticket = await ticket_of(connection, visit.appointment, patient)
+    if ticket is not None:
+        await tickets.close(connection, ticket, "cancelled", now)
+    return True
 
 
 async def moved(connection: Connection, appointment: UUID, epoch: int, now: datetime) -> None:
@@ -358,6 +375,10 @@ def must_be_open(visit: Visit, now: datetime) -> None:
     else:
         why = "This visit is over."
     raise Problem(409, "not_open", why)
+
+
+def denied() -> Problem:
+    return Problem(403, "denied", "The doctor did not let you in. Call the clinic.")
 
 
 def device_moved() -> Problem:

@@ -43,6 +43,9 @@ class Line:
         return None if place is None else wait(place, self.visits, self.running, least)
 
 
+Lines = dict[UUID, Line]  # by provider
+
+
 async def days_of(connection: Connection, provider: UUID, now: datetime) -> Sequence[date]:
     """The days of this provider's line now, the present one last; none when there is no such provider."""
     zone = await connection.fetchval("SELECT timezone FROM provider WHERE id = $1", provider)
@@ -92,6 +95,15 @@ async def read_line(connection: Connection, provider: UUID, days: Sequence[date]
         max(running, default=None),
         delay,
     )
+
+
+async def line_once(connection: Connection, provider: UUID, now: datetime, lines: Lines) -> Line:
+    """A line that many screens show is read once for all of them. One without days is no provider's."""
+    line = lines.get(provider)
+    if line is None:
+        days = await days_of(connection, provider, now)
+        line = lines[provider] = await read_line(connection, provider, days, now)
+    return line
 
 
 async def take_ticket(

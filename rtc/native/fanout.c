@@ -26,11 +26,19 @@ void wd_leg_restart(struct wd_router *router, struct leg *leg) {
     if (leg->config.kind == WD_VIDEO && wd_takes_video(leg->transport)) wd_ask_keyframe(router, leg->track);
 }
 
+/* A slice of an IDR picture does not say whether it is the first packet of its picture. The one before it does, unless that is missing: it may have held the
+ * parameter sets, which travel in packets of their own and in no other way (RFC 7742 section 6.2), and may yet be repaired. */
+static bool follows(const struct track *track, const struct slot *slot) {
+    if (!slot->payload_info.may_follow) return false;
+    const struct slot *before = &track->slots[(slot->index - 2) & track->slot_mask];
+    return before->index != slot->index - 1 || before->timestamp == slot->timestamp;
+}
+
 /* True when the leg may start with this packet; sets the constants that carry its numbers on. */
 static bool begin(struct wd_router *router, struct leg *leg, const struct slot *slot) {
     struct track *track = leg->track;
     uint64_t in = slot->index - 1;
-    if (leg->config.kind == WD_VIDEO && !slot->keyframe) return false;
+    if (leg->config.kind == WD_VIDEO && (!slot->keyframe || follows(track, slot))) return false;
     leg->waiting = false;
     leg->first_in = in;
     leg->first_out = leg->highest_out + 1;

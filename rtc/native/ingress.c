@@ -50,7 +50,9 @@ void wd_track_reset(struct wd_router *router, struct track *track) {
     track->received = track->repaired = track->expected_before = track->received_before = 0;
     track->jitter = 0;
     track->has_transit = track->has_sender = false;
-    for (struct leg *leg = track->legs; leg; leg = leg->next_in_track) wd_leg_restart(router, leg);
+    for (struct leg *leg = track->legs; leg; leg = leg->next_in_track) leg->waiting = true;
+    track->keyframe_asked_ns = INT64_MIN / 2; /* of the former SSRC */
+    wd_due(router, track->transport, router->now_ns); /* the tick asks the new one, unless it has begun with a keyframe by then */
 }
 
 static void latch(struct wd_router *router, const struct source *source, const struct wd_rtp *rtp, const struct wd_srtp_stream *stream) {

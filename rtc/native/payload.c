@@ -33,26 +33,35 @@ static int parse_vp8(const uint8_t *p, size_t length, struct wd_payload *out) {
     return 0;
 }
 
-static bool starts_h264(uint8_t nal) { return (nal & 0x1f) == 7 || (nal & 0x1f) == 5; } /* SPS, IDR */
+static bool is_parameters(uint8_t nal) { return (nal & 0x1f) == 7; } /* SPS */
+static bool is_picture(uint8_t nal) { return (nal & 0x1f) == 5; } /* IDR */
 
 /* RFC 6184 sections 5.7 (aggregation) and 5.8 (fragmentation). */
 static int parse_h264(const uint8_t *p, size_t length, struct wd_payload *out) {
+    bool parameters = false, picture = false;
     switch (p[0] & 0x1f) {
     case 24: /* STAP-A */
         for (size_t at = 1; at < length;) {
             if (at + 3 > length) return -1;
             size_t size = (size_t)p[at] << 8 | p[at + 1];
             if (!size || at + 2 + size > length) return -1;
-            out->keyframe |= starts_h264(p[at + 2]);
+            parameters |= is_parameters(p[at + 2]);
+            picture |= is_picture(p[at + 2]);
             at += 2 + size;
         }
-        return 0;
+        break;
     case 28: /* FU-A */
         if (length < 2) return -1;
-        out->keyframe = (p[1] & 0x80) && starts_h264(p[1]);
-        return 0;
-    default: out->keyframe = starts_h264(p[0]); return 0;
+        parameters = (p[1] & 0x80) && is_parameters(p[1]);
+        picture = (p[1] & 0x80) && is_picture(p[1]);
+        break;
+    default:
+        parameters = is_parameters(p[0]);
+        picture = is_picture(p[0]);
     }
+    out->keyframe = parameters || picture;
+    out->may_follow = picture && !parameters;
+    return 0;
 }
 
 /* RFC 9628 section 4.2: not inter-predicted, begin of frame, lowest spatial layer. */

@@ -14,13 +14,14 @@ struct wd_payload {
     /* A decoder can start at this packet: VP8 S=1, PID=0, P=0; H.264 SPS or IDR (also in STAP-A, FU-A start); VP9 P=0, B=1, SID=0; AV1 N=1 or a
      * sequence header. */
     bool keyframe;
-    /* VP8 only: */
+    /* VP8 only, but for the last: */
     uint8_t picture_id_bits; /* 0, 7 or 15 */
     uint8_t picture_id_at; /* offset in the payload, valid when picture_id_bits != 0 */
     uint8_t tl0_at; /* offset of TL0PICIDX, 0 = absent */
     uint8_t tid; /* temporal layer id; 0 when absent */
     uint16_t picture_id;
     uint8_t tl0;
+    bool may_follow; /* H.264: a slice of an IDR picture alone. Its parameter sets and other slices of it may be in packets before this one */
 };
 
 /* Returns 0, -1 when malformed. Opus always gives 0 with keyframe = true. Empty payloads are malformed. */

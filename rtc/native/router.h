@@ -63,9 +63,9 @@ struct wd_leg_config {
 
 enum wd_event_type {
     WD_EVENT_DTLS = 1, /* transport, data: one datagram for the handshake */
-    WD_EVENT_SELECTED, /* transport, address: newly nominated pair (first, or after an address change) */
+    WD_EVENT_SELECTED, /* transport, address: newly nominated pair (first, or after an address change) of somebody who is heard */
     WD_EVENT_QUIET, /* transport: nothing authentic heard for 1.8 s while it was sending (else 6 s) */
-    WD_EVENT_HEARD, /* transport: heard again after QUIET */
+    WD_EVENT_HEARD, /* transport: heard again after QUIET, or consents again */
     WD_EVENT_CONSENT_LOST, /* transport: no valid check for 30 s, sending has stopped */
     WD_EVENT_TRACK_STARTED, /* track: first authentic packet */
     WD_EVENT_LEVEL, /* track, value = 0..127 (-dBov, 127 = silence), flag = voice; at_ns = when; about every 100 ms per track where it changes, each 2 s while it stays, once when silence begins. `patient` unless a voice begins */

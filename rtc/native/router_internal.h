@@ -198,6 +198,7 @@ struct transport {
     uint32_t id;
     struct leg *legs;
     struct tuple tuples[WD_TUPLES];
+    struct tuple *greeted; /* where the newest datagram of the handshake came from */
     struct credentials credentials[2]; /* newest first */
     uint8_t credentials_count;
     int64_t dtls_window_ns;
@@ -264,7 +265,7 @@ void wd_transport_tick(struct wd_router *router, struct transport *t); /* consen
 void wd_forget_tuples(struct wd_router *router, struct transport *t);
 void wd_emit(struct wd_router *router, uint8_t type, uint32_t id);
 void wd_heard(struct wd_router *router, struct transport *t);
-/* Queues one datagram to the transport's selected (or newest verified) address. */
+/* Queues one datagram to the transport's selected address; before there is one, to where the handshake came from, or to any that is verified. */
 void wd_send_datagram(struct wd_router *router, struct transport *t, const uint8_t *data, size_t length);
 /* As wd_egress_room and wd_egress_commit, counted. */
 uint8_t *wd_router_room(struct wd_router *router, size_t length);

@@ -23,7 +23,7 @@ void wd_emit(struct wd_router *router, uint8_t type, uint32_t id) {
 
 void wd_heard(struct wd_router *router, struct transport *t) {
     t->heard_ns = router->now_ns;
-    if (t->quiet) {
+    if (t->quiet && t->consent) { /* without it we send nothing, whatever comes from them */
         t->quiet = false;
         wd_emit(router, WD_EVENT_HEARD, t->id);
     }
@@ -43,7 +43,7 @@ static void queue(struct wd_router *router, const struct wd_addr *to, const stru
 }
 
 void wd_send_datagram(struct wd_router *router, struct transport *t, const uint8_t *data, size_t length) {
-    const struct tuple *to = t->selected;
+    const struct tuple *to = t->selected ? t->selected : t->greeted;
     for (int i = 0; !to && i < WD_TUPLES; i++)
         if (t->tuples[i].used) to = &t->tuples[i];
     if (to && t->consent)
@@ -56,6 +56,7 @@ static void forget(struct wd_router *router, struct tuple *tuple) {
     if (!tuple->used) return;
     wd_table_remove(&router->by_tuple, wd_address_key(&tuple->remote));
     if (tuple->transport->selected == tuple) tuple->transport->selected = NULL;
+    if (tuple->transport->greeted == tuple) tuple->transport->greeted = NULL;
     tuple->used = false;
 }
 
@@ -101,8 +102,10 @@ static void select_tuple(struct wd_router *router, struct transport *t, struct t
     if (t->selected) router->counters.ice_switches++;
     t->selected = tuple;
     t->ever_selected = true;
-    struct wd_event event = {.type = WD_EVENT_SELECTED, .id = t->id, .address = tuple->remote};
-    router->config.emit(router->config.owner, &event);
+    if (t->consent && !t->quiet) { /* else it would be taken for their return, which WD_EVENT_HEARD tells */
+        struct wd_event event = {.type = WD_EVENT_SELECTED, .id = t->id, .address = tuple->remote};
+        router->config.emit(router->config.owner, &event);
+    }
     ask_for_waiting(router, t);
 }
 
@@ -132,7 +135,9 @@ void wd_router_forget_address(struct wd_router *router, const struct wd_addr *re
 
 bool wd_router_knows(const struct wd_router *router, const struct wd_addr *remote) { return wd_find_tuple(router, remote) != NULL; }
 
-static void deliver_dtls(struct wd_router *router, struct transport *t, const uint8_t *data, size_t length) {
+static void deliver_dtls(struct wd_router *router, struct tuple *from, const uint8_t *data, size_t length) {
+    struct transport *t = from->transport;
+    t->greeted = from;
     if (router->now_ns - t->dtls_window_ns > WD_SECOND) {
         t->dtls_window_ns = router->now_ns;
         t->dtls_count = 0;
@@ -145,11 +150,11 @@ static void deliver_dtls(struct wd_router *router, struct transport *t, const ui
     router->config.emit(router->config.owner, &event);
 }
 
-static void deliver_early(struct wd_router *router, const struct tuple *tuple) {
+static void deliver_early(struct wd_router *router, struct tuple *tuple) {
     for (int i = 0; i < WD_EARLY; i++) {
         struct early *e = &router->early[i];
         if (!e->length || !wd_same_address(&e->from, &tuple->remote)) continue;
-        if (router->now_ns - e->at_ns < WD_EARLY_NS) deliver_dtls(router, tuple->transport, e->data, e->length);
+        if (router->now_ns - e->at_ns < WD_EARLY_NS) deliver_dtls(router, tuple, e->data, e->length);
         e->length = 0;
     }
 }
@@ -219,12 +224,15 @@ void wd_stun_received(struct wd_router *router, const uint8_t *data, size_t leng
 
     bool newest = c == &t->credentials[0];
     t->checked_ns = router->now_ns;
+    t->quiet |= !t->consent && t->ever_selected;
     t->consent = true;
     /* Who sends no media is heard by its checks alone: the spare path of a receiver must not take over between two of them. */
     int64_t patience = t->media_ns && t->selected && t->media_ns > t->selected->heard_ns - 500 * WD_MS ? 500 * WD_MS : WD_QUIET_IDLE_NS;
     bool selected_silent = t->selected ? router->now_ns - t->selected->heard_ns > patience : t->ever_selected;
     tuple->heard_ns = router->now_ns;
     wd_heard(router, t);
+    /* Of two pairs that differ in our address alone the nominated one is sent by (RFC 8445 section 12.1): the other may be open towards us only. */
+    if (local && (m.use_candidate || selected_silent || tuple != t->selected)) tuple->local = *local;
     /* Without USE-CANDIDATE too when the selected pair has fallen silent or was forgotten: a NAT that rebinds under a consent check nominates nothing. */
     if (m.use_candidate || selected_silent) {
         select_tuple(router, t, tuple);
@@ -237,7 +245,7 @@ void wd_dtls_received(struct wd_router *router, const uint8_t *data, size_t leng
     struct tuple *tuple = wd_find_tuple(router, from);
     if (tuple) {
         tuple->transport->bytes_in += length;
-        deliver_dtls(router, tuple->transport, data, length);
+        deliver_dtls(router, tuple, data, length);
         return;
     }
     /* A ClientHello may overtake the check that verifies its address: keep it a while, never answer it (record type 22, handshake type 1). */

@@ -1,6 +1,7 @@
 """The server's own Postgres: private, there within two seconds, and never left behind."""
 
 import asyncio
+import configparser
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import asyncpg
@@ -150,6 +152,14 @@ def test_killed_together_with_its_supervisor_it_leaves_no_orphan_either(home: Pa
         assert asyncio.run(run(cluster.url(), "SELECT 1")) == 1
 
 
+def test_as_a_service_only_the_server_itself_is_told_to_stop(root: Path) -> None:
+    """systemd tells every process of a service at once, unless it is told otherwise, and Postgres takes SIGINT for its
+    own end: it would be gone before the server has noted who was put out."""
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.read(root / "deploy" / "wadud.service")
+    assert unit["Service"]["KillMode"] == "mixed"
+
+
 def test_a_stale_pid_file_does_not_stop_the_start(home: Path) -> None:
     with embedded_postgres.running(home):
         pass
@@ -223,6 +233,26 @@ def test_an_interrupted_initialisation_begins_again(home: Path) -> None:
     (home / "cluster.new" / "half").write_text("")
     with embedded_postgres.running(home) as cluster:
         assert asyncio.run(run(cluster.url(), "SELECT 1")) == 1
+
+
+def test_a_start_that_is_given_up_ends_whoever_makes_the_cluster(home: Path) -> None:
+    """It may take a minute on a slow disk, for which nobody waits who has pressed Ctrl-C."""
+    binaries = Path(tempfile.mkdtemp(prefix="wadud-initdb-"))
+    binaries.chmod(0o755)
+    (binaries / "initdb").write_text("#!/bin/sh\nsleep 1000 &\necho $! > begun\nwait\n")
+    (binaries / "initdb").chmod(0o755)
+    try:
+        cluster = embedded_postgres.launch(home, binaries)
+        begun = home / "begun"
+        eventually(lambda: begun.exists() and begun.read_text().endswith("\n"))
+        with ThreadPoolExecutor() as waiting:
+            ready = waiting.submit(cluster.await_ready)
+            cluster.stop()
+            with pytest.raises(EmbeddedPostgresError):
+                ready.result()
+        eventually(lambda: gone(int(begun.read_text())))
+    finally:
+        shutil.rmtree(binaries)
 
 
 def test_data_of_another_major_version_is_refused_with_advice(home: Path) -> None:

@@ -116,6 +116,17 @@ def test_a_revoked_token_is_refused_and_others_are_not(authority: TokenAuthority
     authority.verify(other, NOW)
 
 
+def test_an_id_revoked_in_one_room_is_good_in_another_also_after_a_restart(tmp_path: Path) -> None:
+    first = TokenAuthority.open(tmp_path, NOW)
+    token, claims = issue(first)
+    first.revocations.revoke(claims.jti, claims.exp, NOW, "other")
+    first.verify(token, NOW)
+    TokenAuthority.open(tmp_path, NOW + 1).verify(token, NOW + 1)
+    first.revocations.revoke(claims.jti, claims.exp, NOW, "room")
+    assert refusal(first, token) == "token_revoked"
+    assert refusal(TokenAuthority.open(tmp_path, NOW + 1), token, NOW + 1) == "token_revoked"
+
+
 def test_raising_the_epoch_refuses_every_older_token_of_the_room(authority: TokenAuthority) -> None:
     token, _ = issue(authority)
     other, _ = issue(authority, room="other")

@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from benchmarks.crowd import Scenario, Server
 from benchmarks.forwarding import at_load, one_at_half, verdicts
-from benchmarks.generator import BUCKET_US, BUCKETS, Totals
+from benchmarks.generator import BUCKET_US, BUCKETS, Generator, Totals
 from benchmarks.join import quantile
 from benchmarks.memory import Memory
 from benchmarks.plot import write_plot
@@ -137,3 +138,15 @@ def test_the_picture_names_every_row(tmp_path: Path) -> None:
     picture = (tmp_path / "plot.svg").read_text()
     assert "1 to 50 &amp; more, wadud" in picture
     assert "500,000 (62%)" in picture
+
+
+def test_a_run_that_nobody_waits_for_any_more_is_over_before_its_participants_go() -> None:
+    """Ctrl-C in the midst of a measurement; the thread would work on memory that is somebody else's."""
+    generator = Generator()
+    with ThreadPoolExecutor() as beside:
+        running = beside.submit(generator.run, 0.5)
+        while not generator.at_work and not running.done():
+            pass
+        generator.close()
+        assert running.result().wall_s >= 0.5
+        assert not generator.at_work

@@ -27,7 +27,7 @@ from booking.appointments.bookable import Bookable
 from booking.appointments.changes import Life
 from booking.appointments.claims import VisitsNow
 from booking.appointments.desk import Desk
-from booking.instant import RINGING, Ringing
+from booking.join.instant import RINGING, Ringing
 from booking.join.links import Links, Seat
 from booking.join.live import Live
 from booking.join.live_messages import SUBPROTOCOL, LiveTickets
@@ -38,7 +38,7 @@ from booking.join.passes import Passes
 from booking.join.room_names import VisitRooms
 from booking.join.visitors import guest_principal
 from booking.join.visits import JOINING, Joining, Visit, load
-from booking.queue.walk_in import VISITS_NOW
+from booking.join.walk_in import VISITS_NOW
 from booking.rights import rights_of
 
 START = datetime.fromisoformat("2026-11-21T10:00:00+00:00")
@@ -190,6 +190,14 @@ async def service_of(clinic: Clinic, provider: UUID) -> UUID:
             clinic.now,
         )
     return service
+
+
+async def waits_for_lock(clinic: Clinic, unless: "asyncio.Task[None] | None" = None, *, but: int = 0) -> None:
+    """Until somebody, ``but`` so many, waits for what another transaction holds. ``unless``: or this is done."""
+    waiting = """SELECT count(DISTINCT pid) FROM pg_locks waits JOIN pg_locks has USING (pid) WHERE NOT waits.granted
+        AND has.database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+    while not (unless is not None and unless.done()) and await clinic.scalar(waiting) == but:  # noqa: ASYNC110 (a lock wakes nobody)
+        await asyncio.sleep(0.01)
 
 
 async def make_clinic(db: Database, data: Path, bus: Bus | None = None) -> Clinic:

@@ -1,7 +1,9 @@
 """What happens in the call drives the appointment: on a real Postgres, with real jobs, in the test's time."""
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -10,15 +12,15 @@ import pytest_asyncio
 from backplane.bus import LocalBus
 from backplane.jobs import Scheduler
 from backplane.postgres import Database
-from booking.instant import Ringing
 from booking.join import room_commands, waiting_room
 from booking.join.call_events import DOCTOR_RETURNS, TOGETHER, CallEvents
+from booking.join.instant import Ringing
 from booking.join.links import Seat
 from booking.join.part import jobs
 from booking.join.room_commands import PutOut, Renew, RevokeRoom, RoomCommands
 from booking.join.room_names import identity
 from booking.join.visitors import Visitor, claim
-from tests.booking.join_world import START, TENANT, Clinic, make_clinic
+from tests.booking.join_world import START, TENANT, Clinic, make_clinic, waits_for_lock
 
 
 class Call:
@@ -128,6 +130,27 @@ async def test_a_doctor_who_leaves_and_does_not_return_has_ended_the_visit(call:
     assert await call.status() == "in_progress"
     await call.wait(timedelta(seconds=1))
     assert await call.status() == "completed"
+
+
+async def test_a_call_that_is_lost_while_the_visit_ends_takes_its_turn(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await begun(call)
+    await call.go("doctor")
+    ending, end = asyncio.Event(), waiting_room.end
+
+    async def slowly(*visit: Any) -> None:
+        ending.set()
+        await waits_for_lock(call.clinic)
+        await end(*visit)
+
+    monkeypatch.setattr(waiting_room, "end", slowly)
+    ends = asyncio.create_task(call.wait(DOCTOR_RETURNS))
+    await ending.wait()
+    await call.go("patient", "connection_lost")
+    await ends
+    assert await call.status() == "completed"
+    assert await call.clinic.scalar("SELECT max(last_error) FROM job") is None
 
 
 async def test_a_doctor_who_returns_in_time_goes_on(call: Call) -> None:

@@ -2,16 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
 import pytest_asyncio
 
-from backplane.jobs import Scheduler
-from backplane.postgres import Database
-from booking.instant import RING_LASTS, Ringing
+from backplane.jobs import JobRow, Scheduler
+from backplane.postgres import Connection, Database
+from booking.join.instant import JOB, RING_LASTS, Ringing
 from tests.booking.join_world import (
     START,
     TENANT,
@@ -21,6 +22,7 @@ from tests.booking.join_world import (
     make_clinic,
     service_of,
     serving,
+    waits_for_lock,
 )
 
 DOCTOR = "doctor"
@@ -128,6 +130,29 @@ async def test_when_all_decline_the_next_are_rung_at_once(clinic: Clinic, browse
     assert await rung(browser, doctors) == [each for each in doctors if each not in first]
 
 
+@pytest.mark.parametrize("deed", ["cancel", "decline"])
+async def test_what_is_pressed_while_a_ring_ends_takes_its_turn(clinic: Clinic, deed: str) -> None:
+    doctors = await online(clinic, 2)
+    ringing = Ringing(clinic.bus, size=1)
+    async with serving(clinic, ringing=ringing) as browser:
+        patient, asked = await ask(clinic, browser)
+        begun, ring_over = asyncio.Event(), ringing.jobs()[JOB]
+
+        async def ends(connection: Connection, job: JobRow, now: datetime) -> None:
+            begun.set()
+            await waits_for_lock(clinic)
+            await ring_over(connection, job, now)
+
+        who = (patient, "patient") if deed == "cancel" else ((await rung(browser, doctors))[0], DOCTOR)
+        clinic.now += RING_LASTS
+        step = asyncio.create_task(Scheduler(clinic.db, {JOB: ends}, lambda: clinic.now).step())
+        await begun.wait()
+        answer = await browser.response("POST", f"/v1/instant-requests/{asked['request']}/{deed}", by=who)
+        await step
+    assert answer.status == (204 if deed == "cancel" else 409)  # the ring had ended before it was declined
+    assert await clinic.scalar("SELECT last_error FROM job") is None
+
+
 async def test_nobody_free_is_said_at_once(clinic: Clinic, browser: Browser) -> None:
     (person,) = await online(clinic, 1)
     provider = await clinic.scalar("SELECT id FROM provider WHERE person_id = $1", person)
@@ -136,6 +161,23 @@ async def test_nobody_free_is_said_at_once(clinic: Clinic, browser: Browser) -> 
     assert (await ask(clinic, browser, specialty="cardiology"))[1]["state"] == "unanswered"
     await clinic.appointment(provider=provider, start=START + timedelta(minutes=10))
     assert (await ask(clinic, browser))[1]["state"] == "unanswered"  # the doctor's next visit begins too soon
+
+
+async def test_a_doctor_is_rung_only_if_there_is_time_for_the_visit_that_would_be_made(
+    clinic: Clinic, browser: Browser
+) -> None:
+    doctors = await online(clinic, 1)
+    provider = await clinic.scalar("SELECT id FROM provider WHERE person_id = $1", doctors[0])
+    assert isinstance(provider, UUID)
+    async with clinic.db.tenant(TENANT.id) as connection:  # a call of 5 minutes beside the video visit of 20
+        await connection.execute(
+            """INSERT INTO service (id, provider_id, name, kind, minutes, created_at)
+               VALUES (gen_random_uuid(), $1, 'a', 'audio', 5, $2)""",
+            provider,
+            START,
+        )
+    await clinic.appointment(provider=provider, start=START + timedelta(minutes=10))
+    assert (await ask(clinic, browser))[1]["state"] == "unanswered"
 
 
 async def test_a_patient_takes_a_request_back(clinic: Clinic, browser: Browser) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from backplane.openapi import document
 from backplane.postgres import Database
-from booking.instant import JOB, Ringing
 from booking.join.call_events import SETTLE_JOB, START_JOB, CallEvents
+from booking.join.instant import JOB, Ringing
 from booking.join.part import ROUTES, consumers, jobs
 from booking.join.waiting_room import REOPENED_JOB
 from booking.queue.tickets import GRACE_JOB

@@ -4,13 +4,34 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest_asyncio
 
+from backplane.consumers import Worker
+from backplane.outbox import Relay
 from backplane.postgres import Database
+from booking.appointments.classes import cancel_seat
+from booking.appointments.journal import Deed
+from booking.appointments.record import need
 from booking.join.links import Seat
-from tests.booking.guests import DOCTOR, Guest, doctor, guest
-from tests.booking.join_world import START, TENANT, Browser, Clinic, another_provider, make_clinic, serving
+from booking.join.live_messages import Kind, LiveTicket
+from booking.join.part import consumers
+from booking.join.presence import still_here
+from booking.join.room_names import identity
+from tests.booking.guests import DOCTOR, Guest, doctor, guest, queue
+from tests.booking.join_world import (
+    DESK,
+    START,
+    TENANT,
+    Browser,
+    Clinic,
+    another_provider,
+    make_clinic,
+    principal,
+    serving,
+    waits_for_lock,
+)
 
 
 @pytest_asyncio.fixture
@@ -42,6 +63,20 @@ async def test_a_third_person_is_asked_in_waits_and_is_put_out(clinic: Clinic, b
     assert clinic.rooms.asked[-1][0] == "put_out"
     assert (await third.ask("GET", "/token", status=410))["code"] == "invitation_withdrawn"
     assert (await browser.ask("POST", "/v1/join/look", {"token": token}))["state"] == "withdrawn"
+
+
+async def test_who_was_put_out_writes_no_more(clinic: Clinic, browser: Browser) -> None:
+    appointment = await clinic.appointment()
+    path, by = f"/v1/visits/{appointment}", (clinic.doctor, DOCTOR)
+    asked = {"kind": "other", "name": "Stranger"}
+    made = await browser.ask("POST", f"/v1/appointments/{appointment}/links", asked, by=by, status=201)
+    third = Guest(browser, appointment, await browser.sit_down(made["path"].partition("#")[2]))
+    await third.check_in()
+    await third.ask("POST", "/messages", {"body": "I am here"}, 201)
+    await doctor(clinic, browser, f"{path}/deny", {"seat": "third", "holder": made["invite"]})
+    refused = await third.ask("POST", "/messages", {"body": "You will hear of me"}, 403)
+    assert refused["code"] == "denied"
+    assert await clinic.scalar("SELECT count(*) FROM waiting_message") == 1
 
 
 async def test_a_visit_has_at_most_five_invitations(clinic: Clinic, browser: Browser) -> None:
@@ -132,6 +167,78 @@ async def test_a_class_lets_in_those_who_have_a_seat(clinic: Clinic, browser: Br
     async with clinic.db.tenant(TENANT.id) as connection:
         await connection.execute("UPDATE seat SET status = 'cancelled_by_patient' WHERE patient_id = $1", people[0])
     assert (await browser.ask("POST", "/v1/join/look", {"token": token}))["state"] == "cancelled"
+
+
+async def test_who_has_no_seat_in_the_class_any_more_is_out_of_its_line(clinic: Clinic, browser: Browser) -> None:
+    people = [await clinic.person(f"P{number}") for number in range(2)]
+    appointment = await clinic.appointment()
+    await clinic.set(appointment, patient_id=None, kind="class", capacity=10, seats_taken=2)
+    async with clinic.db.tenant(TENANT.id) as connection:
+        for number, person in enumerate(people, 1):
+            await connection.execute(
+                """INSERT INTO seat (id, appointment_id, no, patient_id, status, price_minor, currency, created_at,
+                       updated_at) VALUES (gen_random_uuid(), $1, $2, $3, 'confirmed', 0, 'PKR', $4, $4)""",
+                appointment,
+                number,
+                person,
+                START,
+            )
+    path = f"/v1/visits/{appointment}"
+    for person in people:
+        await browser.ask("POST", f"{path}/check-in", {}, by=(person, "patient"))
+    host = principal(clinic.doctor, DOCTOR)
+    (consumer,) = consumers(clinic.joining, clinic.bus)
+    async with browser.screen() as screen:
+        await screen.watch(f"{path}/live", by=(people[0], "patient"))
+        async with clinic.db.tenant(TENANT.id) as connection, connection.transaction():
+            seat = await connection.fetchval("SELECT id FROM seat WHERE patient_id = $1", people[0])
+            found = await need(connection, appointment, host, clinic.now)
+            await cancel_seat(connection, DESK, host, found, seat, Deed(clinic.doctor, DOCTOR, clinic.now))
+        await Relay(clinic.db, clinic.bus, lambda: clinic.now).step()
+        await Worker(clinic.db, clinic.bus, consumer, lambda: clinic.now).step()
+        assert [entry["patient"] for entry in await queue(clinic, browser)] == [str(people[1])]
+        assert (await screen.until(lambda message: message["type"] == "bye"))["reason"] == "gone"
+    room = clinic.joining.names.name((await clinic.visit(appointment)).room)
+    assert clinic.rooms.asked == [("put_out", room, identity(Seat.PATIENT, people[0]))]
+    assert (await browser.ask("GET", path, by=(people[1], "patient")))["position"] == 1
+
+
+async def test_a_class_is_let_in_while_its_pages_say_that_they_are_there(clinic: Clinic, browser: Browser) -> None:
+    people = [await clinic.person(f"P{number}") for number in range(3)]
+    appointment = await clinic.appointment()
+    await clinic.set(appointment, patient_id=None, kind="class", capacity=10)
+    async with clinic.db.tenant(TENANT.id) as connection:
+        for number, person in enumerate(people, 1):
+            await connection.execute(
+                """INSERT INTO seat (id, appointment_id, no, patient_id, status, price_minor, currency, created_at,
+                       updated_at) VALUES (gen_random_uuid(), $1, $2, $3, 'confirmed', 0, 'PKR', $4, $4)""",
+                appointment,
+                number,
+                person,
+                START,
+            )
+    path = f"/v1/visits/{appointment}"
+    for person in (*people, people[0]):  # the first one, whose page was loaded anew, is the last row
+        await browser.ask("POST", f"{path}/check-in", {}, by=(person, "patient"))
+    pages = [
+        LiveTicket(
+            Kind.VISIT, TENANT.id, clinic.provider, appointment, Seat.PATIENT, person, UUID(int=person.int ^ 1), 1
+        )
+        for person in (people[1], people[2], people[0])
+    ]
+
+    async def heard_of() -> None:
+        async with clinic.db.tenant(TENANT.id) as connection:
+            await still_here(connection, pages, clinic.now)
+
+    async with clinic.db.tenant(TENANT.id) as connection, connection.transaction():
+        await connection.execute("SELECT 1 FROM visit_seat WHERE holder = $1 FOR UPDATE", people[2])
+        heard = asyncio.create_task(heard_of())
+        await waits_for_lock(clinic, heard)
+        admitted = asyncio.create_task(doctor(clinic, browser, f"{path}/admit", {}))
+        await waits_for_lock(clinic, but=0 if heard.done() else 1)
+    await asyncio.gather(heard, admitted)
+    assert await clinic.scalar("SELECT count(*) FROM visit_seat WHERE state = 'admitted'") == 3
 
 
 async def test_a_caregiver_sits_in_the_patients_seat(clinic: Clinic, browser: Browser) -> None:

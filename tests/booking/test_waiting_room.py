@@ -19,9 +19,9 @@ from backplane.outbox import Relay
 from backplane.postgres import Connection, Database
 from booking.appointments.changes import cancel, reschedule
 from booking.appointments.journal import Deed
-from booking.instant import Ringing
 from booking.join import waiting_room
 from booking.join.call_events import CallEvents
+from booking.join.instant import Ringing
 from booking.join.part import consumers, jobs
 from booking.join.waiting_room import REOPENED_FOR
 from booking.queue.line import GRACE
@@ -36,6 +36,7 @@ from tests.booking.join_world import (
     make_clinic,
     principal,
     serving,
+    waits_for_lock,
 )
 
 
@@ -267,14 +268,6 @@ async def test_calling_again_while_the_hour_ends_takes_its_turn(
     clinic.now += REOPENED_FOR / 2
     assert (await clinic.visit(patient.appointment)).reopened(clinic.now)
     assert await clinic.scalar("SELECT last_error FROM job WHERE kind = 'visit.reopened'") is None
-
-
-async def waits_for_lock(clinic: Clinic) -> None:
-    """Until somebody waits for what another transaction holds."""
-    waiting = """SELECT count(*) FROM pg_locks waits JOIN pg_locks has USING (pid) WHERE NOT waits.granted
-        AND has.database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
-    while not await clinic.scalar(waiting):  # noqa: ASYNC110 (a lock wakes nobody)
-        await asyncio.sleep(0.01)
 
 
 async def test_a_closed_page_keeps_the_place_for_five_minutes(clinic: Clinic, browser: Browser) -> None:

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from backplane.jobs import Scheduler
 from backplane.postgres import Database
-from booking import waitlist
+from booking.appointments import waitlist
 from booking.appointments.part import ROUTES
 from booking.appointments.sweeper import sweep
 from tests.support.booking import Clinic, Front, at, clinic, served, wire

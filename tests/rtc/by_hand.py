@@ -32,13 +32,13 @@ def connected(worker: Worker, now_ns: int = 1) -> None:
     worker.take_events()
 
 
-def a_viewer(worker: Worker) -> tuple[str, int]:
+def a_viewer(worker: Worker, **changes: Any) -> tuple[str, int]:
     """Transport 2 at the returned address, to which the leg 1 of SSRC 9 sends track 1."""
     viewer = ("192.0.2.8", 40_001)
     worker.add_transport(2, UFRAG + "2", PASSWORD)
     worker.receive(check(ufrag=UFRAG + "2"), viewer, 1)
     worker.set_keys(2, *KEYS, *KEYS[1:])
-    worker.add_leg(1, 2, **line(ssrc=9))
+    worker.add_leg(1, 2, **line(ssrc=9, **changes))
     worker.set_source(1, 1)
     worker.take_datagrams()
     return viewer

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,22 @@ import pytest
 from aioice import stun
 
 from rtc import _worker
-from rtc._worker import EVENT_CONSENT_LOST, EVENT_DTLS, EVENT_QUIET, EVENT_SELECTED, VIDEO, Worker
+from rtc._worker import (
+    EVENT_CONSENT_LOST,
+    EVENT_DTLS,
+    EVENT_HEARD,
+    EVENT_QUIET,
+    EVENT_SELECTED,
+    EVENT_STREAM_CLOSED,
+    STREAM_ICE,
+    VIDEO,
+    Worker,
+)
 from tests.rtc.by_hand import PEER, SECOND, VP8, codec, connected, line, readable
 from tests.rtc.checks import PASSWORD, UFRAG, answer, check
 from tests.support.heap import allocated_bytes
 
-CLIENT_HELLO = bytes([22]) + bytes(99)
+CLIENT_HELLO = bytes([22]) + bytes(12) + bytes([1]) + bytes(86)
 
 
 def without(key: str) -> dict[str, Any]:
@@ -71,6 +82,25 @@ def test_handshake_datagrams_pass_both_ways_in_order(worker: Worker) -> None:
     assert worker.take_datagrams() == [(datagram, PEER) for datagram in flight]
 
 
+@pytest.mark.parametrize("early", [False, True])
+def test_a_handshake_is_answered_where_it_came_from_until_a_pair_is_nominated(worker: Worker, early: bool) -> None:
+    """Chromium begins it once a path has answered, and nominates afterwards. Its other addresses may not hear us."""
+    deaf, hears = PEER, ("192.0.2.8", 40_001)
+    worker.add_transport(1, UFRAG, PASSWORD)
+    worker.receive(check(1, nominate=False), deaf, 1)
+    for datagram in (CLIENT_HELLO, check(2, nominate=False)) if early else (check(2, nominate=False), CLIENT_HELLO):
+        worker.receive(datagram, hears, 2)
+    worker.receive(check(3, nominate=False), deaf, 3)
+    assert worker.take_events() == [(EVENT_DTLS, 1, CLIENT_HELLO)]
+    worker.take_datagrams()
+    worker.send_dtls(1, [b"hello"])
+    assert worker.take_datagrams() == [(b"hello", hears)]
+    worker.receive(check(4), deaf, 4)
+    worker.take_datagrams()
+    worker.send_dtls(1, [b"hello"])
+    assert worker.take_datagrams() == [(b"hello", deaf)]
+
+
 def test_silence_is_told_and_ends_consent_in_fake_time(worker: Worker) -> None:
     connected(worker)
     told: dict[int, float] = {}
@@ -82,6 +112,31 @@ def test_silence_is_told_and_ends_consent_in_fake_time(worker: Worker) -> None:
         now_ns = max(now_ns + 1, min(wanted_ns, now_ns + SECOND))
     assert told[EVENT_QUIET] == pytest.approx(6, abs=0.1)
     assert 30 <= told[EVENT_CONSENT_LOST] <= 31.1
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_the_end_of_a_stream_does_not_bring_back_who_has_fallen_silent(worker: Worker, silent: bool) -> None:
+    """Their other address is sent to from then on. To tell of it would show them to the others as connected again."""
+    worker.add_transport(1, UFRAG, PASSWORD)
+    worker.receive(check(1, nominate=False), PEER, 1)
+    theirs, ours = socket.socketpair()
+    remote = ("192.0.2.8", 40_001)
+    with ours:
+        worker.adopt_stream(5, theirs.detach(), STREAM_ICE, remote, ("203.0.113.1", 443))
+        nomination = check(2)
+        ours.sendall(len(nomination).to_bytes(2, "big") + nomination)
+        worker.advance(2)
+        assert worker.take_events() == [(EVENT_SELECTED, 1, *remote)]
+        worker.advance(7 * SECOND if silent else SECOND)
+        assert worker.take_events() == ([(EVENT_QUIET, 1)] if silent else [])
+    worker.advance(8 * SECOND if silent else 2 * SECOND)
+    moved = [] if silent else [(EVENT_SELECTED, 1, *PEER)]
+    assert worker.take_events() == [*moved, (EVENT_STREAM_CLOSED, 5)]
+    worker.take_datagrams()
+    worker.send_dtls(1, [b"to whom?"])
+    assert worker.take_datagrams() == [(b"to whom?", PEER)]
+    worker.receive(check(3), PEER, 9 * SECOND)
+    assert worker.take_events() == ([(EVENT_HEARD, 1)] if silent else [])
 
 
 def test_the_descriptor_is_readable_while_events_wait(worker: Worker) -> None:
@@ -112,6 +167,25 @@ def test_events_nobody_takes_are_lost_and_counted_and_later_ones_are_heard(worke
         worker.receive(hello, PEER, now_ns)
         assert worker.take_events() == [(EVENT_DTLS, 1, hello)]
     assert worker.counters()["drop_event_ring_full"] == 1
+
+
+def test_what_is_said_again_leaves_room_for_what_is_said_once(worker: Worker) -> None:
+    """Handshakes and levels come again. That somebody is there, or gone, is told once: it must not be lost to them."""
+    connected(worker)
+    now_ns, sent = 1, 0
+    while not worker.counters()["drop_event_ring_full"]:
+        now_ns += SECOND // 50
+        worker.receive(check(), PEER, now_ns)
+        worker.receive(CLIENT_HELLO, PEER, now_ns)
+        sent += 1
+        assert sent < 10_000
+    others = [(number, "192.0.2.9", 40_000 + number) for number in range(2, 100)]
+    for number, *address in others:
+        worker.add_transport(number, f"{UFRAG}{number}", PASSWORD)
+        worker.receive(check(ufrag=f"{UFRAG}{number}"), (address[0], address[1]), now_ns)
+    events = worker.take_events()
+    assert [event[1:] for event in events if event[0] == EVENT_SELECTED] == others
+    assert len(events) == len(others) + sent - 1
 
 
 def test_a_command_for_an_unknown_id_is_dropped_and_counted(worker: Worker) -> None:

@@ -6,9 +6,17 @@ from random import Random
 import pytest
 
 from rtc._wire import Srtp, rtcp_nack, rtcp_parse, rtcp_pli, rtcp_remb, rtcp_rr, rtcp_sr, rtp_parse
-from rtc._worker import EVENT_LEVEL, EVENT_STATS, Worker
+from rtc._worker import (
+    CODECS,
+    EVENT_CONSENT_LOST,
+    EVENT_HEARD,
+    EVENT_LEVEL,
+    EVENT_QUIET,
+    EVENT_STATS,
+    Worker,
+)
 from rtc.peer_streams import rtp_packet
-from tests.rtc.by_hand import KEYFRAME, KEYS, PEER, SECOND, a_viewer, connected, line, readable, sound
+from tests.rtc.by_hand import KEYFRAME, KEYS, PEER, SECOND, a_viewer, check, codec, connected, line, readable, sound
 from tests.support.heap import allocated_bytes
 
 
@@ -95,6 +103,29 @@ def test_a_path_is_told_when_it_has_changed_and_else_each_ten_seconds(worker: Wo
     assert [estimate for seconds, _, estimate in told if 42 <= seconds < 54] == [1_000_000, 2_000_000]
 
 
+@pytest.mark.parametrize("pause", [False, True])
+def test_who_sends_but_takes_nothing_is_heard_again_with_their_next_check(worker: Worker, pause: bool) -> None:
+    """We send nothing without consent, so media from them does not make the path whole."""
+    connected(worker)
+    worker.set_keys(1, *KEYS, *KEYS[1:])
+    worker.add_track(1, 1, **sound())
+    sender, told = Srtp(*KEYS), list[tuple[int, int]]()
+    for second in range(1, 60):
+        now_ns = second * SECOND
+        if second == 50:
+            worker.receive(check(2), PEER, now_ns)
+        if not (pause and 35 <= second < 45):
+            worker.receive(sender.protect(rtp_packet(111, second, second * 48_000, 1, b"!")), PEER, now_ns)
+        worker.advance(now_ns)
+        told += [
+            (event[0], second)
+            for event in worker.take_events()
+            if event[0] in (EVENT_CONSENT_LOST, EVENT_HEARD, EVENT_QUIET)
+        ]
+    silence = [(EVENT_QUIET, 36)] if pause else []
+    assert told == [(EVENT_CONSENT_LOST, 31), *silence, (EVENT_HEARD, 50)]
+
+
 def test_reports_are_one_packet_a_second_and_wait_for_media_to_follow(worker: Worker) -> None:
     connected(worker)
     worker.set_keys(1, *KEYS, *KEYS[1:])
@@ -123,6 +154,148 @@ def test_reports_are_one_packet_a_second_and_wait_for_media_to_follow(worker: Wo
     assert all(behind_ns == 0 for _, _, behind_ns in reports[1:])
     gaps = [after - before for (before, _, _), (after, _, _) in pairwise(reports)]
     assert all(0.9 * SECOND <= gap <= 1.1 * SECOND for gap in gaps), gaps
+
+
+PARAMETERS = b"\x78\0\4\x67\x42\0\x1f\0\2\x68\xce"  # STAP-A of SPS and PPS
+PICTURE = [b"\x7c\x85" + bytes(900), b"\x7c\5" + bytes(900), b"\x7c\x45" + bytes(700)]  # an IDR slice in FU-As
+DELTA = b"\x41" + bytes(500)
+
+
+class Film:
+    """A publisher of H.264 at PEER and a viewer of it; `seen`: payloads as they arrive there, by sequence number."""
+
+    def __init__(self, worker: Worker) -> None:
+        h264 = codec(codec=CODECS["h264"])
+        self.worker, self.number, self.time, self.now_ns = worker, 0, 0, SECOND
+        connected(worker)
+        worker.set_keys(1, *KEYS, *KEYS[1:])
+        worker.add_track(1, 1, **line(codecs=[h264], rtx_ssrc=2))
+        self.viewer = a_viewer(worker, codecs=[h264], rtx_ssrc=10)
+        self.sender, self.receiver = Srtp(*KEYS), Srtp(*KEYS)
+        self.seen = dict[int, bytes]()
+        self.order = list[bytes]()
+
+    def send(self, payload: bytes, *, marker: bool = False, lost: bool = False) -> bytes:
+        """One packet, unless it gets lost; returns its repetition (RFC 4588)."""
+        self.number += 1
+        packet = self.sender.protect(rtp_packet(96, self.number, self.time, 1, payload, marker=marker))
+        if not lost:
+            self.worker.receive(packet, PEER, self.now_ns)
+        original = self.number.to_bytes(2, "big") + payload
+        return self.sender.protect(rtp_packet(97, self.number, self.time, 2, original, marker=marker))
+
+    def frame(self, *payloads: bytes) -> None:
+        self.time += 3000
+        for payload in payloads:
+            self.send(payload, marker=payload is payloads[-1])
+        self.settle()
+
+    def settle(self) -> None:
+        self.now_ns += SECOND // 30
+        self.worker.advance(self.now_ns)
+        for datagram, to in self.worker.take_datagrams():
+            if to != self.viewer or datagram[0] < 128 or 192 <= datagram[1] <= 223:
+                continue
+            packet = rtp_parse(self.receiver.unprotect(datagram))
+            again = packet["ssrc"] == 10
+            number = int.from_bytes(packet["payload"][:2], "big") if again else packet["sequence"]
+            self.seen[number] = packet["payload"][2:] if again else packet["payload"]
+            self.order.append(self.seen[number])
+
+    def complain(self) -> None:
+        """The viewer asks for what lies between what it has seen."""
+        lost = [number for number in range(min(self.seen), max(self.seen)) if number not in self.seen]
+        self.worker.receive(
+            self.receiver.protect_rtcp(rtcp_rr(3, []) + rtcp_nack(3, 9, lost)), self.viewer, self.now_ns
+        )
+        self.settle()
+
+
+@pytest.mark.parametrize("slices", [PICTURE, [b"\x65" + bytes(900), b"\x65" + bytes(901)]])
+def test_a_film_begins_with_its_parameter_sets_also_when_they_were_lost_on_the_way(
+    worker: Worker, slices: list[bytes]
+) -> None:
+    """They travel in-band, in packets of their own (RFC 7742 section 6.2). No decoder can begin without them."""
+    film = Film(worker)
+    film.frame(DELTA)
+    film.time += 3000
+    repeated = film.send(PARAMETERS, lost=True)
+    for payload in slices:
+        film.send(payload, marker=payload is slices[-1])
+    film.settle()
+    assert film.order == []
+    worker.receive(repeated, PEER, film.now_ns)
+    film.frame(DELTA)
+    assert film.order == [PARAMETERS, DELTA]
+    film.complain()
+    assert [payload for _, payload in sorted(film.seen.items())] == [PARAMETERS, *slices, DELTA]
+
+
+@pytest.mark.parametrize("missed", [1, 2])
+def test_who_comes_in_the_midst_of_a_keyframe_waits_for_the_next(worker: Worker, missed: int) -> None:
+    film, keyframe = Film(worker), [PARAMETERS, b"\x65" + bytes(900), b"\x65" + bytes(901)]
+    film.frame(DELTA)
+    worker.set_source(1, 0)
+    film.time += 3000
+    for at, payload in enumerate(keyframe):
+        if at == missed:
+            worker.set_source(1, 1)
+        film.send(payload, marker=at == 2)
+    film.settle()
+    film.frame(DELTA)
+    assert film.order == []
+    film.frame(*keyframe)
+    assert film.order == keyframe
+
+
+def test_a_film_whose_first_packet_of_all_was_lost_begins_with_its_next_keyframe(worker: Worker) -> None:
+    film = Film(worker)
+    film.frame(*PICTURE)
+    film.frame(DELTA)
+    assert film.order == []
+    film.frame(PARAMETERS, *PICTURE)
+    assert film.order == [PARAMETERS, *PICTURE]
+
+
+def test_a_film_begins_with_a_picture_whose_parameter_sets_were_sent_before(worker: Worker) -> None:
+    film = Film(worker)
+    film.frame(DELTA)
+    film.frame(*PICTURE)
+    assert film.order == PICTURE
+
+
+@pytest.mark.parametrize("first", ["keyframe", "else"])
+def test_a_new_ssrc_is_asked_for_the_keyframe_that_it_did_not_begin_with(worker: Worker, first: str) -> None:
+    """The former SSRC is nobody's any more: a request to it is unheard, and delays the next by half a second."""
+    connected(worker)
+    worker.set_keys(1, *KEYS, *KEYS[1:])
+    worker.add_track(1, 1, **line())
+    a_viewer(worker)
+    sender, receiver = Srtp(*KEYS), Srtp(*KEYS)
+
+    def asked(now_ns: int) -> list[int]:
+        worker.advance(now_ns)
+        blocks = list[int]()
+        for datagram, to in worker.take_datagrams():
+            if to == PEER and datagram[0] >= 128:
+                blocks += [
+                    block["media"] for block in rtcp_parse(receiver.unprotect_rtcp(datagram)) if block["type"] == 206
+                ]
+        return blocks
+
+    def shown(ssrc: int, number: int, payload: bytes, now_ns: int) -> list[int]:
+        packet = rtp_packet(96, number, number, ssrc, payload, marker=True, extensions={4: b"v"})
+        worker.receive(sender.protect(packet), PEER, now_ns)
+        return asked(now_ns)
+
+    now_ns = 2 * SECOND
+    shown(1, 1, KEYFRAME, now_ns)
+    assert asked(3 * SECOND) == []
+    delta = b"\x10\1" + bytes(800)
+    requests = shown(2, 1, KEYFRAME if first == "keyframe" else delta, 4 * SECOND)
+    for number in range(2, 10):
+        requests += shown(2, number, delta, 4 * SECOND + number * SECOND // 100)
+    assert requests == ([] if first == "keyframe" else [2])
 
 
 def test_padding_before_the_end_of_a_compound_drops_the_rest_and_what_stood_before_counts(worker: Worker) -> None:

@@ -167,6 +167,19 @@ def test_a_check_is_answered_from_the_address_it_was_sent_to(address: str, host:
         assert next_events(worker) == [(EVENT_SELECTED, 1, *own)]
 
 
+@pytest.mark.parametrize("address", ["0.0.0.0", "::"])
+def test_what_is_sent_leaves_by_the_address_that_was_nominated(address: str) -> None:
+    """A host with two addresses is two pairs of one client, alike but for our address (RFC 8445 section 12.1)."""
+    with closing(Worker(address=address)) as worker, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as endpoint:
+        endpoint.settimeout(PATIENCE_S)
+        worker.add_transport(1, UFRAG, PASSWORD)
+        for number, (host, nominate) in enumerate([("127.0.0.5", False), ("127.0.0.6", True), ("127.0.0.5", False)]):
+            endpoint.sendto(check(number, nominate=nominate), (host, worker.port))
+            assert endpoint.recvfrom(2000)[1] == (host, worker.port)
+        worker.send_dtls(1, [b"hello"])
+        assert endpoint.recvfrom(2000) == (b"hello", ("127.0.0.6", worker.port))
+
+
 def test_datagrams_the_kernel_joined_are_taken_apart(worker: Worker) -> None:
     worker.add_transport(1, UFRAG, PASSWORD)
     checks = [check(number) for number in range(1, 41)]

@@ -123,6 +123,26 @@ def test_latecomer_is_told_who_speaks(house: House) -> None:
     assert house.mail(late.participant_id, "speakers")[0]["speakers"][0]["participant"] == ids[0]
 
 
+def test_who_falls_silent_as_somebody_comes_is_shown_as_a_speaker_no_longer(house: House) -> None:
+    ids = group(house, 2)
+    talk(house, [0], 2)
+    assert house.mail(ids[1], "speakers")[-1]["speakers"][0]["participant"] == ids[0]
+    house.join("late", offer=AUDIO_OFFER, tracks=MICROPHONE)
+    house.room().mute(ids[0], "0", True, house.now)
+    house.pass_time(5)
+    assert house.mail(ids[1], "speakers")[-1]["speakers"] == []
+
+
+def test_who_comes_while_all_are_silent_costs_the_others_no_message(house: House) -> None:
+    ids = group(house, 2)
+    talk(house, [0], 2)
+    house.pass_time(5)
+    house.clear()
+    house.join("late", offer=AUDIO_OFFER, tracks=MICROPHONE)
+    house.pass_time(5)
+    assert house.mail(ids[1], "speakers") == []
+
+
 def stats(house: House, index: int, rtt_us: int = 50_000, loss: int = 0, estimate: int = 0) -> None:
     house.event(Event.STATS, house.transport(index), rtt_us, 64_000, 64_000, loss, 0, estimate, 3_000)
 

@@ -39,6 +39,20 @@ def test_rooms_do_not_hear_each_other(world: World) -> None:
 
 
 @pytest.mark.parametrize(
+    "name, role, shown",
+    [("n" * 120, "guest", "n" * 64), ("\u202eAmina\nKhan", "guest", "Amina Khan"), ("\u200b", "host", "Host")],
+)
+def test_a_name_from_another_signer_is_shown_as_safely_as_one_of_ours(
+    world: World, name: str, role: str, shown: str
+) -> None:
+    """Those of visits are what a patient signed up with, up to 120 characters."""
+    first = world.joined("Bilal")
+    second = world.client()
+    second.say("join", token=world.token(name, role=role), offer="v=0", tracks=[])
+    assert first.link.last["participant"]["name"] == shown
+
+
+@pytest.mark.parametrize(
     "change, code",
     [
         ({"lifetime_s": -10}, "token_expired"),

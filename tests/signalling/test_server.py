@@ -1,6 +1,7 @@
 """A whole server process with real media: start, calls, the cut socket, restart, logs, stop."""
 
 import asyncio
+import fcntl
 import random
 import re
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from backplane.certificates import self_signed
 from rtc._dtls import Identity
@@ -197,6 +199,23 @@ async def test_what_was_revoked_stays_revoked_and_links_stay_good_over_a_restart
             assert (await ws.receive_json(timeout=5))["code"] == "token_revoked"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_start_that_waits_for_its_database_can_be_stopped(tmp_path: Path, number: signal.Signals) -> None:
+    home = tmp_path / "postgres"
+    home.mkdir()
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as long as another server has it
+        command = [sys.executable, "-m", "signalling.main", "--port", "0", "--data", str(tmp_path), "--workers", "1"]
+        with subprocess.Popen(
+            [*command, "--media-port", "0"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as starting:
+            while not Path(f"/proc/{starting.pid}/task/{starting.pid}/children").read_text():  # who makes the database
+                assert starting.poll() is None
+            starting.send_signal(number)
+            said, _ = starting.communicate(timeout=15)
+    assert (starting.returncode, said) == (0, "")
+
+
 async def test_logs_and_metrics_hold_nothing_personal(tmp_path: Path) -> None:
     async with running_server(tmp_path, "--log-level", "debug") as server:
         async with call_of(server, "Zubaida Q", "Yaqub Z") as (first, second):
@@ -232,6 +251,7 @@ def test_a_taken_port_is_named_with_advice(tmp_path: Path) -> None:
     assert f"port {port} on 127.0.0.1 is taken by another program" in refused.stderr
     assert "--port" in refused.stderr
     assert "Traceback" not in refused.stderr
+    assert not (tmp_path / "postgres").exists(), "told before the long part of a start"
 
 
 def test_a_taken_media_port_is_named_with_advice(tmp_path: Path) -> None:
@@ -242,6 +262,7 @@ def test_a_taken_media_port_is_named_with_advice(tmp_path: Path) -> None:
     assert refused.returncode == 1
     assert re.search(rf"UDP port {port} for media on \S+ is taken by another program", refused.stderr)
     assert "--media-port" in refused.stderr
+    assert not (tmp_path / "postgres").exists()
 
 
 def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
@@ -263,3 +284,4 @@ def test_an_address_of_another_machine_is_named(tmp_path: Path) -> None:
     refused = start("--host", "203.0.113.77", "--port", "0", "--data", str(tmp_path), "--workers", "1")
     assert refused.returncode == 1
     assert "no such address" in refused.stderr
+    assert not (tmp_path / "postgres").exists()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -98,6 +99,80 @@ async def test_a_lost_person_is_told_once_the_window_is_over(world: World, tied:
     world.advance(2)
     await tied.told()
     assert told.events[-1] == ("left", PATIENT, "connection_lost")
+
+
+async def test_a_server_that_stops_tells_first_who_was_put_out(world: World, told: Told, bus: LocalBus) -> None:
+    """Untold, a visit would be in progress for good, and its doctor in the room, should nobody come back."""
+    tied = Visits(world.calls, told, NAMES, bus, monotonic=lambda: world.now)
+    task = asyncio.create_task(tied.run())
+    come(world, DOCTOR)
+    come(world, PATIENT)
+    await tied.told()
+    slow, begun = told.left, asyncio.Event()
+
+    async def interrupted(*what: Any) -> None:
+        told.left = slow  # type: ignore[method-assign]
+        begun.set()
+        await asyncio.Event().wait()
+
+    told.left = interrupted  # type: ignore[method-assign]
+    world.calls.drain(world.now)
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert told.events[2:] == [("left", DOCTOR, "draining"), ("left", PATIENT, "draining")]
+
+
+async def test_a_database_that_does_not_answer_holds_no_stop_up(
+    world: World, told: Told, bus: LocalBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visits, "LAST_WORDS_S", 0.0)
+    tied = Visits(world.calls, told, NAMES, bus, monotonic=lambda: world.now)
+    task = asyncio.create_task(tied.run())
+    come(world, DOCTOR)
+    await tied.told()
+    begun = asyncio.Event()
+
+    async def for_ever(*what: Any) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    told.left = for_ever  # type: ignore[method-assign]
+    world.calls.drain(world.now)
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.parametrize("each_s, all_told", [(0.4, True), (0.9, False)])
+async def test_many_are_told_at_a_stop_while_the_database_answers_but_not_for_ever(
+    world: World, told: Told, bus: LocalBus, monkeypatch: pytest.MonkeyPatch, each_s: float, all_told: bool
+) -> None:
+    loop = asyncio.get_running_loop()
+    now = [loop.time()]
+    monkeypatch.setattr(loop, "time", lambda: now[0])
+    tied = Visits(world.calls, told, NAMES, bus, monotonic=lambda: world.now)
+    task = asyncio.create_task(tied.run())
+    people = [identity(Seat.PATIENT, UUID(int=number)) for number in range(10, 20)]
+    for who in people:
+        come(world, who)
+    await tied.told()
+    kept = told.left
+
+    async def slow(*what: Any) -> None:
+        now[0] += each_s
+        await asyncio.sleep(0)
+        await kept(*what)
+
+    told.left = slow  # type: ignore[method-assign]
+    world.calls.drain(world.now)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    left = [who for what, who, *_ in told.events if what == "left"]
+    assert left == people if all_told else len(left) < len(people)
 
 
 async def test_a_second_device_replaces_the_first(world: World, tied: Visits, told: Told) -> None:

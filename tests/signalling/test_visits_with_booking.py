@@ -16,8 +16,8 @@ from backplane.jobs import Scheduler
 from backplane.postgres import Database
 from backplane.redis_bus import RedisBus
 from backplane.tokens import Revocations
-from booking.instant import Ringing
 from booking.join.call_events import TOGETHER, CallEvents
+from booking.join.instant import Ringing
 from booking.join.part import jobs
 from booking.join.room_commands import RoomCommands
 from signalling.codes import CloseCode

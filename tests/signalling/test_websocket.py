@@ -166,6 +166,25 @@ async def test_a_flood_costs_its_sender_the_socket_and_nobody_else_anything(clie
     assert (await say(other, "ping"))["type"] in ("pong", "participant_updated")
 
 
+@pytest.mark.parametrize("opcode", [WSMsgType.PING, WSMsgType.PONG])
+async def test_a_flood_of_websocket_pings_is_cut_off_like_any_other(
+    client: Client, world: World, opcode: WSMsgType
+) -> None:
+    ws, answer = await join(client, world, "Amina")
+    for _ in range(400):
+        await ws.send_frame(b"", opcode)
+    assert (await ws.receive_json(timeout=5))["code"] == "rate_limited"
+    assert await close_code(ws) == 4429
+    assert world.node.all_rooms["room"].people[answer["participant"]]["lost"]
+
+
+async def test_a_websocket_ping_is_answered_with_what_it_carried(client: Client, world: World) -> None:
+    ws = await client.ws_connect("/v1/signal", protocols=[SUBPROTOCOL], autoping=False)
+    await ws.ping(b"still there?")
+    answer = await ws.receive(timeout=5)
+    assert (answer.type, answer.data) == (WSMsgType.PONG, b"still there?")
+
+
 async def test_a_peer_that_does_not_read_is_cut_off(
     client: Client, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from aiohttp import WSMsgType, web
 
 from backplane.certificates import self_signed
 from backplane.first_bytes import COOKIE
+from backplane.listeners import bound
 from backplane.shared_port import Address, Limits, SharedPort
 from backplane.tls import ServerTls
 
@@ -127,7 +128,7 @@ async def world(
     assert runner.server is not None
     tls = ServerTls(folder / "certificate.pem", folder / "key.pem") if folder else None
     port = SharedPort(runner.server, tls, limits)
-    here = World(port, port.listen(host, 0))
+    here = World(port, port.listen(bound(host, 0)))
     port.turn = lambda sock, remote, local: here.taken.append(Taken(sock, remote, local))
     port.ice = lambda sock, remote, local, first: here.taken.append(Taken(sock, remote, local, first))
     try:

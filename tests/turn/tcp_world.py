@@ -19,6 +19,7 @@ from typing import Any
 
 from aioice import stun
 
+from backplane.listeners import bound
 from backplane.shared_port import SharedPort
 from backplane.tls import ServerTls
 from turn import attributes as names
@@ -312,7 +313,7 @@ async def node(
     tls = ServerTls(folder / "certificate.pem", folder / "key.pem") if folder else None
     port = SharedPort(asyncio.Protocol, tls)
     port.turn = tcp.arrived
-    here = Node(port, port.listen("127.0.0.1", 0), servers, tcp, writers, adopted, folder=folder)
+    here = Node(port, port.listen(bound("127.0.0.1", 0)), servers, tcp, writers, adopted, folder=folder)
     try:
         yield here
     finally:

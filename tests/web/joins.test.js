@@ -150,6 +150,20 @@ for (const [lost, what] of [
   });
 }
 
+test('who leaves in the midst of a resume is not left behind in the room', async () => {
+  const { call, clock, network } = await joined();
+  const resumed = network.answers.resume();
+  network.answers.resume = () => undefined;
+  network.socket.drop(1006);
+  await clock.advance(300);
+  await call.leave();
+  const [{ id }] = network.sent('resume');
+  network.socket.receive({ re: id, ...resumed });
+  await settle();
+  assert.equal(network.sent('leave').length, 1);
+  assert.equal(network.socket.readyState, 3);
+});
+
 test('what is pushed during the goodbye is told to nobody', async () => {
   const found = await joined();
   found.network.answers.leave = () => undefined;
@@ -286,6 +300,15 @@ test('who leaves while the first offer is being made does not wait for it', asyn
   await told;
 });
 
+test('who leaves while the token is being fetched does not wait for it', async () => {
+  const { call, network } = party({ token: silence });
+  const told = call.connect().catch((error) => error.code);
+  await settle();
+  await call.leave();
+  assert.equal(await Promise.race([told, settle().then(() => 'still waiting')]), 'closed');
+  assert.equal(network.socket.readyState, 3);
+});
+
 test('credentials that end soon and come late are asked for once', async () => {
   const { call, clock, iceServers, network } = party();
   let answer;
@@ -316,6 +339,19 @@ test('behind a resume a lost path is repaired before slots are added', async () 
   assert.equal(peer.transceivers.filter(({ kind, direction }) => kind === 'video' && direction === 'recvonly').length, 12);
 });
 
+test('a message that is too large for the server costs its wish, not the call', async () => {
+  const { network, clock, call, named } = await joined();
+  network.answers.offer = () => undefined;
+  const sharing = call.shareScreen(new FakeTrack('video', 'screen')).catch((error) => error.code);
+  await settle();
+  network.socket.receive({ type: 'error', re: null, code: 'too_large', message: '', fatal: true });
+  network.socket.drop(1009);
+  assert.equal(await sharing, 'too_large');
+  await clock.advance(5000);
+  assert.deepEqual([call.state, named('ended')], ['connected', []]);
+  assert.deepEqual([network.sent('resume').length, network.sent('offer').length], [1, 1]);
+});
+
 test('who was too quick for the server comes back after a while', async () => {
   const { network, clock, call } = await joined();
   network.socket.receive({ type: 'error', re: null, code: 'rate_limited', message: '', fatal: true });
@@ -336,6 +372,32 @@ test('an offer that is refused again and again is made twice, not with each step
     await settle();
   }
   assert.equal(network.sent('offer').length, 2);
+});
+
+test('what is wished while an offer is under way is offered though that one is refused', async () => {
+  const lines = [];
+  const found = await joined({ connection: (Fake) => class extends Fake {
+    createOffer(options) {
+      lines.push(this.transceivers[13]?.direction);
+      return super.createOffer(options);
+    }
+  } });
+  const { answers } = found.network;
+  const taken = answers.offer;
+  answers.offer = () => undefined;
+  const sharing = found.call.shareScreen(new FakeTrack('video', 'screen'));
+  await settle();
+  come(found, guests(9));
+  found.peer.become('failed');
+  await settle();
+  answers.offer = taken;
+  found.network.socket.receive({ type: 'error', re: found.network.sent('offer')[0].id, code: 'forbidden', message: '', fatal: false });
+  await assert.rejects(sharing, { code: 'forbidden' });
+  await settle();
+  assert.deepEqual(found.network.sent('offer').map(({ restart }) => restart), [false, true]);
+  assert.deepEqual(lines, [undefined, 'sendonly', 'inactive']);
+  assert.deepEqual(found.named('problem'), []);
+  assert.equal(found.peer.transceivers.filter(({ currentDirection }) => currentDirection === 'recvonly').length, 3 + 12);
 });
 
 test('a screen shared while a join is being finished moves along to the next join', async () => {
@@ -389,14 +451,20 @@ for (const [how, answer] of [
   });
 }
 
-test('the mute of a screen that no answer has named yet is not told', async () => {
-  const { network, clock, call, named } = await joined();
-  network.answers.offer = () => undefined;
-  call.shareScreen(new FakeTrack('video', 'screen'));
-  await settle();
-  network.socket.drop(1006);
-  network.answers.offer = () => ({ type: 'answer', sdp: 'v=0', slots: [] });
-  network.answers.mute = ({ mid }) => (Number(mid) > 1 ? { type: 'error', code: 'unknown_mid', message: '', fatal: false } : { type: 'done' });
-  await clock.advance(3000);
-  assert.deepEqual(named('problem'), []);
-});
+for (const [how, before] of [['a first', async () => {}], ['a second', async (call) => {
+  await call.shareScreen(new FakeTrack('video', 'screen'));
+  await call.stopScreen();
+}]]) {
+  test(`the mute of a screen shared ${how} time, which no answer has named yet, is not told`, async () => {
+    const { network, clock, call, named } = await joined();
+    await before(call);
+    network.answers.offer = () => undefined;
+    call.shareScreen(new FakeTrack('video', 'screen'));
+    await settle();
+    network.socket.drop(1006);
+    network.answers.offer = () => ({ type: 'answer', sdp: 'v=0', slots: [] });
+    network.answers.mute = ({ mid }) => (Number(mid) > 1 ? { type: 'error', code: 'unknown_mid', message: '', fatal: false } : { type: 'done' });
+    await clock.advance(3000);
+    assert.deepEqual(named('problem'), []);
+  });
+}

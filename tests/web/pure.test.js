@@ -56,4 +56,6 @@ test('who spoke last is seen first, and the order is told only when it changes w
   assert.deepEqual(preference.order(people, 2), ['d', 'a', 'b', 'c']);
   preference.hear([{ participant: 'a', level: 0.5 }]);
   assert.equal(preference.order(people, 2), null);
+  preference.forget();
+  assert.deepEqual(preference.order(people, 2), ['a', 'd', 'b', 'c']);
 });

@@ -1,9 +1,11 @@
 """The pages in a real browser: accessible, reachable by keyboard, right in every state that a patient may meet."""
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
+from playwright.async_api import Route
 
 from tests.web.conftest import DESK, PHONE, PREVIEW_ON, Visit, Visitor
 from tests.web.fake_server import person
@@ -155,6 +157,45 @@ async def test_a_quick_join_waits_for_devices_that_are_just_opening(visit: Visit
     assert [track["muted"] for track in join["tracks"]] == [False, False]
 
 
+async def test_a_device_that_opens_while_the_call_is_being_joined_is_used(visit: Visit) -> None:
+    at_once = "const later = setTimeout; window.setTimeout = (run, ms) => later(run, ms === 3000 ? 0 : ms);"
+    visitor = await visit(before=SLOW_ANSWER + at_once)
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        asked.set()
+        await answered.wait()
+        await route.continue_()
+
+    await visitor.page.route("**/tokens", hold)
+    await visitor.open_check()
+    await visitor.of("name-input").fill("Zainab")
+    await visitor.of("join-button").click()
+    await asked.wait()
+    await visitor.page.evaluate("allow()")
+    await visitor.until(PREVIEW_ON)
+    answered.set()
+    await visitor.see("leave")
+    for source in ("microphone", "camera"):
+        await visitor.until(f"wadud.publications.get('{source}').track?.readyState === 'live'")
+        await visitor.until(f"!wadud.publications.get('{source}').muted")
+
+
+async def test_the_screen_may_go_off_again_after_a_call(visit: Visit) -> None:
+    counts = """
+      window.awake = 0;
+      const request = async () => { awake += 1; return { release: async () => { awake -= 1; } }; };
+      Object.defineProperty(navigator, 'wakeLock', { value: { request } });
+    """
+    visitor = await visit(before=counts)
+    await visitor.open_call()
+    await visitor.until("awake === 1")
+    await visitor.page.evaluate("document.dispatchEvent(new Event('visibilitychange')); 0")
+    await visitor.of("leave").click()
+    await visitor.see("ended")
+    await visitor.until("awake === 0", timeout_s=3)
+
+
 async def test_a_page_without_https_says_so(visit: Visit) -> None:
     insecure = """
       Object.defineProperty(navigator, 'mediaDevices', { value: undefined });
@@ -264,6 +305,62 @@ async def test_a_wrong_link_and_a_full_room_are_explained(visit: Visit) -> None:
     await visitor.see("join-problem")
     assert await visitor.of("join-problem").inner_text() != wrong_link
     assert all("404" in text or "join failed" in text for text in visitor.complaints)
+    visitor.complaints.clear()
+
+
+async def test_what_is_pressed_in_the_check_while_a_device_opens_is_done(visit: Visit) -> None:
+    visitor = await visit()
+    await visitor.open_check()
+    await visitor.until(PREVIEW_ON)
+    await visitor.page.evaluate(f"(() => {{ {SLOW_ANSWER} }})()")
+    microphones = visitor.of("microphone-select")
+    ids = await microphones.locator("option").evaluate_all("(options) => options.map(({ value }) => value)")
+    for chosen in (ids[1], ids[2]):
+        await microphones.select_option(chosen)
+    for _ in ("off", "on"):
+        await visitor.of("toggle-camera").click()
+    await visitor.page.evaluate("allow()")
+    await visitor.until(PREVIEW_ON, timeout_s=5)
+    await visitor.of("name-input").fill("Zainab")
+    await visitor.of("join-button").click()
+    await visitor.see("leave")
+    used = await visitor.page.evaluate("wadud.publications.get('microphone').track.getSettings().deviceId")
+    assert used == ids[2]
+
+
+OWN_CAMERA = "document.querySelector('[data-testid=preview-video]').srcObject?.getVideoTracks()[0]"
+OTHER_CAMERA = f"{OWN_CAMERA} !== preview && {OWN_CAMERA}?.readyState === 'live'"
+
+
+async def press_join(visitor: Visitor) -> None:
+    await visitor.open_check()
+    await visitor.until(PREVIEW_ON)
+    await visitor.page.evaluate(f"window.preview = {OWN_CAMERA}; 0")
+    await visitor.of("name-input").fill("Zainab")
+    await visitor.of("join-button").click()
+
+
+async def test_a_camera_pulled_out_behind_a_join_that_failed_is_replaced(visit: Visit) -> None:
+    visitor = await visit()
+    visitor.server.refusal = {"code": "room_full"}
+    await press_join(visitor)
+    await visitor.see("join-problem")
+    await visitor.page.evaluate("preview.dispatchEvent(new Event('ended'))")
+    await visitor.until(OTHER_CAMERA, timeout_s=5)
+    assert all("join failed" in text for text in visitor.complaints)
+    visitor.complaints.clear()
+
+
+async def test_a_camera_that_a_call_switched_off_before_it_began_is_on_again(visit: Visit) -> None:
+    visitor = await visit()
+    asked = asyncio.Event()
+    await visitor.page.route("**/tokens", lambda _: asked.set())
+    await press_join(visitor)
+    await asked.wait()
+    await visitor.page.evaluate("wadud.leave()")
+    await visitor.see("join-problem")
+    await visitor.until(OTHER_CAMERA, timeout_s=5)
+    assert all("join failed" in text for text in visitor.complaints)
     visitor.complaints.clear()
 
 

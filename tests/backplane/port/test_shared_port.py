@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from backplane import tls_bridge
-from backplane.listeners import Listener, opened
+from backplane.listeners import BACKLOG, Listener, bound
 from backplane.shared_port import UNSENT_BYTES
 from tests.support.port import (
     ALLOCATE,
@@ -274,7 +274,8 @@ async def test_both_families_are_served_on_one_port_and_seen_as_themselves() -> 
 
 
 async def test_accepting_pauses_when_descriptors_run_out_and_goes_on() -> None:
-    [sock] = opened("127.0.0.1", 0)
+    [sock] = bound("127.0.0.1", 0)
+    sock.listen(BACKLOG)
     failures = [errno.EMFILE, errno.ENFILE]
 
     class Exhausted(socket.socket):
@@ -298,11 +299,26 @@ async def test_accepting_pauses_when_descriptors_run_out_and_goes_on() -> None:
 async def test_a_taken_port_and_a_foreign_address_are_told() -> None:
     async with world() as here:
         with pytest.raises(OSError) as caught:
-            here.port.listen("127.0.0.1", here.number)
+            bound("127.0.0.1", here.number)
         assert caught.value.errno == errno.EADDRINUSE
         with pytest.raises(OSError) as caught:
-            here.port.listen("192.0.2.1", 0)
+            bound("192.0.2.1", 0)
         assert caught.value.errno == errno.EADDRNOTAVAIL
+
+
+async def test_a_port_that_another_listens_on_since_it_was_bound_is_told() -> None:
+    async with world() as here:
+        [ours] = bound("127.0.0.1", 0)
+        with ours, socket.socket() as theirs:
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            theirs.bind(ours.getsockname())
+            theirs.listen()
+            with pytest.raises(OSError) as caught:
+                here.port.listen([ours])
+            assert caught.value.errno == errno.EADDRINUSE
+            async with plain(here.number) as sock:
+                await asyncio.get_running_loop().sock_sendall(sock, ALLOCATE)
+                (await here.handed()).sock.close()
 
 
 async def test_closing_cuts_the_undecided_and_the_bridged(folder: Path) -> None:

@@ -118,6 +118,7 @@ export class WadudCall extends EventTarget {
       this.#session.leave();  // the room must not keep us when what failed came after the join
       this.#closeMedia();
       this.#iceServers.close();
+      this.#publisher.giveBack();
       this.#become('ended');
       throw error;
     }
@@ -225,7 +226,7 @@ export class WadudCall extends EventTarget {
     if (this.#iceServers.isKnown) media.peer.gather().catch(() => undefined);  // reported below, where it is waited for
     const fields = async () => {
       token ??= this.#fetchToken();
-      const fetched = await token.catch((error) => {
+      const fetched = await media.peer.whileOpen(token).catch((error) => {
         token = null;
         throw error;
       });

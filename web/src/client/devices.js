@@ -75,8 +75,9 @@ export async function openScreen(replaced) {
     const stream = await mediaDevices.getDisplayMedia({ video: { frameRate: { max: 30 } } });
     return stream.getVideoTracks()[0];
   } catch (error) {
-    throw new DeviceError(nameOf(error) === 'NotAllowedError' ? 'dismissed' : await codeOf(error, 'screen'), 'screen',
-      { cause: error });
+    // No permission is kept for a screen: unless the system refuses, a refusal is one of the moment.
+    const dismissed = nameOf(error) === 'NotAllowedError' && !refusedBySystem(error);
+    throw new DeviceError(dismissed ? 'dismissed' : await codeOf(error, 'screen'), 'screen', { cause: error });
   }
 }
 
@@ -146,7 +147,7 @@ async function codeOf(error, source) {
     case 'SecurityError':
       return 'denied';
     case 'NotAllowedError': {
-      if (/system/i.test(/** @type {Error} */ (error).message)) return 'system_denied';
+      if (refusedBySystem(error)) return 'system_denied';
       const state = await permissionState(source);
       if (state === 'granted') return 'unknown';
       return state === 'prompt' ? 'dismissed' : 'denied';
@@ -169,6 +170,11 @@ async function permissionState(source) {
 /** @returns {DeviceCode} */
 function noDevicesCode() {
   return globalThis.isSecureContext === false ? 'insecure' : 'unsupported';
+}
+
+/** @param {unknown} error whose name is NotAllowedError */
+function refusedBySystem(error) {
+  return /system/i.test(/** @type {Error} */ (error).message);
 }
 
 /** @param {unknown} error */

@@ -92,6 +92,8 @@ export interface CallOptions {
   name?: string;
   /** Tracks to send from the start. A missing one can be added later with `setMicrophone` or `setCamera`. */
   tracks?: { microphone?: MediaStreamTrack | null; camera?: MediaStreamTrack | null };
+  /** Devices, by id, that are opened when a source without a track is unmuted. Default, also for an empty one: the browser's choice. */
+  devices?: { microphone?: string; camera?: string };
   /** Sources that start muted. */
   muted?: { microphone?: boolean; camera?: boolean };
   /** False for a listener who offers no tracks at all. Default true. */
@@ -194,7 +196,7 @@ export class WadudCall extends EventTarget {
    */
   prepare(): void;
   /**
-   * Joins. Resolves when the server has answered; media follow.
+   * Joins. Resolves when the server has answered; media follow. A call that is refused leaves the tracks that it was given open.
    * @throws {SignallingError} the server refused (`bad_token`, `room_full`, …)
    * @throws {ConnectionError} the server could not be reached, or the call was ended meanwhile (`closed`)
    */
@@ -206,6 +208,7 @@ export class WadudCall extends EventTarget {
    * Mutes or opens one of our sources. A muted microphone keeps its device; a muted camera gives it back, so that
    * its light goes off, and opens it again later.
    * @throws {DeviceError} the camera cannot be opened again
+   * @throws {ConnectionError} the call ended while a device was opening (`closed`); so do the next three, and the device goes off
    */
   setMuted(source: 'microphone' | 'camera', muted: boolean): Promise<void>;
   /** Sends another microphone from now on: a device id, or a track of your own. No renegotiation. */
@@ -214,7 +217,7 @@ export class WadudCall extends EventTarget {
   setCamera(device: string | MediaStreamTrack): Promise<void>;
   /**
    * Shares a screen: the given track, or the one that the person picks.
-   * @throws {DeviceError} nothing was picked (`dismissed`) or sharing is not possible here
+   * @throws {DeviceError} nothing was picked (`dismissed`), the system forbids it (`system_denied`), or sharing is not possible here
    * @throws {SignallingError} `forbidden` without the right `share_screen`
    */
   shareScreen(track?: MediaStreamTrack): Promise<void>;

@@ -1,5 +1,6 @@
-// Renegotiation, one offer at a time: wishes that come while an offer is under way are gathered into the next one, and what
-// the lost socket swallowed is offered again after the resume. Being the only offerer, we never meet glare.
+// Renegotiation, one offer at a time: wishes that come while an offer is under way are gathered into the next one, which is
+// made even when the first is refused, and what the lost socket swallowed is offered again after the resume. Being the only
+// offerer, we never meet glare.
 
 /** @import { Message } from './socket.js' */
 /** @import { Source } from './index.js' */
@@ -13,8 +14,10 @@ export class Negotiator {
   #restarting = false;
   /** What the server refused for now is offered once more, not with every step that follows. */
   #refused = false;
-  /** @type {Promise<void> | null} */
-  #running = null;
+  /** The offer under way, or the join that carries the first one: settles with it and never rejects. @type {Promise<void>} */
+  #running = Promise.resolve();
+  /** @type {Promise<void> | null} the offer behind that */
+  #next = null;
 
   /**
    * @param {Peer} peer
@@ -37,7 +40,7 @@ export class Negotiator {
 
   /** The first offer travels with the join: whatever is wished meanwhile waits for its answer. @param {Promise<void>} join */
   follow(join) {
-    this.#running = join.catch(() => undefined).then(() => this.#run());
+    this.#running = join.catch(() => undefined);
   }
 
   /**
@@ -47,23 +50,21 @@ export class Negotiator {
   negotiate({ restart = false } = {}) {
     this.#wanted = true;
     this.#restart ||= restart;
-    this.#running ??= this.#run();
-    return this.#running;
+    this.#next ??= this.#afterThis();
+    return this.#next;
   }
 
   /** Offers again what has not been answered: after a resume, or at the next occasion. */
   async retry() {
-    await this.#running?.catch(() => undefined);
+    await (this.#next ?? this.#running).catch(() => undefined);
     if (this.#wanted) await this.negotiate();
   }
 
-  async #run() {
-    await undefined;  // what is wished in one moment makes one offer
-    try {
-      while (this.#wanted) await this.#offer();
-    } finally {
-      this.#running = null;
-    }
+  async #afterThis() {
+    await this.#running;  // also without one under way: what is wished in one moment makes one offer
+    this.#running = this.#next?.catch(() => undefined) ?? this.#running;  // who wished takes a refusal in before the next one
+    this.#next = null;
+    await this.#offer();
   }
 
   async #offer() {

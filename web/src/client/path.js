@@ -7,6 +7,9 @@
 const DISCONNECTED_MS = 2500;
 const REPEAT_MS = 6000;
 const SILENT_MS = 5000;
+// Who neither sends nor sees anybody hears the answers to checks of consent only: in Firefox every 4 to 6 s (RFC 7675 section 5.1).
+const CHECKS_ONLY_MS = 7500;
+const FLOWS = 3;  // samples, a second apart, that brought something each
 
 export class PathWatch {
   /** @type {'new' | 'connected' | 'lost'} */
@@ -15,7 +18,7 @@ export class PathWatch {
   #timer = null;
   #closed = false;
   #networkType;
-  #heard = { bytes: -1, at_ms: 0 };
+  #heard = { bytes: -1, at_ms: 0, inARow: 0 };
 
   /**
    * @param {RTCPeerConnection} connection
@@ -49,10 +52,12 @@ export class PathWatch {
    */
   hear(bytes) {
     const now_ms = this.environment.now();
+    const { at_ms, inARow } = this.#heard;
+    const silence_ms = now_ms - at_ms;
     if (bytes !== this.#heard.bytes) {
-      this.#heard = { bytes, at_ms: now_ms };
-    } else if (this.health === 'connected' && now_ms - this.#heard.at_ms > SILENT_MS) {
-      this.#heard.at_ms = now_ms;
+      this.#heard = { bytes, at_ms: now_ms, inARow: silence_ms < 2000 ? inARow + 1 : 0 };
+    } else if (this.health === 'connected' && silence_ms > (inARow < FLOWS ? CHECKS_ONLY_MS : SILENT_MS)) {
+      this.#heard = { bytes, at_ms: now_ms, inARow: 0 };  // what comes now may be checks only: it proves no flow
       this.handlers.restart();
     }
   }

@@ -96,10 +96,10 @@ export class Peer {
     if (transceiver) await this.#send(transceiver, track);
   }
 
-  /** The m-line of a source, once the server has answered it. @param {Source} source */
+  /** The m-line of a source, once the server has answered it; not that of a screen of before. @param {Source} source */
   midOf(source) {
     const transceiver = this.#senders.get(source);
-    return transceiver?.currentDirection ? transceiver.mid : null;
+    return transceiver?.currentDirection === 'sendonly' ? transceiver.mid : null;
   }
 
   /**
@@ -133,7 +133,7 @@ export class Peer {
    * @returns {Promise<{sdp: string, tracks: OfferedTrack[]}>}
    */
   async firstOffer(isMuted) {
-    const offer = await this.#whileOpen(this.connection.createOffer());
+    const offer = await this.whileOpen(this.connection.createOffer());
     this.#offered(offer);
     const { sdp = '' } = offer;
     // Transceivers are named only with the local description, in the order of a first offer (RFC 8829 section 5.2.1).
@@ -144,7 +144,7 @@ export class Peer {
 
   /** Begins to look for candidates as soon as there is a first offer; once. @throws {ConnectionError} `closed` meanwhile */
   gather() {
-    this.#gathering ??= this.#whileOpen(this.#firstOffer.then((offer) => this.#describe(offer)));
+    this.#gathering ??= this.whileOpen(this.#firstOffer.then((offer) => this.#describe(offer)));
     return this.#gathering;
   }
 
@@ -165,14 +165,14 @@ export class Peer {
    * @throws {ConnectionError} `closed` meanwhile
    */
   async createOffer(restart, isMuted) {
-    const offer = await this.#whileOpen(this.connection.createOffer({ iceRestart: restart }));
-    await this.#whileOpen(this.#describe(offer));
+    const offer = await this.whileOpen(this.connection.createOffer({ iceRestart: restart }));
+    await this.whileOpen(this.#describe(offer));
     return { sdp: offer.sdp ?? '', tracks: this.#tracks(({ mid }) => mid, isMuted) };
   }
 
   /** @param {string} sdp @throws {ConnectionError} `closed` meanwhile */
   async acceptAnswer(sdp) {
-    await this.#whileOpen(this.connection.setRemoteDescription({ type: 'answer', sdp }));
+    await this.whileOpen(this.connection.setRemoteDescription({ type: 'answer', sdp }));
   }
 
   /** Takes back an offer that the server refused. */
@@ -194,7 +194,7 @@ export class Peer {
    * @param {Promise<T>} step
    * @returns {Promise<T>}
    */
-  #whileOpen(step) {
+  whileOpen(step) {
     return Promise.race([this.#closed, step]);
   }
 
@@ -204,7 +204,7 @@ export class Peer {
    * @param {MediaStreamTrack | null} track
    */
   async #send({ sender }, track) {
-    await this.#whileOpen(sender.replaceTrack(track)).catch((error) => {
+    await this.whileOpen(sender.replaceTrack(track)).catch((error) => {
       if (!(error instanceof ConnectionError)) throw error;
     });
   }
@@ -238,7 +238,8 @@ export class Peer {
     // The answer keeps our order and nothing is transcoded. Safari would send H.264, which Firefox without OpenH264 cannot
     // decode; VP8 is in every browser.
     const wanted = this.options.videoCodec ?? 'VP8';
-    const codecs = globalThis.RTCRtpSender?.getCapabilities?.('video')?.codecs;
+    // Only what can be received may be preferred, in sending too: Chrome on a Mac encodes more of H.264 than it decodes, and throws.
+    const codecs = globalThis.RTCRtpReceiver?.getCapabilities?.('video')?.codecs;
     if (!codecs || !transceiver.setCodecPreferences) return;
     const mime = `video/${wanted}`.toLowerCase();
     const first = codecs.filter((codec) => codec.mimeType.toLowerCase() === mime);

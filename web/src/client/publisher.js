@@ -27,6 +27,7 @@ export class Publisher {
   #peer = null;
   /** @type {Negotiator | null} */
   #negotiator = null;
+  #stopped = false;
 
   /**
    * @param {CallOptions} options
@@ -36,13 +37,17 @@ export class Publisher {
   constructor(options, environment, handlers) {
     this.environment = environment;
     this.handlers = handlers;
+    /** @type {(MediaStreamTrack | null | undefined)[]} */
+    this.given = Object.values(options.tracks ?? {});
     if (options.publish === false) return;
     for (const source of /** @type {Capture[]} */ (['microphone', 'camera'])) {
       const track = options.tracks?.[source] ?? null;
-      const entry = { source, muted: options.muted?.[source] ?? !track, track, deviceId: null };
+      const entry = { source, muted: options.muted?.[source] ?? !track, track, deviceId: options.devices?.[source] || null };
       this.#entries.set(source, entry);
       if (entry.muted && source === 'camera') this.#release(entry);
-      if (entry.track) this.#take(entry, entry.track);
+      if (!entry.track) continue;
+      this.#take(entry, entry.track);
+      if (entry.muted) entry.track.enabled = false;
     }
   }
 
@@ -75,6 +80,8 @@ export class Publisher {
    * @param {boolean} muted
    */
   setMuted(source, muted) {
+    const now = this.#entries.get(source)?.track;
+    if (muted && now) now.enabled = false;  // at once: the step before may wait for the browser's question about another device
     return this.#step(source, async (entry) => {
       if (!muted && !entry.track) {
         this.#take(entry, await openDevice(source, entry.deviceId ?? true, this.environment));
@@ -87,7 +94,7 @@ export class Publisher {
       }
       if (entry.track) entry.track.enabled = !muted;
       this.handlers.changed(view(entry));
-      await this.#tell(entry);
+      this.#tell(entry);  // in its order, but the next press does not wait for a slow server
     });
   }
 
@@ -97,18 +104,8 @@ export class Publisher {
    */
   setDevice(source, device) {
     return this.#step(source, async (entry) => {
-      if (typeof device === 'string' && source === 'camera') {
-        const wasOn = entry.track !== null;
-        this.#release(entry);  // many phones open one camera at a time
-        entry.deviceId = device;
-        if (!wasOn) return;
-      }
-      const track = typeof device === 'string' ? await openDevice(source, device, this.environment) : device;
-      this.#release(entry);
-      this.#take(entry, track);
-      track.enabled = !entry.muted;
-      await this.#peer?.replaceTrack(source, track);
-      this.handlers.changed(view(entry));
+      if (typeof device === 'string' && source === 'camera') await this.#changeCamera(entry, device);
+      else await this.#send(entry, typeof device === 'string' ? await openDevice(source, device, this.environment) : device);
     });
   }
 
@@ -118,8 +115,8 @@ export class Publisher {
     this.#release(this.#entries.get('screen'));
     /** @type {Entry} */
     const entry = { source: 'screen', muted: false, track: null, deviceId: null };
-    this.#entries.set('screen', entry);
     this.#take(entry, track);
+    this.#entries.set('screen', entry);
     await this.#peer?.publish('screen', track);
     try {
       await this.#negotiator?.negotiate();
@@ -129,7 +126,7 @@ export class Publisher {
         throw error;
       }
     }
-    this.handlers.changed(view(entry));
+    if (entry.track) this.handlers.changed(view(entry));  // else it was put away meanwhile, in the browser's own bar say
   }
 
   async stopScreen() {
@@ -137,12 +134,25 @@ export class Publisher {
     if (!entry) return;
     await this.#dropScreen(entry);
     this.handlers.changed({ source: 'screen', muted: true, track: null });
-    await this.#negotiator?.negotiate().catch((error) => this.#report(error, 'screen'));
+    await this.#negotiator?.negotiate().catch((error) => {
+      if (!(error instanceof ConnectionError)) this.#report(error, 'screen');  // a lost socket offers again by itself
+    });
   }
 
-  /** Stops every device. */
+  /** Stops every device, and those that are just opening as soon as they do. */
   stop() {
+    this.#stopped = true;
     for (const entry of this.#entries.values()) this.#release(entry);
+  }
+
+  /** Of a call that did not come about: the tracks that it was given are their giver's again, those that it opened go off. */
+  giveBack() {
+    for (const entry of this.#entries.values()) {
+      if (!entry.track || !this.given.includes(entry.track)) continue;
+      entry.track.onended = null;
+      entry.track = null;
+    }
+    this.stop();
   }
 
   /** @param {Entry} entry */
@@ -191,8 +201,13 @@ export class Publisher {
   /**
    * @param {Entry} entry
    * @param {MediaStreamTrack} track
+   * @throws {ConnectionError} `closed`: the call ended while the device was opening
    */
   #take(entry, track) {
+    if (this.#stopped) {
+      track.stop();
+      throw new ConnectionError('closed', `the call has ended without the ${entry.source}`);
+    }
     entry.track = track;
     entry.deviceId = track.getSettings?.().deviceId ?? null;
     track.onended = () => this.#ended(entry, track);
@@ -220,16 +235,56 @@ export class Publisher {
     }
     const source = entry.source;
     this.handlers.problem(new DeviceError('track_ended', source), source);
+    const [opened] = await Promise.allSettled([openDevice(source, true, this.environment)]);
+    await this.#step(source, async () => {
+      if (entry.track !== track) {  // switched off or replaced meanwhile, or the call has ended
+        if (opened.status === 'fulfilled') opened.value.stop();
+      } else if (opened.status === 'fulfilled') {
+        await this.#send(entry, opened.value);
+      } else {
+        await this.#goOff(entry);
+        entry.deviceId = null;
+        this.#report(opened.reason, source);
+      }
+    });
+  }
+
+  /**
+   * Many phones open one camera at a time, so the old one goes off first; where the new one fails, it is what a press opens again.
+   * @param {Entry} entry
+   * @param {string} id
+   */
+  async #changeCamera(entry, id) {
+    const wasOn = entry.track !== null;
+    this.#release(entry);
+    const before = entry.deviceId;
+    entry.deviceId = id;
+    if (!wasOn) return;
     try {
-      await this.setDevice(source, await openDevice(source, true, this.environment));
+      await this.#send(entry, await openDevice('camera', id, this.environment));
     } catch (error) {
-      this.#release(entry);
-      entry.deviceId = null;
-      entry.muted = true;
-      this.handlers.changed(view(entry));
-      await this.#tell(entry);
-      this.#report(error, source);
+      entry.deviceId = before;
+      if (!this.#stopped) await this.#goOff(entry);
+      throw error;
     }
+  }
+
+  /** @param {Entry} entry @param {MediaStreamTrack} track */
+  async #send(entry, track) {
+    this.#release(entry);
+    this.#take(entry, track);
+    track.enabled = !entry.muted;
+    await this.#peer?.replaceTrack(entry.source, track);
+    this.handlers.changed(view(entry));
+  }
+
+  /** What has no device is muted. @param {Entry} entry */
+  async #goOff(entry) {
+    this.#release(entry);
+    entry.muted = true;
+    await this.#peer?.replaceTrack(entry.source, null);
+    this.handlers.changed(view(entry));
+    this.#tell(entry);
   }
 }
 

@@ -11,7 +11,7 @@ import { SignalSocket } from './socket.js';
 /** How long a first join is tried again over a bad network before the person is told. */
 const JOIN_GIVE_UP_MS = 15000;
 const LEAVE_TIMEOUT_MS = 1500;
-/** A server that cut us off for a reason that passes is left alone for so long. */
+/** A server that cut us off for a reason is left alone for so long. */
 const REFUSED_MS = 3000;
 /** After a network change an old socket is usually dead: wait only this long for its answer. */
 const NETWORK_CHANGE_PROBE_MS = 2000;
@@ -78,7 +78,7 @@ export class Session {
         if (this.#isEnded()) throw new ConnectionError('closed', 'left before the join');
         const answer = await socket.request('join', message);
         if (this.#isEnded()) {
-          await socket.request('leave', {}, LEAVE_TIMEOUT_MS).catch(() => undefined);
+          await this.#sayGoodbye(socket);
           throw new ConnectionError('closed', 'left while joining');
         }
         this.#identity = { session: answer.session, secret: answer.secret };
@@ -124,9 +124,13 @@ export class Session {
     const socket = this.#phase === 'open' ? this.#socket : null;
     this.#phase = 'ended';
     this.#wake?.();
-    const goodbye = socket?.request('leave', {}, LEAVE_TIMEOUT_MS);
-    await goodbye?.catch(() => undefined);  // no answer: the server notices the close itself
+    if (socket) await this.#sayGoodbye(socket);
     this.#closeSockets();
+  }
+
+  /** The message leaves at once. No answer: the server notices the close itself. @param {SignalSocket} socket */
+  async #sayGoodbye(socket) {
+    await socket.request('leave', {}, LEAVE_TIMEOUT_MS).catch(() => undefined);
   }
 
   #isEnded() {
@@ -177,13 +181,9 @@ export class Session {
   /** @param {WadudError} error */
   #lost(error) {
     if (this.#isEnded()) return;
-    if (error instanceof SignallingError && !mayPass(error)) {
-      this.#refuse(error);
-      return;
-    }
     this.#phase = 'lost';
     this.handlers.lost();
-    this.#resume(error instanceof SignallingError ? REFUSED_MS : 0);
+    this.#resume(error instanceof SignallingError ? REFUSED_MS : 0);  // an error ends no session
   }
 
   /** @param {number} pause_ms before the first try */
@@ -200,6 +200,7 @@ export class Session {
         socket = await this.#connect();
         const answer = await socket.request('resume', { ...this.#identity, seen: this.#seen });
         if (this.#isEnded()) {
+          await this.#sayGoodbye(socket);
           socket.close();
           return;
         }

@@ -28,7 +28,7 @@ export function listen(page, call) {
   const preference = new Preference();
   const ask = () => {
     const order = preference.order(call.participants, page.videosAtOnce);
-    if (order) call.prefer(order).catch((error) => console.info('preference not told', error));  // the next change tells it again
+    if (order) call.prefer(order).catch((error) => console.info('preference not told', error));
   };
   const visible = () => page.keepAwake();
   document.addEventListener('visibilitychange', visible);
@@ -70,6 +70,9 @@ export function listen(page, call) {
       if (state === 'reconnecting') announcer.say(t('say.reconnecting'), { urgent: true, quiet: true });
       if (state === 'connected' && previous === 'reconnecting') {
         announcer.say(t('say.reconnected'));
+        page.calledAt_ms = Date.now();  // a new join looks for its way anew
+        preference.forget();
+        ask();
         page.sound.play(call.audioStreams);
       }
       page.draw();

@@ -56,7 +56,7 @@ export class DeviceCheck {
     await this.open();
   }
 
-  /** Opens what is wanted and missing. */
+  /** Opens what is wanted and missing; what is pressed while the browser asks is done behind its answer. */
   async open() {
     if (this.asking) return;
     this.answered = this.#open();
@@ -64,18 +64,24 @@ export class DeviceCheck {
   }
 
   async #open() {
-    const missing = CAPTURES.filter((source) => this.wanted[source] && !this.tracks[source]);
+    /** @type {Map<Capture, string>} */
+    const asked = new Map();
+    const isChosen = (/** @type {Capture} */ source) => this.wanted[source] && asked.get(source) === this.chosen[source];
+    const missing = () => CAPTURES.filter((source) => this.wanted[source] && !this.tracks[source] && !isChosen(source));
     this.asking = true;
     this.changed();
-    const { problems, ...opened } = await openDevices(Object.fromEntries(missing.map((source) => [source, this.chosen[source] || true])));
-    for (const source of missing) {
-      delete this.problems[source];
-      if (problems[source]) this.problems[source] = problems[source];
-      const track = opened[source];
-      if (!track) continue;
-      if (this.#handedOver) this.onLate(source, track);
-      else if (this.wanted[source]) this.#take(source, track);
-      else track.stop();  // thought better of it meanwhile
+    for (let sources = missing(); sources.length > 0; sources = missing()) {
+      for (const source of sources) asked.set(source, this.chosen[source]);
+      const { problems, ...opened } = await openDevices(Object.fromEntries(sources.map((source) => [source, this.chosen[source] || true])));
+      for (const source of sources) {
+        delete this.problems[source];
+        if (problems[source]) this.problems[source] = problems[source];
+        const track = opened[source];
+        if (!track) continue;
+        if (!isChosen(source)) track.stop();  // thought better of it meanwhile
+        else if (this.#handedOver) this.onLate(source, track);
+        else this.#take(source, track);
+      }
     }
     this.asking = false;
     await this.#refreshList();
@@ -120,12 +126,30 @@ export class DeviceCheck {
     this.#meter.resume();
   }
 
-  /** Ends the check and leaves its tracks to the call. */
-  handOver() {
+  /**
+   * Ends the check and leaves its tracks to the call.
+   * @param {Record<Capture, MediaStreamTrack | null>} given what the call has already; what has opened since comes late
+   */
+  handOver(given) {
     this.#handedOver = true;
+    const { tracks } = this;
     this.tracks = { microphone: null, camera: null };
+    for (const source of CAPTURES) {
+      const track = tracks[source];
+      if (track && track !== given[source]) this.onLate(source, track);
+    }
     this.#meter.watch(null);
     for (const stop of this.#stops.splice(0)) stop();
+  }
+
+  /** Looks after its tracks again behind a call that did not come about, and opens those anew that ended with it. */
+  async takeBack() {
+    for (const source of CAPTURES) {
+      const track = this.tracks[source];
+      if (track?.readyState === 'live') this.#take(source, track);
+      else this.tracks[source] = null;
+    }
+    if (CAPTURES.some((source) => this.wanted[source] && !this.tracks[source] && !this.problems[source])) await this.open();
   }
 
   /** @param {Capture} source @param {MediaStreamTrack} track */

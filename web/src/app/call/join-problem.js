@@ -4,8 +4,9 @@ import { ConnectionError, SignallingError } from '../../client/index.js';
 import { ApiError } from '../http.js';
 import { t } from '../i18n.js';
 
-/** @param {unknown} error @returns {string} what to tell the person */
-export function joinProblem(error) {
+/** @param {unknown} failure @returns {string} what to tell the person */
+export function joinProblem(failure) {
+  const error = failure instanceof ConnectionError && failure.cause instanceof ApiError ? failure.cause : failure;
   const code = error instanceof ApiError && error.status === 404 ? 'no_room'
     : error instanceof ConnectionError ? 'unreachable'
       : error instanceof SignallingError || error instanceof ApiError ? error.code : 'unknown';

@@ -3,8 +3,7 @@
 /** @import { EndReason, LocalStats, Participant, Publication, Source, WadudError } from '../../client/index.js' */
 
 import { render } from '../../../vendor/lit-html/lit-html.js';
-import { DeviceError, WadudCall, listDevices } from '../../client/index.js';
-import { fetchToken } from '../api.js';
+import { ConnectionError, DeviceError, WadudCall, listDevices } from '../../client/index.js';
 import { oncePerFrame } from '../dom.js';
 import { CopyButton } from '../frame.js';
 import { t } from '../i18n.js';
@@ -17,6 +16,7 @@ import { lobby, showLevel } from './lobby.js';
 import { room } from './room.js';
 import { Shortcuts } from './shortcuts.js';
 import { Sound } from './sound.js';
+import { tokenFor } from './token.js';
 import { visitOf } from './visit.js';
 
 /** @typedef {'microphone' | 'camera'} Capture */
@@ -48,6 +48,8 @@ export class CallPage {
   end = { reason: 'left', seconds: 0 };
 
   #startedAt_ms = 0;
+  /** @type {WakeLockSentinel | null} */
+  #awake = null;
   /** Wishes that are under way: the button follows the finger, the device follows after. @type {Map<Source, boolean>} */
   #pendingMute = new Map();
   #observer = new ResizeObserver(([entry]) => {
@@ -158,9 +160,10 @@ export class CallPage {
     const name = this.name.trim();
     const call = new WadudCall({
       url: `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/v1/signal`,
-      token: () => this.visit?.token() ?? fetchToken(this.roomName, name),
+      token: () => tokenFor(this.visit, this.roomName, name),
       name,
       tracks: { microphone, camera },
+      devices: this.check.chosen,
       videoCodec: /** @type {any} */ (new URLSearchParams(location.search).get('codec')?.toUpperCase()),
       maxVideoSlots: this.videosAtOnce,
       client: 'wadud-web page',
@@ -178,19 +181,23 @@ export class CallPage {
       this.phase = 'check';
       this.joinProblem = joinProblem(error);
       console.error('join failed', error);
+      this.check.takeBack();
       this.draw();
       return;
     }
-    this.check.onLate = (source, track) => this.#startLate(source, track);
-    this.check.handOver();
+    this.check.onLate = (source, track) => this.#startLate(call, source, track);
+    this.check.handOver({ microphone, camera });
     this.#enter();
   }
 
-  /** The browser's question was answered only after the person had joined. @param {Capture} source @param {MediaStreamTrack} track */
-  async #startLate(source, track) {
+  /**
+   * The browser's question was answered only after the person had joined. A call that is over stops what it is given.
+   * @param {WadudCall} call @param {Capture} source @param {MediaStreamTrack} track
+   */
+  async #startLate(call, source, track) {
     try {
-      await (source === 'camera' ? this.call?.setCamera(track) : this.call?.setMicrophone(track));
-      await this.call?.setMuted(source, false);
+      await (source === 'camera' ? call.setCamera(track) : call.setMicrophone(track));
+      await call.setMuted(source, false);
     } catch (error) {
       track.stop();
       this.report(error);
@@ -332,6 +339,7 @@ export class CallPage {
 
   /** @param {unknown} error of something the person asked for */
   report(error) {
+    if (error instanceof ConnectionError && error.code === 'closed') return;  // the call has ended, and the page says so
     console.error(error);
     const key = error instanceof DeviceError ? `problem.device_${error.code}` : `problem.${/** @type {WadudError} */ (error).code ?? 'unknown'}`;
     const text = t(key, { device: t(`device.${error instanceof DeviceError ? error.source : 'camera'}`) });
@@ -346,6 +354,7 @@ export class CallPage {
     this.end = { reason, seconds: this.seconds };
     this.phase = 'ended';
     this.#observer.disconnect();
+    this.#sleep();
     this.visit?.stop();
     this.sound.play([]);
     this.peopleOpen = this.qualityOpen = false;
@@ -364,14 +373,21 @@ export class CallPage {
     await this.start();
   }
 
-  /** The screen of a phone stays on during a call, also after the person has looked at something else. */
+  /** The screen of a phone stays on during a call and no longer, also after the person has looked at something else. */
   async keepAwake() {
     if (this.phase !== 'call' || document.visibilityState !== 'visible') return;
+    if (this.#awake && !this.#awake.released) return;
     try {
-      await navigator.wakeLock?.request('screen');
+      this.#awake = await navigator.wakeLock?.request('screen') ?? null;
+      if (this.phase !== 'call') this.#sleep();
     } catch (error) {
       console.info('no wake lock', error);  // low battery: the system knows better
     }
+  }
+
+  #sleep() {
+    this.#awake?.release();
+    this.#awake = null;
   }
 
   #newCheck() {

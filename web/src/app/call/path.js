@@ -14,7 +14,8 @@ const FAMILY = { ipv4: 'IPv4', ipv6: 'IPv6' };
 export const pathText = (path) => (path ? `${t(`quality.path_${path.kind}_${path.protocol}`)} · ${FAMILY[path.family]}` : t('quality.path_unknown'));
 
 /** Whether media have looked for a way for so long that the person should be told why. @param {CallPage} page */
-export const waitsForPath = ({ call, calledAt_ms }) => call?.health.media === 'new' && Date.now() - calledAt_ms > LONG_MS;
+export const waitsForPath = ({ call, calledAt_ms }) => call?.health.media === 'new' && call.state !== 'reconnecting'
+  && Date.now() - calledAt_ms > LONG_MS;
 
 /** @param {CallPage} page */
 export const workaround = (page) => (waitsForPath(page)

@@ -35,4 +35,7 @@ export class Preference {
     this.#told = seen;
     return order;
   }
+
+  /** Behind a connection that was lost: it may have swallowed the order, or another session have begun, which knows none. */
+  forget() { this.#told = ''; }
 }

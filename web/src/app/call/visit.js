@@ -22,6 +22,8 @@ export function visitOf(room, onRefused) {
 export class VisitCall {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
+  /** Whoever has stopped while a token was on its way does not keep the seat with it. */
+  #stops = 0;
   #seat;
 
   /** @param {Handover} visit @param {(code: string) => void} onRefused the server says that we may not stay */
@@ -35,22 +37,32 @@ export class VisitCall {
 
   /** @returns {Promise<string>} a token to join with; the next one is fetched by itself until `stop` */
   async token() {
+    const stops = this.#stops;
     const { token, refresh_after_s } = await this.#seat.token();
-    this.stop();
-    this.#timer = setTimeout(() => this.#renew(), refresh_after_s * 1000);
+    this.#renewIn(refresh_after_s * 1000, stops);
     return token;
   }
 
+  /** @param {number} delay_ms @param {number} stops as they were before the seat was asked for */
+  #renewIn(delay_ms, stops) {
+    if (stops !== this.#stops) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#renew(), delay_ms);
+  }
+
   async #renew() {
+    const stops = this.#stops;
     try {
       await this.token();
     } catch (error) {
+      if (stops !== this.#stops) return;
       if (error instanceof ApiError && error.status >= 400 && error.status < 500 && error.status !== 429) this.onRefused(error.code);
-      else this.#timer = setTimeout(() => this.#renew(), RETRY_MS);
+      else this.#renewIn(RETRY_MS, stops);
     }
   }
 
   stop() {
+    this.#stops += 1;
     clearTimeout(this.#timer);
   }
 

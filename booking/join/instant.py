@@ -22,7 +22,7 @@ from msgspec import Meta, Struct
 from backplane.api import Call, Rate, Routes
 from backplane.bus import Bus
 from backplane.ids import uuid7
-from backplane.jobs import Handler, Job, JobRow, schedule, withdraw
+from backplane.jobs import Handler, Job, JobRow, hold, schedule, withdraw
 from backplane.outbox import Event, emit
 from backplane.postgres import Connection
 from backplane.web import Problem
@@ -30,7 +30,7 @@ from booking.join.desk import own_provider
 from booking.join.instant_views import instant_view, rings_of
 from booking.join.live_messages import InstantView, RingView
 from booking.join.notes import note, note_after
-from booking.queue.walk_in import VISITS_NOW
+from booking.join.walk_in import VISITS_NOW
 
 RING_LASTS: Final = timedelta(seconds=90)
 RING_SIZE: Final = 5
@@ -46,9 +46,10 @@ WHERE p.status = 'approved' AND p.online_until > $2 AND $3 = ANY(p.specialties) 
       SELECT FROM appointment a WHERE a.provider_id = p.id
       AND (a.status IN ('requested', 'confirmed', 'checked_in', 'in_progress', 'interrupted')
            OR (a.status = 'held' AND a.hold_until > $2))
-      AND a.occupied && tstzrange($2, $2 + make_interval(mins => (
-          SELECT min(s.minutes) FROM service s
-          WHERE s.provider_id = p.id AND s.active AND s.kind IN ('video', 'audio'))::int)))
+      AND a.occupied && tstzrange($2, $2 + make_interval(mins => (  -- of the service that a visit now is made of
+          SELECT s.minutes FROM service s
+          WHERE s.provider_id = p.id AND s.active AND s.kind IN ('video', 'audio')
+          ORDER BY s.kind DESC, s.minutes LIMIT 1)::int)))
   AND NOT EXISTS (SELECT FROM instant_ring g WHERE g.request_id = $1 AND g.provider_id = p.id)
 ORDER BY (SELECT max(g.rung_at) FROM instant_ring g WHERE g.provider_id = p.id) NULLS FIRST, p.id LIMIT $5"""
 
@@ -84,7 +85,7 @@ class Ringing:
     async def next_ring(self, connection: Connection, request: UUID, now: datetime) -> list[UUID]:
         """Ring at the next doctors, or end the request as unanswered; whose screens have changed.
 
-        The caller has locked the request's row, which is ringing.
+        The caller has locked the request's job and its row, which is ringing.
         """
         row = await connection.fetchrow(
             "SELECT specialty, language, ring, patient_id FROM instant_request WHERE id = $1", request
@@ -182,6 +183,7 @@ async def cancel(call: Call, request: UUID) -> None:
     """Take a request back"""
     async with call.transaction() as connection:
         await _own(call, connection, request)
+        await hold(connection, f"{JOB}:{request}")
         ended = await connection.fetchval(
             """UPDATE instant_request SET state = 'cancelled', ended_at = $2 WHERE id = $1 AND state = 'ringing'
                RETURNING true""",
@@ -211,6 +213,7 @@ async def accept(call: Call, request: UUID) -> Taken:
     """Take a request: the first to do so has it"""
     async with call.transaction() as connection:
         provider = await _provider(call, connection)
+        await hold(connection, f"{JOB}:{request}")
         won = await connection.fetchrow(
             """UPDATE instant_request r SET state = 'accepted', provider_id = $2, ended_at = $3
                WHERE r.id = $1 AND r.state = 'ringing' AND r.ring_until > $3 AND EXISTS (
@@ -261,7 +264,8 @@ async def decline(call: Call, request: UUID) -> None:
     """Leave a request to others; when all have, the next ones are rung at once"""
     async with call.transaction() as connection:
         provider = await _provider(call, connection)
-        # The request first, as everywhere: two who decline last wait for each other here and not in a circle.
+        # First the job and the request, as everywhere: two who decline last wait for each other, not in a circle.
+        await hold(connection, f"{JOB}:{request}")
         ringing = await connection.fetchval(
             "SELECT true FROM instant_request WHERE id = $1 AND state = 'ringing' FOR UPDATE", request
         )

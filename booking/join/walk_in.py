@@ -16,7 +16,7 @@ from backplane.postgres import Connection
 from backplane.web import Problem
 from booking.join.links import Seat
 from booking.join.notes import note_after
-from booking.join.views import Lines, WaitRange, line_once
+from booking.join.views import WaitRange
 from booking.join.visits import Visit, need
 from booking.queue import tickets
 
@@ -31,6 +31,13 @@ class MakesVisits(Protocol):
         self, connection: Connection, *, provider: UUID, patient: UUID, reason: str, timezone: str, now: datetime
     ) -> UUID | None:
         """A confirmed appointment that begins now; None when the doctor's time is taken or nothing is on offer."""
+
+
+class NoTime(Problem):
+    """The doctor's time is taken, or nothing is on offer."""
+
+    def __init__(self) -> None:
+        super().__init__(409, "time_taken", "Your next appointment begins too soon for a visit now.")
 
 
 VISITS_NOW: Final = web.AppKey("visits_now", MakesVisits)
@@ -117,7 +124,7 @@ async def give_up(call: Call, ticket: UUID) -> None:
 
 
 async def ticket_view(
-    connection: Connection, ticket: UUID, now: datetime, lines: Lines | None = None
+    connection: Connection, ticket: UUID, now: datetime, lines: tickets.Lines | None = None
 ) -> TicketView | None:
     """``lines``: as in `visit_view`."""
     row = await connection.fetchrow(
@@ -127,7 +134,7 @@ async def ticket_view(
         return None
     place, wait = None, None
     if row["state"] == "waiting":
-        line = await line_once(connection, row["provider_id"], now, {} if lines is None else lines)
+        line = await tickets.line_once(connection, row["provider_id"], now, {} if lines is None else lines)
         place, wait = line.position(ticket, now), line.wait(ticket, now)
     return TicketView(
         row["id"],
@@ -140,14 +147,15 @@ async def ticket_view(
     )
 
 
-async def visit_for_walk_in(call: Call, connection: Connection, ticket: UUID) -> Visit:
-    """The visit of a walk-in who is called now. Problem 409 when the doctor's time is taken."""
+async def visit_for_walk_in(call: Call, connection: Connection, ticket: UUID) -> Visit | None:
+    """The visit of a walk-in who is called now; None for who has just left. Raises NoTime."""
     row = await connection.fetchrow(
         """SELECT q.provider_id, q.patient_id, p.timezone FROM queue_ticket q JOIN person p ON p.id = q.patient_id
-           WHERE q.id = $1""",
+           WHERE q.id = $1 AND q.state = 'waiting' FOR UPDATE OF q""",
         ticket,
     )
-    assert row is not None
+    if row is None:
+        return None
     appointment = await call.request.app[VISITS_NOW].visit_now(
         connection,
         provider=row["provider_id"],
@@ -157,7 +165,7 @@ async def visit_for_walk_in(call: Call, connection: Connection, ticket: UUID) ->
         now=call.now,
     )
     if appointment is None:
-        raise Problem(409, "time_taken", "Your next appointment begins too soon for a visit now.")
+        raise NoTime
     await connection.execute("UPDATE queue_ticket SET appointment_id = $2 WHERE id = $1", ticket, appointment)
     # The seat waits for its device: the page of the ticket checks in with this appointment and is let in.
     await connection.execute(
