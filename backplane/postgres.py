@@ -12,6 +12,7 @@ A lost server is `DatabaseUnavailable`, answered as 503; every later use tries a
 
 import asyncio
 import re
+import select
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import lru_cache
@@ -181,6 +182,16 @@ async def _scope(session: _Session, role: str, tenant: int | None) -> None:
     session.scope = (role, tenant)
 
 
+def _has_spoken(session: _Session) -> bool:
+    """Whether the server has said something to a session at rest: its farewell, as it owes no answer.
+
+    The loop may not have read it yet. To look costs a microsecond; a statement that is sent after a farewell is lost.
+    """
+    poller = select.poll()
+    poller.register(session._transport.get_extra_info("socket"), select.POLLIN)  # type: ignore[attr-defined]
+    return bool(poller.poll(0))
+
+
 async def _prepare(raw: "_RawConnection") -> None:
     # the binary form of jsonb is a version byte and the text
     await raw.set_type_codec(
@@ -314,6 +325,8 @@ class Database:
                 raise DatabaseUnavailable from error
             session: _Session = raw._con  # type: ignore[attr-defined]
             try:
+                if _has_spoken(session):
+                    raise ConnectionResetError
                 await _scope(session, role, tenant)
             except BaseException as error:
                 session.terminate()

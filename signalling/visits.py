@@ -31,6 +31,7 @@ LOOK_S: Final = 1.0
 RECONCILE_S: Final = 30.0
 RETRY_S: Final = 1.0
 LAST_WORDS_S: Final = 1.0  # for each; a database that takes longer is away
+LAST_WORDS_RETRY_S: Final = 0.05
 LAST_WORDS_ALL_S: Final = 6.0  # whoever stops us waits for 15 s
 MAX_UNTOLD: Final = 10_000
 _log = Log(__name__)
@@ -59,6 +60,19 @@ class _Rooms:
         room.remove(session.id)
         if not room:
             del self.by_room[session.claims.room]
+
+
+async def _tell_until_told(tell: Callable[[], Awaitable[None]], retry_s: float) -> None:
+    """Again while the database is away. What it can never take is dropped."""
+    while True:
+        try:
+            await tell()
+        except DatabaseUnavailable:
+            await asyncio.sleep(retry_s)
+            continue
+        except Exception:
+            _log.error("call event not kept")
+        return
 
 
 class Visits:
@@ -173,16 +187,8 @@ class Visits:
 
     async def _tell(self) -> None:
         while True:
-            tell = self._telling = await self._untold.get()
-            while True:
-                try:
-                    await tell()
-                except DatabaseUnavailable:
-                    await asyncio.sleep(RETRY_S)
-                    continue
-                except Exception:
-                    _log.error("call event not kept")
-                break
+            self._telling = await self._untold.get()
+            await _tell_until_told(self._telling, RETRY_S)
             self._telling = None
             self._untold.task_done()
 
@@ -197,12 +203,10 @@ class Visits:
         for tell in untold:
             try:
                 async with asyncio.timeout_at(min(loop.time() + LAST_WORDS_S, end)):
-                    await tell()
+                    await _tell_until_told(tell, LAST_WORDS_RETRY_S)
             except TimeoutError:
                 _log.error("call events not kept")
                 return
-            except Exception:
-                _log.error("call event not kept")
 
     async def _obey(self) -> None:
         while True:

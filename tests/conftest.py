@@ -3,6 +3,7 @@
 The seed of a run is printed in pytest's header; ``WADUD_SEED=N bin/test ...`` repeats it.
 """
 
+import asyncio
 import os
 import random
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.clock import MachineTime
 from tests.support.postgres import (  # noqa: F401  (fixtures)
     database,
     database_url,
@@ -44,6 +46,7 @@ def pytest_report_header() -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    asyncio.set_event_loop_policy(MachineTime())
     if config.getoption("numprocesses", None):  # this process shares the tests out and runs none
         os.environ[TURNS] = tempfile.mkdtemp(prefix="wadud-turns-")
 

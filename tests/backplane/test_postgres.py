@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import asyncpg
@@ -189,6 +190,21 @@ async def test_a_killed_connection_is_unavailable_and_the_next_one_is_good(
         assert await scope(connection) == ("wadud_app", "2")
         killed = await pid(connection)
     await operator.fetchval("SELECT pg_terminate_backend($1, 5000)", killed)  # this time while it rests in the pool
+    async with single.tenant(2) as connection:
+        assert await scope(connection) == ("wadud_app", "2")
+        assert await pid(connection) != killed
+
+
+async def test_a_farewell_that_nobody_has_read_yet_is_seen(single: Database) -> None:
+    async def kill(number: int) -> None:
+        connection = await asyncpg.connect(single.url)
+        assert await connection.fetchval("SELECT pg_terminate_backend($1, 5000)", number)
+        await connection.close()
+
+    async with single.tenant(2) as connection:
+        killed = await pid(connection)
+    with ThreadPoolExecutor() as beside:
+        beside.submit(asyncio.run, kill(killed)).result()  # this loop stands still: it has read nothing
     async with single.tenant(2) as connection:
         assert await scope(connection) == ("wadud_app", "2")
         assert await pid(connection) != killed

@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from tests.support import clock
 
 FIRST_START_S = 180.0
 NEXT_START_S = 3.0
@@ -25,7 +26,7 @@ class Server:
     """One run of bin/serve: what it has printed so far, and since when it runs."""
 
     process: subprocess.Popen[str]
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=clock.now)
     lines: list[str] = field(default_factory=list)
 
     def wait_until_ready(self) -> tuple[str, float]:
@@ -34,14 +35,14 @@ class Server:
         for line in self.process.stdout:
             self.lines.append(line.rstrip("\n"))
             if ready := re.fullmatch(r"Wadud is ready: (http://\S+)", self.lines[-1]):
-                return ready[1], time.monotonic() - self.started
+                return ready[1], clock.now() - self.started
         pytest.fail("bin/serve ended before it was ready:\n" + "\n".join(self.lines))
 
     def press_ctrl_c(self) -> tuple[int, float]:
         """Exit status and the seconds until it was there."""
-        pressed = time.monotonic()
+        pressed = clock.now()
         os.killpg(self.process.pid, signal.SIGINT)
-        return self.process.wait(timeout=60), time.monotonic() - pressed
+        return self.process.wait(timeout=60), clock.now() - pressed
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import threading
 import time
 from pathlib import Path
 
+from tests.support import clock
 from tests.support.turns import turn
 
 WAIT_S = 10
@@ -27,8 +28,8 @@ class Somebody(threading.Thread):
 
 
 def wait_until_somebody_stands_at_the_gate(directory: Path) -> None:
-    end = time.monotonic() + WAIT_S
-    while time.monotonic() < end:
+    end = clock.now() + WAIT_S
+    while clock.now() < end:
         with (directory / "gate.lock").open("a") as gate:
             try:
                 fcntl.flock(gate, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from tests.hostile.relay_attacks import (
     to_a_relayed_port,
 )
 from tests.hostile.relay_world import Flow, Relay, flow_through, relay_alone, relay_inside, use_credentials
+from tests.support import clock
 
 LEAST_SHARE = 0.95
 GROWTH_KIB = 6 * 1024
@@ -73,9 +73,9 @@ async def pages(relay: Relay, attack: asyncio.Task[object]) -> float:
     slowest = 0.0
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http:
         while True:
-            began = time.monotonic()
+            began = clock.now()
             assert await relay.healthy(http)
-            slowest = max(slowest, time.monotonic() - began)
+            slowest = max(slowest, clock.now() - began)
             if attack.done():
                 return slowest
             await asyncio.sleep(0.1)

@@ -15,6 +15,7 @@ import pytest
 from aioice import stun
 
 from rtc._worker import EVENT_REQUEST, EVENT_STREAM_CLOSED, STREAM_ICE, STREAM_TURN, Worker
+from tests.support import clock
 
 KEY = bytes(range(32))
 PASSWORD = "p" * 24
@@ -23,9 +24,9 @@ LATER_NS = time.monotonic_ns() + 3600 * 10**9
 
 
 def until(holds: Callable[[], bool], timeout_s: float = 10) -> None:
-    deadline = time.monotonic() + timeout_s
+    deadline = clock.now() + timeout_s
     while not holds():
-        assert time.monotonic() < deadline, "it did not come to that"
+        assert clock.now() < deadline, "it did not come to that"
         time.sleep(0.002)
 
 

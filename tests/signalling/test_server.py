@@ -22,6 +22,7 @@ from rtc._dtls import Identity
 from rtc.peer import Peer, PeerOptions
 from rtc.peer_io import PeerSocket
 from signalling.messages import SUBPROTOCOL
+from tests.support import clock
 from tests.support.server import ROOT, RunningServer, free_port, running_server
 
 FRAME_S = 0.02
@@ -166,14 +167,14 @@ async def test_stopping_says_goodbye_and_takes_less_than_three_seconds(tmp_path:
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(running_server(tmp_path))
         callers = await stack.enter_async_context(call_of(server, "Amina", "Bilal"))
-        began = time.monotonic()
+        began = clock.now()
         subprocess.run(["kill", f"-{signal.SIGINT.value}", str(server.pid)], check=True)
         for caller in callers:
             assert (await caller.hears(lambda push: push["type"] == "bye", 2))["reason"] == "draining"
         async with asyncio.timeout(3):
             while Path(f"/proc/{server.pid}/task").exists() and "Z" not in state_of(server.pid):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
-        assert time.monotonic() - began < 3
+        assert clock.now() - began < 3
 
 
 def state_of(pid: int) -> str:
@@ -212,7 +213,7 @@ def test_a_start_that_waits_for_its_database_can_be_stopped(tmp_path: Path, numb
             while not Path(f"/proc/{starting.pid}/task/{starting.pid}/children").read_text():  # who makes the database
                 assert starting.poll() is None
             starting.send_signal(number)
-            said, _ = starting.communicate(timeout=15)
+            said, _ = clock.communicate(starting, 15)
     assert (starting.returncode, said) == (0, "")
 
 
@@ -236,9 +237,15 @@ async def test_logs_and_metrics_hold_nothing_personal(tmp_path: Path) -> None:
 
 def start(*options: str) -> subprocess.CompletedProcess[str]:
     """Start a server that is expected to refuse."""
-    return subprocess.run(
-        [sys.executable, "-m", "signalling.main", *options], cwd=ROOT, capture_output=True, text=True, timeout=20
-    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "signalling.main", *options],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as starting:
+        printed = clock.communicate(starting, 20)
+    return subprocess.CompletedProcess(starting.args, starting.returncode, *printed)
 
 
 def test_a_taken_port_is_named_with_advice(tmp_path: Path) -> None:

@@ -124,6 +124,26 @@ async def test_a_server_that_stops_tells_first_who_was_put_out(world: World, tol
     assert told.events[2:] == [("left", DOCTOR, "draining"), ("left", PATIENT, "draining")]
 
 
+async def test_a_connection_that_breaks_at_a_stop_loses_nothing(world: World, told: Told, bus: LocalBus) -> None:
+    tied = Visits(world.calls, told, NAMES, bus, monotonic=lambda: world.now)
+    task = asyncio.create_task(tied.run())
+    come(world, DOCTOR)
+    come(world, PATIENT)
+    await tied.told()
+    kept = told.left
+
+    async def breaks_once(*what: Any) -> None:
+        told.left = kept  # type: ignore[method-assign]
+        raise DatabaseUnavailable
+
+    told.left = breaks_once  # type: ignore[method-assign]
+    world.calls.drain(world.now)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert told.events[2:] == [("left", DOCTOR, "draining"), ("left", PATIENT, "draining")]
+
+
 async def test_a_database_that_does_not_answer_holds_no_stop_up(
     world: World, told: Told, bus: LocalBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:

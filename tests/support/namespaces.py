@@ -21,6 +21,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support import clock
+
 PREFIX = "wadud"
 NAMES = Path("/run/netns")
 FILES = Path("/etc/netns")  # what ip(8) lays over /etc for programs in a namespace
@@ -151,12 +153,12 @@ def remove_leftovers() -> None:
 
 
 def _remove(namespace: Namespace) -> None:
-    deadline = time.monotonic() + _END_S
+    deadline = clock.now() + _END_S
     while programs := namespace.programs():
         for pid in programs:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        if time.monotonic() > deadline:
+        if clock.now() > deadline:
             break  # who cannot die keeps the network, but nobody finds it by this name again
         time.sleep(0.01)
     shutil.rmtree(FILES / namespace.name, ignore_errors=True)

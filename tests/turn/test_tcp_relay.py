@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from tests.support.clock import MachineTime
 from tests.support.port import certificate, client_tls, until
 from tests.turn.tcp_world import Caller, Peer, listening, node
 from turn import attributes as names
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_polic
 EVERY_BYTE = bytes(range(256))
 
 
-@pytest.fixture(params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy], ids=["asyncio", "uvloop"])
+@pytest.fixture(params=[MachineTime, uvloop.EventLoopPolicy], ids=["asyncio", "uvloop"])
 def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
     policy: asyncio.AbstractEventLoopPolicy = request.param()
     return policy

@@ -8,10 +8,11 @@ import aiohttp
 import pytest
 import uvloop
 
+from tests.support.clock import MachineTime
 from tests.support.port import certificate
 
 
-@pytest.fixture(params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy], ids=["asyncio", "uvloop"])
+@pytest.fixture(params=[MachineTime, uvloop.EventLoopPolicy], ids=["asyncio", "uvloop"])
 def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
     policy: asyncio.AbstractEventLoopPolicy = request.param()
     return policy

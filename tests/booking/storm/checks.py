@@ -1,9 +1,10 @@
 """What must be true of the rows, whatever has happened; asked in plain SQL that knows nothing of the constraint."""
 
 import asyncio
-import time
 
 import asyncpg
+
+from tests.support import clock
 
 # The list of the exclusion constraint is written out once more: a test that read it from there would prove nothing.
 _LIVE = "('held', 'requested', 'confirmed', 'checked_in', 'in_progress', 'interrupted')"
@@ -84,9 +85,9 @@ async def all_mailed(url: str, seconds: float = 60.0) -> None:
     """Waits until every booking was confirmed by a mail."""
     connection = await asyncpg.connect(url)
     try:
-        give_up = time.monotonic() + seconds
+        give_up = clock.now() + seconds
         while unmailed := await connection.fetchval(_UNMAILED):
-            assert time.monotonic() < give_up, f"{unmailed} mails are missing"
+            assert clock.now() < give_up, f"{unmailed} mails are missing"
             await asyncio.sleep(1)
             await connection.execute(_HURRY)
             await connection.execute("NOTIFY job")

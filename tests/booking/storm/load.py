@@ -7,7 +7,6 @@ earlier try that nobody was told of.
 
 import asyncio
 import itertools
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import asyncpg
 
 from tests.booking.storm.clinic import Clinic, Doctor, Patient, day
 from tests.booking.storm.visitors import Answer, Crowd
+from tests.support import clock
 
 PAUSE_S = 0.05
 NOT_NOW = frozenset({"0", "503 database_unavailable", "409 idempotency_in_progress"})
@@ -44,7 +44,7 @@ class Load:
     counted: Counter[str] = field(default_factory=Counter)
     slowest_s: float = 0.0
     longest_gap_s: float = 0.0
-    _booked_at: float = field(default_factory=time.monotonic)
+    _booked_at: float = field(default_factory=clock.now)
     _stop: bool = False
 
     async def run(self) -> None:
@@ -56,9 +56,9 @@ class Load:
 
     async def more(self, count: int = 10, seconds: float = 60.0) -> None:
         """Waits until so many more are booked."""
-        give_up, had = time.monotonic() + seconds, len(self.booked)
+        give_up, had = clock.now() + seconds, len(self.booked)
         while len(self.booked) < had + count:
-            assert time.monotonic() < give_up, f"no bookings any more: {self.counted}"
+            assert clock.now() < give_up, f"no bookings any more: {self.counted}"
             await asyncio.sleep(0.01)
 
     async def _wishes(self, patient: Patient) -> None:
@@ -70,15 +70,15 @@ class Load:
     async def carry_through(self, patient: Patient, doctor: Doctor, start: datetime, key: str) -> Answer:
         """Asks until the slot is booked."""
         while True:
-            begun = time.monotonic()
+            begun = clock.now()
             answer = await self.visitors.book(patient.token, doctor.service, start, key=key)
-            self.slowest_s = max(self.slowest_s, time.monotonic() - begun)
+            self.slowest_s = max(self.slowest_s, clock.now() - begun)
             self.counted[answer.told] += 1
             if answer.status == 201:
                 assert answer.id not in self.booked, "two keys, one booking"
                 self.booked[answer.id] = key
-                self.longest_gap_s = max(self.longest_gap_s, time.monotonic() - self._booked_at)
-                self._booked_at = time.monotonic()
+                self.longest_gap_s = max(self.longest_gap_s, clock.now() - self._booked_at)
+                self._booked_at = clock.now()
                 return answer
             assert answer.told in NOT_NOW, (answer.told, answer.body)
             if answer.status == 503:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tests.support import clock
 from tests.support.server import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -22,9 +23,9 @@ STOP_S = 20.0
 
 def eventually(what: str, holds: Callable[[], object], seconds: float = 20.0) -> None:
     """Returns when ``holds`` does; fails with ``what`` after ``seconds``."""
-    give_up = time.monotonic() + seconds
+    give_up = clock.now() + seconds
     while not holds():
-        assert time.monotonic() < give_up, f"not within {seconds:.0f} s: {what}"
+        assert clock.now() < give_up, f"not within {seconds:.0f} s: {what}"
         time.sleep(0.05)
 
 
@@ -59,7 +60,7 @@ class Server:
 
     def start(self) -> float:
         """Waits until it serves; the seconds it took."""
-        begun = time.monotonic()
+        begun = clock.now()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("WADUD_")}
         mark = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
@@ -85,7 +86,7 @@ class Server:
         except BaseException:
             self.kill()
             raise
-        return time.monotonic() - begun
+        return clock.now() - begun
 
     def told(self, since: int = 0) -> str:
         """What it has printed and logged."""

@@ -8,7 +8,6 @@ restarted.
 import asyncio
 import os
 import signal
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from tests.booking.storm.conftest import FULL, cluster_of, fresh_database, serve
 from tests.booking.storm.load import Load, load_on
 from tests.booking.storm.servers import Server
 from tests.booking.storm.visitors import crowd
+from tests.support import clock
 from tests.support.redis import RedisServer
 from tests.support.server import free_port
 from tests.support.smtp import SmtpServer
@@ -50,11 +50,9 @@ class House:
     async def is_whole(self) -> None:
         """The load ends; everything that was acknowledged is there, told once and mailed, by the same process."""
         assert self.server.runs
-        begun = time.monotonic()
+        begun = clock.now()
         await checks.all_mailed(self.postgres_url)
-        print(
-            f"{len(self.load.booked)} bookings; the last mail came {time.monotonic() - begun:.1f} s after the last one"
-        )
+        print(f"{len(self.load.booked)} bookings; the last mail came {clock.now() - begun:.1f} s after the last one")
         await checks.whole(self.postgres_url)
         await self.load.nothing_lost_or_doubled(self.postgres_url)
         assert set(await checks.message_ids(self.postgres_url)) <= {each["Message-ID"] for each in self.smtp.received}
@@ -126,21 +124,21 @@ async def test_postgres_away_for_a_while_is_told_with_when_to_come_back(kind: st
         postmaster = it.postmaster()
         os.kill(it.cluster.supervisor.pid, signal.SIGSTOP)
         os.kill(postmaster, signal.SIGKILL)
-        begun = time.monotonic()
+        begun = clock.now()
         await asyncio.sleep(AWAY_S)
         assert it.load.counted["503 database_unavailable"] > 0
         os.kill(it.cluster.supervisor.pid, signal.SIGCONT)
         await it.load.more(20, BACK_S)
-        print(f"\n{kind}: {time.monotonic() - begun:.1f} s without Postgres: {dict(it.load.counted)}")
+        print(f"\n{kind}: {clock.now() - begun:.1f} s without Postgres: {dict(it.load.counted)}")
 
 
 async def test_bookings_go_on_without_redis_and_events_arrive_afterwards(kind: str, redis_process: RedisServer) -> None:
     async with house(kind, redis_process) as it:
         it.load.slowest_s = 0.0
         redis_process.kill()
-        begun = time.monotonic()
+        begun = clock.now()
         try:
-            while time.monotonic() - begun < AWAY_S:
+            while clock.now() - begun < AWAY_S:
                 await it.load.more(5, BACK_S)
             slowest = it.load.slowest_s
         finally:

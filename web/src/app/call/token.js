@@ -8,7 +8,7 @@ import { fetchToken } from '../api.js';
 import { ApiError } from '../http.js';
 
 /** @param {ApiError} error */
-const mayPass = ({ status }) => status === 0 || status === 429 || status >= 500;
+const isOutage = ({ status }) => status === 0 || status === 429 || status >= 500;
 
 /**
  * @param {VisitCall | null} visit
@@ -21,7 +21,7 @@ export async function tokenFor(visit, room, name) {
   try {
     return await (visit?.token() ?? fetchToken(room, name));
   } catch (error) {
-    if (error instanceof ApiError && mayPass(error)) throw new ConnectionError('unreachable', error.message, { cause: error });
+    if (error instanceof ApiError && isOutage(error)) throw new ConnectionError('unreachable', error.message, { cause: error });
     throw error;
   }
 }
