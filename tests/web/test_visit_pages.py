@@ -324,6 +324,7 @@ async def test_who_signs_in_while_booking_comes_back_to_the_same_slot(visit: Vis
     await visitor.of("reason-input").fill("A rash")
     held = [body["start"] for body in clinic(visitor).to("/v1/holds")]
     await visitor.of("sign-in-first").click()
+    await visitor.page.wait_for_url("**/sign-in?*")  # the page that is left has an address field, too
     await visitor.of("email-input").fill("sana@example.org")
     await visitor.of("submit").click()
     await visitor.of("code-input").fill("123456")
