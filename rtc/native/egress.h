@@ -11,7 +11,7 @@
 #include "address.h"
 
 #define WD_EGRESS_BYTES (256 * 1024)
-#define WD_EGRESS_NEAR_BYTES (56 * 1024) /* a good part of the smallest second-level cache, 256 KiB, beside the kernel's copy and the clear packets */
+#define WD_EGRESS_NEAR_BYTES (56 * 1024) /* with the kernel's copy and the clear packets well within the smallest second-level cache, 256 KiB */
 #define WD_EGRESS_MESSAGES 128
 #define WD_EGRESS_RUN_BYTES 63000 /* of one message */
 #define WD_EGRESS_SEGMENTS 44 /* datagrams in one message: under 64 KiB and the kernel's 64 segments */
@@ -46,8 +46,8 @@ static inline bool wd_egress_joins(const struct wd_message *m, const struct wd_a
            wd_same_address(&m->to, to) && wd_same_address(&m->from, from);
 }
 
-/* Between two receivers: much leaves while it is still in the near caches, and the first need not wait for the last. */
-static inline void wd_egress_between(struct wd_egress *e) {
+/* Much leaves while it is still in the near caches, and the first receivers need not wait for the last. For use between two of them: it ends the newest run. */
+static inline void wd_egress_stay_near(struct wd_egress *e) {
     if (e->used >= WD_EGRESS_NEAR_BYTES) e->flush(e);
 }
 

@@ -247,7 +247,7 @@ void wd_fanout(struct wd_router *router, bool all) {
     if (dirty) fetch_keys(dirty);
     for (; dirty; dirty = dirty->next_dirty) {
         if (dirty->next_dirty) fetch_keys(dirty->next_dirty);
-        wd_egress_between(router->egress);
+        wd_egress_stay_near(router->egress);
         for (struct leg *leg = dirty->ready; leg; leg = leg->next_ready) send_pending(router, leg);
         wd_feedback_rides(router, dirty);
         dirty->dirty = false;
