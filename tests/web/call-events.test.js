@@ -22,7 +22,7 @@ const tracks = (changes) => named('ada').tracks.map((track) => ({ ...track, ...c
 
 /** A call that a page listens to. `tick`: the page's clock and the call's go on together. */
 async function heard(context, { videosAtOnce = 8, present = [] } = {}) {
-  context.mock.timers.enable({ apis: ['setInterval', 'Date'] });
+  context.mock.timers.enable({ apis: ['setInterval', 'setTimeout', 'Date'] });
   const found = await joined();
   const { call, network, clock } = found;
   const said = [];
@@ -133,6 +133,25 @@ test('an order lost with its socket brings no problem and is asked for behind th
   await found.tick(3);
   assert.deepEqual(found.asked.slice(1), [['p2', 'p0', 'p1'], ['p2', 'p0', 'p1']]);
   assert.deepEqual(found.reported, []);
+});
+
+test('an order that the server refuses is asked for again after a while, until it is taken or the call is over', async (context) => {
+  const found = await heard(context, { videosAtOnce: 2, present: people(2) });
+  found.network.answers.prefer = () => ({ type: 'error', code: 'rate_limited', message: '', fatal: false });
+  await found.push('participant_joined', { participant: named('p2') });
+  await found.tick(4);
+  assert.equal(found.asked.length, 1);
+  await found.tick(2);
+  assert.deepEqual(found.asked, [['p0', 'p1', 'p2'], ['p0', 'p1', 'p2']]);
+  found.network.answers.prefer = () => ({ type: 'done' });
+  await found.tick(20);
+  assert.equal(found.asked.length, 3);
+  found.network.answers.prefer = () => ({ type: 'error', code: 'rate_limited', message: '', fatal: false });
+  await found.push('speakers', { speakers: [{ participant: 'p2', level: 0.5 }] });
+  assert.equal(found.asked.length, 4);
+  found.stop();
+  await found.tick(20);
+  assert.equal(found.asked.length, 4);
 });
 
 test('a device that was pulled out is told of, any other problem reported', async (context) => {

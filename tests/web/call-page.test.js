@@ -65,3 +65,25 @@ test('the camera that was chosen in the lobby is the one that opens in the call,
   assert.deepEqual(questions.at(-1).wish.video.deviceId, { exact: 'second camera' });
   await page.leave();
 });
+
+test('a second press on "stop sharing" while the first is on its way asks for no other screen', async (context) => {
+  const page = await inCall(context);
+  const asked = [];
+  mediaDevices.getDisplayMedia = () => new Promise((resolve) => {
+    asked.push(() => resolve(new environment.MediaStream([new FakeTrack('video', 'screen')])));
+  });
+  const shares = () => page.call.publications.has('screen');
+  const sharing = [page.toggleScreen(), page.toggleScreen()];
+  await settle();
+  assert.equal(asked.length, 1);
+  asked[0]();
+  await Promise.all(sharing);
+  assert.ok(shares());
+  const stopping = [page.toggleScreen(), page.toggleScreen()];
+  await Promise.all(stopping);
+  assert.deepEqual([shares(), asked.length], [false, 1]);
+  page.toggleScreen();
+  await settle();
+  assert.equal(asked.length, 2);
+  await page.leave();
+});

@@ -278,6 +278,24 @@ test('ICE restarts when nothing was heard for five seconds though ICE says conne
   assert.equal(network.sent('offer')[0].restart, true);
 });
 
+test('ICE does not restart for a silence that a browser cannot tell of', async () => {
+  const { network, clock, peer } = await joined();
+  const known = peer.getStats.bind(peer);
+  const unknown = async () => new Map([...await known()].filter(([id]) => id !== 'T' && id !== 'P'));
+  peer.getStats = unknown;
+  await clock.advance(30_000);
+  peer.getStats = known;
+  await clock.advance(10_000);
+  peer.flowing = false;
+  peer.getStats = unknown;
+  await clock.advance(30_000);
+  peer.getStats = known;
+  await clock.advance(4000);
+  assert.equal(network.sent('offer').length, 0);
+  await clock.advance(5000);
+  assert.equal(network.sent('offer').length, 1);
+});
+
 test('ICE does not restart for who hears nothing but checks of consent, as seldom as Firefox makes them', async () => {
   const { network, clock, browser } = await joined();
   browser.peer.flowing = false;

@@ -420,17 +420,17 @@ test('people whom a resume tells of get their slots', async () => {
   assert.equal(network.sent('offer').length, 1);
 });
 
-test('a connection that broke while the socket was lost is replaced behind the resume', async () => {
-  const { network, clock, call, peer } = await joined();
-  network.up = false;
-  network.socket.drop(1006);
-  await clock.advance(1000);
-  peer.connectionState = 'failed';
-  peer.dispatchEvent(new Event('connectionstatechange'));
-  network.up = true;
-  await clock.advance(30_000);
-  assert.equal(network.sent('join').length, 2);
-  assert.equal(call.state, 'connected');
+test('a mute that fell with its socket, which the server closed for something else, is no problem and told behind the resume', async () => {
+  const { network, clock, call, named } = await joined();
+  network.answers.mute = () => undefined;
+  call.setMuted('microphone', true);
+  await settle();
+  network.socket.receive({ type: 'error', re: null, code: 'rate_limited', message: '', fatal: true });
+  network.socket.drop(4429);
+  network.answers.mute = () => ({ type: 'done' });
+  await clock.advance(5000);
+  assert.deepEqual([call.state, named('problem')], ['connected', []]);
+  assert.ok(network.socket.sent.some(({ type, muted }) => type === 'mute' && muted));
 });
 
 for (const [how, answer] of [

@@ -15,7 +15,7 @@ import { PathWatch } from './path.js';
 import { Peer, kindOf } from './peer.js';
 import { Publisher } from './publisher.js';
 import { Roster } from './roster.js';
-import { Session } from './session.js';
+import { Session, endReasonOf } from './session.js';
 import { StatsReader } from './stats-reader.js';
 
 const AUDIO_SLOTS = 3;
@@ -278,9 +278,7 @@ export class WadudCall extends EventTarget {
     } catch (error) {
       if (joining && joining !== this.#joining) return;  // another join has taken its place
       this.#session.leave();
-      const lost = error instanceof ConnectionError;
-      this.#end(lost ? 'connection_lost' : 'refused', error instanceof WadudError ? error : new WadudError('rejoin_failed',
-        String(error), { cause: error }));
+      this.#end(endReasonOf(error), error instanceof WadudError ? error : new WadudError('rejoin_failed', String(error), { cause: error }));
     }
   }
 

@@ -37,6 +37,11 @@ export function mayPass(error) {
   return error instanceof ConnectionError || (error instanceof SignallingError && PASSING.has(error.code));
 }
 
+/** Whether the request fell with its socket: what it asked for is told again behind the resume. @param {unknown} error */
+export function fellWithSocket(error) {
+  return error instanceof ConnectionError || (error instanceof SignallingError && error.fatal);
+}
+
 export class StateError extends WadudError {}
 
 export class DeviceError extends WadudError {

@@ -47,11 +47,16 @@ export class PathWatch {
   }
 
   /**
-   * Bytes and checks answered on the selected pair so far, told once per second.
-   * @param {number} bytes
+   * Bytes and checks answered on the selected pair so far, told once per second; null: the browser names no such pair, so
+   * its silence means nothing.
+   * @param {number | null} bytes
    */
   hear(bytes) {
     const now_ms = this.environment.now();
+    if (bytes === null) {
+      this.#heard.at_ms = now_ms;
+      return;
+    }
     const { at_ms, inARow } = this.#heard;
     const silence_ms = now_ms - at_ms;
     if (bytes !== this.#heard.bytes) {

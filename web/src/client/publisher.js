@@ -6,7 +6,7 @@
 /** @import { Peer } from './peer.js' */
 
 import { openDevice, openScreen } from './devices.js';
-import { ConnectionError, DeviceError, StateError, WadudError } from './errors.js';
+import { ConnectionError, DeviceError, StateError, WadudError, fellWithSocket } from './errors.js';
 
 /** @typedef {'microphone' | 'camera'} Capture */
 /** @typedef {{source: Source, muted: boolean, track: MediaStreamTrack | null, deviceId: string | null}} Entry */
@@ -185,7 +185,7 @@ export class Publisher {
     try {
       await this.handlers.request('mute', { mid, muted: entry.muted });
     } catch (error) {
-      if (!(error instanceof ConnectionError)) this.#report(error, entry.source);  // a lost one is repeated on resume
+      if (!fellWithSocket(error)) this.#report(error, entry.source);
     }
   }
 

@@ -19,8 +19,8 @@ export class StatsReader {
   /**
    * @param {RTCPeerConnection} connection
    * @param {Environment} environment
-   * @param {{sample: (stats: LocalStats, heard: number) => void, path: (path: MediaPath | null) => void}} handlers `heard` grows
-   *   with every sign of life on the path
+   * @param {{sample: (stats: LocalStats, heard: number | null) => void, path: (path: MediaPath | null) => void}} handlers `heard` grows
+   *   with every sign of life on the path; null when there is no telling
    */
   constructor(connection, environment, handlers) {
     this.connection = connection;

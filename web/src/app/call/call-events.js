@@ -9,6 +9,8 @@ import { waitsForPath } from './path.js';
 import { Preference } from './preference.js';
 
 const CLOCK_MS = 1000;
+/** An order that the server did not take is asked for again so much later. */
+const ASK_AGAIN_MS = 5000;
 
 /**
  * @param {CallPage} page
@@ -26,14 +28,27 @@ export function listen(page, call) {
     page.draw();
   }, CLOCK_MS);
   const preference = new Preference();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let later;
   const ask = () => {
     const order = preference.order(call.participants, page.videosAtOnce);
-    if (order) call.prefer(order).catch((error) => console.info('preference not told', error));
+    if (!order) return;
+    clearTimeout(later);
+    call.prefer(order).catch((error) => {
+      console.info('preference not told', error);
+      clearTimeout(later);
+      if (stops.length > 0) later = setTimeout(askAgain, ASK_AGAIN_MS);
+    });
+  };
+  const askAgain = () => {
+    preference.forget();
+    ask();
   };
   const visible = () => page.keepAwake();
   document.addEventListener('visibilitychange', visible);
   const stops = [
     () => clearInterval(clock),
+    () => clearTimeout(later),
     () => document.removeEventListener('visibilitychange', visible),
     watchDevices(() => page.refreshDevices()),
     call.on('participantjoined', ({ participant }) => {
@@ -71,8 +86,7 @@ export function listen(page, call) {
       if (state === 'connected' && previous === 'reconnecting') {
         announcer.say(t('say.reconnected'));
         page.calledAt_ms = Date.now();  // a new join looks for its way anew
-        preference.forget();
-        ask();
+        askAgain();
         page.sound.play(call.audioStreams);
       }
       page.draw();

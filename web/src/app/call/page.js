@@ -52,6 +52,8 @@ export class CallPage {
   #awake = null;
   /** Wishes that are under way: the button follows the finger, the device follows after. @type {Map<Source, boolean>} */
   #pendingMute = new Map();
+  /** @type {boolean | null} whether the screen is just being shared (true) or put away (false) */
+  #screenWish = null;
   #observer = new ResizeObserver(([entry]) => {
     const { width, height } = entry.contentRect;
     this.stageSize = { width, height };
@@ -245,12 +247,16 @@ export class CallPage {
   async toggleScreen() {
     const call = this.call;
     if (!call) return;
-    const sharing = call.publications.has('screen');
+    const wish = !call.publications.has('screen');
+    if (this.#screenWish === wish || this.#screenWish === false) return;  // a second press on "stop" must not ask for another screen
+    this.#screenWish = wish;
     try {
-      await (sharing ? call.stopScreen() : call.shareScreen());
-      this.announcer.say(t(sharing ? 'say.screen_off' : 'say.screen_on'), { quiet: true });
+      await (wish ? call.shareScreen() : call.stopScreen());
+      this.announcer.say(t(wish ? 'say.screen_on' : 'say.screen_off'), { quiet: true });
     } catch (error) {
       if (!(error instanceof DeviceError && error.code === 'dismissed')) this.report(error);
+    } finally {
+      if (this.#screenWish === wish) this.#screenWish = null;
     }
   }
 
