@@ -18,7 +18,7 @@ const NETWORK_CHANGE_PROBE_MS = 2000;
 
 /** Server's fatal codes that have an end reason of their own. */
 const END_BY_CODE = /** @type {Record<string, EndReason>} */ ({ token_expired: 'token_expired', token_revoked: 'revoked' });
-/** Media that held for so long and then broke did not break by their way: the next join need not wait. */
+/** Media that held for so long are no sign of a way on which none can: the next join need not wait. */
 const HELD_MS = 60_000;
 
 /** How a call ends that such an error ended. @param {unknown} error @returns {EndReason} */
@@ -80,7 +80,9 @@ export class Session {
     const { environment } = this;
     const started = environment.now();
     const backoff = new Backoff(environment.random);
-    if (this.#abandoned.pause_ms > 0) await this.#sleep(this.#abandoned.pause_ms);
+    const { pause_ms } = this.#abandoned;
+    this.#abandoned.pause_ms = 0;
+    if (pause_ms > 0) await this.#sleep(pause_ms);
     for (;;) {
       let socket = null;
       try {
