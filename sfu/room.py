@@ -17,7 +17,7 @@ from sfu.media import Event, Kind, Seat, WorkerEvent
 from sfu.participant import Participant
 from sfu.protocol import MAX_PARTICIPANTS, DeclaredTrack, Joined, Message, Right, RoomError
 from sfu.quality import PathSample, score
-from sfu.seating import reseat
+from sfu.seating import Crowd, reseat
 from sfu.speakers import Speakers
 
 Notify: TypeAlias = Callable[[str, Message], None]
@@ -60,7 +60,7 @@ class Room:
         self._by_transport: dict[int, Participant] = {}
         self._speakers = Speakers()
         self._orders = 0
-        self._crowded = False  # somebody has fewer slots than there are tracks, so speech decides
+        self._crowd = Crowd()
         self._speakers_due = 0.0
         self._speakers_heard: list[tuple[str, float]] | None = []
         self._speakers_told: list[Message] | None = []
@@ -276,7 +276,7 @@ class Room:
             for track in person.tracks.values():
                 if track.feed.worker_id == worker_track:
                     began = self._speakers.observe(track.id, level, voice, at)
-                    if began and self._crowded:  # the first syllable does not wait for a tick
+                    if began and self._crowd.crowded:  # the first syllable does not wait for a tick
                         self._reseat(now)
                     return
 
@@ -287,7 +287,7 @@ class Room:
         changed = self._speakers.advance(now)
         loudest = self._speakers.loudest()
         # while somebody speaks, a louder voice or the end of a hold moves slots without a change in who speaks
-        if self._crowded and (changed or loudest):
+        if self._crowd.waiting or (self._crowd.crowded and (changed or loudest)):
             self._reseat(now)
         if loudest != self._speakers_heard and now >= self._speakers_due:
             self._speakers_due = now + SPEAKERS_INTERVAL_S
@@ -297,7 +297,7 @@ class Room:
             self._quality_due = now + QUALITY_INTERVAL_S
             self._quality_stale = False
             self._tell_quality()
-        wakes_at = now if self._crowded and loudest else self._speakers.wakes_at
+        wakes_at = now if self._crowd.waiting or (self._crowd.crowded and loudest) else self._speakers.wakes_at
         if loudest != self._speakers_heard:
             wakes_at = min(wakes_at, self._speakers_due)
         if self._quality_stale:
@@ -389,7 +389,7 @@ class Room:
     def _reseat(self, now: float, quiet: str = "") -> None:
         """Slots after a change; `quiet` hears of its own by an answer."""
         self.wakes_at = 0.0
-        changed, self._crowded = reseat(self._people.values(), self._speakers, self.seat.plane, now)
+        changed, self._crowd = reseat(self._people.values(), self._speakers, self.seat.plane, now)
         for person in changed:
             if person.id != quiet:
                 self.notify(person.id, {"type": "slots", "slots": person.slot_messages()})

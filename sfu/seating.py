@@ -1,6 +1,7 @@
 """Brings the slot assignments of a whole room up to date and tells the worker what changed."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from sfu.media import Kind, MediaPlane
 from sfu.participant import Participant
@@ -10,25 +11,43 @@ from sfu.speakers import Speakers
 from sfu.track import Slot, Track
 
 
+@dataclass(slots=True)
+class Crowd:
+    """What the slots of a room leave open."""
+
+    crowded: bool = False
+    """Somebody has fewer slots than there are tracks, so speech decides."""
+    waiting: bool = False
+    """A voice whose sender tells no levels waits for somebody else's silence, of which nothing is told."""
+
+
 def reseat(
     people: Collection[Participant], speakers: Speakers, plane: MediaPlane, now: float
-) -> tuple[list[Participant], bool]:
-    """Assigns everybody's slots; returns those for whom something changed, and whether anybody had to choose."""
+) -> tuple[list[Participant], Crowd]:
+    """Assigns everybody's slots; returns those for whom something changed, and what that leaves to wait for."""
     tracks = {track.id: track for person in people for track in person.tracks.values()}
     candidates: dict[Kind, list[Candidate]] = {kind: [] for kind in Kind}
     for person in people:
         microphones = [track for track in person.tracks.values() if track.kind is Kind.AUDIO]
         for track in person.tracks.values():
             candidates[track.kind].append(_candidate(track, microphones, speakers, now))
-    changed, crowded = [], False
+    changed, crowd = [], Crowd()
     for person in people:
         for kind in Kind:
             others = [item for item in candidates[kind] if item.participant != person.id]
             slots = [slot for slot in person.slots if slot.kind is kind]
-            crowded = crowded or len(others) > len(slots) > 0
             if _fill_slots(person, slots, others, tracks, plane, now) and person not in changed:
                 changed.append(person)
-    return changed, crowded
+            if len(others) > len(slots) > 0:
+                crowd.crowded = True
+                crowd.waiting = crowd.waiting or _waits(slots, others)
+    return changed, crowd
+
+
+def _waits(slots: list[Slot], others: list[Candidate]) -> bool:
+    seated = {slot.track.id for slot in slots if slot.track}
+    yields = any(item.track in seated and not item.may_be_speaking for item in others)
+    return yields and any(item.track not in seated and item.may_be_speaking for item in others)
 
 
 def _candidate(track: Track, microphones: list[Track], speakers: Speakers, now: float) -> Candidate:
@@ -45,6 +64,7 @@ def _candidate(track: Track, microphones: list[Track], speakers: Speakers, now: 
         speaking=any(speakers.speaking(voice.id) for voice in voices),
         level=max((speakers.level(voice.id) for voice in voices), default=0.0),
         spoke_at=max((speakers.spoke_at(voice.id, now) for voice in voices), default=float("-inf")),
+        unmetered=track.kind is Kind.AUDIO and "audio_level" not in track.feed.line.extensions,
     )
 
 

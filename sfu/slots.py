@@ -2,7 +2,8 @@
 
 The rule above all: a track never moves to another slot, and nobody loses a slot unless somebody else needs it. Audio
 slots follow the loudest speakers once there are more tracks than slots; video slots go to screens, then to whom the
-participant prefers, then to active speakers, then by order of joining.
+participant prefers, then to active speakers, then by order of joining. A voice whose sender tells no levels cannot show
+that it speaks: it comes behind those who do and before those who are silent.
 """
 
 from collections.abc import Sequence
@@ -27,10 +28,16 @@ class Candidate:
     speaking: bool = False
     level: float = 0.0  # 0..1
     spoke_at: float = float("-inf")  # when speech was last heard
+    unmetered: bool = False  # a voice of unknown loudness: its sender tells no levels
 
     def active(self, now: float) -> bool:
         """Speaking, and not just fading out."""
         return self.speaking and now - self.spoke_at < ACTIVE_S
+
+    @property
+    def may_be_speaking(self) -> bool:
+        """Nothing tells that it is silent."""
+        return self.unmetered and not self.muted
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,10 @@ def assign_audio(holders: Sequence[Holder | None], candidates: Sequence[Candidat
             victim = _audio_victim(challenger, wanted, held, now)
             if victim is not None:
                 wanted[wanted.index(victim)] = challenger
+        for challenger in (c for c in candidates if c.may_be_speaking and c not in wanted):
+            silent = [c for c in wanted if now - c.spoke_at >= AUDIO_HOLD_S and not c.may_be_speaking]
+            if silent:
+                wanted[wanted.index(_least(silent))] = challenger
     return _place(holders, wanted, now)
 
 
@@ -105,14 +116,17 @@ def assign_video(
 
 def _least(candidates: Sequence[Candidate]) -> Candidate:
     """Who is missed least: muted, else silent for longest, else the last to join."""
-    return min(candidates, key=lambda c: (not c.muted, c.speaking, c.spoke_at, -c.joined))
+    return min(candidates, key=lambda c: (not c.muted, c.speaking, c.unmetered, c.spoke_at, -c.joined))
 
 
 def _fill(holding: Sequence[Candidate], candidates: Sequence[Candidate], count: int) -> list[Candidate]:
     """`holding` and, in what is free of `count`, the best of the rest."""
     rest = sorted(
         (c for c in candidates if c not in holding),
-        key=lambda c: (c.muted, not c.speaking, -c.level if c.speaking else 0.0, -c.spoke_at, c.joined),
+        key=lambda c: (
+            *(c.muted, not c.speaking, not c.unmetered),
+            *(-c.level if c.speaking else 0.0, -c.spoke_at, c.joined),
+        ),
     )
     return [*holding, *rest][: max(count, len(holding))]
 

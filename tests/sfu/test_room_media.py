@@ -71,6 +71,26 @@ def test_recent_speaker_is_not_cut_off_by_a_fourth(house: House) -> None:
     assert heard_by(house, ids[0]) == {ids[4], ids[5], ids[7]}
 
 
+def test_voice_whose_sender_tells_no_levels_is_heard_while_a_slot_is_not_needed(house: House) -> None:
+    ids = group(house, 5)
+    plain = "\n".join(line for line in AUDIO_OFFER.splitlines() if "ssrc-audio-level" not in line)
+    gateway = house.join("gateway", offer=plain, tracks=MICROPHONE).participant_id
+    assert gateway in heard_by(house, ids[0])
+    talk(house, [1, 2, 3], 1)
+    assert heard_by(house, ids[0]) == {ids[1], ids[2], ids[3]}
+    talk(house, [1, 2], 1.2)
+    assert heard_by(house, ids[0]) == {ids[1], ids[2], ids[3]}, "a pause is no end"
+    talk(house, [1, 2], 3)  # a level that is not renewed is believed for 2.4 s
+    assert heard_by(house, ids[0]) == {ids[1], ids[2], gateway}
+    house.room().mute(gateway, "0", True, house.now)
+    talk(house, [1, 2], 1)
+    talk(house, [1, 2, 4], 1)
+    assert heard_by(house, ids[0]) == {ids[1], ids[2], ids[4]}
+    before = len(house.worker.named("set_source"))
+    talk(house, [1, 2], 5)
+    assert len(house.worker.named("set_source")) == before
+
+
 def test_two_people_cost_no_assignment_work_while_they_talk(house: House) -> None:
     group(house, 2)
     before = len(house.worker.commands)

@@ -70,6 +70,29 @@ def test_place_of_one_who_left_is_filled_by_the_latest_speaker() -> None:
     assert names(assign_audio(held("a", "b", "c"), people, NOW)) == ["a", "e", "c"]
 
 
+def test_voice_of_unknown_loudness_comes_before_the_silent_and_behind_speakers() -> None:
+    unknown = quiet("u", 9, unmetered=True)
+    silent = [quiet("a", 1), quiet("b", 2, spoke_at=NOW - 5), quiet("c", 3, spoke_at=NOW - 9)]
+    assert names(assign_audio(held("a", "b", "c"), [*silent, unknown], NOW)) == ["u", "b", "c"]
+    assert names(assign_audio([None] * 3, [*silent, unknown], NOW)) == ["u", "b", "c"]
+    pausing = [quiet(name, index, spoke_at=NOW - AUDIO_HOLD_S + 0.1) for index, name in enumerate("abc")]
+    assert names(assign_audio(held("a", "b", "c"), [*pausing, unknown], NOW)) == ["a", "b", "c"]
+    assert names(assign_audio(held("u", "b", "c"), [*silent, unknown, loud("d", 4)], NOW)) == ["u", "b", "d"]
+    speakers = [loud("b", 2), loud("c", 3), loud("d", 4)]
+    assert names(assign_audio(held("u", "b", "c"), [*speakers, unknown], NOW)) == ["d", "b", "c"]
+
+
+def test_muted_voice_of_unknown_loudness_is_silent() -> None:
+    people = [quiet("a", 1), quiet("b", 2), quiet("u", 3, unmetered=True, muted=True)]
+    assert names(assign_audio(held("a", "b"), people, NOW)) == ["a", "b"]
+    assert names(assign_audio(held("u", "b"), [*people, quiet("v", 4, unmetered=True)], NOW)) == ["v", "b"]
+
+
+def test_voices_of_unknown_loudness_do_not_drive_each_other_out() -> None:
+    people = [quiet(name, index, unmetered=True) for index, name in enumerate("uvwx")]
+    assert names(assign_audio(held("v", "w", "x"), people, NOW)) == ["v", "w", "x"]
+
+
 def test_screens_come_first_then_the_preferred_then_speakers_then_the_first_to_join() -> None:
     people = [quiet("a", 1), quiet("b", 2), loud("c", 3), quiet("d", 4), quiet("s", 5, screen=True)]
     assert set(names(assign_video([None] * 1, people, ["pd"], NOW))) == {"s"}
@@ -115,6 +138,7 @@ CANDIDATES = st.lists(
         speaking=st.booleans(),
         level=st.floats(0, 1),
         spoke_at=st.floats(NOW - 10, NOW),
+        unmetered=st.booleans(),
     ),
     unique_by=(lambda c: c.track, lambda c: c.joined),
     max_size=10,
