@@ -123,6 +123,30 @@ for (const [how, lose] of [
   });
 }
 
+test('behind a restart of the server only those are told of who are gone or new, not those who join anew', async (context) => {
+  const found = await heard(context, { present: people(3) });
+  const before = found.said.length;
+  const again = (id, name) => guest(id, { name });
+  const answer = { ...found.network.answers.join(), participants: [again('q0', 'P0')] };
+  found.network.answers.join = () => answer;
+  found.network.answers.resume = () => ({ type: 'error', code: 'unknown_session', message: '', fatal: true });
+  found.network.socket.drop(1006);
+  await found.tick(2);
+  found.browser.peer.become('connected');
+  let seq = 0;
+  const push = async (type, fields) => {
+    found.network.socket.receive({ type, seq: seq += 1, ...fields });
+    await settle();
+  };
+  await push('participant_joined', { participant: again('q1', 'P1') });
+  await push('participant_joined', { participant: again('new', 'NEW') });
+  await found.tick(6);
+  await push('participant_left', { participant: 'q1', reason: 'left' });
+  assert.deepEqual(found.said.slice(before), [
+    'Connection lost. Reconnecting.', 'You are connected again', 'P2 left', 'NEW joined', 'P1 left',
+  ]);
+});
+
 test('an order lost with its socket brings no problem and is asked for behind the resume', async (context) => {
   const found = await heard(context, { videosAtOnce: 2, present: people(3) });
   found.network.answers.resume = () => ({ type: 'resumed', participants: found.present, slots: [], generation: 2 });

@@ -5,12 +5,15 @@
 
 import { DeviceError, watchDevices } from '../../client/index.js';
 import { t } from '../i18n.js';
+import { Comings } from './comings.js';
 import { waitsForPath } from './path.js';
 import { Preference } from './preference.js';
 
 const CLOCK_MS = 1000;
 /** An order that the server did not take is asked for again so much later. */
 const ASK_AGAIN_MS = 5000;
+/** So long after ours the others' connections may still be coming back. */
+const SETTLED_MS = 5000;
 
 /**
  * @param {CallPage} page
@@ -44,20 +47,32 @@ export function listen(page, call) {
     preference.forget();
     ask();
   };
+  /** @type {Comings | null} while we or the others may be coming back */
+  let comings = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let settled;
+  const tellComings = () => {
+    const { came, left } = comings?.take() ?? { came: [], left: [] };
+    comings = null;
+    for (const name of left) announcer.say(t('say.left', { name }));
+    for (const name of came) announcer.say(t('say.joined', { name }));
+  };
   const visible = () => page.keepAwake();
   document.addEventListener('visibilitychange', visible);
   const stops = [
     () => clearInterval(clock),
-    () => clearTimeout(later),
+    () => [later, settled].forEach(clearTimeout),
     () => document.removeEventListener('visibilitychange', visible),
     watchDevices(() => page.refreshDevices()),
     call.on('participantjoined', ({ participant }) => {
       ask();
-      if (page.phase === 'call') announcer.say(t('say.joined', { name: page.nameOf(participant) }));
+      if (comings) comings.come(page.nameOf(participant));
+      else if (page.phase === 'call') announcer.say(t('say.joined', { name: page.nameOf(participant) }));
       page.draw();
     }),
     call.on('participantleft', ({ participant }) => {
-      announcer.say(t('say.left', { name: page.nameOf(participant) }));
+      if (comings) comings.leave(page.nameOf(participant));
+      else announcer.say(t('say.left', { name: page.nameOf(participant) }));
       page.draw();
     }),
     call.on('participantupdated', ({ participant, previous }) => {
@@ -82,10 +97,15 @@ export function listen(page, call) {
       else page.report(error);
     }),
     call.on('statechange', ({ state, previous }) => {
-      if (state === 'reconnecting') announcer.say(t('say.reconnecting'), { urgent: true, quiet: true });
+      if (state === 'reconnecting') {
+        announcer.say(t('say.reconnecting'), { urgent: true, quiet: true });
+        clearTimeout(settled);
+        comings ??= new Comings();
+      }
       if (state === 'connected' && previous === 'reconnecting') {
         announcer.say(t('say.reconnected'));
         page.calledAt_ms = Date.now();  // a new join looks for its way anew
+        settled = setTimeout(tellComings, SETTLED_MS);
         askAgain();
         page.sound.play(call.audioStreams);
       }
