@@ -115,7 +115,7 @@ def assign_video(
 
 
 def _least(candidates: Sequence[Candidate]) -> Candidate:
-    """Who is missed least: muted, else silent for longest, else the last to join."""
+    """Who is missed least: muted, else known to be silent, for longest, else the last to join."""
     return min(candidates, key=lambda c: (not c.muted, c.speaking, c.unmetered, c.spoke_at, -c.joined))
 
 

@@ -91,6 +91,18 @@ def test_voice_whose_sender_tells_no_levels_is_heard_while_a_slot_is_not_needed(
     assert len(house.worker.named("set_source")) == before
 
 
+def test_voice_whose_sender_tells_no_levels_is_heard_when_all_have_fallen_silent(house: House) -> None:
+    ids = group(house, 5)
+    plain = "\n".join(line for line in AUDIO_OFFER.splitlines() if "ssrc-audio-level" not in line)
+    gateway = house.join("gateway", offer=plain, tracks=MICROPHONE).participant_id
+    talk(house, [1, 2, 3], 1)
+    assert gateway not in heard_by(house, ids[0])
+    for _ in range(50):
+        house.pass_time(0.1)
+    assert gateway in heard_by(house, ids[0])
+    assert house.room().wakes_at == float("inf"), "nothing is left to wait for"
+
+
 def test_two_people_cost_no_assignment_work_while_they_talk(house: House) -> None:
     group(house, 2)
     before = len(house.worker.commands)

@@ -147,6 +147,70 @@ test('behind a restart of the server only those are told of who are gone or new,
   ]);
 });
 
+test('who comes and leaves while only the path is lost is told of at once', async (context) => {
+  const found = await heard(context, { present: people(3) });
+  const before = found.said.length;
+  found.peer.become('disconnected');
+  let seq = 10;
+  for (const [type, fields] of [['participant_left', { participant: 'p1', reason: 'left' }], ['participant_joined', { participant: named('doctor') }]]) {
+    found.network.socket.receive({ type, seq: seq += 1, ...fields });
+    await settle();
+  }
+  assert.deepEqual(found.said.slice(before), ['Connection lost. Reconnecting.', 'P1 left', 'DOCTOR joined']);
+});
+
+test('who is gone or new behind a session lost twice is told of once, and nothing behind the end', async (context) => {
+  const found = await heard(context, { present: people(3) });
+  const before = found.said.length;
+  const [stayed, came] = [found.present.slice(0, 2), [...found.present.slice(0, 2), named('new')]];
+  for (const participants of [stayed, came]) {
+    found.network.answers.resume = () => ({ type: 'resumed', participants, slots: [], generation: 2 });
+    found.network.socket.drop(1006);
+    await found.tick(3);
+  }
+  assert.deepEqual(found.said.slice(before), Array(2).fill(['Connection lost. Reconnecting.', 'You are connected again']).flat());
+  await found.tick(4);
+  assert.deepEqual(found.said.slice(before + 4), ['P2 left', 'NEW joined']);
+  await found.tick(20);
+  found.network.answers.resume = () => ({ type: 'resumed', participants: stayed, slots: [], generation: 2 });
+  found.network.socket.drop(1006);
+  await found.tick(3);
+  found.stop();
+  await found.tick(20);
+  assert.deepEqual(found.said.slice(before + 6), ['Connection lost. Reconnecting.', 'You are connected again']);
+});
+
+test('of who comes behind a lost session nothing is told before the coming', async (context) => {
+  const found = await heard(context, { present: people(1) });
+  const before = found.said.length;
+  const participants = [...found.present, named('zoe')];
+  found.network.answers.resume = () => ({ type: 'resumed', participants, slots: [], generation: 2 });
+  found.network.socket.drop(1006);
+  await found.tick(3);
+  found.network.socket.receive({ type: 'participant_updated', seq: 50, participant: named('zoe', { tracks: named('zoe').tracks.map((track) => ({ ...track, muted: true })) }) });
+  await found.tick(4);
+  assert.deepEqual(found.said.slice(before), ['Connection lost. Reconnecting.', 'You are connected again', 'ZOE joined']);
+});
+
+test('an order that fails behind a newer one that was taken is not asked for again', async (context) => {
+  const found = await heard(context, { videosAtOnce: 2, present: people(2) });
+  found.network.answers.prefer = () => undefined;
+  await found.push('participant_joined', { participant: named('p2') });
+  found.network.answers.prefer = () => ({ type: 'done' });
+  await found.push('speakers', { speakers: [{ participant: 'p2', level: 0.5 }] });
+  await found.tick(30);
+  assert.equal(found.asked.length, 2);
+});
+
+test('an order that is refused behind the end of the call is not asked for again', async (context) => {
+  const found = await heard(context, { videosAtOnce: 2, present: people(2) });
+  found.network.answers.prefer = () => undefined;
+  await found.push('participant_joined', { participant: named('p2') });
+  found.stop();
+  await found.tick(30);
+  assert.equal(found.asked.length, 1);
+});
+
 test('an order lost with its socket brings no problem and is asked for behind the resume', async (context) => {
   const found = await heard(context, { videosAtOnce: 2, present: people(3) });
   found.network.answers.resume = () => ({ type: 'resumed', participants: found.present, slots: [], generation: 2 });

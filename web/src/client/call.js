@@ -7,6 +7,7 @@
 /** @import { Message } from './socket.js' */
 /** @import { OfferedTrack } from './peer.js' */
 
+import { Breaks } from './breaks.js';
 import { environmentOf } from './environment.js';
 import { ConnectionError, StateError, WadudError } from './errors.js';
 import { IceServers } from './ice-servers.js';
@@ -71,6 +72,7 @@ export class WadudCall extends EventTarget {
       expired: () => this.#rejoin(),
       ended: (reason, error) => this.#end(reason, error),
     });
+    this.#breaks = new Breaks(environment, options.giveUp_ms ?? GIVE_UP_MS);
     this.#iceServers = new IceServers(options, environment, {
       token: () => this.#fetchToken(), changed: (servers) => this.#onIceServers(servers),
     });
@@ -81,6 +83,7 @@ export class WadudCall extends EventTarget {
   #roster;
   #publisher;
   #session;
+  #breaks;
   #iceServers;
 
   get state() { return this.#state; }
@@ -293,7 +296,7 @@ export class WadudCall extends EventTarget {
         this.#refreshState();
         if (path.health === 'connected') stats.readPath();
       },
-      broken: () => this.#session.abandon(),
+      broken: () => this.#replaceMedia(),
     });
     const stats = new StatsReader(peer.connection, this.#environment, {
       sample: (sample, heard) => {
@@ -306,7 +309,22 @@ export class WadudCall extends EventTarget {
     return this.#media;
   }
 
+  /** By a new join: these are broken for good. */
+  #replaceMedia() {
+    if (!this.#session.isOpen || !this.#media) return;  // the resume looks again
+    this.#breaks.ended(this.#media.path.held_ms);
+    const pause_ms = this.#breaks.next();
+    if (pause_ms !== null) {
+      this.#session.abandon(pause_ms);
+      return;
+    }
+    this.#session.leave();
+    this.#end('connection_lost', new ConnectionError('gave_up', 'media break whenever they are set up'));
+  }
+
   #closeMedia() {
+    const path = this.#media?.path;
+    if (path && !path.isBroken) this.#breaks.ended(path.held_ms);  // those that broke have been counted
     this.#media?.stats.close();
     this.#media?.path.close();
     this.#media?.peer.close();
@@ -370,7 +388,7 @@ export class WadudCall extends EventTarget {
   #onResumed(answer) {
     this.#emitAll(this.#roster.reset(answer.participants, answer.slots));
     if (this.#media?.path.isBroken) {
-      this.#session.abandon();
+      this.#replaceMedia();
       return;
     }
     this.#setSignallingLost(false);

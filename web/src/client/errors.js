@@ -37,7 +37,7 @@ export function mayPass(error) {
   return error instanceof ConnectionError || (error instanceof SignallingError && PASSING.has(error.code));
 }
 
-/** Whether the request fell with its socket: what it asked for is told again behind the resume. @param {unknown} error */
+/** Whether the request fell with its socket: what is told anew behind a resume is no failure then. @param {unknown} error */
 export function fellWithSocket(error) {
   return error instanceof ConnectionError || (error instanceof SignallingError && error.fatal);
 }

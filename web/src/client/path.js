@@ -19,6 +19,8 @@ export class PathWatch {
   #closed = false;
   #networkType;
   #heard = { bytes: -1, at_ms: 0, inARow: 0 };
+  /** @type {number | null} since when there are ICE and DTLS */
+  #wholeSince_ms = null;
 
   /**
    * @param {RTCPeerConnection} connection
@@ -54,7 +56,7 @@ export class PathWatch {
   hear(bytes) {
     const now_ms = this.environment.now();
     if (bytes === null) {
-      this.#heard.at_ms = now_ms;
+      this.#heard = { ...this.#heard, at_ms: now_ms, inARow: 0 };
       return;
     }
     const { at_ms, inARow } = this.#heard;
@@ -91,7 +93,13 @@ export class PathWatch {
     return connectionState === 'failed' && iceConnectionState !== 'failed' && iceConnectionState !== 'disconnected';
   }
 
+  /** How long there have been ICE and DTLS, 0 before. */
+  get held_ms() {
+    return this.#wholeSince_ms === null ? 0 : this.environment.now() - this.#wholeSince_ms;
+  }
+
   #onConnection = () => {
+    if (this.connection.connectionState === 'connected') this.#wholeSince_ms ??= this.environment.now();
     if (this.isBroken) this.handlers.broken();
   };
 

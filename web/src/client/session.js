@@ -18,8 +18,6 @@ const NETWORK_CHANGE_PROBE_MS = 2000;
 
 /** Server's fatal codes that have an end reason of their own. */
 const END_BY_CODE = /** @type {Record<string, EndReason>} */ ({ token_expired: 'token_expired', token_revoked: 'revoked' });
-/** Media that held for so long are no sign of a way on which none can: the next join need not wait. */
-const HELD_MS = 60_000;
 
 /** How a call ends that such an error ended. @param {unknown} error @returns {EndReason} */
 export function endReasonOf(error) {
@@ -48,8 +46,8 @@ export class Session {
   #seen = 0;
   /** @type {(() => void) | null} ends the current wait between two tries */
   #wake = null;
-  /** Sessions given up in a row: since when, the last one, and how long the next join waits. */
-  #abandoned = { since_ms: 0, at_ms: -Infinity, pause_ms: 0, backoff: /** @type {Backoff | null} */ (null) };
+  /** Before the next join. */
+  #pause_ms = 0;
 
   /**
    * @param {{url: string, giveUp_ms: number}} options
@@ -80,9 +78,10 @@ export class Session {
     const { environment } = this;
     const started = environment.now();
     const backoff = new Backoff(environment.random);
-    const { pause_ms } = this.#abandoned;
-    this.#abandoned.pause_ms = 0;
+    const pause_ms = this.#pause_ms;
+    this.#pause_ms = 0;
     if (pause_ms > 0) await this.#sleep(pause_ms);
+    if (this.#isEnded()) throw new ConnectionError('closed', 'left before the join');
     for (;;) {
       let socket = null;
       try {
@@ -119,23 +118,11 @@ export class Session {
     return this.#socket.request(type, fields);
   }
 
-  /**
-   * Gives the session up in favour of a new join, because its media cannot be repaired. A way on which media break each time
-   * they are set up brings slower and slower joins, and after our patience the end.
-   */
-  abandon() {
+  /** Gives the session up in favour of a new join, because its media cannot be repaired. @param {number} pause_ms before it */
+  abandon(pause_ms) {
     if (this.#phase !== 'open') return;
     this.#socket?.request('leave').catch(() => undefined);  // its answer may come or not: we are gone
-    const now_ms = this.environment.now();
-    const { since_ms, at_ms, backoff } = this.#abandoned;
-    if (!backoff || now_ms - at_ms > HELD_MS) {
-      this.#abandoned = { since_ms: now_ms, at_ms: now_ms, pause_ms: 0, backoff: new Backoff(this.environment.random) };
-    } else if (now_ms - since_ms > this.options.giveUp_ms) {
-      this.#end('connection_lost', new ConnectionError('gave_up', 'media break as soon as they are set up'));
-      return;
-    } else {
-      this.#abandoned = { since_ms, at_ms: now_ms, pause_ms: backoff.next(), backoff };
-    }
+    this.#pause_ms = pause_ms;
     this.#expire();
   }
 

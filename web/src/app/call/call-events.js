@@ -12,8 +12,8 @@ import { Preference } from './preference.js';
 const CLOCK_MS = 1000;
 /** An order that the server did not take is asked for again so much later. */
 const ASK_AGAIN_MS = 5000;
-/** So long after ours the others' connections may still be coming back. */
-const SETTLED_MS = 5000;
+/** So long after our session the others' may still be coming back. */
+const SETTLED_S = 5;
 
 /**
  * @param {CallPage} page
@@ -28,31 +28,34 @@ export function listen(page, call) {
       told = true;
       announcer.say(t('call.workaround'), { quiet: true });
     }
+    settle();
     page.draw();
   }, CLOCK_MS);
   const preference = new Preference();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let later;
+  let asked = 0;
   const ask = () => {
     const order = preference.order(call.participants, page.videosAtOnce);
     if (!order) return;
     clearTimeout(later);
+    const number = asked += 1;
     call.prefer(order).catch((error) => {
       console.info('preference not told', error);
-      clearTimeout(later);
-      if (stops.length > 0) later = setTimeout(askAgain, ASK_AGAIN_MS);
+      if (number === asked && stops.length > 0) later = setTimeout(askAgain, ASK_AGAIN_MS);
     });
   };
   const askAgain = () => {
     preference.forget();
     ask();
   };
-  /** @type {Comings | null} while we or the others may be coming back */
+  /** @type {Comings | null} from a lost session on, until everybody may be back */
   let comings = null;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  let settled;
-  const tellComings = () => {
-    const { came, left } = comings?.take() ?? { came: [], left: [] };
+  let settled_s = 0;
+  const settle = () => {
+    settled_s = call.health.signalling === 'open' ? settled_s + 1 : 0;
+    if (!comings || settled_s < SETTLED_S) return;
+    const { left, came } = comings.names;
     comings = null;
     for (const name of left) announcer.say(t('say.left', { name }));
     for (const name of came) announcer.say(t('say.joined', { name }));
@@ -61,12 +64,12 @@ export function listen(page, call) {
   document.addEventListener('visibilitychange', visible);
   const stops = [
     () => clearInterval(clock),
-    () => [later, settled].forEach(clearTimeout),
+    () => clearTimeout(later),
     () => document.removeEventListener('visibilitychange', visible),
     watchDevices(() => page.refreshDevices()),
     call.on('participantjoined', ({ participant }) => {
       ask();
-      if (comings) comings.come(page.nameOf(participant));
+      if (comings) comings.come(participant.id, page.nameOf(participant));
       else if (page.phase === 'call') announcer.say(t('say.joined', { name: page.nameOf(participant) }));
       page.draw();
     }),
@@ -76,7 +79,7 @@ export function listen(page, call) {
       page.draw();
     }),
     call.on('participantupdated', ({ participant, previous }) => {
-      announceChange(page, participant, previous);
+      if (!comings?.has(participant.id)) announceChange(page, participant, previous);
       page.draw();
     }),
     call.on('mediachange', () => {
@@ -97,15 +100,14 @@ export function listen(page, call) {
       else page.report(error);
     }),
     call.on('statechange', ({ state, previous }) => {
-      if (state === 'reconnecting') {
-        announcer.say(t('say.reconnecting'), { urgent: true, quiet: true });
-        clearTimeout(settled);
+      if (state === 'reconnecting') announcer.say(t('say.reconnecting'), { urgent: true, quiet: true });
+      if (state === 'reconnecting' && call.health.signalling === 'lost') {
         comings ??= new Comings();
+        settled_s = 0;
       }
       if (state === 'connected' && previous === 'reconnecting') {
         announcer.say(t('say.reconnected'));
         page.calledAt_ms = Date.now();  // a new join looks for its way anew
-        settled = setTimeout(tellComings, SETTLED_MS);
         askAgain();
         page.sound.play(call.audioStreams);
       }

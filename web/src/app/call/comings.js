@@ -4,19 +4,25 @@
 export class Comings {
   /** @type {Map<string, number>} by name: who came, less who left */
   #balance = new Map();
+  /** @type {Set<string>} */
+  #ids = new Set();
 
-  /** @param {string} name */
-  come(name) { this.#count(name, 1); }
+  /** @param {string} id @param {string} name */
+  come(id, name) {
+    this.#ids.add(id);
+    this.#count(name, 1);
+  }
 
   /** @param {string} name */
   leave(name) { this.#count(name, -1); }
 
-  /** @returns {{came: string[], left: string[]}} names, one for each person, in the order in which they were first counted */
-  take() {
-    const balance = [...this.#balance];
-    this.#balance.clear();
-    const times = (/** @type {number} */ sign) => balance.flatMap(([name, count]) => Array(Math.max(0, sign * count)).fill(name));
-    return { came: times(1), left: times(-1) };
+  /** Whether somebody came of whom nothing has been told yet. @param {string} id */
+  has(id) { return this.#ids.has(id); }
+
+  /** Names, one for each person, in the order in which they were first counted. */
+  get names() {
+    const of = (/** @type {number} */ sign) => [...this.#balance].flatMap(([name, count]) => Array(Math.max(0, sign * count)).fill(name));
+    return { came: of(1), left: of(-1) };
   }
 
   /** @param {string} name @param {number} by */

@@ -24,6 +24,7 @@ import { visitOf } from './visit.js';
 const NAME = 'wadud.name';
 /** How long a join waits for the answer to the browser's question about devices; they can follow later. */
 const PATIENCE_MS = 3000;
+const DOUBLE_PRESS_MS = 500;
 
 export class CallPage {
   /** @type {'check' | 'joining' | 'call' | 'ended'} */
@@ -52,8 +53,7 @@ export class CallPage {
   #awake = null;
   /** Wishes that are under way: the button follows the finger, the device follows after. @type {Map<Source, boolean>} */
   #pendingMute = new Map();
-  /** @type {boolean | null} whether the screen is just being shared (true) or put away (false) */
-  #screenWish = null;
+  #screenStopped_ms = -Infinity;
   #observer = new ResizeObserver(([entry]) => {
     const { width, height } = entry.contentRect;
     this.stageSize = { width, height };
@@ -247,16 +247,14 @@ export class CallPage {
   async toggleScreen() {
     const call = this.call;
     if (!call) return;
-    const wish = !call.publications.has('screen');
-    if (this.#screenWish === wish || this.#screenWish === false) return;  // a second press on "stop" must not ask for another screen
-    this.#screenWish = wish;
+    const sharing = call.publications.has('screen');
+    if (!sharing && Date.now() - this.#screenStopped_ms < DOUBLE_PRESS_MS) return;  // meant the stop, not another screen
+    if (sharing) this.#screenStopped_ms = Date.now();
     try {
-      await (wish ? call.shareScreen() : call.stopScreen());
-      this.announcer.say(t(wish ? 'say.screen_on' : 'say.screen_off'), { quiet: true });
+      await (sharing ? call.stopScreen() : call.shareScreen());
+      this.announcer.say(t(sharing ? 'say.screen_off' : 'say.screen_on'), { quiet: true });
     } catch (error) {
       if (!(error instanceof DeviceError && error.code === 'dismissed')) this.report(error);
-    } finally {
-      if (this.#screenWish === wish) this.#screenWish = null;
     }
   }
 
