@@ -96,7 +96,6 @@ class Worker:
     def remove_leg(self, leg: int) -> None: ...
     def set_source(self, leg: int, track: int) -> None:
         """Feed ``leg`` from ``track`` (0 = from nothing)."""
-    def request_keyframe(self, track: int) -> None: ...
 
     # The relay (rtc/native/relay.h). Allocation ids are the caller's, positive and below 2^31, as those of streams. Times are CLOCK_MONOTONIC nanoseconds; what is
     # over counts no more, and need not be taken back.

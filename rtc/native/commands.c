@@ -157,7 +157,6 @@ int wd_command_router(const struct wd_command *command, const void *data, struct
     case WD_COMMAND_ADD_LEG: return wd_router_add_leg(router, &command->new_leg);
     case WD_COMMAND_REMOVE_LEG: return wd_router_remove_leg(router, command->id);
     case WD_COMMAND_SET_SOURCE: return wd_router_set_source(router, command->id, command->track);
-    case WD_COMMAND_REQUEST_KEYFRAME: return wd_router_request_keyframe(router, command->id);
     default: return -1;
     }
 }

@@ -20,7 +20,6 @@ enum wd_command_type {
     WD_COMMAND_ADD_LEG,
     WD_COMMAND_REMOVE_LEG,
     WD_COMMAND_SET_SOURCE, /* id: leg */
-    WD_COMMAND_REQUEST_KEYFRAME,
     /* the relay's; id: allocation */
     WD_COMMAND_RELAY_CONFIGURE, /* data: struct wd_relay_rules */
     WD_COMMAND_RELAY_REPLY, /* way; data: one message */

@@ -28,17 +28,17 @@ void wd_leg_restart(struct wd_router *router, struct leg *leg) {
 
 /* A slice of an IDR picture does not say whether it is the first packet of its picture. The one before it does, unless that is missing: it may have held the
  * parameter sets, which travel in packets of their own and in no other way (RFC 7742 section 6.2), and may yet be repaired. */
-static bool follows(const struct track *track, const struct slot *slot) {
-    if (!slot->payload_info.may_follow) return false;
+bool wd_begins_picture(const struct track *track, const struct slot *slot) {
+    if (!slot->keyframe || !slot->payload_info.may_follow) return slot->keyframe;
     const struct slot *before = &track->slots[(slot->index - 2) & track->slot_mask];
-    return before->index != slot->index - 1 || before->timestamp == slot->timestamp;
+    return before->index == slot->index - 1 && before->timestamp != slot->timestamp;
 }
 
 /* True when the leg may start with this packet; sets the constants that carry its numbers on. */
 static bool begin(struct wd_router *router, struct leg *leg, const struct slot *slot) {
     struct track *track = leg->track;
     uint64_t in = slot->index - 1;
-    if (leg->config.kind == WD_VIDEO && (!slot->keyframe || follows(track, slot))) return false;
+    if (leg->config.kind == WD_VIDEO && !wd_begins_picture(track, slot)) return false;
     leg->waiting = false;
     leg->first_in = in;
     leg->first_out = leg->highest_out + 1;
@@ -108,12 +108,10 @@ static void commit(struct wd_router *router, struct transport *t, size_t length)
 }
 
 /* The source leapt, or went on while this receiver was away. Two such leaps with a loss between them and the receiver guesses a wrong rollover counter,
- * for ever (RFC 3711 section 3.3.1): its numbers go on without the hole instead. In the midst of a run, so the tick asks for the keyframe. */
+ * for ever (RFC 3711 section 3.3.1): its numbers go on without the hole instead. In the midst of a run, so the tick asks for the keyframe, for who waits. */
 static void await_start(struct wd_router *router, struct leg *leg) {
     leg->waiting = true;
-    if (leg->config.kind != WD_VIDEO) return;
-    leg->track->keyframe_wanted = true;
-    wd_due(router, leg->track->transport, router->now_ns);
+    if (leg->config.kind == WD_VIDEO) wd_due(router, leg->track->transport, router->now_ns);
 }
 
 /* Frames that would only join the queue of a congested stream are left out whole. The leg's numbers go on without them, so that its receiver misses nothing

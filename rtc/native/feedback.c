@@ -1,7 +1,7 @@
 /* RTCP is terminated here: every leg of a call gets its own reports, and only wishes travel on (RFC 3550 section 7, RFC 7667 section 3.7).
  *
- * Upstream: receiver reports, NACK, keyframe requests (one owner per source: merged and throttled), transport-wide feedback, and for a source with a single
- * viewer that viewer's own limit (REMB). Downstream: sender reports in our clock, with the publisher's own relation of media time to clock. */
+ * Upstream: receiver reports, NACK, keyframe requests (keyframes.c), transport-wide feedback, and for a source with a single viewer that viewer's own limit
+ * (REMB). Downstream: sender reports in our clock, with the publisher's own relation of media time to clock. */
 #include "router_internal.h"
 
 #define RTCP_ROOM 1200
@@ -35,54 +35,6 @@ void wd_send_rtcp(struct wd_router *router, struct transport *t, uint8_t *packet
     t->bytes_out += length;
     router->counters.rtcp_out++;
     wd_send_datagram(router, t, packet, length);
-}
-
-/* --- keyframe requests ---------------------------------------------------------------------------------------------- */
-
-static void send_keyframe_request(struct wd_router *router, struct track *track) {
-    struct transport *t = track->transport;
-    const struct wd_codec_entry *codec = &track->config.codecs[track->last_entry];
-    struct compound c = {.length = 0};
-    if (codec->pli) {
-        c.length = wd_rtcp_write_rr(c.data, RTCP_ROOM, t->feedback_ssrc, NULL, 0);
-        c.length += wd_rtcp_write_pli(c.data + c.length, RTCP_ROOM - c.length, t->feedback_ssrc, track->ssrc);
-        wd_send_rtcp(router, t, c.data, c.length);
-        router->counters.pli_out++;
-    }
-    track->keyframe_asked_ns = router->now_ns;
-    track->keyframe_wanted = false;
-}
-
-static bool someone_waits(const struct track *track) {
-    for (const struct leg *leg = track->legs; leg; leg = leg->next_in_track)
-        if (leg->waiting && wd_takes_video(leg->transport) && leg->payload_types[track->last_entry]) return true; /* no keyframe helps who cannot decode it */
-    return false;
-}
-
-void wd_ask_keyframe(struct wd_router *router, struct track *track) {
-    if (track->config.kind != WD_VIDEO) return;
-    track->keyframe_wanted = true;
-    /* Before anything has come from the source its SSRC may be unknown and its first frame is a keyframe anyway. */
-    if (!track->ssrc || !track->announced || !wd_ready(track->transport)) {
-        wd_due(router, track->transport, router->now_ns + WD_BEAT_NS);
-        return;
-    }
-    if (router->now_ns - track->keyframe_asked_ns >= WD_KEYFRAME_THROTTLE_NS)
-        send_keyframe_request(router, track);
-    else
-        wd_due(router, track->transport, track->keyframe_asked_ns + WD_KEYFRAME_THROTTLE_NS);
-}
-
-static void keyframe_tick(struct wd_router *router, struct track *track) {
-    if (track->config.kind != WD_VIDEO || !track->announced) return;
-    if (!track->keyframe_wanted && !someone_waits(track)) return;
-    if (track->keyframe_wanted && track->keyframe_seen_ns > track->keyframe_asked_ns && !someone_waits(track)) {
-        track->keyframe_wanted = false; /* the answer to the last request came after this wish: it serves both */
-        return;
-    }
-    wd_ask_keyframe(router, track);
-    int64_t at = track->keyframe_asked_ns + WD_KEYFRAME_THROTTLE_NS;
-    wd_due(router, track->transport, at > router->now_ns + 50 * WD_MS ? at : router->now_ns + 50 * WD_MS);
 }
 
 /* --- what a receiver says ------------------------------------------------------------------------------------------- */
@@ -133,7 +85,6 @@ static void send_limit(struct wd_router *router, struct track *track, uint64_t b
     c.length = wd_rtcp_write_rr(c.data, RTCP_ROOM, publisher->feedback_ssrc, NULL, 0);
     c.length += wd_rtcp_write_remb(c.data + c.length, RTCP_ROOM - c.length, publisher->feedback_ssrc, bps, &track->ssrc, 1);
     wd_send_rtcp(router, publisher, c.data, c.length);
-    track->limited = bps < NO_LIMIT_BPS;
     router->counters.remb_out++;
 }
 
@@ -152,22 +103,32 @@ static void pass_limit(struct wd_router *router, struct transport *viewer) {
     for (struct leg *leg = viewer->legs; leg; leg = leg->next) {
         struct track *track = leg->track;
         if (!track || leg->config.kind != WD_VIDEO || track->legs != leg || leg->next_in_track) continue;
-        send_limit(router, track, viewer->capped ? viewer->estimate_bps : NO_LIMIT_BPS);
+        if (viewer->capped) {
+            send_limit(router, track, viewer->estimate_bps);
+            track->limited = WD_LIMIT_ENDS;
+        } else if (track->limited) {
+            send_limit(router, track, NO_LIMIT_BPS);
+        }
     }
 }
 
-/* A sender keeps the last limit it was told: it ends with the viewer it was for, and with that viewer being the only one. */
+/* A sender keeps the last limit it was told: it ends with the viewer it was for, and with that viewer being the only one. No answer says that the end was
+ * heard, so it is told with several reports. */
 static void end_limits(struct wd_router *router, struct transport *publisher) {
     for (struct track *track = publisher->tracks; track; track = track->next) {
         const struct leg *only = track->legs && !track->legs->next_in_track ? track->legs : NULL;
-        if (track->limited && !(only && only->transport->capped)) send_limit(router, track, NO_LIMIT_BPS);
+        if (!track->limited || (only && only->transport->capped) || !wd_ready(publisher)) continue;
+        send_limit(router, track, NO_LIMIT_BPS);
+        track->limited--;
     }
 }
 
-/* A picture that a congested receiver misses is still on its way to it, or has to wait like everything else. */
+/* A picture that a congested receiver misses is still on its way to it, or has to wait like everything else. And who asks less than a round trip after the
+ * newest keyframe left did not have it yet. */
 static void pass_keyframe_request(struct wd_router *router, const struct leg *leg) {
     if (!leg || !leg->track || (leg->transport->selected && leg->transport->selected->congested)) return;
-    wd_ask_keyframe(router, leg->track);
+    if (!leg->waiting && router->now_ns - leg->track->keyframe_seen_ns < (int64_t)leg->transport->rtt_us * 1000) return;
+    if (leg->config.kind == WD_VIDEO) wd_wish_keyframe(router, leg->track);
 }
 
 static void read_payload_feedback(struct wd_router *router, struct transport *t, const struct wd_rtcp_block *block) {
@@ -388,7 +349,7 @@ void wd_feedback_tick(struct wd_router *router, struct transport *t) {
     if (t->nack_due_ns != INT64_MAX) wd_due(router, t, t->nack_due_ns);
     if (t->twcc && t->twcc_due_ns <= now - WD_TWCC_PATIENCE_NS) send_transport_feedback(router, t);
     if (t->twcc_due_ns != INT64_MAX) wd_due(router, t, t->twcc_due_ns + WD_TWCC_PATIENCE_NS);
-    for (struct track *track = t->tracks; track; track = track->next) keyframe_tick(router, track);
+    for (struct track *track = t->tracks; track; track = track->next) wd_keyframe_tick(router, track);
     if (t->limit_waits) pass_limit(router, t);
     if (t->level_due_ns <= now - WD_LEVEL_PATIENCE_NS) wd_tell_levels(router, t);
     if (t->tracks) wd_due(router, t, t->level_due_ns + WD_LEVEL_PATIENCE_NS);

@@ -51,6 +51,7 @@ void wd_track_reset(struct wd_router *router, struct track *track) {
     track->jitter = 0;
     track->has_transit = track->has_sender = false;
     for (struct leg *leg = track->legs; leg; leg = leg->next_in_track) leg->waiting = true;
+    track->keyframe_from = 0;
     track->keyframe_asked_ns = INT64_MIN / 2; /* of the former SSRC */
     wd_due(router, track->transport, router->now_ns); /* the tick asks the new one, unless it has begun with a keyframe by then */
 }
@@ -94,7 +95,7 @@ static void forget_lost(struct track *track, uint64_t index) {
 static void note_lost(struct wd_router *router, struct track *track, uint64_t from, uint64_t to) {
     if (to - from > WD_LOST / 2 || track->lost_count + (to - from) > WD_LOST) {
         track->lost_count = 0; /* too much to repair one by one: start over from a keyframe */
-        wd_ask_keyframe(router, track);
+        if (track->config.kind == WD_VIDEO) wd_wish_keyframe(router, track);
         return;
     }
     for (uint64_t index = from; index < to; index++) track->lost[track->lost_count++] = (struct lost){index, router->now_ns + WD_NACK_GRACE_NS, 0};
@@ -218,7 +219,6 @@ static void accept_packet(struct wd_router *router, struct track *track, const u
     }
     struct transport *t = track->transport;
     track->last_entry = (uint8_t)entry;
-    bool fresh = !track->started || index > track->highest;
     if (!admit(router, track, index)) return;
     if (repaired) {
         track->repaired++;
@@ -234,10 +234,6 @@ static void accept_packet(struct wd_router *router, struct track *track, const u
         wd_emit(router, WD_EVENT_TRACK_STARTED, track->config.id);
         wd_due(router, t, router->now_ns + WD_LEVEL_INTERVAL_NS);
     }
-    if (info.keyframe && track->config.kind == WD_VIDEO) {
-        n->keyframes_in++;
-        if (fresh) track->keyframe_seen_ns = router->now_ns;
-    }
     uint16_t place = (uint16_t)(index & track->slot_mask);
     struct slot *slot = &track->slots[place];
     keep(&track->store, slot, payload, length);
@@ -250,6 +246,10 @@ static void accept_packet(struct wd_router *router, struct track *track, const u
     slot->payload_info = info;
     slot->abs_send_time = UINT32_MAX;
     if (!length) wd_stored(track, slot)[0] = 1;
+    if (track->config.kind == WD_VIDEO && wd_begins_picture(track, slot)) {
+        n->keyframes_in++;
+        wd_keyframe_seen(router, track, index);
+    }
     read_extensions(track, slot, packet, rtp);
     if (track->config.kind == WD_AUDIO && t->level_due_ns <= router->now_ns) wd_tell_levels(router, t);
     if (track->legs) pend(router, track, place, rtp->marker);

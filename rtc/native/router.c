@@ -316,10 +316,3 @@ int wd_router_set_source(struct wd_router *router, uint32_t leg_id, uint32_t tra
     wd_leg_restart(router, leg);
     return 0;
 }
-
-int wd_router_request_keyframe(struct wd_router *router, uint32_t id) {
-    struct track *track = wd_table_get(&router->tracks_by_id, id);
-    if (!track) return -1;
-    wd_ask_keyframe(router, track);
-    return 0;
-}

@@ -143,6 +143,5 @@ int wd_router_remove_track(struct wd_router *router, uint32_t id);
 int wd_router_add_leg(struct wd_router *router, const struct wd_leg_config *config);
 int wd_router_remove_leg(struct wd_router *router, uint32_t id);
 int wd_router_set_source(struct wd_router *router, uint32_t leg, uint32_t track); /* track 0 = none; asks for a keyframe when video */
-int wd_router_request_keyframe(struct wd_router *router, uint32_t track);
 
 #endif

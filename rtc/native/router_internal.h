@@ -4,7 +4,8 @@
  *   expect.c     memory that the next datagrams will need
  *   ingress.c    RTP from a publisher: authenticate, unwrap RTX, remember, detect losses
  *   fanout.c     to every subscriber: rewrite, encrypt, batch; retransmissions
- *   feedback.c   RTCP both ways: reports, NACK, keyframe requests, congestion feedback
+ *   feedback.c   RTCP both ways: reports, NACK, congestion feedback
+ *   keyframes.c  requests for keyframes, merged and throttled
  *   tell.c       levels and statistics for Python
  *   router.c     life of the objects, demultiplexing, timers
  */
@@ -34,6 +35,7 @@
 #define WD_EARLY 32 /* ClientHellos kept from addresses not yet verified */
 #define WD_EARLY_NS (2 * WD_SECOND)
 #define WD_DTLS_PER_SECOND 100 /* handshake datagrams handed to the control plane per transport */
+#define WD_SELECTED_PER_SECOND 10 /* events of one transport */
 #define WD_LATCH_NS (200 * WD_MS) /* a track's SSRC moves at most this often */
 #define WD_LOST 128 /* missing packets remembered per track */
 #define WD_NACK_GRACE_NS (8 * WD_MS) /* reordering allowance before the first NACK */
@@ -44,8 +46,10 @@
 #define WD_RESENDS_PER_WINDOW 256 /* of all legs of a transport */
 #define WD_MAX_LEAP 2048 /* packets missing at once that a leg passes on as missing */
 #define WD_LIMIT_INTERVAL_NS (200 * WD_MS) /* between two limits passed on for a viewer */
+#define WD_LIMIT_ENDS 5 /* so often a publisher is told that its limit ended */
 #define WD_HELD_NS (6 * WD_SECOND) /* so long after a check or media an address belongs to its transport alone */
 #define WD_KEYFRAME_THROTTLE_NS (500 * WD_MS)
+#define WD_KEYFRAME_PATIENCE_NS (2 * WD_SECOND) /* the most between a request and its repetition */
 #define WD_CONSENT_NS (30 * WD_SECOND) /* RFC 7675 section 5.1 */
 #define WD_QUIET_NS (1800 * WD_MS) /* of silence after media: others are to be told within 2 s of the cut */
 #define WD_QUIET_IDLE_NS (6 * WD_SECOND) /* of silence after checks alone, which come each 2.5 s */
@@ -136,8 +140,9 @@ struct track {
     uint32_t former_ssrc; /* the one before the current one, and its replay window: who repeats its packets does not bring it back */
     struct wd_srtp_stream former_stream;
     int64_t keyframe_asked_ns, keyframe_seen_ns;
+    uint64_t keyframe_from; /* behind what was there when the newest wish came: what begins before is no answer to it */
     bool keyframe_wanted;
-    bool limited; /* the publisher was told a viewer's limit */
+    uint8_t limited; /* so often the publisher is still to be told that a viewer's limit ended; 0 = it knows */
     uint8_t fraction_lost;
     struct wd_sender_info sender; /* newest SR */
     int64_t sender_ns;
@@ -201,6 +206,9 @@ struct transport {
     struct tuple *greeted; /* where the newest datagram of the handshake came from */
     struct credentials credentials[2]; /* newest first */
     uint8_t credentials_count;
+    bool selected_untold;
+    uint8_t selected_count;
+    int64_t selected_window_ns;
     int64_t dtls_window_ns;
     uint32_t dtls_count;
     uint32_t feedback_ssrc; /* our SSRC in feedback to this peer */
@@ -284,6 +292,7 @@ void wd_track_reset(struct wd_router *router, struct track *track); /* a new SSR
 void wd_fanout(struct wd_router *router, bool all);
 int64_t wd_fanout_deadline(const struct wd_router *router);
 void wd_unpend(struct wd_router *router, struct track *track);
+bool wd_begins_picture(const struct track *track, const struct slot *slot); /* one that a decoder can start with */
 void wd_leg_restart(struct wd_router *router, struct leg *leg);
 void wd_resend(struct wd_router *router, struct leg *leg, uint16_t sequence);
 
@@ -292,9 +301,14 @@ void wd_rtcp_received(struct wd_router *router, struct transport *t, uint8_t *pa
 void wd_feedback_tick(struct wd_router *router, struct transport *t);
 void wd_feedback_rides(struct wd_router *router, struct transport *t); /* behind the media for t: what is due may follow it in the same message */
 void wd_feedback_arrival(struct wd_router *router, struct transport *t); /* a packet of t's that transport-wide feedback will tell of */
-void wd_ask_keyframe(struct wd_router *router, struct track *track);
 void wd_send_rtcp(struct wd_router *router, struct transport *t, uint8_t *packet, size_t length); /* needs WD_SRTP_MAX_OVERHEAD bytes of room */
 uint64_t wd_ntp(const struct wd_router *router, int64_t at_ns);
+
+/* keyframes.c */
+void wd_ask_keyframe(struct wd_router *router, struct track *track); /* for legs that wait: now or when the throttle allows, and again while they do */
+void wd_wish_keyframe(struct wd_router *router, struct track *track); /* a video's, and again until there is one */
+void wd_keyframe_seen(struct wd_router *router, struct track *track, uint64_t index); /* the packet that one begins with */
+void wd_keyframe_tick(struct wd_router *router, struct track *track);
 
 /* tell.c */
 void wd_tell_levels(struct wd_router *router, struct transport *t); /* best with a packet of sound: its track is in the nearest cache then */

@@ -97,15 +97,30 @@ static void ask_for_waiting(struct wd_router *router, struct transport *t) {
         if (leg->track && leg->waiting) wd_ask_keyframe(router, leg->track);
 }
 
+/* Events of this kind are never left out for others, so who nominates two addresses in turns must not fill the ring with them: the newest waits. */
+static void tell_selected(struct wd_router *router, struct transport *t) {
+    t->selected_untold = t->selected && t->consent && !t->quiet; /* else it would be taken for their return, which WD_EVENT_HEARD tells */
+    if (!t->selected_untold) return;
+    if (router->now_ns - t->selected_window_ns >= WD_SECOND) {
+        t->selected_window_ns = router->now_ns;
+        t->selected_count = 0;
+    }
+    if (t->selected_count >= WD_SELECTED_PER_SECOND) {
+        wd_due(router, t, t->selected_window_ns + WD_SECOND);
+        return;
+    }
+    t->selected_count++;
+    t->selected_untold = false;
+    struct wd_event event = {.type = WD_EVENT_SELECTED, .id = t->id, .address = t->selected->remote};
+    router->config.emit(router->config.owner, &event);
+}
+
 static void select_tuple(struct wd_router *router, struct transport *t, struct tuple *tuple) {
     if (t->selected == tuple) return;
     if (t->selected) router->counters.ice_switches++;
     t->selected = tuple;
     t->ever_selected = true;
-    if (t->consent && !t->quiet) { /* else it would be taken for their return, which WD_EVENT_HEARD tells */
-        struct wd_event event = {.type = WD_EVENT_SELECTED, .id = t->id, .address = tuple->remote};
-        router->config.emit(router->config.owner, &event);
-    }
+    tell_selected(router, t);
     ask_for_waiting(router, t);
 }
 
@@ -272,6 +287,7 @@ void wd_dtls_received(struct wd_router *router, const uint8_t *data, size_t leng
 
 void wd_transport_tick(struct wd_router *router, struct transport *t) {
     int64_t now = router->now_ns;
+    if (t->selected_untold) tell_selected(router, t);
     if (t->consent && now - t->checked_ns > WD_CONSENT_NS) {
         t->consent = false;
         wd_emit(router, WD_EVENT_CONSENT_LOST, t->id);

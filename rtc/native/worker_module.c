@@ -232,7 +232,6 @@ static PyObject *post_id(Worker *self, PyObject *args, PyObject *kwargs, enum wd
 ID_COMMAND(remove_transport, WD_COMMAND_REMOVE_TRANSPORT, "transport")
 ID_COMMAND(remove_track, WD_COMMAND_REMOVE_TRACK, "track")
 ID_COMMAND(remove_leg, WD_COMMAND_REMOVE_LEG, "leg")
-ID_COMMAND(request_keyframe, WD_COMMAND_REQUEST_KEYFRAME, "track")
 
 static PyObject *worker_set_source(Worker *self, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"leg", "track", NULL};
@@ -359,7 +358,7 @@ static PyObject *worker_take_datagrams(Worker *self, PyObject *Py_UNUSED(none)) 
 static PyMethodDef methods[] = {
     NONE(fileno), NONE(take_events), NONE(counters), NONE(close), NONE(hold), NONE(let_go), KEYWORDS(add_transport), KEYWORDS(restart_ice), KEYWORDS(set_keys), KEYWORDS(send_dtls),
     KEYWORDS(remove_transport), KEYWORDS(add_track), KEYWORDS(remove_track), KEYWORDS(add_leg), KEYWORDS(remove_leg), KEYWORDS(set_source),
-    KEYWORDS(request_keyframe), KEYWORDS(receive), KEYWORDS(advance), NONE(take_datagrams), WD_RELAY_METHODS, {0},
+    KEYWORDS(receive), KEYWORDS(advance), NONE(take_datagrams), WD_RELAY_METHODS, {0},
 };
 
 static PyGetSetDef properties[] = {

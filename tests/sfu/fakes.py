@@ -113,9 +113,6 @@ class FakeWorker:
             self.sources.pop(leg, None)
         self._note("set_source", leg, track)
 
-    def request_keyframe(self, track: int) -> None:
-        self._note("request_keyframe", track)
-
     def fileno(self) -> int:
         return -1
 

@@ -1,0 +1,61 @@
+/* Requests for keyframes, one owner per source: the wishes of all viewers become one, throttled, and repeated until a keyframe begins.
+ *
+ * Keyframes are asked for while a leg has no place to start, and for a wish: what a viewer says (PLI, FIR), or more lost on the way in than can be repaired.
+ * It is answered by any keyframe that begins behind the packet that was newest then. */
+#include "router_internal.h"
+
+static void send_keyframe_request(struct wd_router *router, struct track *track) {
+    struct transport *t = track->transport;
+    uint8_t packet[64 + WD_SRTP_MAX_OVERHEAD];
+    track->keyframe_asked_ns = router->now_ns;
+    if (!track->config.codecs[track->last_entry].pli) return;
+    size_t length = wd_rtcp_write_rr(packet, 64, t->feedback_ssrc, NULL, 0);
+    length += wd_rtcp_write_pli(packet + length, 64 - length, t->feedback_ssrc, track->ssrc);
+    wd_send_rtcp(router, t, packet, length);
+    router->counters.pli_out++;
+}
+
+static bool someone_waits(const struct track *track) {
+    for (const struct leg *leg = track->legs; leg; leg = leg->next_in_track)
+        if (leg->waiting && wd_takes_video(leg->transport) && leg->payload_types[track->last_entry]) return true; /* no keyframe helps who cannot decode it */
+    return false;
+}
+
+/* A request that is not answered is taken for lost when its answer could be here, from far away too. */
+static int64_t next_request_ns(const struct track *track) {
+    int64_t patience = track->keyframe_seen_ns > track->keyframe_asked_ns ? 0 : (int64_t)track->transport->rtt_us * 1500;
+    if (patience > WD_KEYFRAME_PATIENCE_NS) patience = WD_KEYFRAME_PATIENCE_NS;
+    return track->keyframe_asked_ns + (patience > WD_KEYFRAME_THROTTLE_NS ? patience : WD_KEYFRAME_THROTTLE_NS);
+}
+
+void wd_ask_keyframe(struct wd_router *router, struct track *track) {
+    if (track->config.kind != WD_VIDEO) return;
+    /* Before anything has come from the source its SSRC may be unknown and its first frame is a keyframe anyway. */
+    if (!track->ssrc || !track->announced || !wd_ready(track->transport)) {
+        wd_due(router, track->transport, router->now_ns + WD_BEAT_NS);
+        return;
+    }
+    if (router->now_ns >= next_request_ns(track)) send_keyframe_request(router, track);
+    wd_due(router, track->transport, next_request_ns(track)); /* for the case that this one is lost */
+}
+
+void wd_wish_keyframe(struct wd_router *router, struct track *track) {
+    track->keyframe_wanted = true;
+    track->keyframe_from = track->started ? track->highest + 1 : 0;
+    wd_ask_keyframe(router, track);
+}
+
+void wd_keyframe_seen(struct wd_router *router, struct track *track, uint64_t index) {
+    if (index < track->keyframe_from) return; /* a late one: the wish is not about it */
+    track->keyframe_wanted = false;
+    track->keyframe_seen_ns = router->now_ns;
+}
+
+void wd_keyframe_tick(struct wd_router *router, struct track *track) {
+    if (track->config.kind != WD_VIDEO || !track->announced) return;
+    if (!track->legs) track->keyframe_wanted = false; /* who wished it is gone */
+    if (!track->keyframe_wanted && !someone_waits(track)) return;
+    wd_ask_keyframe(router, track);
+    int64_t at = next_request_ns(track);
+    wd_due(router, track->transport, at > router->now_ns + 50 * WD_MS ? at : router->now_ns + 50 * WD_MS);
+}
