@@ -12,7 +12,18 @@ from random import Random
 from typing import Any
 
 from rtc._dtls import Dtls, Identity, SrtpKeys
-from rtc._wire import Srtp, rtcp_nack, rtcp_parse, rtcp_pli, rtcp_rr, rtp_parse, stun_check, stun_parse, stun_verify
+from rtc._wire import (
+    Srtp,
+    rtcp_nack,
+    rtcp_parse,
+    rtcp_pli,
+    rtcp_rr,
+    rtp_parse,
+    stun_check,
+    stun_parse,
+    stun_success,
+    stun_verify,
+)
 from rtc.peer_streams import ReceivedPacket, ReceiveStream, SendStream
 from rtc.sdp import parse
 from rtc.sdp_types import Media
@@ -65,6 +76,7 @@ class Peer:
     def __init__(self, identity: Identity, random: Random, options: PeerOptions = PeerOptions()) -> None:
         self._identity, self._random, self.options = identity, random, options
         self.ufrag, self.password = self._text(8), self._text(24)
+        self._own = {self.ufrag: self.password}  # and those before ICE restarts
         self._remote_ufrag = ""
         self._remote_password = ""
         self.remote: Address | None = None
@@ -140,6 +152,7 @@ class Peer:
         """The SDP offer. With `restart` new ICE credentials are drawn (RFC 8445 section 9)."""
         if restart:
             self.ufrag, self.password = self._text(8), self._text(24)
+            self._own[self.ufrag] = self.password
         self._version += 1
         fingerprint = ":".join(f"{byte:02X}" for byte in self._identity.fingerprint)
         used = [line.mid for line in self.lines if not line.stopped]
@@ -310,6 +323,9 @@ class Peer:
             message = stun_parse(data)
         except ValueError:
             return  # junk
+        if message["class"] == "request":
+            self._answer_check(data, message)
+            return
         if message["class"] != "success" or message["transaction"] not in self._outstanding:
             return
         if not stun_verify(data, self._remote_password.encode()):
@@ -320,6 +336,12 @@ class Peer:
             self.nominated_at = now
             if self._dtls and self._dtls.state == "new":
                 self._dtls.start(now)
+
+    def _answer_check(self, data: bytes, message: dict[str, Any]) -> None:
+        """A full agent answers checks too (RFC 8445 section 7.3)."""
+        password = self._own.get((message["username"] or b"").partition(b":")[0].decode(), "").encode()
+        if self.remote and password and stun_verify(data, password):
+            self._out.append(stun_success(message["transaction"], self.remote, password))
 
     def _check_keys(self, now: float) -> None:
         keys = self._dtls.keys if self._dtls else None

@@ -83,6 +83,8 @@ class Connection:
             self._dtls = self._associate([(item.algorithm, item.digest) for item in negotiated.fingerprints])
         elif negotiated.restarted:
             self._seat.plane.restart_ice(self.transport, negotiated.local.ufrag, negotiated.local.password)
+        if self.negotiated is None or negotiated.restarted:
+            self._seat.plane.set_remote(self.transport, negotiated.remote.ufrag, negotiated.remote.password)
         # the text is long and has been handed out
         self.negotiated = replace(negotiated, answer="")
 

@@ -143,9 +143,11 @@ int wd_command_router(const struct wd_command *command, const void *data, struct
     const struct wd_command_keys *keys = &command->keys;
     switch ((enum wd_command_type)command->type) {
     case WD_COMMAND_ADD_TRANSPORT:
-    case WD_COMMAND_RESTART_ICE: {
+    case WD_COMMAND_RESTART_ICE:
+    case WD_COMMAND_SET_REMOTE: {
         const char *ufrag = data, *password = ufrag + strlen(ufrag) + 1;
         if (command->type == WD_COMMAND_RESTART_ICE) return wd_router_restart_ice(router, command->id, ufrag, password);
+        if (command->type == WD_COMMAND_SET_REMOTE) return wd_router_set_remote(router, command->id, ufrag, password);
         return wd_router_add_transport(router, command->id, ufrag, password, now_ns);
     }
     case WD_COMMAND_SET_KEYS:

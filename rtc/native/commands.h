@@ -12,6 +12,7 @@
 enum wd_command_type {
     WD_COMMAND_ADD_TRANSPORT = 1, /* data: ufrag, NUL, password, NUL */
     WD_COMMAND_RESTART_ICE, /* data: the same */
+    WD_COMMAND_SET_REMOTE, /* data: the same, theirs */
     WD_COMMAND_SET_KEYS,
     WD_COMMAND_SEND_DTLS, /* data: one datagram */
     WD_COMMAND_REMOVE_TRANSPORT,

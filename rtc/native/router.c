@@ -114,7 +114,11 @@ static int name(struct wd_router *router, struct transport *t, const struct cred
     return wd_table_add(&router->by_ufrag, wd_ufrag_key(c->ufrag, c->ufrag_length), t) ? 0 : -1;
 }
 
-static void unname(struct wd_router *router, const struct credentials *c) { wd_table_remove(&router->by_ufrag, wd_ufrag_key(c->ufrag, c->ufrag_length)); }
+void wd_unname(struct wd_router *router, struct credentials *c) {
+    wd_table_remove(&router->by_ufrag, wd_ufrag_key(c->ufrag, c->ufrag_length));
+    free(c->remote);
+    c->remote = NULL;
+}
 
 int wd_router_add_transport(struct wd_router *router, uint32_t id, const char *ufrag, const char *password, int64_t now_ns) {
     router->now_ns = now_ns;
@@ -149,10 +153,24 @@ int wd_router_restart_ice(struct wd_router *router, uint32_t id, const char *ufr
     struct transport *t = wd_table_get(&router->transports_by_id, id);
     struct credentials fresh = {0};
     if (!t || set_credentials(&fresh, ufrag, password) || name(router, t, &fresh)) return -1;
-    if (t->credentials_count == 2) unname(router, &t->credentials[1]);
+    if (t->credentials_count == 2) wd_unname(router, &t->credentials[1]);
+    fresh.number = (uint8_t)(t->credentials[0].number + 1);
     t->credentials[1] = t->credentials[0];
     t->credentials[0] = fresh;
     t->credentials_count = 2;
+    return 0;
+}
+
+int wd_router_set_remote(struct wd_router *router, uint32_t id, const char *ufrag, const char *password) {
+    struct transport *t = wd_table_get(&router->transports_by_id, id);
+    size_t u = strlen(ufrag) + 1, p = strlen(password) + 1;
+    char *remote = t && u <= WD_MAX_REMOTE_UFRAG + 1 && p <= WD_MAX_REMOTE_PASSWORD + 1 ? malloc(u + p) : NULL;
+    if (!remote) return -1;
+    memcpy(remote, ufrag, u);
+    memcpy(remote + u, password, p);
+    free(t->credentials[0].remote);
+    t->credentials[0].remote = remote;
+    t->has_remote = true;
     return 0;
 }
 
@@ -168,6 +186,7 @@ int wd_router_set_keys(struct wd_router *router, uint32_t id, uint16_t profile, 
     }
     t->send = send;
     t->receive = receive;
+    wd_routable_shaken(router, t);
     if (!wd_ready(t)) return 0; /* nominated later: asked then, for a picture that nobody can be sent yet would only start the throttle */
     for (struct leg *leg = t->legs; leg; leg = leg->next)
         if (leg->track && leg->waiting) wd_ask_keyframe(router, leg->track);
@@ -178,6 +197,7 @@ int wd_router_send_dtls(struct wd_router *router, uint32_t id, const uint8_t *da
     struct transport *t = wd_table_get(&router->transports_by_id, id);
     if (!t || length > 1500) return -1;
     router->counters.dtls_out++;
+    if (t->consent) wd_routable_shook(t, wd_destination(t));
     wd_send_datagram(router, t, datagram, length);
     return 0;
 }
@@ -188,7 +208,7 @@ int wd_router_remove_transport(struct wd_router *router, uint32_t id) {
     while (t->tracks) wd_router_remove_track(router, t->tracks->config.id);
     while (t->legs) wd_router_remove_leg(router, t->legs->config.id);
     wd_forget_tuples(router, t);
-    for (int i = 0; i < t->credentials_count; i++) unname(router, &t->credentials[i]);
+    for (int i = 0; i < t->credentials_count; i++) wd_unname(router, &t->credentials[i]);
     wd_table_remove(&router->transports_by_id, id);
     uint32_t last = --router->transport_count;
     router->transports[t->place] = router->transports[last];

@@ -18,7 +18,7 @@ enum wd_kind { WD_AUDIO = 1, WD_VIDEO = 2 };
     X(packets_in) X(bytes_in) X(packets_out) X(bytes_out) X(forwarded) \
     X(stun_in) X(stun_out) X(dtls_in) X(dtls_out) X(rtp_in) X(rtcp_in) X(rtcp_out) \
     X(nack_in) X(nack_out) X(nack_packets_in) X(nack_packets_out) X(rtx_in) X(rtx_out) X(pli_in) X(pli_out) X(fir_in) X(remb_in) X(remb_out) X(twcc_in) X(twcc_out) \
-    X(keyframes_in) X(ice_switches) X(recovered) \
+    X(keyframes_in) X(checks_out) X(ice_switches) X(trials_failed) X(recovered) \
     X(drop_junk) X(drop_short) X(drop_unknown_tuple) X(drop_stun_malformed) X(drop_stun_unknown_user) X(drop_stun_integrity) X(drop_stun_other) \
     X(drop_dtls_unverified) X(drop_dtls_early_full) X(drop_no_keys) X(drop_rtp_malformed) X(drop_srtp_auth) X(drop_srtp_replay) X(drop_srtp_old) X(drop_srtcp) \
     X(drop_rtcp_malformed) X(drop_unknown_ssrc) X(drop_unknown_payload_type) X(drop_ssrc_limit) X(drop_payload_malformed) X(drop_padding_only) X(drop_duplicate) X(drop_rtx_malformed) \
@@ -135,6 +135,10 @@ int64_t wd_router_tick(struct wd_router *router, int64_t now_ns);
 int wd_router_add_transport(struct wd_router *router, uint32_t id, const char *ufrag, const char *password, int64_t now_ns);
 /* New local credentials (ICE restart, RFC 8445 section 9): old ones stay valid until a check with the new ones nominates a pair. */
 int wd_router_restart_ice(struct wd_router *router, uint32_t id, const char *ufrag, const char *password);
+/* The participant's own, of the newest local ones: with them we ask whether an address that they name is theirs. Without, it is believed. */
+#define WD_MAX_REMOTE_UFRAG 256
+#define WD_MAX_REMOTE_PASSWORD 256
+int wd_router_set_remote(struct wd_router *router, uint32_t id, const char *ufrag, const char *password);
 int wd_router_set_keys(struct wd_router *router, uint32_t id, uint16_t profile, const uint8_t *send_key, const uint8_t *send_salt, const uint8_t *receive_key, const uint8_t *receive_salt);
 int wd_router_send_dtls(struct wd_router *router, uint32_t id, const uint8_t *datagram, size_t length);
 int wd_router_remove_transport(struct wd_router *router, uint32_t id); /* with its tracks and legs */

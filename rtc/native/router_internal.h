@@ -1,6 +1,7 @@
 /* What the files of the forwarding core share: its objects and the functions that cross a file. See router.h for the model.
  *
  *   transport.c  ICE-lite: STUN, address changes, consent, early DTLS
+ *   routable.c   does an address receive what is sent there?
  *   expect.c     memory that the next datagrams will need
  *   ingress.c    RTP from a publisher: authenticate, unwrap RTX, remember, detect losses
  *   fanout.c     to every subscriber: rewrite, encrypt, batch; retransmissions
@@ -13,6 +14,7 @@
 #define WD_ROUTER_INTERNAL_H
 
 #include "bytes.h"
+#include "stun.h"
 #include "fetch.h"
 #include "router.h"
 #include "rtcp.h"
@@ -36,6 +38,9 @@
 #define WD_EARLY_NS (2 * WD_SECOND)
 #define WD_DTLS_PER_SECOND 100 /* handshake datagrams handed to the control plane per transport */
 #define WD_SELECTED_PER_SECOND 10 /* events of one transport */
+#define WD_TRIAL_NS WD_SECOND
+#define WD_TRIAL_STEP_NS (100 * WD_MS)
+#define WD_TRIAL_PAUSE_NS (30 * WD_SECOND) /* without trials, behind one that failed */
 #define WD_LATCH_NS (200 * WD_MS) /* a track's SSRC moves at most this often */
 #define WD_LOST 128 /* missing packets remembered per track */
 #define WD_NACK_GRACE_NS (8 * WD_MS) /* reordering allowance before the first NACK */
@@ -75,10 +80,14 @@ struct tuple {
     struct wd_addr remote, local;
     bool used;
     bool congested; /* see wd_router_congested */
+    bool routable, asked; /* see routable.c: what is sent there was received; our check, of that transaction, was sent */
+    uint8_t credentials; /* number of those that the newest check came with */
+    uint8_t transaction[12];
 };
 
 struct credentials {
-    uint8_t ufrag_length, password_length;
+    char *remote; /* theirs, "ufrag NUL password"; NULL = not known */
+    uint8_t ufrag_length, password_length, number;
     char ufrag[33], password[65];
 };
 
@@ -206,6 +215,13 @@ struct transport {
     struct tuple *greeted; /* where the newest datagram of the handshake came from */
     struct credentials credentials[2]; /* newest first */
     uint8_t credentials_count;
+    bool has_remote; /* knows theirs: see routable.c, as for all up to `trial_from_ns` */
+    bool shaken_apart; /* the handshake's datagrams went to more than one address */
+    uint8_t trial_asks;
+    struct tuple *shaken; /* where the newest of them went */
+    struct tuple *trial; /* media may go there, or could, before it is shown that they arrive */
+    struct tuple *wished; /* is selected when that is shown */
+    int64_t trial_began_ns, trial_from_ns;
     bool selected_untold;
     uint8_t selected_count;
     int64_t selected_window_ns;
@@ -266,6 +282,7 @@ static inline int64_t wd_beat(const struct wd_router *router, int64_t interval_n
 
 /* transport.c */
 uint64_t wd_ufrag_key(const char *ufrag, size_t length);
+void wd_unname(struct wd_router *router, struct credentials *c); /* no check is known by them any more */
 struct tuple *wd_find_tuple(const struct wd_router *router, const struct wd_addr *from);
 void wd_stun_received(struct wd_router *router, const uint8_t *data, size_t length, const struct wd_addr *from, const struct wd_addr *local);
 void wd_dtls_received(struct wd_router *router, const uint8_t *data, size_t length, const struct wd_addr *from);
@@ -278,6 +295,19 @@ void wd_send_datagram(struct wd_router *router, struct transport *t, const uint8
 /* As wd_egress_room and wd_egress_commit, counted. */
 uint8_t *wd_router_room(struct wd_router *router, size_t length);
 void wd_router_commit(struct wd_router *router, const struct wd_addr *to, const struct wd_addr *from, size_t length);
+
+struct tuple *wd_destination(struct transport *t); /* of what can be sent before an address is selected, too; NULL = none */
+void wd_select(struct wd_router *router, struct transport *t, struct tuple *tuple); /* one that may be */
+
+/* routable.c */
+/* Now, or on trial. If not, it is selected when it has answered; what it is asked in is at most so long. */
+bool wd_may_select(struct wd_router *router, struct transport *t, struct tuple *tuple, size_t most);
+struct tuple *wd_newest_other(const struct wd_router *router, struct transport *t, const struct tuple *than, bool shown); /* NULL when there is none */
+void wd_routable_answered(struct wd_router *router, const uint8_t *data, size_t length, const struct wd_stun *m, const struct wd_addr *from);
+void wd_routable_tick(struct wd_router *router, struct transport *t);
+void wd_routable_shook(struct transport *t, struct tuple *tuple); /* a datagram of the handshake goes there */
+void wd_routable_shaken(struct wd_router *router, struct transport *t); /* it has ended well */
+void wd_routable_forget(struct wd_router *router, struct transport *t, const struct tuple *tuple);
 
 /* ingress.c */
 void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *packet, size_t length);

@@ -3,7 +3,6 @@
  * A sender whose MESSAGE-INTEGRITY is not right gets nothing back, so nobody can be made to receive what they did not ask for. The newest
  * nominated pair is followed at once, whatever was selected before: that is how a phone that changes from Wi-Fi to mobile keeps its call. */
 #include "router_internal.h"
-#include "stun.h"
 
 uint64_t wd_ufrag_key(const char *ufrag, size_t length) {
     uint64_t key = length;
@@ -42,10 +41,15 @@ static void queue(struct wd_router *router, const struct wd_addr *to, const stru
     wd_router_commit(router, to, from, length);
 }
 
-void wd_send_datagram(struct wd_router *router, struct transport *t, const uint8_t *data, size_t length) {
-    const struct tuple *to = t->selected ? t->selected : t->greeted;
+struct tuple *wd_destination(struct transport *t) {
+    struct tuple *to = t->selected ? t->selected : t->greeted;
     for (int i = 0; !to && i < WD_TUPLES; i++)
         if (t->tuples[i].used) to = &t->tuples[i];
+    return to;
+}
+
+void wd_send_datagram(struct wd_router *router, struct transport *t, const uint8_t *data, size_t length) {
+    const struct tuple *to = wd_destination(t);
     if (to && t->consent)
         queue(router, &to->remote, &to->local, data, length);
     else
@@ -57,6 +61,7 @@ static void forget(struct wd_router *router, struct tuple *tuple) {
     wd_table_remove(&router->by_tuple, wd_address_key(&tuple->remote));
     if (tuple->transport->selected == tuple) tuple->transport->selected = NULL;
     if (tuple->transport->greeted == tuple) tuple->transport->greeted = NULL;
+    wd_routable_forget(router, tuple->transport, tuple);
     tuple->used = false;
 }
 
@@ -115,7 +120,7 @@ static void tell_selected(struct wd_router *router, struct transport *t) {
     router->config.emit(router->config.owner, &event);
 }
 
-static void select_tuple(struct wd_router *router, struct transport *t, struct tuple *tuple) {
+void wd_select(struct wd_router *router, struct transport *t, struct tuple *tuple) {
     if (t->selected == tuple) return;
     if (t->selected) router->counters.ice_switches++;
     t->selected = tuple;
@@ -132,20 +137,16 @@ void wd_router_congested(struct wd_router *router, const struct wd_addr *remote,
 }
 
 void wd_router_forget_address(struct wd_router *router, const struct wd_addr *remote) {
-    struct tuple *gone = wd_find_tuple(router, remote), *other = NULL;
+    struct tuple *gone = wd_find_tuple(router, remote);
     if (!gone) return;
     struct transport *t = gone->transport;
     bool selected = t->selected == gone;
     forget(router, gone);
     if (!selected) return;
-    for (int i = 0; i < WD_TUPLES; i++) {
-        struct tuple *c = &t->tuples[i];
-        /* Longer ago it may be somebody else's by now (RFC 7675 section 5.1: consent is for an address). */
-        if (c->used && router->now_ns - c->heard_ns <= WD_CONSENT_NS && (!other || c->heard_ns > other->heard_ns)) other = c;
-    }
-    if (!other) return;
+    struct tuple *other = wd_newest_other(router, t, gone, false);
+    if (!other || !wd_may_select(router, t, other, 0)) return;
     router->counters.ice_switches++;
-    select_tuple(router, t, other);
+    wd_select(router, t, other);
 }
 
 bool wd_router_knows(const struct wd_router *router, const struct wd_addr *remote) { return wd_find_tuple(router, remote) != NULL; }
@@ -188,7 +189,7 @@ static const struct credentials *owner_of(struct wd_router *router, const struct
 
 /* The restart is complete: the old credentials end (RFC 8445 section 9). */
 static void retire_credentials(struct wd_router *router, struct transport *t) {
-    if (t->credentials_count == 2) wd_table_remove(&router->by_ufrag, wd_ufrag_key(t->credentials[1].ufrag, t->credentials[1].ufrag_length));
+    if (t->credentials_count == 2) wd_unname(router, &t->credentials[1]);
     t->credentials_count = 1;
 }
 
@@ -200,8 +201,12 @@ void wd_stun_received(struct wd_router *router, const uint8_t *data, size_t leng
         router->counters.drop_stun_malformed++;
         return;
     }
+    if (m.klass == WD_STUN_SUCCESS && m.method == 1) {
+        wd_routable_answered(router, data, length, &m, from);
+        return;
+    }
     if (m.klass != WD_STUN_REQUEST || m.method != 1 || !m.username_len) {
-        router->counters.drop_stun_other++; /* answers to nothing we asked, keep-alive indications */
+        router->counters.drop_stun_other++; /* errors, keep-alive indications */
         return;
     }
     const struct credentials *c = owner_of(router, &m, &t);
@@ -245,12 +250,13 @@ void wd_stun_received(struct wd_router *router, const uint8_t *data, size_t leng
     int64_t patience = t->media_ns && t->selected && t->media_ns > t->selected->heard_ns - 500 * WD_MS ? 500 * WD_MS : WD_QUIET_IDLE_NS;
     bool selected_silent = t->selected ? router->now_ns - t->selected->heard_ns > patience : t->ever_selected;
     tuple->heard_ns = router->now_ns;
+    tuple->credentials = c->number;
     wd_heard(router, t);
     /* Of two pairs that differ in our address alone the nominated one is sent by (RFC 8445 section 12.1): the other may be open towards us only. */
     if (local && (m.use_candidate || selected_silent || tuple != t->selected)) tuple->local = *local;
     /* Without USE-CANDIDATE too when the selected pair has fallen silent or was forgotten: a NAT that rebinds under a consent check nominates nothing. */
-    if (m.use_candidate || selected_silent) {
-        select_tuple(router, t, tuple);
+    if ((m.use_candidate || selected_silent) && wd_may_select(router, t, tuple, length)) {
+        wd_select(router, t, tuple);
         if (newest && m.use_candidate) retire_credentials(router, t);
     }
     deliver_early(router, tuple);
@@ -287,6 +293,7 @@ void wd_dtls_received(struct wd_router *router, const uint8_t *data, size_t leng
 
 void wd_transport_tick(struct wd_router *router, struct transport *t) {
     int64_t now = router->now_ns;
+    wd_routable_tick(router, t);
     if (t->selected_untold) tell_selected(router, t);
     if (t->consent && now - t->checked_ns > WD_CONSENT_NS) {
         t->consent = false;

@@ -67,9 +67,9 @@ static size_t credential(PyObject *text, const char *name, Py_ssize_t least, Py_
     return (size_t)length + 1;
 }
 
-size_t wd_credentials(PyObject *ufrag, PyObject *password, char out[WD_MAX_CREDENTIALS]) {
-    size_t first = credential(ufrag, "ufrag", 4, WD_MAX_UFRAG, out);
-    size_t second = first ? credential(password, "password", 22, WD_MAX_PASSWORD, out + first) : 0;
+size_t wd_credentials(PyObject *ufrag, PyObject *password, bool remote, char out[WD_MAX_CREDENTIALS]) {
+    size_t first = credential(ufrag, "ufrag", 4, remote ? WD_MAX_REMOTE_UFRAG : WD_MAX_UFRAG, out);
+    size_t second = first ? credential(password, "password", 22, remote ? WD_MAX_REMOTE_PASSWORD : WD_MAX_PASSWORD, out + first) : 0;
     return second ? first + second : 0;
 }
 

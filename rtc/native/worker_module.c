@@ -166,7 +166,7 @@ static PyObject *post_credentials(Worker *self, PyObject *args, PyObject *kwargs
     PyObject *ufrag, *password;
     char credentials[WD_MAX_CREDENTIALS];
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, names, wd_convert_id, &command.id, &ufrag, &password)) return NULL;
-    command.length = (uint32_t)wd_credentials(ufrag, password, credentials);
+    command.length = (uint32_t)wd_credentials(ufrag, password, type == WD_COMMAND_SET_REMOTE, credentials);
     return command.length ? wd_post(self, &command, credentials) : NULL;
 }
 
@@ -176,6 +176,10 @@ static PyObject *worker_add_transport(Worker *self, PyObject *args, PyObject *kw
 
 static PyObject *worker_restart_ice(Worker *self, PyObject *args, PyObject *kwargs) {
     return post_credentials(self, args, kwargs, WD_COMMAND_RESTART_ICE, "O&UU:restart_ice");
+}
+
+static PyObject *worker_set_remote(Worker *self, PyObject *args, PyObject *kwargs) {
+    return post_credentials(self, args, kwargs, WD_COMMAND_SET_REMOTE, "O&UU:set_remote");
 }
 
 static PyObject *worker_set_keys(Worker *self, PyObject *args, PyObject *kwargs) {
@@ -356,7 +360,7 @@ static PyObject *worker_take_datagrams(Worker *self, PyObject *Py_UNUSED(none)) 
 #define KEYWORDS(name) {#name, (PyCFunction)(void (*)(void))worker_##name, METH_VARARGS | METH_KEYWORDS, NULL}
 #define NONE(name) {#name, (PyCFunction)worker_##name, METH_NOARGS, NULL}
 static PyMethodDef methods[] = {
-    NONE(fileno), NONE(take_events), NONE(counters), NONE(close), NONE(hold), NONE(let_go), KEYWORDS(add_transport), KEYWORDS(restart_ice), KEYWORDS(set_keys), KEYWORDS(send_dtls),
+    NONE(fileno), NONE(take_events), NONE(counters), NONE(close), NONE(hold), NONE(let_go), KEYWORDS(add_transport), KEYWORDS(restart_ice), KEYWORDS(set_remote), KEYWORDS(set_keys), KEYWORDS(send_dtls),
     KEYWORDS(remove_transport), KEYWORDS(add_track), KEYWORDS(remove_track), KEYWORDS(add_leg), KEYWORDS(remove_leg), KEYWORDS(set_source),
     KEYWORDS(receive), KEYWORDS(advance), NONE(take_datagrams), WD_RELAY_METHODS, {0},
 };

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import aiohttp
@@ -10,7 +11,7 @@ import pytest
 from playwright.async_api import Browser
 
 from tests.browser.middleboxes import Nat, TcpPath
-from tests.browser.parties import chromium_page, hears, join, new_room, report, sees, until
+from tests.browser.parties import chromium_page, firefox_page, hears, join, new_room, report, sees, until
 from tests.support.server import free_port, running_server
 
 pytestmark = [
@@ -59,27 +60,30 @@ async def test_signalling_cut_for_five_seconds_keeps_participant_and_media(serve
             )
 
 
-# The page believes that the server's only candidate is the translator's address.
+# The page believes that the server's candidates are the translator's addresses.
 THROUGH_NAT = """(() => {
     const original = RTCPeerConnection.prototype.setRemoteDescription;
     RTCPeerConnection.prototype.setRemoteDescription = function (answer) {
-        const sdp = answer.sdp.replace(/a=candidate:.*\\r\\n/g, '')
-            .replace('a=end-of-candidates',
-                'a=candidate:1 1 udp 2130706431 127.0.0.1 %d typ host\\r\\na=end-of-candidates');
+        const sdp = answer.sdp.replace(/a=candidate:.* tcp .*\\r\\n/g, '')
+            .replace(/(a=candidate:.* udp \\d+ \\S+) \\d+/g, '$1 %d');
         return original.call(this, { type: answer.type, sdp });
     };
 })()"""
 
 
-async def test_a_new_client_address_is_accepted_at_once(chromium: Browser, tmp_path: Path) -> None:
+@pytest.mark.parametrize("other_browser", ["chromium", "firefox"])
+async def test_a_new_client_address_is_accepted_at_once(chromium: Browser, tmp_path: Path, other_browser: str) -> None:
     media_port = free_port()
+    profile = tmp_path / "profile"
+    profile.mkdir()
     async with (
         running_server(tmp_path, "--media-port", str(media_port)) as running,
-        Nat(("127.0.0.1", 0), ("127.0.0.1", media_port)) as nat,
+        Nat(("0.0.0.0", 0), ("127.0.0.1", media_port)) as nat,
     ):
         server = running.url
         room = (await new_room(server))["room"]
-        async with chromium_page(chromium, server) as alice, chromium_page(chromium, server) as bob:
+        page_of_bob = chromium_page(chromium, server) if other_browser == "chromium" else firefox_page(profile, server)
+        async with chromium_page(chromium, server) as alice, page_of_bob as bob:
             for party in (alice, bob):
                 await party.evaluate(THROUGH_NAT % nat.port)
             await join(alice, server, room, "Alice")
@@ -103,3 +107,6 @@ async def test_a_new_client_address_is_accepted_at_once(chromium: Browser, tmp_p
             async with aiohttp.ClientSession() as http, http.get(f"{server}/metrics") as answer:
                 metrics = await answer.text()
             assert "ice_switches" in metrics
+            counted = dict(re.findall(r'worker_events_total\{event="(\w+)"\} (\S+)', metrics))
+            assert float(counted["checks_out"]) >= 4, "both were asked at each new address"
+            assert float(counted["trials_failed"]) == 0, "and answered"

@@ -23,6 +23,7 @@ struct world {
     uint32_t stream_ssrcs[PEERS][64];
     uint64_t next_index[PEERS][4];
     bool verified[PEERS];
+    struct { bool known; uint8_t transaction[12]; } asked[PEERS][4]; /* by variant: what we asked whether the address is theirs */
     struct seen seen[SEEN];
     int64_t now_ns;
 };
@@ -79,6 +80,11 @@ static void flush(struct wd_egress *e) {
         for (size_t at = 0; at < m->length; at += step) {
             size_t length = m->length - at < step ? m->length - at : step;
             const uint8_t *data = e->data + m->offset + at;
+            if (data[0] == 0 && data[1] == 1) {
+                require(length >= 20 && m->to.port >= 1000 && m->to.port < 1004 && !m->to.via);
+                w->asked[peer][m->to.port - 1000].known = true;
+                memcpy(w->asked[peer][m->to.port - 1000].transaction, data + 8, 12);
+            }
             if (data[0] >= 128 && data[0] < 192 && !(data[1] >= 192 && data[1] <= 223)) check_rtp(w, peer, data, length);
         }
     }
@@ -142,6 +148,14 @@ static void check_in(struct world *w, unsigned peer, unsigned variant, bool nomi
     arrive(w, data, n, &from);
 }
 
+static void answer(struct world *w, unsigned peer, unsigned variant) {
+    uint8_t data[256];
+    struct wd_addr from = address(peer, variant);
+    w->egress.flush(&w->egress);
+    if (!w->asked[peer][variant].known) return;
+    arrive(w, data, wd_stun_write_success(data, sizeof data, w->asked[peer][variant].transaction, &from, (const uint8_t *)PASSWORD, strlen(PASSWORD)), &from);
+}
+
 static void rtp_in(struct world *w, unsigned peer, uint8_t control, const uint8_t *data, size_t size) {
     uint8_t packet[1700], kind = control & 1 ? WD_VIDEO : WD_AUDIO;
     unsigned slot = (control & 3);
@@ -192,6 +206,7 @@ static void start(struct world *w) {
         uint16_t profile = peer == 1 ? WD_SRTP_AES128_CM_SHA1_80 : WD_SRTP_AEAD_AES_128_GCM;
         require(wd_router_add_transport(w->router, 1 + peer, ufrag, PASSWORD, w->now_ns) == 0);
         require(wd_router_set_keys(w->router, 1 + peer, profile, down, SALT, up, SALT) == 0);
+        if (!peer) require(wd_router_set_remote(w->router, 1 + peer, "them", PASSWORD) == 0);
         w->to_server[peer] = wd_srtp_new(profile, up, SALT);
         w->from_server[peer] = wd_srtp_new(profile, down, SALT);
         for (uint8_t kind = WD_AUDIO; kind <= WD_VIDEO; kind++) add_track(w, peer, kind);
@@ -217,7 +232,10 @@ static void act(struct world *w, uint8_t operation, uint8_t control, const uint8
         wd_router_remove_track(w->router, 10 + peer * 2 + kind);
         add_track(w, peer, kind);
         break;
-    case 6: wd_router_restart_ice(w->router, 1 + peer, control & 0x80 ? "restart1" : "restart2", PASSWORD); break;
+    case 6:
+        wd_router_restart_ice(w->router, 1 + peer, control & 0x80 ? "restart1" : "restart2", PASSWORD);
+        if (control & 0x20) wd_router_set_remote(w->router, 1 + peer, "them", PASSWORD);
+        break;
     case 7:
         w->now_ns += (int64_t)control * control * 100000;
         wd_router_flush(w->router, w->now_ns, control & 1);
@@ -228,6 +246,7 @@ static void act(struct world *w, uint8_t operation, uint8_t control, const uint8
         wd_router_forget_address(w->router, &from);
         require(!wd_router_knows(w->router, &from));
         break;
+    case 10: answer(w, peer, control >> 6); break;
     default: rtp_in(w, peer, control >> 2, data, size); break;
     }
 }

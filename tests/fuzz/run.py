@@ -19,7 +19,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 NATIVE, HERE, BUILD = ROOT / "rtc" / "native", ROOT / "tests" / "fuzz", ROOT / "build" / "fuzz"
 WIRE = ["srtp.c", "srtp_ipsec.c", "stun.c", "rtp.c", "rtcp.c", "twcc.c", "payload.c"]
-ROUTER = ["router.c", "transport.c", "expect.c", "ingress.c", "fanout.c", "feedback.c", "keyframes.c", "tell.c", *WIRE]
+ROUTER = [
+    "router.c",
+    "transport.c",
+    "routable.c",
+    "expect.c",
+    "ingress.c",
+    "fanout.c",
+    "feedback.c",
+    "keyframes.c",
+    "tell.c",
+    *WIRE,
+]
 STREAM = ["stream.c", "stream_queue.c"]
 RELAY = ["relay.c", "relay_path.c", "relay_gate.c", "stun.c"]
 TARGETS = {

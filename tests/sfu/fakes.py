@@ -56,6 +56,9 @@ class FakeWorker:
         self.transports[transport] = (ufrag, password)
         self._note("restart_ice", transport, ufrag, password)
 
+    def set_remote(self, transport: int, ufrag: str, password: str) -> None:
+        self._note("set_remote", transport, ufrag, password)
+
     def set_keys(self, transport: int, profile: int, *keys: bytes) -> None:
         assert transport in self.transports
         assert len(keys) == 4

@@ -1,0 +1,250 @@
+"""Media go where a participant shows to receive them, with a worker driven by hand. aioice reads what they are asked."""
+
+import pytest
+from aioice import stun
+
+from rtc._wire import Srtp, stun_success
+from rtc._worker import Worker
+from rtc.peer_streams import rtp_packet
+from tests.rtc.by_hand import KEYFRAME, KEYS, PEER, SECOND, connected, line
+from tests.rtc.checks import PASSWORD, UFRAG, answer, check
+
+MS = SECOND // 1000
+STEP = 10
+HOME, AWAY, STRANGER = ("192.0.2.8", 40_001), ("192.0.2.9", 40_002), ("198.51.100.9", 53)
+THEIRS, SECRET = "them", "theirs-that-nobody-else-knows".replace("-", "/")
+WITHIN_A_SECOND = [0, 100, 300, 700]  # ms, when a path on trial is asked for
+
+Address = tuple[str, int]
+
+
+class Call:
+    """A publisher shows a picture each 10 ms to a participant at HOME, who has shaken hands there."""
+
+    def __init__(self, worker: Worker, *, shaken: tuple[Address, ...] = (HOME,)) -> None:
+        self.worker, self.ms, self.number, self.ufrag = worker, 0, 0, UFRAG + "2"
+        self.arrived = dict[Address, list[int]]()  # media, by the millisecond
+        self.asked = dict[Address, list[tuple[int, bytes]]]()
+        self.bytes_to = dict[Address, int]()
+        self.answering = dict[Address, str]()  # with which password; at once
+        self.sender = Srtp(*KEYS)
+        connected(worker)
+        worker.set_keys(1, *KEYS, *KEYS[1:])
+        worker.add_track(1, 1, **line())
+        worker.add_transport(2, self.ufrag, PASSWORD)
+        worker.set_remote(2, THEIRS, SECRET)
+        for address in shaken:
+            self.check_from(address)
+            worker.send_dtls(2, [b"\x16" + bytes(100)])
+        worker.set_keys(2, *KEYS, *KEYS[1:])
+        worker.add_leg(1, 2, **line(ssrc=9))
+        worker.set_source(1, 1)
+
+    @property
+    def now_ns(self) -> int:
+        return 2 * SECOND + self.ms * MS
+
+    def check_from(self, address: Address, *, nominate: bool = True) -> None:
+        self.worker.receive(check(ufrag=self.ufrag, nominate=nominate), address, self.now_ns)
+        self.collect()
+
+    def until(self, ms: int, *present: Address) -> None:
+        """Those who are present check each 500 ms, and nominate nothing."""
+        while self.ms < ms:
+            self.number += 1
+            packet = rtp_packet(96, self.number, self.ms * 90, 1, KEYFRAME, marker=True)
+            self.worker.receive(self.sender.protect(packet), PEER, self.now_ns)
+            self.collect()
+            self.ms += STEP
+            if self.ms % 500 == 0:
+                self.worker.receive(check(), PEER, self.now_ns)
+                for address in present:
+                    self.check_from(address, nominate=False)
+            self.worker.advance(self.now_ns)
+            self.collect()
+
+    def collect(self) -> None:
+        for datagram, to in self.worker.take_datagrams():
+            self.bytes_to[to] = self.bytes_to.get(to, 0) + len(datagram)
+            if datagram[0] >= 128 and to != PEER:
+                self.arrived.setdefault(to, []).append(self.ms)
+            if datagram[:2] == b"\0\1":
+                self.asked.setdefault(to, []).append((self.ms, datagram))
+                if to in self.answering:
+                    self.answer(datagram, to, to, self.answering[to])
+
+    def answer(self, asked: bytes, to: Address, source: Address, password: str) -> None:
+        self.worker.receive(stun_success(asked[8:20], to, password.encode()), source, self.now_ns)
+
+    def goes_to(self, address: Address, ms: int = 200) -> bool:
+        """Do media go there and nowhere else?"""
+        self.arrived.clear()
+        self.until(self.ms + ms)
+        return set(self.arrived) == {address}
+
+
+def test_where_the_handshake_was_nobody_is_asked(worker: Worker) -> None:
+    call = Call(worker)
+    call.until(5000, HOME)
+    assert call.goes_to(HOME)
+    assert call.asked == {}
+    assert worker.counters()["checks_out"] == 0
+
+
+def test_who_answers_at_a_new_address_stays_there_from_the_first_check_on(worker: Worker) -> None:
+    call = Call(worker)
+    call.until(1000, HOME)
+    call.answering[AWAY] = SECRET
+    call.check_from(AWAY)
+    assert call.goes_to(AWAY)
+    call.until(5000, AWAY)
+    assert call.goes_to(AWAY)
+    assert len(call.asked[AWAY]) == worker.counters()["checks_out"] == 1
+    call.check_from(HOME)  # the way back is known
+    assert call.goes_to(HOME)
+    assert worker.counters()["checks_out"] == 1
+
+
+def test_what_is_asked_is_a_check_of_the_controlled_side_with_their_credentials(worker: Worker) -> None:
+    call = Call(worker)
+    call.check_from(AWAY)
+    ((_, asked),) = call.asked[AWAY]
+    message = answer(asked, password=SECRET)
+    assert (message.message_method, message.message_class) == (stun.Method.BINDING, stun.Class.REQUEST)
+    assert message.attributes["USERNAME"] == f"{THEIRS}:{call.ufrag}"
+    assert "ICE-CONTROLLED" in message.attributes
+    assert "USE-CANDIDATE" not in message.attributes
+    assert len(asked) <= len(check(ufrag=call.ufrag))
+
+
+def test_media_to_who_does_not_answer_end_within_a_second(worker: Worker) -> None:
+    call = Call(worker)
+    call.until(1000, HOME)
+    call.check_from(STRANGER)
+    call.until(8000)
+    assert [ms - 1000 for ms, _ in call.asked[STRANGER]] == WITHIN_A_SECOND
+    assert len({asked[8:20] for _, asked in call.asked[STRANGER]}) == 1
+    assert 900 <= max(call.arrived[STRANGER]) - 1000 <= 1010
+    assert call.goes_to(HOME), "where they were before"
+    assert worker.counters()["trials_failed"] == 1
+
+
+def test_who_failed_once_is_sent_to_a_new_address_behind_the_answer(worker: Worker) -> None:
+    call = Call(worker)
+    call.check_from(STRANGER)
+    call.until(5000, HOME)
+    call.check_from(AWAY)
+    assert call.goes_to(HOME)
+    call.check_from(AWAY)
+    assert len(call.asked[AWAY]) == 2, "one for each of theirs"
+    call.answer(call.asked[AWAY][0][1], AWAY, AWAY, SECRET)
+    assert call.goes_to(AWAY)
+    call.until(35_000, AWAY)
+    call.check_from(STRANGER)
+    assert call.goes_to(STRANGER), "much later there is another trial"
+
+
+def test_a_short_check_is_not_answered_with_a_long_one(worker: Worker) -> None:
+    call = Call(worker)
+    call.check_from(STRANGER)
+    call.until(5000, HOME)
+    worker.set_remote(2, "u" * 256, SECRET)
+    before = call.bytes_to.get(AWAY, 0)
+    call.check_from(AWAY)
+    assert call.bytes_to[AWAY] - before <= len(check(ufrag=call.ufrag))
+    assert call.goes_to(HOME)
+
+
+def test_an_answer_that_comes_too_late_counts_still(worker: Worker) -> None:
+    call = Call(worker)
+    call.until(1000, HOME)
+    call.check_from(AWAY)
+    call.until(2500)
+    assert call.goes_to(HOME)
+    call.answer(call.asked[AWAY][0][1], AWAY, AWAY, SECRET)
+    assert call.goes_to(AWAY)
+
+
+@pytest.mark.parametrize("wrong", ["password", "ours", "source", "transaction", "none"])
+def test_only_the_right_answer_from_there_counts(worker: Worker, wrong: str) -> None:
+    call = Call(worker)
+    call.check_from(STRANGER)
+    (_, asked) = call.asked[STRANGER][0]
+    password = {"password": SECRET[:-1] + "?", "ours": PASSWORD}.get(wrong, SECRET)
+    source = HOME if wrong == "source" else STRANGER
+    if wrong == "transaction":
+        asked = asked[:8] + bytes(12)
+    if wrong == "none":  # of a server that answers everybody
+        message = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, asked[8:20])
+        worker.receive(bytes(message), source, call.now_ns)
+    else:
+        call.answer(asked, STRANGER, source, password)
+    call.until(1500, HOME)
+    assert call.goes_to(HOME)
+    assert worker.counters()["trials_failed"] == 1
+
+
+@pytest.mark.parametrize("how", ["again", "home between", "crowded out", "many"])
+def test_a_stranger_gets_a_second_of_media_in_thirty_whatever_somebody_tries(worker: Worker, how: str) -> None:
+    call = Call(worker)
+    call.until(1000, HOME)
+    others = [("192.0.2.8", 50_000 + number) for number in range(4)]
+    call.answering = dict.fromkeys([HOME, *others], SECRET)
+    for turn in range(100):
+        call.check_from((STRANGER[0], turn) if how == "many" else STRANGER)
+        call.until(call.ms + 200)
+        if how != "again":
+            call.check_from(HOME)
+        if how == "crowded out":
+            for other in others:
+                call.check_from(other)
+        call.until(call.ms + 50)
+    stranger = [ms for to, times in call.arrived.items() if to[0] == STRANGER[0] for ms in times]
+    assert stranger, "else nothing was tried"
+    assert len(stranger) <= 2 * (SECOND // MS // STEP + 5)
+    asked = sum(len(data) for to, told in call.asked.items() if to[0] == STRANGER[0] for _, data in told)
+    assert asked <= 110 * len(check(ufrag=call.ufrag))
+
+
+def test_a_handshake_over_two_addresses_shows_neither(worker: Worker) -> None:
+    call = Call(worker, shaken=(HOME, AWAY))
+    assert call.goes_to(AWAY)
+    call.until(1500)
+    assert [ms for ms, _ in call.asked[AWAY]] == WITHIN_A_SECOND
+    assert max(call.arrived[AWAY]) <= 1010
+
+
+def test_with_new_credentials_the_new_ones_are_asked_for_and_before_them_the_old(worker: Worker) -> None:
+    call = Call(worker)
+    call.until(1000, HOME)
+    worker.restart_ice(2, "again222", PASSWORD)
+    worker.set_remote(2, "anew", SECRET + "2")
+    call.answering[AWAY] = SECRET
+    call.check_from(AWAY)  # with the old ones
+    assert call.goes_to(AWAY)
+    call.ufrag = "again222"
+    call.check_from(STRANGER)
+    assert answer(call.asked[STRANGER][0][1], password=SECRET + "2")
+    call.answer(call.asked[STRANGER][0][1], STRANGER, STRANGER, SECRET + "2")
+    call.until(3000)
+    assert call.goes_to(STRANGER)
+
+
+@pytest.mark.parametrize(
+    ("ufrag", "password"),
+    [("abc", "p" * 22), ("u" * 257, "p" * 22), ("user", "p" * 21), ("user", "p" * 257), ("us r", "p" * 22)],
+)
+def test_what_are_no_credentials_is_refused(worker: Worker, ufrag: str, password: str) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        worker.set_remote(1, ufrag, password)
+
+
+def test_the_longest_credentials_are_taken_and_of_nobody_are_counted(worker: Worker) -> None:
+    call = Call(worker)
+    worker.set_remote(2, "u" * 256, "p" * 256)
+    call.check_from(AWAY)
+    call.until(150)
+    message = answer(call.asked[AWAY][0][1], password="p" * 256)
+    assert message.attributes["USERNAME"] == f"{'u' * 256}:{call.ufrag}"
+    worker.set_remote(77, "user", "p" * 22)
+    assert worker.counters()["commands_refused"] == 1
