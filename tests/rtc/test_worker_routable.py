@@ -1,4 +1,4 @@
-"""Media go where a participant shows to receive them, with a worker driven by hand. aioice reads what they are asked."""
+"""Media go where a participant shows to receive them; a worker driven by hand. aioice reads what they are asked."""
 
 import pytest
 from aioice import stun
