@@ -298,6 +298,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     given = parser.parse_args()
+    process.end_as_by_ctrl_c()
     found: list[Figures] = []
     with process.alone():
         process.go_first()

@@ -203,6 +203,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """0 when every bar that was measured is met, 1 when one is missed."""
     options = arguments(argv)
+    process.end_as_by_ctrl_c()
     if (os.cpu_count() or 1) < 2:
         print("This needs two cores: one for the server, one for the load generator.", file=sys.stderr)
         return 2

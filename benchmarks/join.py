@@ -213,6 +213,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """0 when every bar that was measured is met, 1 when one is missed."""
     options = arguments(argv)
+    process.end_as_by_ctrl_c()
     if (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {LOAD_CPU})
     with contextlib.nullcontext() if options.share else process.alone():

@@ -91,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rooms", type=int, default=50, help="of two people (default: %(default)s)")
     parser.add_argument("--rest", type=float, default=0.0, metavar="SECONDS", help="idle before it is measured")
     options = parser.parse_args(argv)
+    process.end_as_by_ctrl_c()
     with process.alone():
         found = asyncio.run(measure_memory(options.rooms, options.rest))
     print(

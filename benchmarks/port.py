@@ -349,6 +349,7 @@ def run(options: argparse.Namespace) -> Result:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv)
+    process.end_as_by_ctrl_c()
     if options.peer and not coturn.is_installed():
         print("coturn is not installed; as root: apt-get install coturn", file=sys.stderr)
         return 2

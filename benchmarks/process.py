@@ -55,6 +55,12 @@ def start(
         )
 
 
+def end_as_by_ctrl_c() -> None:
+    """SIGTERM, too, leaves nothing running that we have started."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
 def stop(process: "subprocess.Popen[bytes]", timeout_s: float = 10) -> None:
     """SIGTERM, then SIGKILL; idempotent."""
     if process.poll() is None:

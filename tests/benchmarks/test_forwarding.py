@@ -1,9 +1,12 @@
 """The benchmarks run: a tiny load through the real parts, so that scripts do not rot. Figures are not judged here."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -55,6 +58,37 @@ def test_a_small_run_forwards_everything_and_says_so(tmp_path: Path) -> None:
     assert found["latency_p50_us"] > 0
     assert not any("authenticate" in remark or "decrypted" in remark for remark in found["remarks"])
     assert (tmp_path / "plot.svg").read_text().startswith("<svg")
+
+
+def children(pid: int) -> dict[int, str]:
+    """With their command lines, of all its threads."""
+    with contextlib.suppress(OSError):
+        listed = [task.joinpath("children").read_text().split() for task in Path(f"/proc/{pid}/task").iterdir()]
+        return {int(child): command_of(int(child)) for found in listed for child in found}
+    return {}
+
+
+def command_of(pid: int) -> str:
+    """Empty when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return ""
+
+
+@needs_two_cores
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_ended_leaves_no_server_behind(number: signal.Signals) -> None:
+    command = [sys.executable, "benchmarks/forwarding.py", "--share", "--only", "1 to 10", "--no-memory"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        deadline = time.monotonic() + 30
+        while not any("node_server" in found for found in children(run.pid).values()):
+            assert run.poll() is None
+            assert time.monotonic() < deadline
+        started = children(run.pid)
+        run.send_signal(number)
+        assert run.wait(30) != 0
+    assert {pid: found for pid, found in started.items() if command_of(pid) == found} == {}
 
 
 @needs_two_cores
