@@ -39,6 +39,8 @@ MAX_LINE_LENGTH = 4_096
 MAX_MEDIA = 64
 MAX_ATTRIBUTES = 1_024  # of the session or of one m-line
 MAX_PAYLOAD_TYPES = 128
+MAX_FEEDBACK = 64  # different kinds of rtcp-fb in one m-line; browsers write six
+MAX_FINGERPRINTS = 16  # of the session or of one m-line
 MAX_MID = 16  # the header extension carries no more (RFC 9143 section 15.1)
 
 RTP_PROTOCOLS = frozenset({"UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP", "TCP/TLS/RTP/SAVPF", "RTP/SAVPF"})
@@ -83,6 +85,7 @@ class _Section:
             return ""
         if any(value != values[0] for value in values):
             raise SdpError(f"{self.where} has a={name} twice with different values")
+        del values[1:]  # the session's are asked for again by each m-line
         return values[0]
 
 
@@ -245,6 +248,8 @@ def _credentials(section: _Section, session: _Section) -> tuple[str, str]:
 
 def _fingerprints(section: _Section) -> tuple[Fingerprint, ...]:
     found = []
+    if len(section.all("fingerprint")) > MAX_FINGERPRINTS:
+        raise SdpError(f"{section.where} has more than {MAX_FINGERPRINTS} fingerprints")
     for value in section.all("fingerprint"):
         algorithm, _, digits = value.partition(" ")
         algorithm = algorithm.lower()
@@ -303,12 +308,7 @@ def _payload_types(formats: Sequence[str], section: _Section) -> tuple[PayloadTy
         raise SdpError(f"{where} lists a payload type twice")
     maps = _by_number(section, "rtpmap", _rtpmap)
     parameters = _by_number(section, "fmtp", _fmtp)
-    feedback: dict[int, set[str]] = {}
-    for value in section.all("rtcp-fb"):
-        target, _, kind = value.partition(" ")
-        wanted = numbers if target == "*" else [_number(target, 127, f"the payload type of an rtcp-fb of {where}")]
-        for number in wanted:
-            feedback.setdefault(number, set()).add(" ".join(kind.split()))
+    feedback = _feedback(numbers, section)
     result = []
     for number in numbers:
         name, clock_rate, channels = maps.get(number, ("", 0, 1))
@@ -319,10 +319,30 @@ def _payload_types(formats: Sequence[str], section: _Section) -> tuple[PayloadTy
                 clock_rate,
                 channels,
                 parameters.get(number, ()),
-                frozenset(feedback.get(number, ())),
+                feedback[number],
             )
         )
     return tuple(result)
+
+
+def _feedback(numbers: Sequence[int], section: _Section) -> dict[int, frozenset[str]]:
+    """The kinds of rtcp-fb by payload type. One line may speak of all of them, so their product is bounded too."""
+    by_number: dict[int, set[str]] = {}
+    everybody: set[str] = set()
+    kinds: set[str] = set()
+    for value in section.all("rtcp-fb"):
+        target, _, words = value.partition(" ")
+        kind = " ".join(words.split())
+        kinds.add(kind)
+        if target == "*":
+            everybody.add(kind)
+        else:
+            number = _number(target, 127, f"the payload type of an rtcp-fb of {section.where}")
+            by_number.setdefault(number, set()).add(kind)
+    if len(kinds) > MAX_FEEDBACK:
+        raise SdpError(f"{section.where} has more than {MAX_FEEDBACK} kinds of rtcp-fb")
+    of_all = frozenset(everybody)
+    return {number: of_all | by_number[number] if number in by_number else of_all for number in numbers}
 
 
 def _by_number(section: _Section, name: str, read: Callable[[str, str], _T]) -> dict[int, _T]:

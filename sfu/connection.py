@@ -79,8 +79,8 @@ class Connection:
     def apply(self, negotiated: Negotiated) -> None:
         """Makes it the state of the transport. Tracks and legs are the participant's business."""
         if self.negotiated is None:
-            self._seat.plane.add_transport(self.transport, negotiated.local.ufrag, negotiated.local.password)
             self._dtls = self._associate([(item.algorithm, item.digest) for item in negotiated.fingerprints])
+            self._seat.plane.add_transport(self.transport, negotiated.local.ufrag, negotiated.local.password)
         elif negotiated.restarted:
             self._seat.plane.restart_ice(self.transport, negotiated.local.ufrag, negotiated.local.password)
         if self.negotiated is None or negotiated.restarted:

@@ -14,6 +14,7 @@ from rtc.ice import HostCandidate
 if TYPE_CHECKING:
     from rtc._worker import Codec, Extensions
 
+MAX_TRANSPORTS = 4_000  # of one worker. It takes 4,096: who comes anew is there twice for a moment
 WorkerEvent: TypeAlias = "tuple[object, ...]"
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from rtc.sdp_answer import Line, LineRole
 from sfu.connection import Connection
 from sfu.media import KINDS, Kind, Seat
-from sfu.protocol import ConnectionState, DeclaredTrack, Message, Right, RoomError, Source
+from sfu.protocol import MAX_TRACKS, ConnectionState, DeclaredTrack, Message, Right, RoomError, Source
 from sfu.quality import PathSample
 from sfu.track import Feed, Slot, Track
 
@@ -93,9 +93,13 @@ class Participant:
     def sources(self, lines: tuple[Line, ...], declared: Mapping[str, DeclaredTrack]) -> dict[str, DeclaredTrack]:
         """What each sending m-line carries: as declared now, as before, or the usual for its kind.
 
-        RoomError: unknown_mid, bad_message, forbidden.
+        RoomError: bad_sdp, unknown_mid, bad_message, forbidden.
         """
         sending = {line.mid: KINDS[line.kind] for line in lines if line.role is LineRole.PUBLISHING}
+        # the worker keeps hundreds of KiB for each, also while it rests
+        resting = self._feeds.keys() & {line.mid for line in lines if line.role is not LineRole.REJECTED}
+        if len(sending.keys() | resting) > MAX_TRACKS:
+            raise RoomError("bad_sdp", f"More than {MAX_TRACKS} m-lines send, or did so and were not stopped.")
         for mid, track in declared.items():
             if mid not in sending:
                 raise RoomError("unknown_mid", f"No sending m-line of the offer has the mid {mid!r}.")

@@ -13,6 +13,7 @@ Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json
 Message: TypeAlias = dict[str, Json]
 
 MAX_PARTICIPANTS = 25
+MAX_TRACKS = 16  # that one of them publishes, or did on an m-line that is still there
 
 
 class Right(StrEnum):

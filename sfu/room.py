@@ -13,7 +13,7 @@ from rtc.ice import Entropy
 from rtc.sdp import NoCodecError, SdpError
 from rtc.sdp_answer import Negotiated, Policy
 from sfu.connection import Associate, Connection
-from sfu.media import Event, Kind, Seat, WorkerEvent
+from sfu.media import MAX_TRANSPORTS, Event, Kind, Seat, WorkerEvent
 from sfu.participant import Participant
 from sfu.protocol import MAX_PARTICIPANTS, DeclaredTrack, Joined, Message, Right, RoomError
 from sfu.quality import PathSample, score
@@ -96,9 +96,12 @@ class Room:
             replaced = [person for person in self._people.values() if person.identity == identity]
             if len(self._people) - len(replaced) >= MAX_PARTICIPANTS:
                 raise RoomError("room_full", f"A room holds at most {MAX_PARTICIPANTS} people.")
+            if len(self.seat.transports) - len(replaced) >= MAX_TRANSPORTS:
+                raise RoomError("room_full", "The server has as many people as it takes.")
             person = self._new_participant(identity, name, role, frozenset(rights), now)
             negotiated, sources = self._negotiate(person, offer_sdp, tracks, policy or self.policy)
-        except RoomError:
+            person.connection.apply(negotiated)
+        except Exception:
             self._check_empty()
             raise
         for other in replaced:
@@ -127,6 +130,7 @@ class Room:
         """
         person = self._person(participant_id)
         negotiated, sources = self._negotiate(person, sdp, tracks, self.policy)
+        person.connection.apply(negotiated)
         self._apply(person, negotiated, sources)
         self._announce(person)
         self._reseat(now, quiet=person.id)
@@ -366,7 +370,6 @@ class Room:
         return negotiated, person.sources(negotiated.lines, declared)
 
     def _apply(self, person: Participant, negotiated: Negotiated, sources: Mapping[str, DeclaredTrack]) -> None:
-        person.connection.apply(negotiated)
         changes = person.apply_lines(negotiated.lines, sources, self._new_order)
         for track in changes.unpublished:
             self._speakers.remove(track.id)

@@ -16,9 +16,9 @@ OVERTAKE_MARGIN = 0.15  # how much louder a speaker must be to take the slot of 
 OVERTAKE_AFTER_S = 1.0  # ... and has held it this long
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """A track that could fill a slot."""
+    """A track that could fill a slot. Each is itself alone: crowds are searched for them."""
 
     track: str
     participant: str
@@ -97,17 +97,23 @@ def assign_video(
         key=lambda c: (rank[c.participant], c.joined),
     )
     first = [*screens, *preferred][:count]
-    others = [c for c in candidates if c not in first]
+    taken = set(first)
+    others = [c for c in candidates if c not in taken]
     holding = [by_track[holder.track] for holder in holders if holder is not None and holder.track in by_track]
-    holding = [c for c in holding if c in others]
+    holding = [c for c in holding if c not in taken]
     room = count - len(first)
     while len(holding) > room:
         holding.remove(_least(holding))
     wanted = _fill(holding, others, room)
-    waiting = sorted((c for c in others if not c.muted and c not in wanted), key=lambda c: (-c.level, c.joined))
+    chosen = set(wanted)
+    waiting = sorted((c for c in others if not c.muted and c not in chosen), key=lambda c: (-c.level, c.joined))
+    muted = sum(c.muted for c in wanted)
     for challenger in waiting:
-        idle = [c for c in wanted if c.muted]
-        if not idle and challenger.active(now):
+        idle: list[Candidate] = []
+        if muted:
+            idle = [c for c in wanted if c.muted]
+            muted -= 1
+        elif challenger.active(now):
             idle = [c for c in wanted if now - c.spoke_at >= VIDEO_HOLD_S]
         if idle:
             wanted[wanted.index(_least(idle))] = challenger
@@ -121,8 +127,9 @@ def _least(candidates: Sequence[Candidate]) -> Candidate:
 
 def _fill(holding: Sequence[Candidate], candidates: Sequence[Candidate], count: int) -> list[Candidate]:
     """`holding` and, in what is free of `count`, the best of the rest."""
+    held = set(holding)
     rest = sorted(
-        (c for c in candidates if c not in holding),
+        (c for c in candidates if c not in held),
         key=lambda c: (
             *(c.muted, not c.speaking, not c.unmetered),
             *(-c.level if c.speaking else 0.0, -c.spoke_at, c.joined),

@@ -48,7 +48,9 @@ class ErrorCode(Enum):
     TOKEN_EXPIRED = Fault("token_expired", CloseCode.TOKEN, "The token's time is over.")
     TOKEN_NOT_YET_VALID = Fault("token_not_yet_valid", CloseCode.TOKEN, "The token's time has not begun.")
     TOKEN_REVOKED = Fault("token_revoked", CloseCode.TOKEN, "The token, or every older token of its room, was revoked.")
-    ROOM_FULL = Fault("room_full", CloseCode.FULL, "The room has its 25 people, or the server its number of rooms.")
+    ROOM_FULL = Fault(
+        "room_full", CloseCode.FULL, "The room has its 25 people, or the server its number of rooms or of people."
+    )
     BAD_SDP = Fault("bad_sdp", None, "The offer cannot be read or asks for what we do not do.")
     NO_CODEC = Fault("no_codec", None, "An m-line of the offer has no codec that we forward.")
     FORBIDDEN = Fault("forbidden", None, "The token does not give the right for this.")

@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from sfu.protocol import MAX_TRACKS
 from signalling.codes import ErrorCode, SignallingError
 
 SUBPROTOCOL: Final = "wadud.v1"
@@ -38,7 +39,7 @@ class TrackIntent(Struct, forbid_unknown_fields=True, frozen=True):
     muted: bool = False
 
 
-TrackIntents = Annotated[list[TrackIntent], Meta(max_length=16)]
+TrackIntents = Annotated[list[TrackIntent], Meta(max_length=MAX_TRACKS)]
 
 
 class Request(Struct, forbid_unknown_fields=True, frozen=True, tag_field="type"):

@@ -198,6 +198,8 @@ class Signalling:
             else:
                 return
             del message  # a join and its offer would stay until the next message comes
+            # what has come in at once is read without a pause: everybody else has a turn in between
+            await asyncio.sleep(0)
 
     def _no_longer_waiting(self, conversation: Conversation) -> None:
         address = self._waiting.pop(conversation, None)

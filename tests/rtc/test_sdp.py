@@ -155,6 +155,8 @@ def test_malformed_descriptions_are_refused_with_a_reason(text: str, complaint: 
         (SMALL + "a=\r\n" * sdp.MAX_LINES, "lines"),
         (SMALL + "a=" + "x" * sdp.MAX_LINE_LENGTH + "\r\n", "longer than"),
         (SMALL + "a=x\r\n" * (sdp.MAX_ATTRIBUTES + 1), "attributes"),
+        (SMALL + "".join(f"a=rtcp-fb:* x{i}\r\n" for i in range(sdp.MAX_FEEDBACK + 1)), "kinds of rtcp-fb"),
+        (SMALL + f"a=fingerprint:x {':'.join(['AA'] * 32)}\r\n" * (sdp.MAX_FINGERPRINTS + 1), "fingerprints"),
         (
             SMALL + "".join(f"m=audio 0 UDP/TLS/RTP/SAVPF 0\r\na=mid:x{i}\r\n" for i in range(sdp.MAX_MEDIA)),
             "m-lines",
@@ -164,6 +166,15 @@ def test_malformed_descriptions_are_refused_with_a_reason(text: str, complaint: 
 def test_limits_hold(text: str, complaint: str) -> None:
     with pytest.raises(SdpError, match=complaint):
         parse(text)
+
+
+def test_feedback_for_all_payload_types_is_added_to_that_for_one() -> None:
+    text = SMALL + "a=rtcp-fb:* nack\r\na=rtcp-fb:8 ccm  fir\r\na=rtcp-fb:* nack pli\r\na=rtcp-fb:77 nack\r\n"
+    feedback = {item.number: item.feedback for item in parse(text).media[-1].payload_types}
+    assert feedback[0] == {"nack", "nack pli"}
+    assert feedback[8] == {"nack", "nack pli", "ccm fir"}
+    assert feedback[111] > {"nack", "nack pli"}
+    assert 77 not in feedback
 
 
 def test_thirty_chromium_video_lines_fit() -> None:

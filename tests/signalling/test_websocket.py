@@ -8,6 +8,7 @@ import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import aiohttp
 import pytest
@@ -268,3 +269,24 @@ async def test_a_socket_that_is_gone_waits_for_no_garbage_collector(client: Clie
         await until(lambda: sum(isinstance(each, websocket._Socket) for each in gc.get_objects()) == 1)
     finally:
         gc.enable()
+
+
+class Piece:
+    """A socket whose frames have all come in already."""
+
+    def __init__(self, *frames: str) -> None:
+        self._frames = [aiohttp.WSMessage(WSMsgType.TEXT, frame, None) for frame in frames]
+
+    async def receive(self) -> aiohttp.WSMessage:
+        return self._frames.pop(0) if self._frames else aiohttp.WSMessage(WSMsgType.CLOSED, None, None)
+
+
+async def test_what_came_in_at_once_is_not_read_without_a_turn_for_everybody_else(world: World) -> None:
+    """An offer takes tens of milliseconds, and twenty of them may come in one piece."""
+    signalling, read = websocket.Signalling(world.calls, world.metrics), list[str]()
+    connection, conversation = Mock(closing=False), Mock(joined=False)
+    conversation.receive = lambda frame, now: read.append(frame)
+    pieces = Piece(*["busy"] * 20), Piece("calm")
+    await asyncio.gather(*(signalling._read(piece, connection, conversation) for piece in pieces))  # type: ignore[arg-type]
+    assert len(read) == 21
+    assert read.index("calm") == 1
