@@ -74,6 +74,13 @@ class DatabaseUnavailable(Problem):
         super().__init__(503, "database_unavailable", detail, {"Retry-After": str(RETRY_AFTER_S)})
 
 
+PASSING: Final = (
+    *(DatabaseUnavailable, asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError),
+    *(asyncpg.DeadlockDetectedError, asyncpg.SerializationError),
+)
+"""What says nothing of the statement, which may be given again: the server was away, or too busy with others."""
+
+
 class _Session(_RawConnection):
     """A server session with what we know of it. ``scope`` None: nothing."""
 

@@ -11,6 +11,7 @@ import errno
 import os
 import secrets
 from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -41,7 +42,8 @@ class TokenError(Exception):
 
 
 class Claims(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a token says. ``identity`` is one person in one room; ``epoch`` is the room's when the token was signed."""
+    """What a token says. ``identity`` is one person in one room; ``epoch`` is the room's when the token was signed,
+    which was at ``iat``, to fractions of a second; 0 when it does not say."""
 
     room: _Text
     identity: _Text
@@ -53,6 +55,12 @@ class Claims(Struct, frozen=True, forbid_unknown_fields=True):
     jti: _Text
     epoch: int
     aud: Annotated[str, Meta(pattern=f"^{_AUDIENCE}$")] = _AUDIENCE
+    iat: float = 0.0
+
+    @property
+    def signed_at(self) -> float:
+        """Unix seconds, at the latest."""
+        return self.iat or self.nbf
 
 
 class _Revoked(Struct, frozen=True, omit_defaults=True, tag_field="what", tag="token"):
@@ -137,11 +145,13 @@ class Revocations:
         if len(self) >= MAX_REVOCATIONS:
             raise OSError(errno.ENOSPC, "too many revocations")
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            os.write(descriptor, msgspec.json.encode(entry) + b"\n")
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with os.fdopen(descriptor, "ab", buffering=0) as file:
+            size = file.tell()
+            try:
+                _write_all(file, msgspec.json.encode(entry) + b"\n")
+            except OSError:
+                file.truncate(size)  # the next line is not to begin behind half of this one
+                raise
         self._lines += 1
 
 
@@ -192,6 +202,7 @@ class TokenAuthority:
             exp=end,
             jti=secrets.token_urlsafe(12),
             epoch=self.revocations.epoch(room),
+            iat=now,
         )
         msgspec.convert(msgspec.to_builtins(claims), Claims)
         return jwt.encode(msgspec.to_builtins(claims), self._key, algorithm=_ALGORITHM), claims
@@ -241,8 +252,16 @@ def write_private(path: Path, content: bytes) -> None:
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(descriptor, content)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    beside.replace(path)
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
+            _write_all(file, content)
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def _write_all(file: FileIO, content: bytes) -> None:
+    """To the disk, or OSError: a disk that is nearly full takes a part of it without a word."""
+    while content:
+        content = content[file.write(content) :]
+    os.fsync(file.fileno())

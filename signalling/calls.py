@@ -196,19 +196,29 @@ class Calls:
         self.tokens.revocations.raise_epoch(room, self.wall_clock())
         return self._expel_stale(now)
 
-    def put_out(self, room: str, identity: str | None, now: float, oldest_s: float = MAX_LIFETIME_S) -> int:
-        """End the calls of one person in one room (None: of all), and refuse what was signed for them until now.
+    def put_out(
+        self,
+        room: str,
+        identity: str | None,
+        now: float,
+        oldest_s: float = MAX_LIFETIME_S,
+        decided: float | None = None,
+    ) -> int:
+        """End the calls of one person in one room (None: of all), and refuse what was signed for them until now, or
+        until that was ``decided`` (unix seconds): who was asked in later stays.
 
         Returns how many. Which tokens they have in hand is not known, so it is remembered from when on tokens must
         be, for ``oldest_s``: as long as one of these tokens can live.
         """
         wall = self.wall_clock()
         self._barred = {key: bar for key, bar in self._barred.items() if wall < bar[1]}
-        self._barred[room, identity] = (wall, wall + oldest_s)
+        until = max(wall if decided is None else decided, self._barred.get((room, identity), (0.0, 0.0))[0])
+        self._barred[room, identity] = (until, wall + oldest_s)
         sessions = [
             session
             for session in self._sessions.values()
             if session.claims.room == room and identity in (None, session.claims.identity) and not session.ended
+            if decided is None or session.claims.signed_at <= decided
         ]
         for session in sessions:
             self._expel(session, "revoked", now)
@@ -228,7 +238,7 @@ class Calls:
         except TokenError as error:
             raise SignallingError(error_code(error.code)) from None
         for whom in (claims.identity, None):
-            if claims.nbf <= self._barred.get((claims.room, whom), (-1.0, 0.0))[0]:
+            if claims.signed_at <= self._barred.get((claims.room, whom), (-1.0, 0.0))[0]:
                 raise SignallingError(ErrorCode.TOKEN_REVOKED)
         self._verified.pop(claims.jti, None)
         self._verified[claims.jti] = claims.room

@@ -8,6 +8,7 @@ may still be there, for commands may be lost.
 """
 
 import asyncio
+import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import Final
 
 from backplane.bus import GAP, Bus, BusUnavailable
 from backplane.logs import Log, short
-from backplane.postgres import DatabaseUnavailable
+from backplane.postgres import PASSING, DatabaseUnavailable
 from backplane.tokens import CLOCK_SKEW_S
 from booking.join import room_commands
 from booking.join.call_events import Calls as Booking
@@ -63,11 +64,11 @@ class _Rooms:
 
 
 async def _tell_until_told(tell: Callable[[], Awaitable[None]], retry_s: float) -> None:
-    """Again while the database is away. What it can never take is dropped."""
+    """Again while the database is away, or too busy. What it can never take is dropped."""
     while True:
         try:
             await tell()
-        except DatabaseUnavailable:
+        except PASSING:
             await asyncio.sleep(retry_s)
             continue
         except Exception:
@@ -95,6 +96,8 @@ class Visits:
         self._monotonic = monotonic
         self._rooms = _Rooms()
         self._untold: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue(MAX_UNTOLD)
+        self._missed = asyncio.Event()
+        """Orders were given that did not come here."""
         self._telling: Callable[[], Awaitable[None]] | None = None
         calls.observer = self
 
@@ -159,17 +162,18 @@ class Visits:
         await self._put_out_unwelcome({room: self._identities(room) for room in list(self._rooms.by_room)})
 
     async def _put_out_unwelcome(self, people: Mapping[str, Sequence[str]]) -> None:
+        asked = self._calls.wall_clock()  # the answer may be long in coming, and somebody asked in meanwhile
         for room, identity in await self._booking.unwelcome(people, self._clock()):
             _log.info("put out", room=short(room), reason="unwelcome")
-            self._put_out(room, identity)
+            self._put_out(room, identity, asked)
 
     async def told(self) -> None:
         """Returns when everything seen so far has been told."""
         await self._untold.join()
 
-    def _put_out(self, room: str, identity: str | None) -> None:
+    def _put_out(self, room: str, identity: str | None, decided: float | None = None) -> None:
         oldest_s = TOKEN_LIFETIME.total_seconds() + CLOCK_SKEW_S
-        self._calls.put_out(room, identity, self._monotonic(), oldest_s)
+        self._calls.put_out(room, identity, self._monotonic(), oldest_s, decided)
 
     def _identities(self, room: str) -> list[str]:
         sessions = self._rooms.by_room.get(room, [])
@@ -212,10 +216,10 @@ class Visits:
         while True:
             try:
                 async with self._bus.subscribe(room_commands.TOPIC) as subscription:
-                    await self._reconcile_once()  # what was said before is not heard
+                    self._missed.set()  # what was said before is not heard
                     async for message in subscription:
                         if message == GAP:
-                            await self._reconcile_once()
+                            self._missed.set()  # to be asked for beside the orders: the database may be slow
                         elif (command := room_commands.read(message)) is not None:
                             self.obey(command)
             except BusUnavailable:
@@ -234,7 +238,10 @@ class Visits:
 
     async def _reconcile(self) -> None:
         while True:
-            await asyncio.sleep(RECONCILE_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RECONCILE_S):
+                    await self._missed.wait()
+            self._missed.clear()
             await self._reconcile_once()
 
     async def _reconcile_once(self) -> None:

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import resource
 import stat
 from pathlib import Path
 from typing import Any
@@ -187,7 +188,7 @@ def test_revocations_are_bounded_in_memory_and_on_disk(tmp_path: Path, monkeypat
     assert path.read_bytes().count(b"\n") <= 130
     for number in range(60):
         try:
-            kept.revoke(f"more {number}", int(NOW) + 10_000, NOW + 1000)
+            kept.revoke(f"more {number}", int(NOW) + 10_000, int(NOW) + 1000)
         except OSError:
             break
     else:
@@ -217,3 +218,20 @@ def test_a_damaged_key_is_named(tmp_path: Path) -> None:
     (tmp_path / "key").chmod(0o600)
     with pytest.raises(ValueError, match="damaged"):
         private_key(tmp_path / "key")
+
+
+def test_half_a_line_is_no_revocation(tmp_path: Path) -> None:
+    """A disk that is nearly full takes a part. That is told, and does not spoil the next line."""
+    path = tmp_path / "revoked.jsonl"
+    kept = Revocations(path, NOW)
+    kept.revoke("zeroth", int(NOW) + 1000, NOW)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, hard))
+    try:
+        with pytest.raises(OSError, match="large"):
+            kept.revoke("first", int(NOW) + 1000, NOW)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    kept.revoke("second", int(NOW) + 1000, NOW)
+    for each in (kept, Revocations(path, NOW)):
+        assert [jti for jti in ("zeroth", "first", "second") if each.revoked(jti)] == ["zeroth", "second"]

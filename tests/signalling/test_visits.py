@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
-from backplane.bus import LocalBus
+from backplane.bus import GAP, LocalBus
 from backplane.postgres import DatabaseUnavailable
+from booking.join import room_commands
 from booking.join.links import Seat
 from booking.join.room_commands import PutOut, Renew, RevokeRoom, RoomCommands
 from booking.join.room_names import VisitRoom, VisitRooms, identity
@@ -279,3 +281,102 @@ async def test_what_the_database_did_not_hear_is_told_again(
     come(world, DOCTOR)
     await tied.told()
     assert told.events == [("joined", DOCTOR)]
+
+
+@pytest.mark.parametrize("error", [asyncpg.QueryCanceledError, asyncpg.DeadlockDetectedError])
+async def test_what_a_busy_database_gave_up_is_told_again(
+    world: World, tied: Visits, told: Told, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    monkeypatch.setattr(visits, "RETRY_S", 0.001)
+    failures, kept = [error("canceling statement due to statement timeout")], told.left
+
+    async def left(*what: Any) -> None:
+        if failures:
+            raise failures.pop()
+        await kept(*what)
+
+    told.left = left  # type: ignore[method-assign]
+    come(world, DOCTOR).say("leave")
+    await tied.told()
+    assert told.events == [("joined", DOCTOR), ("left", DOCTOR, "left")]
+
+
+class SlowBooking(Told):
+    """Its answers are true when they are made, and arrive when `release` is set: of a slow database."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.release = asyncio.Event(), asyncio.Event()
+        self.slow = False
+
+    async def unwelcome(self, people: Mapping[str, Sequence[str]], at: datetime) -> list[tuple[str, str]]:
+        found = await super().unwelcome(people, at)
+        if self.slow:
+            self.asked.set()
+            await self.release.wait()
+        return found
+
+
+async def _turns() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_who_was_let_in_again_while_booking_was_asked_stays(world: World) -> None:
+    told = SlowBooking()
+    tied = Visits(world.calls, told, NAMES, LocalBus(), monotonic=lambda: world.now)
+    come(world, DOCTOR)
+    come(world, PATIENT)
+    told.turned_away, told.slow = {PATIENT}, True  # the doctor denies ...
+    asking = asyncio.create_task(tied.reconcile())
+    await told.asked.wait()
+    tied.obey(PutOut(ROOM, PATIENT))
+    world.advance(3)
+    told.turned_away = set()  # ... and thinks better of it
+    patient = come(world, PATIENT)
+    world.advance(2)
+    told.release.set()
+    await asking
+    assert patient.link.of("bye") == []
+
+
+async def test_orders_do_not_wait_for_a_slow_database(world: World) -> None:
+    """The connection to Redis was lost for a moment, so booking is asked who may be there, and meanwhile it orders."""
+    told, bus = SlowBooking(), LocalBus()
+    tied = Visits(world.calls, told, NAMES, bus, monotonic=lambda: world.now)
+    task = asyncio.create_task(tied.run())
+    come(world, DOCTOR)
+    patient = come(world, PATIENT)
+    await tied.told()
+    told.slow = True
+    for subscription in bus._listeners[room_commands.TOPIC]:
+        subscription.put(GAP)
+    await told.asked.wait()
+    await RoomCommands(bus).put_out(ROOM, PATIENT)
+    await _turns()
+    assert [each["reason"] for each in patient.link.of("bye")] == ["revoked"]
+    world.advance(1)
+    patient = come(world, PATIENT)  # with a new token
+    told.release.set()
+    await _turns()
+    task.cancel()
+    assert patient.link.of("bye") == []
+
+
+def test_who_is_put_out_and_asked_in_again_within_a_second_comes_in(world: World, tied: Visits) -> None:
+    world.now += 0.2
+    come(world, DOCTOR)
+    come(world, PATIENT)
+    old = world.token(PATIENT, room=ROOM, identity=PATIENT)
+    tied.obey(PutOut(ROOM, PATIENT))
+    world.now += 0.3
+    assert world.client().say("join", token=old, offer="v=0", tracks=[])["code"] == "token_revoked"
+    come(world, PATIENT)
+
+
+def test_a_token_for_later_that_was_signed_before_opens_nothing_either(world: World, tied: Visits) -> None:
+    come(world, PATIENT)
+    later = world.token(PATIENT, room=ROOM, identity=PATIENT, not_before=int(world.wall) + 60)
+    tied.obey(PutOut(ROOM, PATIENT))
+    world.advance(61)
+    assert world.client().say("join", token=later, offer="v=0", tracks=[])["code"] == "token_revoked"
