@@ -57,12 +57,14 @@ def assign_audio(holders: Sequence[Holder | None], candidates: Sequence[Candidat
         waiting = sorted((c for c in candidates if c.active(now) and c not in wanted), key=lambda c: -c.level)
         for challenger in waiting:
             victim = _audio_victim(challenger, wanted, held, now)
-            if victim is not None:
-                wanted[wanted.index(victim)] = challenger
+            if victim is None:
+                break  # the next ones are quieter
+            wanted[wanted.index(victim)] = challenger
         for challenger in (c for c in candidates if c.may_be_speaking and c not in wanted):
             silent = [c for c in wanted if now - c.spoke_at >= AUDIO_HOLD_S and not c.may_be_speaking]
-            if silent:
-                wanted[wanted.index(_least(silent))] = challenger
+            if not silent:
+                break
+            wanted[wanted.index(_least(silent))] = challenger
     return _place(holders, wanted, now)
 
 
@@ -115,6 +117,8 @@ def assign_video(
             muted -= 1
         elif challenger.active(now):
             idle = [c for c in wanted if now - c.spoke_at >= VIDEO_HOLD_S]
+            if not idle:
+                break
         if idle:
             wanted[wanted.index(_least(idle))] = challenger
     return _place(holders, [*first, *wanted], now)
