@@ -41,6 +41,20 @@ static struct source find_source(struct transport *t, const uint8_t *packet, con
     return candidates == 1 ? by_type : (struct source){0};
 }
 
+struct wd_srtp_stream wd_stream_of(const struct transport *t, uint32_t ssrc) {
+    for (int i = 0; ssrc && i < WD_DEPARTED; i++)
+        if (t->departed[i].ssrc == ssrc) return t->departed[i].stream;
+    return (struct wd_srtp_stream){0};
+}
+
+void wd_depart(struct transport *t, uint32_t ssrc, const struct wd_srtp_stream *stream) {
+    if (!ssrc || !stream->started) return;
+    int place = 0;
+    while (place < WD_DEPARTED && t->departed[place].ssrc != ssrc) place++;
+    if (place == WD_DEPARTED) place = t->departed_next++ % WD_DEPARTED;
+    t->departed[place] = (struct departed){ssrc, *stream};
+}
+
 void wd_track_reset(struct wd_router *router, struct track *track) {
     wd_unpend(router, track);
     memset(&track->stream, 0, sizeof track->stream);
@@ -282,7 +296,8 @@ void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *pac
         return;
     }
     fetch_place(track, rtp.sequence, length);
-    struct wd_srtp_stream fresh = source.latch && !source.rtx && rtp.ssrc == track->former_ssrc ? track->former_stream : (struct wd_srtp_stream){0};
+    struct wd_srtp_stream fresh = {0};
+    if (source.latch) fresh = !source.rtx && rtp.ssrc == track->former_ssrc ? track->former_stream : wd_stream_of(t, rtp.ssrc);
     struct wd_srtp_stream *stream = source.latch ? &fresh : source.rtx ? &track->rtx_stream : &track->stream;
     uint64_t index;
     /* A stream whose first packets were lost may have rolled over already, which its receiver cannot know (RFC 3711 section 3.3.1): while none of it is

@@ -235,6 +235,8 @@ int wd_router_add_track(struct wd_router *router, const struct wd_track_config *
     track->config = *config;
     track->ssrc = config->ssrc;
     track->rtx_ssrc = config->rtx_ssrc;
+    track->stream = wd_stream_of(t, config->ssrc);
+    track->rtx_stream = wd_stream_of(t, config->rtx_ssrc);
     track->transport = t;
     track->slot_mask = (config->kind == WD_VIDEO ? WD_VIDEO_CACHE : WD_AUDIO_CACHE) - 1;
     track->level = track->level_sent = 127;
@@ -251,6 +253,8 @@ int wd_router_remove_track(struct wd_router *router, uint32_t id) {
     if (!track) return -1;
     while (track->legs) wd_router_set_source(router, track->legs->config.id, 0);
     wd_unpend(router, track);
+    wd_depart(track->transport, track->ssrc, &track->stream);
+    wd_depart(track->transport, track->rtx_ssrc, &track->rtx_stream);
     for (struct track **at = &track->transport->tracks; *at; at = &(*at)->next)
         if (*at == track) {
             *at = track->next;

@@ -41,6 +41,7 @@
 #define WD_TRIAL_NS WD_SECOND
 #define WD_TRIAL_STEP_NS (100 * WD_MS)
 #define WD_TRIAL_PAUSE_NS (30 * WD_SECOND) /* without trials, behind one that failed */
+#define WD_DEPARTED 8
 #define WD_LATCH_NS (200 * WD_MS) /* a track's SSRC moves at most this often */
 #define WD_LOST 128 /* missing packets remembered per track */
 #define WD_NACK_GRACE_NS (8 * WD_MS) /* reordering allowance before the first NACK */
@@ -194,6 +195,9 @@ struct leg {
     struct resend *resends; /* video only */
 };
 
+/* Of a track that is gone: a sender's rollover counter goes on (RFC 3711 section 3.3.1), also when its line comes back as another track. */
+struct departed { uint32_t ssrc; struct wd_srtp_stream stream; };
+
 struct transport {
     struct track *tracks;
     struct wd_srtp *send, *receive;
@@ -242,6 +246,8 @@ struct transport {
     int64_t stats_ns;
     struct wd_stats stats_told;
     uint32_t stats_untold; /* in a row */
+    struct departed departed[WD_DEPARTED];
+    uint8_t departed_next;
 };
 
 struct early { struct wd_addr from; int64_t at_ns; uint16_t length; uint8_t data[1500]; };
@@ -311,6 +317,8 @@ void wd_routable_forget(struct wd_router *router, struct transport *t, const str
 
 /* ingress.c */
 void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *packet, size_t length);
+struct wd_srtp_stream wd_stream_of(const struct transport *t, uint32_t ssrc); /* as far as it is known from a track that is gone */
+void wd_depart(struct transport *t, uint32_t ssrc, const struct wd_srtp_stream *stream);
 void wd_track_reset(struct wd_router *router, struct track *track); /* a new SSRC: everybody starts over */
 
 /* What every packet touches of an object that begins with a line. */

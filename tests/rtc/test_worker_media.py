@@ -364,3 +364,32 @@ def test_what_is_repeated_is_what_was_sent_and_reaches_back_far_enough(worker: W
                 back += len(packet["payload"])
     assert back >= 1.5 * 1_800_000 / 8, "1.5 s of 1.8 Mbps"
     assert repeated <= 512
+
+
+@pytest.mark.parametrize("signalled", [True, False])
+def test_a_line_that_comes_back_as_another_track_goes_on_with_its_rollover_counter(
+    worker: Worker, signalled: bool
+) -> None:
+    """As when it is offered again with one codec more. Its sender counts on (RFC 3711 section 3.3.1)."""
+    connected(worker)
+    worker.set_keys(1, *KEYS, *KEYS[1:])
+    worker.add_track(1, 1, **line(ssrc=5 if signalled else 0))
+    sender = Srtp(*KEYS)
+
+    def packet(index: int) -> bytes:
+        return sender.protect(rtp_packet(96, index & 0xFFFF, index, 5, KEYFRAME, extensions={4: b"v"}))
+
+    newest = 3 * 65_536
+    for index in range(1, newest, 20_000):
+        worker.receive(packet(index), PEER, SECOND)
+    last = packet(newest)
+    worker.receive(last, PEER, SECOND)
+    worker.remove_track(1)
+    worker.add_track(2, 1, **line(ssrc=5 if signalled else 0))
+    before = worker.counters()
+    worker.receive(last, PEER, 2 * SECOND)
+    for number in range(1, 51):
+        worker.receive(packet(newest + number), PEER, 2 * SECOND)
+    counted = {name: after - before[name] for name, after in worker.counters().items()}
+    assert (counted["rtp_in"], counted["keyframes_in"]) == (51, 50)
+    assert (counted["drop_srtp_auth"], counted["drop_srtp_replay"]) == (0, 1)
