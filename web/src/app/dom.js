@@ -42,6 +42,27 @@ class Shows extends Directive {
 /** `<video ${shows(stream)}>`: a property binding would set the same stream at every drawing, which restarts the video. */
 export const shows = directive(Shows);
 
+class Chooses extends Directive {
+  /** @param {string} _value */
+  render(_value) {
+    return nothing;
+  }
+
+  /**
+   * @param {any} part
+   * @param {[string]} values
+   */
+  update(part, [value]) {
+    queueMicrotask(() => {  // behind the options
+      if (part.element.value !== value) part.element.value = value;
+    });
+    return this.render(value);
+  }
+}
+
+/** `<select ${chooses(value)}>`: which option is `selected` means nothing to a list that somebody has touched. */
+export const chooses = directive(Chooses);
+
 /**
  * Runs `render` once per frame at the most, however often it is asked.
  * @param {() => void} render

@@ -17,6 +17,7 @@ let texts = {};
 /** @type {Record<string, string>} */
 let fallback = {};
 let current = FALLBACK;
+let wishes = 0;
 
 export const language = () => current;
 
@@ -33,7 +34,10 @@ export const languageChosen = () => sessionStorage.getItem(STORED) !== null || l
 
 /** @param {string} tag one of LANGUAGES; loaded, shown to the document and remembered when `remember` */
 export async function setLanguage(tag, remember = false) {
-  [texts, fallback] = await Promise.all([load(tag), tag === FALLBACK ? {} : load(FALLBACK)]);
+  const number = wishes += 1;
+  const loaded = await Promise.all([load(tag), tag === FALLBACK ? {} : load(FALLBACK)]);
+  if (number !== wishes) return;  // another has been chosen since
+  [texts, fallback] = loaded;
   current = tag;
   document.documentElement.lang = tag;
   document.documentElement.dir = LANGUAGES[tag].dir;

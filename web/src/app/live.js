@@ -27,6 +27,8 @@ export class Live {
   #socket = null;
   #backoff = new Backoff(Math.random);
   #stopped = false;
+  /** A ticket is on its way. */
+  #opening = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   #onOnline = () => this.#hurry();
@@ -47,6 +49,7 @@ export class Live {
 
   async #open() {
     let ticket;
+    this.#opening = true;
     try {
       const { ticketPath, ticketBody: body, anonymous } = this.watcher;
       ({ ticket } = await request('POST', ticketPath, { body, anonymous }));
@@ -54,6 +57,8 @@ export class Live {
       if (error instanceof ApiError && error.status >= 400 && error.status < 500 && error.status !== 429) this.#end(error.code);
       else this.#later();
       return;
+    } finally {
+      this.#opening = false;
     }
     if (this.#stopped) return;
     const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
@@ -108,7 +113,7 @@ export class Live {
 
   /** The network is back: no reason to wait. */
   #hurry() {
-    if (this.#stopped || this.#socket !== null) return;
+    if (this.#stopped || this.#opening || this.#socket !== null) return;
     this.#backoff.reset();
     this.#later();
   }

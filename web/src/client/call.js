@@ -52,6 +52,8 @@ export class WadudCall extends EventTarget {
   #room = '';
   /** @type {MediaPath | null} */
   #path = null;
+  /** Several may wait for one step that fails. @type {WeakSet<object>} */
+  #told = new WeakSet();
 
   /** @param {CallOptions} options */
   constructor(options) {
@@ -355,6 +357,8 @@ export class WadudCall extends EventTarget {
   /** @param {unknown} error of a step that nobody awaits */
   #backgroundFailure(error) {
     if (error instanceof ConnectionError || this.#state === 'ended') return;  // the resume repeats it
+    if (error instanceof Object && this.#told.has(error)) return;
+    if (error instanceof Object) this.#told.add(error);
     this.#emit('problem', { error: error instanceof WadudError ? error : new WadudError('media', String(error), { cause: error }) });
   }
 

@@ -9,6 +9,8 @@ const REPEAT_MS = 6000;
 const SILENT_MS = 5000;
 // Who neither sends nor sees anybody hears the answers to checks of consent only: in Firefox every 4 to 6 s (RFC 7675 section 5.1).
 const CHECKS_ONLY_MS = 7500;
+/** A browser may tell a change of network twice, as `change` and as `online`. */
+const ONE_CHANGE_MS = 1000;
 const FLOWS = 3;  // samples, a second apart, that brought something each
 
 export class PathWatch {
@@ -17,6 +19,7 @@ export class PathWatch {
   /** @type {unknown} */
   #timer = null;
   #closed = false;
+  #changed_ms = -Infinity;
   #networkType;
   #heard = { bytes: -1, at_ms: 0, inARow: 0 };
   /** @type {number | null} since when there are ICE and DTLS */
@@ -75,6 +78,7 @@ export class PathWatch {
       case 'completed':
         this.#arm(null);
         this.#become('connected');
+        if (this.isBroken) this.handlers.broken();  // DTLS may have failed meanwhile, of which nothing more is told
         break;
       case 'disconnected':
         this.#become('lost');
@@ -105,6 +109,9 @@ export class PathWatch {
 
   #onOnline = () => {
     this.handlers.networkChanged();
+    const now_ms = this.environment.now();
+    if (now_ms - this.#changed_ms < ONE_CHANGE_MS) return;
+    this.#changed_ms = now_ms;
     this.#restart();
   };
 

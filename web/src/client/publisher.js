@@ -23,11 +23,16 @@ export class Publisher {
   #entries = new Map();
   /** @type {Map<Source, Promise<unknown>>} the last step per source: steps of one source never overlap */
   #steps = new Map();
+  /** @type {Map<Source, boolean>} the newest wish, which may wait behind other steps @see setMuted */
+  #wished = new Map();
   /** @type {Peer | null} */
   #peer = null;
   /** @type {Negotiator | null} */
   #negotiator = null;
   #stopped = false;
+  /** Opened by `stop`: what waits for the browser's answer to an earlier step is through with it then. */
+  #open = () => {};
+  #end = new Promise((/** @type {(value?: undefined) => void} */ resolve) => { this.#open = resolve; });
 
   /**
    * @param {CallOptions} options
@@ -81,6 +86,7 @@ export class Publisher {
    */
   setMuted(source, muted) {
     const now = this.#entries.get(source)?.track;
+    this.#wished.set(source, muted);
     if (muted && now) now.enabled = false;  // at once: the step before may wait for the browser's question about another device
     return this.#step(source, async (entry) => {
       if (!muted && !entry.track) {
@@ -92,7 +98,7 @@ export class Publisher {
         this.#release(entry);
         await this.#peer?.replaceTrack(source, null);
       }
-      if (entry.track) entry.track.enabled = !muted;
+      this.#enable(entry);
       this.handlers.changed(view(entry));
       this.#tell(entry);  // in its order, but the next press does not wait for a slow server
     });
@@ -102,11 +108,17 @@ export class Publisher {
    * @param {Capture} source
    * @param {string | MediaStreamTrack} device
    */
-  setDevice(source, device) {
-    return this.#step(source, async (entry) => {
+  async setDevice(source, device) {
+    const step = this.#step(source, async (entry) => {
       if (typeof device === 'string' && source === 'camera') await this.#changeCamera(entry, device);
       else await this.#send(entry, typeof device === 'string' ? await openDevice(source, device, this.environment) : device);
     });
+    try {
+      await step;
+    } catch (error) {
+      if (this.#stopped && typeof device !== 'string') device.stop();
+      throw error;
+    }
   }
 
   /** @param {MediaStreamTrack} [given] */
@@ -122,7 +134,7 @@ export class Publisher {
       await this.#negotiator?.negotiate();
     } catch (error) {
       if (!(error instanceof ConnectionError)) {  // a lost socket offers again by itself
-        await this.#dropScreen(entry);
+        if (this.#entries.get('screen') === entry) await this.#dropScreen(entry);  // else another is shared by now
         throw error;
       }
     }
@@ -142,6 +154,7 @@ export class Publisher {
   /** Stops every device, and those that are just opening as soon as they do. */
   stop() {
     this.#stopped = true;
+    this.#open();
     for (const entry of this.#entries.values()) this.#release(entry);
   }
 
@@ -169,7 +182,8 @@ export class Publisher {
   async #step(source, run) {
     const before = this.#steps.get(source)?.catch(() => undefined);
     const step = (async () => {
-      await before;
+      await Promise.race([before, this.#end]);
+      if (this.#stopped) throw new ConnectionError('closed', `the call has ended before ${source} was changed`);
       const entry = this.#entries.get(source);
       if (!entry) throw new StateError('not_published', `${source} is not published`);
       await run(entry);
@@ -210,7 +224,7 @@ export class Publisher {
     }
     entry.track = track;
     entry.deviceId = track.getSettings?.().deviceId ?? null;
-    track.onended = () => this.#ended(entry, track);
+    track.onended = () => this.#lost(entry, track);
   }
 
   /** @param {Entry | undefined} entry */
@@ -227,7 +241,7 @@ export class Publisher {
    * @param {Entry} entry
    * @param {MediaStreamTrack} track
    */
-  async #ended(entry, track) {
+  async #lost(entry, track) {
     if (entry.track !== track) return;
     if (entry.source === 'screen') {
       await this.stopScreen();
@@ -236,7 +250,7 @@ export class Publisher {
     const source = entry.source;
     this.handlers.problem(new DeviceError('track_ended', source), source);
     const [opened] = await Promise.allSettled([openDevice(source, true, this.environment)]);
-    await this.#step(source, async () => {
+    const step = this.#step(source, async () => {
       if (entry.track !== track) {  // switched off or replaced meanwhile, or the call has ended
         if (opened.status === 'fulfilled') opened.value.stop();
       } else if (opened.status === 'fulfilled') {
@@ -246,6 +260,10 @@ export class Publisher {
         entry.deviceId = null;
         this.#report(opened.reason, source);
       }
+    });
+    await step.catch((error) => {
+      if (!this.#stopped) throw error;
+      if (opened.status === 'fulfilled') opened.value.stop();
     });
   }
 
@@ -273,9 +291,14 @@ export class Publisher {
   async #send(entry, track) {
     this.#release(entry);
     this.#take(entry, track);
-    track.enabled = !entry.muted;
+    this.#enable(entry);
     await this.#peer?.replaceTrack(entry.source, track);
     this.handlers.changed(view(entry));
+  }
+
+  /** Neither muted, nor about to be: a new device is not heard until the wish has its turn. @param {Entry} entry */
+  #enable(entry) {
+    if (entry.track) entry.track.enabled = !entry.muted && !this.#wished.get(entry.source);
   }
 
   /** What has no device is muted. @param {Entry} entry */

@@ -86,7 +86,7 @@ export class Session {
       let socket = null;
       try {
         socket = await this.#preparedOrNew();
-        const message = await fields();
+        const message = await this.#within(giveUp_ms - (environment.now() - started), fields());
         if (this.#isEnded()) throw new ConnectionError('closed', 'left before the join');
         const answer = await socket.request('join', message);
         if (this.#isEnded()) {
@@ -100,7 +100,7 @@ export class Session {
       } catch (error) {
         socket?.close();
         if (this.#isEnded()) throw new ConnectionError('closed', 'left while joining', { cause: error });
-        const late = environment.now() - started > giveUp_ms;
+        const late = environment.now() - started >= giveUp_ms;
         if (!mayPass(error) || late) throw error;
         await this.#sleep(backoff.next());
       }
@@ -234,8 +234,25 @@ export class Session {
     }
   }
 
+  /**
+   * @template T
+   * @param {number} patience_ms
+   * @param {Promise<T>} step of others, which may never end: of an application that fetches tokens
+   */
+  async #within(patience_ms, step) {
+    let timer;
+    const late = new Promise((/** @type {(value: never) => void} */ _, reject) => {
+      timer = this.environment.setTimeout(() => reject(new ConnectionError('unreachable', 'no token in time')), patience_ms);
+    });
+    try {
+      return await Promise.race([step, late]);
+    } finally {
+      this.environment.clearTimeout(timer);
+    }
+  }
+
   #expire() {
-    this.#socket?.close();
+    this.#socket?.close(new ConnectionError('socket_lost', 'the session is over'));
     this.#phase = 'idle';
     this.handlers.expired();
   }

@@ -108,9 +108,9 @@ export class SignalSocket {
     });
   }
 
-  /** Closes without telling anybody. @param {number} [code] */
-  close(code = 1000) {
-    this.#finish(new ConnectionError('closed', 'closed by us'), code);
+  /** Closes without telling anybody but who waits for an answer. @param {Error} [why] */
+  close(why = new ConnectionError('closed', 'closed by us')) {
+    this.#finish(why, 1000);
   }
 
   /** @param {unknown} data */

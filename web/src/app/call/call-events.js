@@ -68,6 +68,7 @@ export function listen(page, call) {
     () => document.removeEventListener('visibilitychange', visible),
     watchDevices(() => page.refreshDevices()),
     call.on('participantjoined', ({ participant }) => {
+      page.met = true;
       ask();
       if (comings) comings.come(participant.id, page.nameOf(participant));
       else if (page.phase === 'call') announcer.say(t('say.joined', { name: page.nameOf(participant) }));

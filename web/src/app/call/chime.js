@@ -10,7 +10,19 @@ export async function playChime(speakerId) {
   const target = context.createMediaStreamDestination();
   const audio = new Audio();
   audio.srcObject = target.stream;
-  if (speakerId && 'setSinkId' in audio) await audio.setSinkId(speakerId);
+  if (speakerId && 'setSinkId' in audio) {
+    await audio.setSinkId(speakerId).catch((error) => console.info('speaker not available, using the default', error));
+  }
+  try {
+    await play(context, target, audio);
+  } finally {
+    audio.srcObject = null;
+    await context.close();
+  }
+}
+
+/** @param {AudioContext} context @param {MediaStreamAudioDestinationNode} target @param {HTMLAudioElement} audio */
+async function play(context, target, audio) {
   await Promise.all([context.resume(), audio.play()]);
   NOTES_HZ.forEach((frequency, index) => {
     const begin = context.currentTime + 0.1 + index * NOTE_S;
@@ -24,6 +36,4 @@ export async function playChime(speakerId) {
     note.stop(begin + NOTE_S * 2);
   });
   await new Promise((resolve) => setTimeout(resolve, 1000 * (NOTE_S * (NOTES_HZ.length + 1) + 0.3)));
-  audio.srcObject = null;
-  await context.close();
 }

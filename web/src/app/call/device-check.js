@@ -45,7 +45,10 @@ export class DeviceCheck {
   answered = Promise.resolve();
   /** @type {(source: Capture, track: MediaStreamTrack) => void} told when a device opens after the check was handed over */
   onLate = (_, track) => track.stop();
-  #handedOver = false;
+  /** @type {Record<Capture, MediaStreamTrack | null> | null} what the call took over */
+  #given = null;
+  /** @type {Map<Capture, string>} asked for since the browser has been asked, so that a refusal is not asked again */
+  #asked = new Map();
 
   /** @type {(level: number) => void} told at every picture frame, so it should not draw the page */
   onLevel = () => {};
@@ -64,10 +67,9 @@ export class DeviceCheck {
   }
 
   async #open() {
-    /** @type {Map<Capture, string>} */
-    const asked = new Map();
+    const asked = this.#asked = new Map();
     const isChosen = (/** @type {Capture} */ source) => this.wanted[source] && asked.get(source) === this.chosen[source];
-    const missing = () => CAPTURES.filter((source) => this.wanted[source] && !this.tracks[source] && !isChosen(source));
+    const missing = () => CAPTURES.filter((source) => this.wanted[source] && !this.tracks[source] && !this.#given?.[source] && !isChosen(source));
     this.asking = true;
     this.changed();
     for (let sources = missing(); sources.length > 0; sources = missing()) {
@@ -78,8 +80,10 @@ export class DeviceCheck {
         if (problems[source]) this.problems[source] = problems[source];
         const track = opened[source];
         if (!track) continue;
-        if (!isChosen(source)) track.stop();  // thought better of it meanwhile
-        else if (this.#handedOver) this.onLate(source, track);
+        if (!isChosen(source)) {  // thought better of it meanwhile, and perhaps better again
+          track.stop();
+          asked.delete(source);
+        } else if (this.#given) this.onLate(source, track);
         else this.#take(source, track);
       }
     }
@@ -89,8 +93,9 @@ export class DeviceCheck {
 
   /** @param {Capture} source */
   async toggle(source) {
-    this.wanted[source] = !this.wanted[source];
-    if (this.wanted[source]) await this.open();
+    const failed = this.problems[source] !== undefined;  // its button says that it is off
+    this.wanted[source] = failed || !this.wanted[source];
+    if (this.wanted[source]) await this.#openAgain(source);
     else this.#release(source);
     this.changed();
   }
@@ -100,6 +105,12 @@ export class DeviceCheck {
     this.#remember(source, id);
     this.#release(source);
     this.wanted[source] = true;
+    await this.open();
+  }
+
+  /** @param {Capture} source asked for once more, also when the browser is just being asked about another */
+  async #openAgain(source) {
+    if (!this.tracks[source] && this.problems[source]) this.#asked.delete(source);
     await this.open();
   }
 
@@ -131,7 +142,7 @@ export class DeviceCheck {
    * @param {Record<Capture, MediaStreamTrack | null>} given what the call has already; what has opened since comes late
    */
   handOver(given) {
-    this.#handedOver = true;
+    this.#given = given;
     const { tracks } = this;
     this.tracks = { microphone: null, camera: null };
     for (const source of CAPTURES) {
@@ -158,6 +169,7 @@ export class DeviceCheck {
     track.onended = () => {
       this.tracks[source] = null;
       this.#meterFollows();
+      this.#asked.delete(source);
       this.open();
     };
     this.#meterFollows();
@@ -205,7 +217,7 @@ export class DeviceCheck {
       return;  // this browser does not tell
     }
     const changed = () => {
-      if (status.state === 'granted' && this.problems[source]) this.open();
+      if (status.state === 'granted' && this.problems[source]) this.#openAgain(source);
     };
     status.addEventListener('change', changed);
     this.#stops.push(() => status.removeEventListener('change', changed));

@@ -1,6 +1,7 @@
 // The three pickers, used by the device check and by the settings during a call.
 
 import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
+import { chooses } from '../dom.js';
 import { t } from '../i18n.js';
 import { icon } from '../icons.js';
 
@@ -25,7 +26,7 @@ export function devicePicker({ what, devices, chosen, choose, extra = nothing })
     <div class="picker">
       <label for=${`${what}-select`}>${icon(what === 'microphone' ? 'mic' : what)}<span>${t(`device.${what}_label`)}</span></label>
       <div class="row">
-        <select class="field" id=${`${what}-select`} data-testid=${`${what}-select`} ?disabled=${fixed || known.length === 0}
+        <select class="field" id=${`${what}-select`} data-testid=${`${what}-select`} ?disabled=${fixed || known.length === 0} ${chooses(fixed ? '' : current)}
           @change=${(/** @type {Event} */ event) => choose(/** @type {HTMLSelectElement} */ (event.target).value)}>
           ${fixed || known.length === 0 ? html`<option value="">${t(fixed || what === 'speaker' ? 'device.system_default' : 'device.none')}</option>` : nothing}
           ${fixed ? nothing : known.map((device) => html`<option value=${device.deviceId} ?selected=${device.deviceId === current}>${device.label}</option>`)}

@@ -32,7 +32,8 @@ export function ended(page) {
 
 /** The visit page knows what has become of the visit, and is the way in again. @param {CallPage} page */
 const backToVisit = (page) => html`
-  ${page.visitEnded ? html`<p role="status">${t('ended.visit_ended')}</p>`
+  ${page.visitEnded ? html`<p role="status" id="visit-ended" tabindex="-1">${t('ended.visit_ended')}</p>`
     : html`<a class="button primary large" data-testid="back-to-visit" href=${page.visit?.back ?? '/visits'}>${icon('retry')}<span>${t('ended.visit')}</span></a>`}
-  ${page.visit?.host && !page.visitEnded ? html`<button class="button secondary" type="button" data-testid="end-visit" @click=${() => page.endVisit()}>${t('ended.end_visit')}</button>` : nothing}
+  ${page.visit?.host && !page.visitEnded ? html`<button class="button secondary" type="button" data-testid="end-visit" aria-disabled=${String(page.endingVisit)} @click=${() => page.endVisit()}>${t('ended.end_visit')}</button>
+    ${page.endProblem ? html`<p class="notice danger" role="alert" data-testid="problem">${icon('warning')}<span>${page.endProblem}</span></p>` : nothing}` : nothing}
   ${page.visit?.host ? html`<a class="button secondary" href="/visits">${t('ended.board')}</a>` : nothing}`;

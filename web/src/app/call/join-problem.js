@@ -1,7 +1,7 @@
 // Why a join did not work, in words.
 
 import { ConnectionError, SignallingError } from '../../client/index.js';
-import { ApiError } from '../http.js';
+import { ApiError, problemText } from '../http.js';
 import { t } from '../i18n.js';
 
 /** @param {unknown} failure @returns {string} what to tell the person */
@@ -11,5 +11,6 @@ export function joinProblem(failure) {
     : error instanceof ConnectionError ? 'unreachable'
       : error instanceof SignallingError || error instanceof ApiError ? error.code : 'unknown';
   const text = t(`join.${code}`);
-  return text === `join.${code}` ? t('join.unknown') : text;
+  if (text !== `join.${code}`) return text;
+  return error instanceof ApiError ? problemText(error) : t('join.unknown');
 }

@@ -25,7 +25,7 @@ export const lobby = (page) => html`
       ${permissionHelp(page.check)}
     </section>
     <section class="lobby-form">
-      <h1>${t('lobby.title')}</h1>
+      <h1 id="lobby-title" tabindex="-1">${t('lobby.title')}</h1>
       <p class="lead">${t('lobby.lead')}</p>
       ${joinForm(page)}
     </section>
@@ -91,6 +91,7 @@ function joinForm(page) {
         @input=${(/** @type {Event} */ event) => page.rename(/** @type {HTMLInputElement} */ (event.target).value)}>
       <p class="field-problem" id="name-problem" role="alert">${page.nameMissing ? t('lobby.name_missing') : nothing}</p>
       ${page.joinProblem ? html`<p class="notice danger" role="alert" data-testid="join-problem">${icon('warning')}<span>${page.joinProblem}</span></p>` : nothing}
+      ${page.joinProblem && page.visit ? html`<a class="button secondary" data-testid="back-to-visit" href=${page.visit.back}>${t('ended.visit')}</a>` : nothing}
       ${workaround(page)}
       <button class="button primary large" data-testid="join-button" type="submit" ?disabled=${busy}>
         ${busy ? html`<span class="spinner"></span>` : nothing}<span>${label}</span>

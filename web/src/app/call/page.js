@@ -6,6 +6,7 @@ import { render } from '../../../vendor/lit-html/lit-html.js';
 import { ConnectionError, DeviceError, WadudCall, listDevices } from '../../client/index.js';
 import { oncePerFrame } from '../dom.js';
 import { CopyButton } from '../frame.js';
+import { problemText } from '../http.js';
 import { t } from '../i18n.js';
 import { Announcer } from './announcer.js';
 import { listen } from './call-events.js';
@@ -39,6 +40,10 @@ export class CallPage {
   peopleOpen = false;
   qualityOpen = false;
   visitEnded = false;
+  endingVisit = false;
+  endProblem = '';
+  /** Somebody else has been here. */
+  met = false;
   /** Whom the host is about to remove. */
   removing = '';
   calledAt_ms = 0;
@@ -53,7 +58,15 @@ export class CallPage {
   #awake = null;
   /** Wishes that are under way: the button follows the finger, the device follows after. @type {Map<Source, boolean>} */
   #pendingMute = new Map();
+  /** Devices that are being changed to, likewise. @type {Map<Capture, string>} */
+  #pendingDevice = new Map();
+  /** What the person has decided in the call: what the lobby still waits for comes too late for that. @type {Set<Capture>} */
+  #decided = new Set();
+  #askingScreen = false;
   #screenStopped_ms = -Infinity;
+  /** @type {EndReason | null} why the server gives no further token */
+  #seatLost = null;
+  #askingAwake = false;
   #observer = new ResizeObserver(([entry]) => {
     const { width, height } = entry.contentRect;
     this.stageSize = { width, height };
@@ -130,7 +143,7 @@ export class CallPage {
 
   /** @param {Capture} source */
   deviceInUse(source) {
-    return this.publications.get(source)?.track?.getSettings().deviceId ?? this.check.chosen[source];
+    return this.#pendingDevice.get(source) ?? this.publications.get(source)?.track?.getSettings().deviceId ?? this.check.chosen[source];
   }
 
   // Before the call.
@@ -174,17 +187,27 @@ export class CallPage {
     this.calledAt_ms = Date.now();
     /** @type {any} */ (window).wadud = call;
     const stop = listen(this, call);
+    /** @type {EndReason | null} */
+    let over = null;
+    call.on('ended', ({ reason }) => { over = reason; });
     try {
       await call.connect();
     } catch (error) {
       stop();
       this.visit?.stop();
+      if (over) {  // put out before the join was through
+        this.check.handOver({ microphone, camera });
+        this.#begin();
+        this.finish(over);
+        return;
+      }
       this.call = null;
       this.phase = 'check';
       this.joinProblem = joinProblem(error);
       console.error('join failed', error);
       this.check.takeBack();
-      this.draw();
+      this.#render();
+      this.#keepFocus('[data-testid="join-button"]');  // which was disabled meanwhile
       return;
     }
     this.check.onLate = (source, track) => this.#startLate(call, source, track);
@@ -197,6 +220,10 @@ export class CallPage {
    * @param {WadudCall} call @param {Capture} source @param {MediaStreamTrack} track
    */
   async #startLate(call, source, track) {
+    if (this.#decided.has(source)) {
+      track.stop();
+      return;
+    }
     try {
       await (source === 'camera' ? call.setCamera(track) : call.setMicrophone(track));
       await call.setMuted(source, false);
@@ -206,9 +233,19 @@ export class CallPage {
     }
   }
 
-  #enter() {
+  #begin() {
     this.phase = 'call';
     this.#startedAt_ms = Date.now();
+    this.#pendingMute = new Map();
+    this.#pendingDevice = new Map();
+    this.#decided = new Set();
+    this.#askingScreen = false;
+    this.#seatLost = null;
+    this.met = this.others.length > 0;
+  }
+
+  #enter() {
+    this.#begin();
     this.sound.choose(this.check.chosen.speaker);
     this.#render();
     this.sound.play(this.call?.audioStreams ?? []);
@@ -229,9 +266,11 @@ export class CallPage {
       return;
     }
     const call = this.phase === 'call' ? this.call : null;
-    if (!call || this.#pendingMute.has(source)) return;
+    const pending = this.#pendingMute;
+    if (!call || pending.has(source)) return;
     const muted = !this.isMuted(source);
-    this.#pendingMute.set(source, muted);
+    this.#decided.add(source);
+    pending.set(source, muted);
     this.draw();
     try {
       await call.setMuted(source, muted);
@@ -239,7 +278,7 @@ export class CallPage {
     } catch (error) {
       this.report(error);
     } finally {
-      this.#pendingMute.delete(source);
+      pending.delete(source);
       this.draw();
     }
   }
@@ -248,14 +287,27 @@ export class CallPage {
     const call = this.call;
     if (!call) return;
     const sharing = call.publications.has('screen');
+    if (!sharing && this.#askingScreen) return;
     if (!sharing && Date.now() - this.#screenStopped_ms < DOUBLE_PRESS_MS) return;  // meant the stop, not another screen
     if (sharing) this.#screenStopped_ms = Date.now();
+    else this.#askingScreen = true;
     try {
       await (sharing ? call.stopScreen() : call.shareScreen());
       this.announcer.say(t(sharing ? 'say.screen_off' : 'say.screen_on'), { quiet: true });
     } catch (error) {
       if (!(error instanceof DeviceError && error.code === 'dismissed')) this.report(error);
+    } finally {
+      if (!sharing && call === this.call) this.#askingScreen = false;
     }
+    if (!sharing || this.phase !== 'call') return;
+    this.#render();
+    this.#keepFocus('[data-testid="share-screen"]');  // the button of the banner is gone
+  }
+
+  unblockSound() {
+    this.sound.unblock();
+    this.#render();
+    this.#keepFocus('#call-title');
   }
 
   togglePeople() {
@@ -273,14 +325,17 @@ export class CallPage {
 
   /** @param {string} id empty to think better of it */
   askRemove(id) {
+    const before = this.removing;
     this.removing = id;
-    this.draw();
+    this.#render();
+    this.#keepFocus(id ? '.person-confirm button' : `[data-participant="${before}"] [data-testid="remove"]`);
   }
 
   /** @param {Participant} participant */
   async remove(participant) {
     this.removing = '';
-    this.draw();
+    this.#render();
+    this.#keepFocus('#people-title');
     try {
       await this.call?.remove(participant.id);
     } catch (error) {
@@ -300,11 +355,14 @@ export class CallPage {
 
   /** @param {Capture} source @param {string} id */
   async chooseDevice(source, id) {
+    const pending = this.#pendingDevice.set(source, id);
+    this.#decided.add(source);
     try {
       await (source === 'camera' ? this.call?.setCamera(id) : this.call?.setMicrophone(id));
     } catch (error) {
       this.report(error);
     }
+    if (pending.get(source) === id) pending.delete(source);
     this.draw();
   }
 
@@ -327,18 +385,26 @@ export class CallPage {
   /** The server gives no further token: the visit is over, or the person's seat in it. @param {string} code */
   #refused(code) {
     console.info('the visit is over for us', code);
+    this.#seatLost = code === 'device_moved' ? 'replaced' : 'room_closed';
     this.call?.leave();
   }
 
   /** The doctor, after leaving: nobody else goes on either. */
   async endVisit() {
+    if (this.endingVisit) return;
+    this.endingVisit = true;
+    this.endProblem = '';
+    this.draw();
     try {
       await this.visit?.end();
       this.visitEnded = true;
     } catch (error) {
-      this.report(error);
+      console.error(error);
+      this.endProblem = problemText(error);
     }
-    this.draw();
+    this.endingVisit = false;
+    this.#render();
+    this.#keepFocus('#visit-ended');
   }
 
   /** @param {unknown} error of something the person asked for */
@@ -355,7 +421,7 @@ export class CallPage {
   /** @param {EndReason} reason */
   finish(reason) {
     if (this.phase !== 'call') return;
-    this.end = { reason, seconds: this.seconds };
+    this.end = { reason: reason === 'left' && this.#seatLost || reason, seconds: this.seconds };
     this.phase = 'ended';
     this.#observer.disconnect();
     this.#sleep();
@@ -374,19 +440,23 @@ export class CallPage {
     const { wanted } = this.check;
     this.check = this.#newCheck();
     this.check.wanted = wanted;
-    await this.start();
+    const started = this.start();
+    document.getElementById('lobby-title')?.focus();
+    await started;
   }
 
   /** The screen of a phone stays on during a call and no longer, also after the person has looked at something else. */
   async keepAwake() {
     if (this.phase !== 'call' || document.visibilityState !== 'visible') return;
-    if (this.#awake && !this.#awake.released) return;
+    if (this.#askingAwake || this.#awake && !this.#awake.released) return;
+    this.#askingAwake = true;
     try {
       this.#awake = await navigator.wakeLock?.request('screen') ?? null;
       if (this.phase !== 'call') this.#sleep();
     } catch (error) {
       console.info('no wake lock', error);  // low battery: the system knows better
     }
+    this.#askingAwake = false;
   }
 
   #sleep() {
@@ -398,6 +468,12 @@ export class CallPage {
     const check = new DeviceCheck(() => this.draw());
     check.onLevel = (level) => showLevel(this.root, level);
     return check;
+  }
+
+  /** What had the focus may have gone with the last drawing. @param {string} instead */
+  #keepFocus(instead) {
+    if (document.activeElement && document.activeElement !== document.body) return;
+    /** @type {HTMLElement | null} */ (this.root.querySelector(instead))?.focus();
   }
 
   #dialog() {

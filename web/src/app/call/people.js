@@ -20,10 +20,11 @@ export function peoplePanel(page) {
         <button class="icon-button" type="button" aria-label=${t('people.close')} @click=${() => page.togglePeople()}>${icon('close')}</button>
       </header>
       <ul>${repeat(everybody, ({ id }) => id, (participant) => person(page, participant))}</ul>
-      <footer>
-        <p>${t('people.invite')}</p>
-        ${page.copyButton.view(page.link)}
-      </footer>
+      ${page.visit ? nothing : html`
+        <footer>
+          <p>${t('people.invite')}</p>
+          ${page.copyButton.view(page.link)}
+        </footer>`}
     </aside>`;
 }
 

@@ -41,7 +41,7 @@ const overlays = (page) => html`
           <button class="button small primary" type="button" @click=${() => page.toggleScreen()}>${t('call.stop_sharing')}</button></div>` : nothing}
     ${page.sound.blocked
       ? html`<div class="banner"><span>${t('call.sound_blocked')}</span>
-          <button class="button small primary" type="button" data-testid="unblock-sound" @click=${() => page.sound.unblock()}>${icon('speaker')}<span>${t('call.sound_on')}</span></button></div>` : nothing}
+          <button class="button small primary" type="button" data-testid="unblock-sound" @click=${() => page.unblockSound()}>${icon('speaker')}<span>${t('call.sound_on')}</span></button></div>` : nothing}
     <div class="notes" aria-hidden="true">
       ${repeat(page.announcer.notes, ({ id }) => id, ({ text, urgent }) => html`<p class="note ${urgent ? 'danger' : ''}">${text}</p>`)}
     </div>

@@ -1,0 +1,50 @@
+// Two fetches under way, of which the older one is answered last.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { settle } from './fakes.js';
+
+const windowEvents = new EventTarget();
+const waiting = [];
+const sockets = [];
+class Socket { constructor() { sockets.push(this); this.open = true; } send() {} close() { this.open = false; } }
+const store = { getItem: () => null, setItem: () => {}, removeItem: () => {} };
+const globals = {
+  addEventListener: (...a) => windowEvents.addEventListener(...a), removeEventListener: (...a) => windowEvents.removeEventListener(...a),
+  location: new URL('https://wadud.example/x'), localStorage: store, sessionStorage: store, WebSocket: Socket, navigator: { languages: ['en'] },
+  document: { documentElement: {} },
+  fetch: (url) => new Promise((resolve) => waiting.push({ url: String(url), resolve })),
+};
+for (const [name, value] of Object.entries(globals)) Object.defineProperty(globalThis, name, { configurable: true, writable: true, value });
+const { Live } = await import('../../web/src/app/live.js');
+const { setLanguage, language } = await import('../../web/src/app/i18n.js');
+
+test('a network that comes back while a ticket is fetched opens one live view, which stops', async (context) => {
+  context.mock.timers.enable({ apis: ['setTimeout'] });
+  const pushes = [];
+  const live = new Live({ ticketPath: '/v1/t', anonymous: true, onPush: (push) => pushes.push(push), onEnd: () => {} });
+  await settle();
+  windowEvents.dispatchEvent(new Event('online'));
+  context.mock.timers.tick(300);
+  await settle();
+  for (const { resolve } of waiting.splice(0)) resolve(new Response(JSON.stringify({ ticket: 't' })));
+  await new Promise((resolve) => setImmediate(resolve));
+  await settle();
+  const opened = sockets.length;
+  live.stop();
+  const left = sockets.filter(({ open }) => open);
+  for (const socket of left) socket.onmessage?.({ data: '{"type":"visit","seq":1}' });
+  assert.deepEqual([opened, left.length, pushes.length], [1, 0, 0]);
+});
+
+test('of two languages chosen quickly the last one holds', async () => {
+  waiting.length = 0;
+  const urdu = setLanguage('ur', true);
+  const english = setLanguage('en', true);
+  const answer = (name) => { for (const { url, resolve } of waiting) if (url.endsWith(name)) resolve(new Response('{}')); };
+  waiting.slice(-1)[0].resolve(new Response('{}'));  // English, which the browser has already
+  await english;
+  answer('en.json'); answer('ur.json');
+  await urdu;
+  assert.equal(language(), 'en');
+});
