@@ -195,7 +195,7 @@ export class CallPage {
     } catch (error) {
       stop();
       this.visit?.stop();
-      if (over) {  // put out before the join was through
+      if (over && over !== 'left') {  // put out before the join was through
         this.check.handOver({ microphone, camera });
         this.#begin();
         this.finish(over);
