@@ -126,7 +126,8 @@ async def test_a_button_that_says_start_video_starts_it_behind_a_failure(visit: 
     """
     )
     await visitor.open_check()
-    await visitor.see("permission-help")
+    # Not the card that stands there while the browser is still asked.
+    await visitor.page.locator('[data-testid="permission-help"][data-state="in_use"]').wait_for()
     await visitor.page.evaluate("busy = false; asked = 0; 0")
     assert await visitor.of("toggle-camera").get_attribute("aria-label") == "Start video"
     await visitor.of("toggle-camera").click()

@@ -203,7 +203,7 @@ async def test_a_page_without_https_says_so(visit: Visit) -> None:
     """
     visitor = await visit(before=insecure)
     await visitor.open_check()
-    assert await visitor.of("permission-help").get_attribute("data-state") == "insecure"
+    await visitor.page.locator('[data-testid="permission-help"][data-state="insecure"]').wait_for()
 
 
 async def test_a_whole_call_by_keyboard_alone(visit: Visit) -> None:
