@@ -339,7 +339,7 @@ class Peer:
 
     def _answer_check(self, data: bytes, message: dict[str, Any]) -> None:
         """A full agent answers checks too (RFC 8445 section 7.3)."""
-        password = self._own.get((message["username"] or b"").partition(b":")[0].decode(), "").encode()
+        password = self._own.get((message["username"] or b"").partition(b":")[0].decode(errors="replace"), "").encode()
         if self.remote and password and stun_verify(data, password):
             self._out.append(stun_success(message["transaction"], self.remote, password))
 

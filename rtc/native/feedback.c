@@ -79,13 +79,19 @@ static void read_nack(struct wd_router *router, struct transport *t, const struc
     for (size_t i = 0; i < count; i++) wd_resend(router, leg, lost[i]);
 }
 
-static void send_limit(struct wd_router *router, struct track *track, uint64_t bps) {
+static void send_limit(struct wd_router *router, const struct track *track, uint64_t bps) {
     struct transport *publisher = track->transport;
     struct compound c = {.length = 0};
     c.length = wd_rtcp_write_rr(c.data, RTCP_ROOM, publisher->feedback_ssrc, NULL, 0);
     c.length += wd_rtcp_write_remb(c.data + c.length, RTCP_ROOM - c.length, publisher->feedback_ssrc, bps, &track->ssrc, 1);
     wd_send_rtcp(router, publisher, c.data, c.length);
     router->counters.remb_out++;
+}
+
+static bool is_limited(const struct transport *publisher) {
+    for (const struct track *track = publisher->tracks; track; track = track->next)
+        if (track->config.kind == WD_VIDEO && track->legs && !track->legs->next_in_track && track->legs->transport->capped) return true;
+    return false;
 }
 
 /* A single viewer's limit becomes the publisher's: sending what cannot arrive helps nobody. It is passed only while it binds, and not with every word of a
@@ -103,24 +109,22 @@ static void pass_limit(struct wd_router *router, struct transport *viewer) {
     for (struct leg *leg = viewer->legs; leg; leg = leg->next) {
         struct track *track = leg->track;
         if (!track || leg->config.kind != WD_VIDEO || track->legs != leg || leg->next_in_track) continue;
+        struct transport *publisher = track->transport;
         if (viewer->capped) {
             send_limit(router, track, viewer->estimate_bps);
-            track->limited = WD_LIMIT_ENDS;
-        } else if (track->limited) {
+            publisher->limited = WD_LIMIT_ENDS;
+        } else if (publisher->limited && !is_limited(publisher)) {
             send_limit(router, track, NO_LIMIT_BPS);
         }
     }
 }
 
-/* A sender keeps the last limit it was told: it ends with the viewer it was for, and with that viewer being the only one. No answer says that the end was
- * heard, so it is told with several reports. */
-static void end_limits(struct wd_router *router, struct transport *publisher) {
-    for (struct track *track = publisher->tracks; track; track = track->next) {
-        const struct leg *only = track->legs && !track->legs->next_in_track ? track->legs : NULL;
-        if (!track->limited || (only && only->transport->capped) || !wd_ready(publisher)) continue;
-        send_limit(router, track, NO_LIMIT_BPS);
-        track->limited--;
-    }
+/* A sender keeps the last limit it was told, for all that it sends and whatever becomes of the track that was named: it ends with the viewer it was for, and
+ * with that viewer being the only one. No answer says that the end was heard, so it is told with several reports. */
+static void end_limit(struct wd_router *router, struct transport *publisher) {
+    if (!publisher->limited || !publisher->tracks || is_limited(publisher) || !wd_ready(publisher)) return;
+    send_limit(router, publisher->tracks, NO_LIMIT_BPS);
+    publisher->limited--;
 }
 
 /* A picture that a congested receiver misses is still on its way to it, or has to wait like everything else. And who asks less than a round trip after the
@@ -322,7 +326,7 @@ static void report(struct wd_router *router, struct transport *t) {
     if (t->report_due_ns <= router->now_ns) t->report_due_ns = wd_beat(router, WD_REPORT_INTERVAL_NS);
     wd_due(router, t, t->report_due_ns + WD_REPORT_PATIENCE_NS);
     send_reports(router, t);
-    end_limits(router, t);
+    end_limit(router, t);
     wd_tell_stats(router, t);
 }
 

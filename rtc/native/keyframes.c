@@ -8,6 +8,9 @@ static void send_keyframe_request(struct wd_router *router, struct track *track)
     struct transport *t = track->transport;
     uint8_t packet[64 + WD_SRTP_MAX_OVERHEAD];
     track->keyframe_asked_ns = router->now_ns;
+    if (track->keyframe_received != track->received) track->keyframe_unheard = 0;
+    else if (track->keyframe_unheard < WD_KEYFRAME_UNHEARD) track->keyframe_unheard++;
+    track->keyframe_received = track->received;
     if (!track->config.codecs[track->last_entry].pli) return;
     size_t length = wd_rtcp_write_rr(packet, 64, t->feedback_ssrc, NULL, 0);
     length += wd_rtcp_write_pli(packet + length, 64 - length, t->feedback_ssrc, track->ssrc);
@@ -21,11 +24,14 @@ static bool someone_waits(const struct track *track) {
     return false;
 }
 
-/* A request that is not answered is taken for lost when its answer could be here, from far away too. */
+/* A request that is not answered is taken for lost when its answer could be here, from far away too. Who sends nothing at all, because the camera is off or
+ * the screen at rest, is asked less and less often. */
 static int64_t next_request_ns(const struct track *track) {
+    int64_t throttle = WD_KEYFRAME_THROTTLE_NS;
+    if (track->keyframe_received == track->received) throttle <<= track->keyframe_unheard;
     int64_t patience = track->keyframe_seen_ns > track->keyframe_asked_ns ? 0 : (int64_t)track->transport->rtt_us * 1500;
     if (patience > WD_KEYFRAME_PATIENCE_NS) patience = WD_KEYFRAME_PATIENCE_NS;
-    return track->keyframe_asked_ns + (patience > WD_KEYFRAME_THROTTLE_NS ? patience : WD_KEYFRAME_THROTTLE_NS);
+    return track->keyframe_asked_ns + (patience > throttle ? patience : throttle);
 }
 
 void wd_ask_keyframe(struct wd_router *router, struct track *track) {

@@ -55,6 +55,7 @@
 #define WD_LIMIT_ENDS 5 /* so often a publisher is told that its limit ended */
 #define WD_HELD_NS (6 * WD_SECOND) /* so long after a check or media an address belongs to its transport alone */
 #define WD_KEYFRAME_THROTTLE_NS (500 * WD_MS)
+#define WD_KEYFRAME_UNHEARD 2 /* so often the throttle doubles for who sends nothing */
 #define WD_KEYFRAME_PATIENCE_NS (2 * WD_SECOND) /* the most between a request and its repetition */
 #define WD_CONSENT_NS (30 * WD_SECOND) /* RFC 7675 section 5.1 */
 #define WD_QUIET_NS (1800 * WD_MS) /* of silence after media: others are to be told within 2 s of the cut */
@@ -152,7 +153,8 @@ struct track {
     int64_t keyframe_asked_ns, keyframe_seen_ns;
     uint64_t keyframe_from; /* behind what was there when the newest wish came: what begins before is no answer to it */
     bool keyframe_wanted;
-    uint8_t limited; /* so often the publisher is still to be told that a viewer's limit ended; 0 = it knows */
+    uint8_t keyframe_unheard; /* requests since the last that anything arrived behind */
+    uint64_t keyframe_received; /* packets until the newest request */
     uint8_t fraction_lost;
     struct wd_sender_info sender; /* newest SR */
     int64_t sender_ns;
@@ -237,6 +239,7 @@ struct transport {
     uint32_t rtt_us;
     uint64_t estimate_bps; /* its newest REMB */
     bool capped;
+    uint8_t limited; /* so often it is still to be told, as a publisher, that a viewer's limit ended; 0 = it knows */
     int64_t limit_passed_ns;
     bool limit_waits;
     int64_t resend_window_ns;

@@ -144,7 +144,8 @@ void wd_router_forget_address(struct wd_router *router, const struct wd_addr *re
     forget(router, gone);
     if (!selected) return;
     struct tuple *other = wd_newest_other(router, t, gone, false);
-    if (!other || !wd_may_select(router, t, other, 0)) return;
+    if (other && !wd_may_select(router, t, other, 0)) other = wd_newest_other(router, t, gone, true);
+    if (!other) return;
     router->counters.ice_switches++;
     wd_select(router, t, other);
 }
@@ -255,10 +256,8 @@ void wd_stun_received(struct wd_router *router, const uint8_t *data, size_t leng
     /* Of two pairs that differ in our address alone the nominated one is sent by (RFC 8445 section 12.1): the other may be open towards us only. */
     if (local && (m.use_candidate || selected_silent || tuple != t->selected)) tuple->local = *local;
     /* Without USE-CANDIDATE too when the selected pair has fallen silent or was forgotten: a NAT that rebinds under a consent check nominates nothing. */
-    if ((m.use_candidate || selected_silent) && wd_may_select(router, t, tuple, length)) {
-        wd_select(router, t, tuple);
-        if (newest && m.use_candidate) retire_credentials(router, t);
-    }
+    if ((m.use_candidate || selected_silent) && wd_may_select(router, t, tuple, length)) wd_select(router, t, tuple);
+    if (newest && m.use_candidate) retire_credentials(router, t); /* also while it is on trial */
     deliver_early(router, tuple);
 }
 

@@ -404,12 +404,14 @@ def test_report_block_says_what_was_lost(pair: Pair) -> None:
 
 
 def test_junk_from_the_server_s_address_does_no_harm(pair: Pair, rng: random.Random) -> None:
+    asked = stun.Message(stun.Method.BINDING, stun.Class.REQUEST, bytes(12), {"USERNAME": "#:them"})
     for phase in range(2):
         for first in range(256):
             for length in (0, 1, 11, 12, 13, 19, 40, 200):
                 data = bytes([first]) + rng.randbytes(length)
                 pair.peer.receive(data[:length], SERVER, pair.now)
                 pair.peer.receive(data, SERVER, pair.now)
+        pair.peer.receive(bytes(asked).replace(b"#", b"\xff"), SERVER, pair.now)  # a user's name that is no text
         if phase == 0:
             pair.connect()
     pair.peer.send("audio", b"sound", 960)

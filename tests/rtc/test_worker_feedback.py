@@ -149,6 +149,19 @@ def test_the_rest_of_the_picture_in_whose_midst_too_much_was_lost_is_no_answer(w
     assert show.asked == [1000, 1500]
 
 
+def test_who_sends_nothing_is_asked_less_and_less_and_soon_again_when_something_comes(worker: Worker) -> None:
+    """The camera is off, or the screen at rest: the request may still have been lost."""
+    show = Show(worker)
+    show.until(1000)
+    show.wish()
+    while show.ms < 20_000:
+        show.wait()
+    assert show.asked == [1000, 1500, 2500, *range(4500, 20_000, 2000)]
+    show.asked.clear()
+    show.until(22_000)
+    assert show.asked == [20_100, 20_600, 21_100, 21_600]
+
+
 def test_nobody_is_asked_for_who_has_gone(worker: Worker) -> None:
     show = Show(worker)
     show.until(1000)
@@ -191,6 +204,25 @@ def test_the_end_of_a_limit_is_told_more_than_once_and_not_for_ever(worker: Work
     times = [ms for ms, _ in show.limits]
     assert len(times) == 5
     assert times[-1] - times[0] >= 3900
+
+
+@pytest.mark.parametrize("other", ["recovers", "leaves"])
+def test_the_end_of_a_limit_is_told_though_the_track_it_was_for_is_another_now(worker: Worker, other: str) -> None:
+    """A sender keeps a limit for its whole connection."""
+    show = limited(worker)
+    worker.remove_track(1)
+    show.until(8000)
+    worker.add_track(2, 1, **line(codecs=[codec(codec=CODECS["vp8"])], ssrc=1))
+    worker.set_source(1, 2)
+    show.until(9000)
+    show.limits.clear()
+    if other == "recovers":
+        show.say(rtcp_remb(3, 20_000_000, [9]))
+    else:
+        worker.remove_transport(2)
+    show.until(20_000)
+    assert all(bitrate > NO_LIMIT for _, bitrate in show.limits)
+    assert len(show.limits) >= 5
 
 
 def test_the_end_of_a_limit_waits_for_a_publisher_who_is_away(worker: Worker) -> None:

@@ -1,10 +1,12 @@
 """Media go where a participant shows to receive them; a worker driven by hand. aioice reads what they are asked."""
 
+import socket
+
 import pytest
 from aioice import stun
 
 from rtc._wire import Srtp, stun_success
-from rtc._worker import Worker
+from rtc._worker import STREAM_ICE, Worker
 from rtc.peer_streams import rtp_packet
 from tests.rtc.by_hand import KEYFRAME, KEYS, PEER, SECOND, connected, line
 from tests.rtc.checks import PASSWORD, UFRAG, answer, check
@@ -228,6 +230,36 @@ def test_with_new_credentials_the_new_ones_are_asked_for_and_before_them_the_old
     call.answer(call.asked[STRANGER][0][1], STRANGER, STRANGER, SECRET + "2")
     call.until(3000)
     assert call.goes_to(STRANGER)
+
+
+def test_the_old_credentials_end_with_a_nomination_by_new_ones_though_the_answer_comes_first(worker: Worker) -> None:
+    call = Call(worker)
+    call.check_from(STRANGER)
+    call.until(2000, HOME)  # no trials for now
+    former = call.ufrag
+    worker.restart_ice(2, "again222", PASSWORD)
+    worker.set_remote(2, "anew", SECRET)
+    call.ufrag, call.answering[AWAY] = "again222", SECRET
+    call.check_from(AWAY)
+    assert call.goes_to(AWAY)
+    worker.receive(check(ufrag=former), HOME, call.now_ns)
+    assert worker.counters()["drop_stun_unknown_user"] == 1
+
+
+def test_behind_the_end_of_a_stream_media_go_where_it_was_shown_though_another_address_is_newer(worker: Worker) -> None:
+    call = Call(worker)
+    call.check_from(STRANGER)
+    call.until(2000, HOME)  # no trials for now
+    theirs, ours = socket.socketpair()
+    with ours:
+        worker.adopt_stream(5, theirs.detach(), STREAM_ICE, ("192.0.2.8", 40_009), ("203.0.113.1", 443))
+        message = check(ufrag=call.ufrag)
+        ours.sendall(len(message).to_bytes(2, "big") + message)
+        call.until(2500, HOME)
+        assert not call.goes_to(HOME)
+        call.check_from(AWAY, nominate=False)
+    call.until(call.ms + 2 * STEP)
+    assert call.goes_to(HOME)
 
 
 @pytest.mark.parametrize(
