@@ -56,7 +56,7 @@ class Connection:
         self._ssrc = int.from_bytes(entropy(4), "big")
         self._dtls: Association | None = None
         self._release_at: float | None = None
-        self._closed = False
+        self._added = self._closed = False
         # a session id fits 63 bits (RFC 9429 section 5.2.1)
         session_id = int.from_bytes(entropy(8), "big") >> 1
         self._local = LocalSide(session_id, fingerprint, seat.candidates, f"wadud-{session_id:x}")
@@ -77,10 +77,12 @@ class Connection:
         )
 
     def apply(self, negotiated: Negotiated) -> None:
-        """Makes it the state of the transport. Tracks and legs are the participant's business."""
+        """Makes it the state of the transport. Tracks and legs are the participant's business. Behind an error in the
+        first one, `close`."""
         if self.negotiated is None:
             self._dtls = self._associate([(item.algorithm, item.digest) for item in negotiated.fingerprints])
             self._seat.plane.add_transport(self.transport, negotiated.local.ufrag, negotiated.local.password)
+            self._added = True
         elif negotiated.restarted:
             self._seat.plane.restart_ice(self.transport, negotiated.local.ufrag, negotiated.local.password)
         if self.negotiated is None or negotiated.restarted:
@@ -136,7 +138,7 @@ class Connection:
             datagrams = dtls.datagrams_to_send()
             if datagrams:
                 self._seat.plane.send_dtls(self.transport, datagrams)
-        if self.negotiated is not None:
+        if self._added:
             self._seat.plane.remove_transport(self.transport)
 
     def _progress(self, now: float) -> bool:

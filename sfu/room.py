@@ -92,6 +92,7 @@ class Room:
         without the right), unknown_mid (a declared track has no sending m-line), bad_message.
         """
         started = self._around.clock()
+        person = None
         try:
             replaced = [person for person in self._people.values() if person.identity == identity]
             if len(self._people) - len(replaced) >= MAX_PARTICIPANTS:
@@ -102,6 +103,8 @@ class Room:
             negotiated, sources = self._negotiate(person, offer_sdp, tracks, policy or self.policy)
             person.connection.apply(negotiated)
         except Exception:
+            if person is not None:
+                person.connection.close()
             self._check_empty()
             raise
         for other in replaced:

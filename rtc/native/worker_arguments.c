@@ -53,14 +53,17 @@ static bool field(PyObject *object, const char *name, unsigned long least, unsig
 
 /* ---- credentials and keys ---- */
 
-static size_t credential(PyObject *text, const char *name, Py_ssize_t least, Py_ssize_t most, char *out) {
+/* Theirs may be base64url too, as rtc/sdp.py takes them. */
+static bool is_ice_char(char c, bool remote) { return Py_ISALNUM(c) || c == '+' || c == '/' || (remote && (c == '-' || c == '_' || c == '=')); }
+
+static size_t credential(PyObject *text, const char *name, bool remote, Py_ssize_t least, Py_ssize_t most, char *out) {
     Py_ssize_t length;
     const char *bytes = PyUnicode_AsUTF8AndSize(text, &length);
     if (!bytes) return 0;
     bool right = length >= least && length <= most;
-    for (Py_ssize_t i = 0; right && i < length; i++) right = Py_ISALNUM(bytes[i]) || bytes[i] == '+' || bytes[i] == '/';
+    for (Py_ssize_t i = 0; right && i < length; i++) right = is_ice_char(bytes[i], remote);
     if (!right) {
-        PyErr_Format(PyExc_ValueError, "%s must be %zd to %zd letters, digits, + or /", name, least, most);
+        PyErr_Format(PyExc_ValueError, "%s must be %zd to %zd letters, digits, + or /%s", name, least, most, remote ? ", or -, _ or =" : "");
         return 0;
     }
     memcpy(out, bytes, (size_t)length + 1);
@@ -68,8 +71,8 @@ static size_t credential(PyObject *text, const char *name, Py_ssize_t least, Py_
 }
 
 size_t wd_credentials(PyObject *ufrag, PyObject *password, bool remote, char out[WD_MAX_CREDENTIALS]) {
-    size_t first = credential(ufrag, "ufrag", 4, remote ? WD_MAX_REMOTE_UFRAG : WD_MAX_UFRAG, out);
-    size_t second = first ? credential(password, "password", 22, remote ? WD_MAX_REMOTE_PASSWORD : WD_MAX_PASSWORD, out + first) : 0;
+    size_t first = credential(ufrag, "ufrag", remote, 4, remote ? WD_MAX_REMOTE_UFRAG : WD_MAX_UFRAG, out);
+    size_t second = first ? credential(password, "password", remote, 22, remote ? WD_MAX_REMOTE_PASSWORD : WD_MAX_PASSWORD, out + first) : 0;
     return second ? first + second : 0;
 }
 

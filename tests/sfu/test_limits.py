@@ -1,5 +1,6 @@
 """What one person, or one more, may cost: tracks of a participant, people of a worker, a join that fails half-way."""
 
+import string
 from contextlib import closing
 from typing import Any
 
@@ -7,6 +8,8 @@ import pytest
 
 import sfu.room
 from rtc._worker import Worker
+from rtc.sdp import parse
+from rtc.sdp_types import SdpError
 from sfu.media import MAX_TRANSPORTS
 from sfu.protocol import MAX_TRACKS, RoomError
 from tests.sfu.fakes import AUDIO_OFFER, House
@@ -71,6 +74,36 @@ def test_a_join_that_fails_inside_leaves_nobody_behind(monkeypatch: pytest.Monke
     assert (house.node.participants, house.node.rooms, house.worker.transports) == (0, [], {})
     house.join("amina", offer=AUDIO_OFFER, tracks=[])
     assert house.node.participants == 1
+
+
+def test_a_join_that_fails_behind_its_transport_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House()
+
+    def refuse(*what: Any) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.worker, "set_remote", refuse)
+        with pytest.raises(MemoryError):
+            house.join("amina", offer=AUDIO_OFFER, tracks=[])
+    assert (house.node.participants, house.node.rooms, house.worker.transports) == (0, [], {})
+    house.join("amina", offer=AUDIO_OFFER, tracks=[])
+    assert len(house.worker.transports) == 1
+
+
+@pytest.mark.parametrize("what", ["ice-ufrag:abcd", f"ice-pwd:{'a' * 22}"])
+def test_the_worker_takes_the_credentials_that_offers_may_have(what: str) -> None:
+    """Were an offer let in with what the worker then refuses, there would be a transport that nobody removes."""
+    taken = ""
+    with closing(Worker(threaded=False)) as worker:
+        for letter in map(chr, range(32, 127)):
+            try:
+                (theirs,) = parse(offer(["sendonly"]).replace(f"a={what}", f"a={what}{letter}")).media
+            except SdpError:
+                continue
+            worker.set_remote(1, theirs.ufrag, theirs.password)
+            taken += letter
+    assert set(taken) >= set(string.ascii_letters + string.digits + "+/")  # RFC 8839 section 5.4
 
 
 def test_a_join_anew_that_fails_inside_leaves_the_former_self_in_the_room(monkeypatch: pytest.MonkeyPatch) -> None:

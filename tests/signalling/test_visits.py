@@ -197,6 +197,51 @@ async def test_many_are_told_at_a_stop_while_the_database_answers_but_not_for_ev
     assert left == people if all_told else len(left) < len(people)
 
 
+@pytest.mark.parametrize("how", ["is held", "is refused each time"])
+async def test_a_visit_whose_row_is_busy_at_a_stop_costs_the_others_nothing(
+    world: World, told: Told, bus: LocalBus, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(visits, "LAST_WORDS_S", 0.2)
+    tied = Visits(world.calls, told, NAMES, bus, monotonic=lambda: world.now)
+    task = asyncio.create_task(tied.run())
+    people = [identity(Seat.PATIENT, UUID(int=number)) for number in range(10, 20)]
+    for who in people:
+        come(world, who)
+    await tied.told()
+    kept = told.left
+
+    async def one_is_busy(room: str, who: str, *what: Any) -> None:
+        if who == people[0] and how == "is held":
+            await asyncio.Event().wait()
+        if who == people[0]:
+            raise asyncpg.DeadlockDetectedError("deadlock detected")
+        await kept(room, who, *what)
+
+    told.left = one_is_busy  # type: ignore[method-assign]
+    world.calls.drain(world.now)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [who for what, who, *_ in told.events if what == "left"] == people[1:]
+
+
+async def test_who_is_put_out_does_not_stay_though_the_clock_that_signed_is_ahead(
+    world: World, tied: Visits, told: Told
+) -> None:
+    token = world.token(PATIENT, room=ROOM, identity=PATIENT, now=world.wall + 8)
+    first = world.client()
+    assert first.say("join", token=token, offer="v=0", tracks=[])["type"] == "joined"
+    world.now += 3
+    told.turned_away.add(PATIENT)
+    tied.obey(PutOut(ROOM, PATIENT))
+    assert first.link.last["reason"] == "revoked"
+    again = world.client()
+    again.say("join", token=token, offer="v=0", tracks=[])
+    world.now += 0.1
+    await tied.told()
+    assert again.link.last["type"] in ("error", "bye")
+
+
 async def test_a_second_device_replaces_the_first(world: World, tied: Visits, told: Told) -> None:
     come(world, PATIENT)
     come(world, PATIENT)
