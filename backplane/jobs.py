@@ -40,6 +40,7 @@ FIRST_GAP_S: Final = 5
 LONGEST_GAP_S: Final = 900
 KEEP: Final = timedelta(days=7)
 SWEEP_EVERY_S: Final = 300.0
+SWEEP_BATCH: Final = 10_000
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +115,10 @@ _FINISH: Final = """
 UPDATE job SET state = 'done', locked_until = NULL, last_error = NULL
 FROM unnest($1::bigint[], $2::timestamptz[]) AS mine (mine, lease)
 WHERE id = mine AND state = 'running' AND locked_until = lease"""
+
+_SWEEP: Final = """
+DELETE FROM job WHERE id = ANY(ARRAY(
+    SELECT id FROM job WHERE state IN ('done', 'withdrawn') AND run_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED))"""
 
 
 async def schedule(connection: Connection, job: Job, replace: bool = True, *, tenant: int | None = None) -> bool:
@@ -198,12 +203,12 @@ class Scheduler:
             )
         return at
 
-    async def sweep(self) -> None:
-        """Deletes jobs that ended longer than `KEEP` ago, except failed ones, which an operator should see."""
+    async def sweep(self) -> int:
+        """Deletes jobs that ended longer than `KEEP` ago, except failed ones, which an operator should see: at most
+        `SWEEP_BATCH`, and says how many."""
         async with self._database.platform() as connection:
-            await connection.execute(
-                "DELETE FROM job WHERE state IN ('done', 'withdrawn') AND run_at < $1", self._clock() - KEEP
-            )
+            tag = await connection.execute(_SWEEP, self._clock() - KEEP, SWEEP_BATCH)
+        return int(tag.split()[-1])
 
     async def run(self) -> None:
         """Works until cancelled; goes on by itself after Postgres was away."""
@@ -256,9 +261,12 @@ class Scheduler:
     async def _sweep(self) -> None:
         while True:
             try:
-                await self.sweep()
+                while await self.sweep() == SWEEP_BATCH:
+                    pass
             except DatabaseUnavailable:
                 _log.warning("scheduler waits")
+            except Exception:
+                _log.error("sweep of jobs failed")
             await asyncio.sleep(SWEEP_EVERY_S)
 
     async def _do(self, row: Row) -> None:
@@ -309,3 +317,5 @@ class Scheduler:
                 )
         except DatabaseUnavailable:
             _log.warning("job interrupted", kind=job.kind)
+        except Exception:  # such as a row that somebody holds; its lease ends as well
+            _log.error("job not postponed", kind=job.kind)

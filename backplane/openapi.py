@@ -35,6 +35,7 @@ SHARED_CODES: Final[Mapping[str, str]] = {
     "bad_token": "The access token is not one of ours, or is for another clinic.",
     "bad_request": "A parameter or a field is wrong; the detail names it.",
     "database_unavailable": "The database cannot be reached; try again after Retry-After seconds.",
+    "database_busy": "The database gave up, and nothing was changed; try again after Retry-After seconds.",
     "forbidden": "The right that this needs is missing.",
     "idempotency_in_progress": "The first request with this key is still at work.",
     "idempotency_key_required": f"The header {HEADER} is missing or malformed.",
@@ -103,7 +104,7 @@ def codes_of(route: Route, everywhere: Mapping[int, Sequence[str]] = NOWHERE) ->
         if route.problems.get(status) != ():  # whose codes are not told: any may come
             add(status, *refusals)
     add(500, "server_error")
-    add(503, "database_unavailable")
+    add(503, "database_unavailable", "database_busy")
     return dict(sorted(found.items()))
 
 

@@ -7,7 +7,8 @@ nothing else can change it unseen: asyncpg rolls back what is open, and a statem
 session (a lock, LISTEN, SET, a cursor) marks it, and a marked session is wiped whole. While the role or the tenant is
 being set, nothing is remembered, so an error or a cancellation in the middle leads to setting both again.
 
-A lost server is `DatabaseUnavailable`, answered as 503; every later use tries anew, so recovery needs no restart.
+A lost server is `DatabaseUnavailable`, and a statement for which others left no time or no way is `DatabaseBusy`. Both
+are answered as 503; every later use tries anew, so recovery needs no restart.
 """
 
 import asyncio
@@ -63,6 +64,12 @@ _LOST: Final = (
     asyncpg.TooManyConnectionsError,
     asyncpg.InternalClientError,  # the server's farewell came between two statements; the connection is about to close
 )
+_BUSY: Final = (
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+)
 
 
 class DatabaseUnavailable(Problem):
@@ -74,11 +81,16 @@ class DatabaseUnavailable(Problem):
         super().__init__(503, "database_unavailable", detail, {"Retry-After": str(RETRY_AFTER_S)})
 
 
-PASSING: Final = (
-    *(DatabaseUnavailable, asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError),
-    *(asyncpg.DeadlockDetectedError, asyncpg.SerializationError),
-)
-"""What says nothing of the statement, which may be given again: the server was away, or too busy with others."""
+class DatabaseBusy(Problem):
+    """A statement took longer than it may, or met others of which only one could win. Its transaction is undone."""
+
+    def __init__(self) -> None:
+        detail = "The database is too busy just now; nothing was changed. Try again in a few seconds."
+        super().__init__(503, "database_busy", detail, {"Retry-After": str(RETRY_AFTER_S)})
+
+
+PASSING: Final = (DatabaseUnavailable, DatabaseBusy)
+"""What says little of the statement, which may be given again: the server was away, or too busy with others."""
 
 
 class _Session(_RawConnection):
@@ -94,10 +106,13 @@ def _leaves_traces(statement: str) -> bool:
 
 
 @contextmanager
-def _lost_server(session: _Session) -> "Iterator[None]":
-    """Turns what a lost server raises into `DatabaseUnavailable`."""
+def _as_problems(session: _Session) -> "Iterator[None]":
+    """Turns what a lost or busy server raises into `DatabaseUnavailable` and `DatabaseBusy`."""
     try:
         yield
+    except _BUSY as error:
+        _log.warning("statement given up", reason=type(error).__name__)
+        raise DatabaseBusy from error
     except _LOST as error:  # also TimeoutError, an OSError: the server should have ended the statement before
         if isinstance(error, asyncpg.InternalClientError):
             session.terminate()
@@ -112,7 +127,8 @@ class Connection:
     """A connection of one tenant or of the platform, good until its ``async with`` block ends.
 
     Arguments stand in the SQL as $1, $2, ...; jsonb takes and gives plain values. Every method raises
-    `DatabaseUnavailable` when the server is lost, and asyncpg's errors for everything else.
+    `DatabaseUnavailable` when the server is lost, `DatabaseBusy` when it gives the statement up, and asyncpg's errors
+    for everything else.
     """
 
     __slots__ = ("_raw", "_session")
@@ -124,39 +140,39 @@ class Connection:
     async def fetch(self, query: str, *arguments: object) -> list[Row]:
         """All rows."""
         self._look(query)
-        with _lost_server(self._session):
+        with _as_problems(self._session):
             return await self._raw.fetch(query, *arguments)
 
     async def fetchrow(self, query: str, *arguments: object) -> Row | None:
         """The first row, or None."""
         self._look(query)
-        with _lost_server(self._session):
+        with _as_problems(self._session):
             return await self._raw.fetchrow(query, *arguments)
 
     # Any: the type of a column is known to the SQL alone
     async def fetchval(self, query: str, *arguments: object) -> Any:
         """The first column of the first row, or None."""
         self._look(query)
-        with _lost_server(self._session):
+        with _as_problems(self._session):
             return await self._raw.fetchval(query, *arguments)
 
     async def execute(self, query: str, *arguments: object) -> str:
         """The command tag, such as ``UPDATE 1``. Without arguments ``query`` may hold several statements."""
         self._look(query)
-        with _lost_server(self._session):
+        with _as_problems(self._session):
             return await self._raw.execute(query, *arguments)
 
     async def executemany(self, query: str, rows: Iterable[Sequence[object]]) -> None:
         """The statement once for every row, all or nothing."""
         self._look(query)
-        with _lost_server(self._session):
+        with _as_problems(self._session):
             await self._raw.executemany(query, rows)
 
     @asynccontextmanager
     async def transaction(self, isolation: Isolation | None = None, *, readonly: bool = False) -> AsyncIterator[None]:
         """Commits at the end of the block, rolls back on an error; inside another one it is a savepoint."""
         transaction = self._raw.transaction(isolation=isolation, readonly=readonly)
-        with _lost_server(self._session):
+        with _as_problems(self._session):
             await transaction.start()
         try:
             yield
@@ -168,7 +184,7 @@ class Connection:
                 except _LOST:
                     _log.warning("lost in rollback")
             raise
-        with _lost_server(self._session):
+        with _as_problems(self._session):
             await transaction.commit()
 
     def in_transaction(self) -> bool:
@@ -297,7 +313,8 @@ class Database:
             lost = asyncio.Event()
             try:
                 raw = await asyncpg.connect(self.url, timeout=CONNECT_TIMEOUT_S)
-            except _LOST:
+            except (*_LOST, asyncpg.PostgresError, asyncpg.InterfaceError):
+                _log.warning("listening waits")
                 await asyncio.sleep(RETRY_AFTER_S)
                 continue
             try:
@@ -305,7 +322,7 @@ class Database:
                 await raw.add_listener(channel, lambda *_: wake())
                 wake()
                 await lost.wait()
-            except (*_LOST, asyncpg.InterfaceError):
+            except (*_LOST, asyncpg.PostgresError, asyncpg.InterfaceError):
                 _log.warning("listening interrupted")
             finally:
                 raw.terminate()

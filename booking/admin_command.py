@@ -24,7 +24,7 @@ from backplane.api import utc_now
 from backplane.arguments import admin_parser
 from backplane.config import ConfigError, load
 from backplane.migrations import MigrationError, all_series, migrate
-from backplane.postgres import Database, DatabaseUnavailable
+from backplane.postgres import PASSING, Database
 from backplane.settings import Settings
 from backplane.web import Problem
 from booking.identity import contacts
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str], ask: Callable[[str], str] = getpass.getpass) 
     except (RefusedError, ConfigError, MigrationError, embedded_postgres.EmbeddedPostgresError) as error:
         print(error, file=sys.stderr)
         return 1
-    except (OSError, DatabaseUnavailable, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (OSError, *PASSING, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         print(f"The database does not answer: {error}", file=sys.stderr)
         return 1
     for line in said:

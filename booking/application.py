@@ -62,14 +62,17 @@ async def at_work(
         *(sweep for part in parts for sweep in part.sweeps),
     ]
     tasks = [
-        asyncio.create_task(Relay(database, bus, clock).run()),
-        asyncio.create_task(Scheduler(database, jobs, clock).run()),
-        *(
-            asyncio.create_task(Worker(database, bus, consumer, clock).run())
-            for part in parts
-            for consumer in part.consumers
-        ),
-        *(asyncio.create_task(_again_and_again(*sweep)) for sweep in sweeps),
+        asyncio.create_task(_again_and_again(*each))
+        for each in (
+            ("relay", PAUSE_S, Relay(database, bus, clock).run),
+            ("jobs", PAUSE_S, Scheduler(database, jobs, clock).run),
+            *(
+                (consumer.name, PAUSE_S, Worker(database, bus, consumer, clock).run)
+                for part in parts
+                for consumer in part.consumers
+            ),
+            *sweeps,
+        )
     ]
     try:
         yield
@@ -84,7 +87,7 @@ async def _again_and_again(name: str, pause_s: float, step: Step) -> None:
         try:
             await step()
         except (DatabaseUnavailable, BusUnavailable):
-            _log.warning("sweep waits", kind=name)
+            _log.warning("work waits", kind=name)
         except Exception:
-            _log.error("sweep failed", kind=name)
+            _log.error("work failed", kind=name)
         await asyncio.sleep(pause_s)

@@ -5,13 +5,9 @@ It is in the language of the clinic, as search engines fetch it; the page itself
 
 from aiohttp import web
 
-from backplane.postgres import DatabaseUnavailable
 from backplane.routes import Services
-from backplane.web import Problem
 from booking.providers import views
 from signalling.pages import FindHead, Head
-
-RETRY_AFTER_S = 2
 
 
 def doctor_head(services: Services) -> FindHead:
@@ -20,12 +16,8 @@ def doctor_head(services: Services) -> FindHead:
     async def find(request: web.Request, slug: str) -> Head | None:
         clinic = await services.tenant_of(request)
         address = f"{request.scheme}://{clinic.hosts[0] if clinic.hosts else request.host}"
-        try:
-            async with services.db.tenant(clinic.id) as connection:
-                profile = await views.profile(connection, slug, clinic.locale, address, services.clock())
-        except DatabaseUnavailable:
-            wait = {"Retry-After": str(RETRY_AFTER_S)}
-            raise Problem(503, "database_unavailable", "Try again in a moment.", wait) from None
+        async with services.db.tenant(clinic.id) as connection:
+            profile = await views.profile(connection, slug, clinic.locale, address, services.clock())
         return None if profile is None else profile.seo
 
     return find

@@ -20,7 +20,7 @@ from aiohttp import WSMsgType, web
 
 from backplane.bus import GAP, Bus, BusUnavailable
 from backplane.logs import Log
-from backplane.postgres import Database, DatabaseUnavailable
+from backplane.postgres import PASSING, Database, DatabaseUnavailable
 from backplane.ratelimit import TokenBucket
 from backplane.web import Problem
 from booking.join import notes
@@ -221,7 +221,7 @@ class Live:
         live.watches[message.id] = watch
         subject = (ticket.tenant, ticket.subject)
         self._watches.setdefault(subject, set()).add(watch)
-        with suppress(DatabaseUnavailable):
+        with suppress(*PASSING):
             async with self._db.tenant(ticket.tenant) as connection, connection.transaction():
                 changed = await arrived(connection, ticket, now)
             if changed:
@@ -303,7 +303,7 @@ class Live:
                 del self._dirty[subject]
                 try:
                     await self._show_subject(*subject)
-                except DatabaseUnavailable:
+                except PASSING:
                     await asyncio.sleep(1)
                     self._mark(subject)
                 except Exception:

@@ -1,7 +1,7 @@
 """Jobs in fake time: done when due, once, by whoever lives."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -256,3 +256,71 @@ async def test_one_slow_job_does_not_hold_up_the_others(world: World) -> None:
                 assert await finished.get() == str(number)
             release.set()
             assert await finished.get() == "slow"
+
+
+@pytest.fixture
+async def impatient(database: Database, database_url: str) -> AsyncIterator[World]:
+    """Whose statements are given up when they wait for somebody's lock."""
+    async with database.platform() as connection:
+        await connection.execute("RESET ROLE")
+        name = await connection.fetchval("SELECT quote_ident(current_database())")
+        await connection.execute(f"ALTER DATABASE {name} SET lock_timeout = '20ms'")
+    opened = await Database.open(database_url)
+    yield World(opened)
+    await opened.close()
+
+
+async def test_a_sweep_that_the_database_gives_up_ends_no_scheduler(
+    impatient: World, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "PAUSE_S", 0.001)
+    swept, done = asyncio.Event(), asyncio.Event()
+
+    async def tell() -> int:
+        try:
+            return await sweep()
+        finally:
+            swept.set()
+
+    async def work(job: JobRow, now: datetime) -> None:
+        done.set()
+
+    scheduler = impatient.scheduler({"remind": Errand(work)})
+    sweep = scheduler.sweep
+    monkeypatch.setattr(scheduler, "sweep", tell)
+    async with asyncio.timeout(10), database.platform() as other, running(scheduler.run()):
+        async with other.transaction():
+            await other.execute("RESET ROLE; LOCK TABLE job")
+            await swept.wait()
+        await impatient.add("a", NOW)
+        await done.wait()
+
+
+async def test_a_failure_that_cannot_be_noted_ends_no_scheduler(impatient: World, database: Database) -> None:
+    await impatient.add("a", NOW)
+    async with database.platform() as other:
+
+        async def fail(job: JobRow, now: datetime) -> None:
+            impatient.done.append(job.key)
+            if len(impatient.done) == 1:
+                await other.execute("SELECT 1 FROM job FOR UPDATE")
+                raise ValueError
+
+        scheduler = impatient.scheduler({"remind": Errand(fail)})
+        async with other.transaction():
+            assert await scheduler.step() == 1
+        assert await impatient.states() == {"a": "running"}
+        impatient.now += LEASE
+        assert await scheduler.step() == 1
+        assert (impatient.done, await impatient.states()) == (["a", "a"], {"a": "done"})
+
+
+async def test_more_than_one_sweep_deletes_at_once_go_in_several(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "SWEEP_BATCH", 2)
+    for number in range(5):
+        await world.add(str(number), NOW)
+    async with world.database.tenant(TENANT) as connection:
+        await connection.execute("UPDATE job SET state = 'done'")
+    world.now += jobs.KEEP + HOUR
+    scheduler = world.scheduler()
+    assert [await scheduler.sweep() for _ in range(4)] == [2, 2, 1, 0]

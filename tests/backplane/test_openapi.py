@@ -92,7 +92,7 @@ def test_an_operation_tells_every_answer_with_its_codes() -> None:
         422: ["too_late", "bad_request", "idempotency_mismatch"],
         429: ["rate_limited"],
         500: ["server_error"],
-        503: ["database_unavailable"],
+        503: ["database_unavailable", "database_busy"],
     }
     operation = document(ALL)["paths"]["/orders"]["post"]
     assert operation["operationId"] == "orders_order"

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from backplane import postgres
-from backplane.postgres import Connection, Database, DatabaseUnavailable
+from backplane.postgres import Connection, Database, DatabaseBusy, DatabaseUnavailable
 from tests.support.server import free_port
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -268,10 +268,28 @@ async def test_jsonb_goes_in_and_out_as_plain_values(database: Database) -> None
 async def test_a_statement_that_takes_too_long_is_ended(database_url: str) -> None:
     database = await Database.open(database_url, min_size=1, max_size=1, statement_timeout_s=0.1)
     async with database.tenant(1) as connection:
-        with pytest.raises(asyncpg.QueryCanceledError):
+        with pytest.raises(DatabaseBusy) as told:
             await connection.execute("SELECT pg_sleep(30)")
         assert await connection.fetchval("SELECT 1") == 1
+    assert (told.value.status, told.value.code) == (503, "database_busy")
+    assert told.value.headers["Retry-After"]
     await database.close()
+
+
+async def test_of_two_who_lock_each_other_out_one_is_told_to_try_again(database: Database) -> None:
+    async with database.tenant(1) as connection:
+        await add(connection, "a")
+        await add(connection, "b")
+    both = asyncio.Barrier(2)
+
+    async def lock(first: str, second: str) -> None:
+        async with database.tenant(1) as connection, connection.transaction():
+            await connection.execute("SELECT 1 FROM job WHERE key = $1 FOR UPDATE", first)
+            await both.wait()
+            await connection.execute("SELECT 1 FROM job WHERE key = $1 FOR UPDATE", second)
+
+    told = await asyncio.gather(lock("a", "b"), lock("b", "a"), return_exceptions=True)
+    assert [type(each) for each in told if each is not None] == [DatabaseBusy]
 
 
 async def test_many_tenants_at_once_never_meet(database: Database) -> None:
