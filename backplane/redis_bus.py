@@ -248,10 +248,8 @@ class RedisBus:
                     self._pubsub = pubsub
                     pause_s = FIRST_PAUSE_S
                     await self._hear(pubsub)
-            except BusUnavailable:
-                _log.warning("listening interrupted")
-            except (RedisError, OSError) as error:
-                if _lost(error):
+            except Exception as error:  # whatever it is, nobody would hear anything for good
+                if isinstance(error, BusUnavailable) or _lost(error):
                     _log.warning("listening interrupted")
                 else:
                     _log.error("listening failed")

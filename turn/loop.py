@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from backplane.logs import Log
 from turn.node import RelayNode
 
 SWEEP_S = 1.0
 TOGETHER = 16  # requests whose answers leave at once
+_log = Log(__name__)
 
 
 class EventSource(Protocol):
@@ -60,4 +62,7 @@ class RelayLoop:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
-            self._node.sweep(time.monotonic())
+            try:
+                self._node.sweep(time.monotonic())
+            except Exception:  # what has run out would stay for good
+                _log.error("sweep failed")

@@ -180,3 +180,24 @@ async def test_redis_comes_back_and_everything_goes_on_by_itself(
         assert await listener.get() == b"after"
         await redis_bus.append("events", [b"1"])
         assert [each.body for each in await redis_bus.take("events", "mail", "only", 1, 1.0)] == [b"1"]
+
+
+async def test_a_fault_while_listening_is_an_interruption_and_no_end(
+    redis_bus: RedisBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with redis_bus.subscribe("queue:1") as listener:
+        await redis_bus.publish("queue:1", b"before")
+        assert await listener.get() == b"before"
+        put, faults = listener.put, [KeyError()]
+
+        def fail_once(message: bytes) -> None:
+            if faults:
+                raise faults.pop()
+            put(message)
+
+        monkeypatch.setattr(listener, "put", fail_once)
+        await redis_bus.publish("queue:1", b"lost")
+        async with asyncio.timeout(20):
+            assert await listener.get() == GAP
+            await redis_bus.publish("queue:1", b"after")
+            assert await listener.get() == b"after"
