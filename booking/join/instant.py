@@ -156,8 +156,12 @@ async def request(call: Call, body: NewRequest) -> InstantView:
             body.reason,
             call.now,
         )
-        if not made:
-            raise Problem(409, "already_asking", "You have asked already. Wait for the answer, or take it back.")
+        if not made:  # which it is, for whom the answer was lost on its way; one that ended just now has no name
+            asked = await connection.fetchval(
+                "SELECT id FROM instant_request WHERE patient_id = $1 AND state = 'ringing'", patient
+            )
+            why = "You have asked already. Wait for the answer, or take it back."
+            raise Problem(409, "already_asking", why, members={} if asked is None else {"request": asked})
         await _emit(connection, "instant.requested", id, call.now)
         touched = await call.request.app[RINGING].next_ring(connection, id, call.now)
         view = await instant_view(connection, id)

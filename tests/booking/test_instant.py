@@ -184,7 +184,7 @@ async def test_a_patient_takes_a_request_back(clinic: Clinic, browser: Browser) 
     doctors = await online(clinic, 2)
     patient, asked = await ask(clinic, browser)
     again = await browser.ask("POST", "/v1/instant-requests", ASK, by=(patient, "patient"), status=409)
-    assert again["code"] == "already_asking"
+    assert (again["code"], again["request"]) == ("already_asking", asked["request"])
     path = f"/v1/instant-requests/{asked['request']}"
     stranger = (await clinic.person(), "patient")
     await browser.ask("POST", f"{path}/cancel", by=stranger, status=404)
