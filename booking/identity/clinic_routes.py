@@ -12,13 +12,13 @@ import asyncpg
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from backplane.api import Call, Problem, Routes
+from backplane.api import Call, Problem, Rate, Routes
 from backplane.audit import Entry, record
 from backplane.ids import uuid7
 from backplane.postgres import Connection
 from booking.identity import contacts
 from booking.identity.auth_routes import NO_NUL, Email, Locale
-from booking.identity.invites import accept, invite
+from booking.identity.invites import Invitation, accept, invite, look
 from booking.identity.me_routes import Invited, Zone, check_zone
 from booking.identity.people import tell
 from booking.identity.refresh import make_stale
@@ -298,6 +298,13 @@ async def withdraw_invite(call: Call, id: UUID) -> None:
         )
     if tag == "UPDATE 0":
         raise not_found("invitation")
+
+
+@routes.post("/v1/invites/look", problems={400: ("bad_invite",)}, rate=Rate(per_s=5, burst=60))
+async def look_at_invite(call: Call, body: InviteToken) -> Invitation:
+    """What an invitation is to. Nothing is spent by looking."""
+    async with call.db.tenant(call.tenant.id) as connection:
+        return await look(call, connection, body.token)
 
 
 @routes.post(

@@ -4,8 +4,8 @@ Opening the link does nothing; mail scanners open links. The invited person sign
 and accepts by POST, once. Who gets a role has it from their next access token on.
 """
 
-from datetime import timedelta
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Final, Literal
 from uuid import UUID
 
 from msgspec import Struct
@@ -13,7 +13,7 @@ from msgspec import Struct
 from backplane.audit import Entry, record
 from backplane.ids import uuid7
 from backplane.keys import TokenError, TokenKind
-from backplane.postgres import Connection
+from backplane.postgres import Connection, Row
 from backplane.principal import Tenant
 from backplane.routes import Call
 from backplane.web import Problem
@@ -42,6 +42,19 @@ class Care(Struct, frozen=True):
     person: UUID
     relation: Relation
     rights: tuple[Right, ...]
+
+
+class Invitation(Struct, frozen=True):
+    """What its page says. ``role``: None for one to care for somebody. ``over``: withdrawn, or somebody used it.
+
+    ``expires_at``: until when it can be accepted.
+    """
+
+    state: Literal["open", "over"]
+    clinic: str
+    email: str
+    role: str | None
+    expires_at: datetime
 
 
 async def invite(
@@ -95,22 +108,27 @@ async def invite(
     return made
 
 
+async def look(call: Call, connection: Connection, token: str) -> Invitation:
+    """What the token is an invitation to; changes nothing. Problem 400 bad_invite."""
+    claims = _claims(call, token)
+    row = await connection.fetchrow("SELECT * FROM invite WHERE id = $1", claims.jti)
+    if row is None or row["email"] != claims.email:
+        raise _bad_invite()
+    return Invitation(
+        "over" if _is_over(row, call.now) else "open", call.tenant.name, claims.email, row["role"], row["expires_at"]
+    )
+
+
 async def accept(call: Call, connection: Connection, token: str) -> str | None:
     """The role that the caller has now; None: they act for somebody. Problem 400, 403 wrong_account, 409."""
-    identity = identity_of(call)
     who = call.principal
-    try:
-        claims = identity.authority.verify(TokenKind.INVITE, AUDIENCE, token, InviteClaims, call.now)
-    except TokenError:
-        raise _bad_invite() from None
-    if claims.tid != call.tenant.id:
-        raise _bad_invite()
+    claims = _claims(call, token)
     row = await connection.fetchrow("SELECT * FROM invite WHERE id = $1 FOR UPDATE", claims.jti)
     if row is None or row["email"] != claims.email:
         raise _bad_invite()
     if row["accepted_by"] == who.person:
         return None if row["role"] is None else str(row["role"])  # the answer was lost
-    if row["accepted_at"] is not None or row["withdrawn_at"] is not None or row["expires_at"] <= call.now:
+    if _is_over(row, call.now):
         raise Problem(409, "invite_over", "This invitation was used, withdrawn or is too old. Ask for another.")
     fits = await connection.fetchval(
         "SELECT true FROM identity WHERE person_id = $1 AND kind = 'email' AND value = $2", who.person, row["email"]
@@ -144,6 +162,21 @@ async def accept(call: Call, connection: Connection, token: str) -> str | None:
     await record(connection, entry, call.now)
     await tell(connection, "user.roles_changed", who.person, call.now)
     return str(row["role"])
+
+
+def _claims(call: Call, token: str) -> InviteClaims:
+    """Problem 400 when we have not signed it for this clinic, or it has expired."""
+    try:
+        claims = identity_of(call).authority.verify(TokenKind.INVITE, AUDIENCE, token, InviteClaims, call.now)
+    except TokenError:
+        raise _bad_invite() from None
+    if claims.tid != call.tenant.id:
+        raise _bad_invite()
+    return claims
+
+
+def _is_over(row: Row, now: datetime) -> bool:
+    return row["accepted_at"] is not None or row["withdrawn_at"] is not None or row["expires_at"] <= now
 
 
 def _bad_invite() -> Problem:

@@ -203,6 +203,32 @@ async def test_an_invitation_is_for_the_address_it_was_sent_to(served: House) ->
     assert (await accepted(served, amina["access_token"], amina["access_token"])).code == "bad_invite"
 
 
+async def looked_at(served: House, invite: str, host: str = "a.localhost") -> Answered:
+    return await served.ask("POST", "/v1/invites/look", {"token": invite}, host=host)
+
+
+async def test_looking_at_an_invitation_says_what_it_is_to_and_spends_nothing(served: House) -> None:
+    admin = await served.with_role("boss@example.com", "clinic_admin")
+    invite = await invited(served, admin, OMAR, "doctor")
+    for _ in range(2):
+        seen = (await looked_at(served, invite)).body
+        assert {**seen, "expires_at": ""} == {
+            "state": "open", "clinic": "Clinic A", "email": OMAR, "role": "doctor", "expires_at": ""
+        }  # fmt: skip
+    assert (await looked_at(served, invite, "b.localhost")).code == "bad_invite"
+    assert (await looked_at(served, invite[:-3] + "abc")).code == "bad_invite"
+    assert (await looked_at(served, admin["access_token"])).code == "bad_invite"
+    omar = await served.sign_in(OMAR)
+    assert (await accepted(served, omar["access_token"], invite)).body == {"role": "doctor"}
+    assert (await looked_at(served, invite)).body["state"] == "over"
+    withdrawn = await invited(served, admin, AMINA, "staff")
+    listed = await served.ask("GET", "/v1/invites", token=admin["access_token"])
+    await served.ask("DELETE", f"/v1/invites/{listed.body[0]['id']}", token=admin["access_token"])
+    assert (await looked_at(served, withdrawn)).body["state"] == "over"
+    served.clock.turn(hours=72)
+    assert (await looked_at(served, withdrawn)).code == "bad_invite"
+
+
 async def test_an_invitation_ends_after_72_hours_or_when_it_is_withdrawn(served: House) -> None:
     admin = await served.with_role("boss@example.com", "clinic_admin")
     invite = await invited(served, admin, OMAR, "staff")

@@ -41,6 +41,7 @@ PUBLIC = {
     "POST /v1/auth/passkeys/login/start",
     "POST /v1/auth/refresh",
     "POST /v1/auth/register",
+    "POST /v1/invites/look",
     "POST /v1/join/exchange",
     "POST /v1/join/look",
 }
