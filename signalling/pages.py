@@ -106,6 +106,8 @@ class Pages:
         app.router.add_get("/visits/{visit}", self.page("join.html", "visit", _VISIT))
         app.router.add_get("/j/{clinic}", self.page("join.html", "clinic", _CLINIC))
         app.router.add_get("/sign-in", self.page("sign-in.html"))
+        app.router.add_get("/account", self.page("account.html"))
+        app.router.add_get("/invite", self.page("invite.html"))
         app.router.add_get("/static/{path:.+}", self.static)
 
     async def home(self, request: web.Request) -> web.Response:

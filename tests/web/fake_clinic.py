@@ -178,6 +178,7 @@ class FakeClinic(FakeServer):
             "delay_minutes": 0,
             "entries": [waiting(i) for i in range(3)],
         }
+        self.person = PERSON
         self.roles = ["anonymous"]
         self.check_ins: list[str] = []
         self.terms = {
@@ -331,7 +332,7 @@ class FakeClinic(FakeServer):
             "state": "signed_in",
             "access_token": "token",
             "expires_in": 600,
-            "person": PERSON,
+            "person": self.person,
             "roles": self.roles,
             "ticket": None,
         }

@@ -1,5 +1,5 @@
 // Copies what the pages need at run time from node_modules into vendor/, which the server offers under /static/vendor/.
-// lit-html and the fonts are published as browser-ready files, so there is no bundler: a copy is the whole build.
+// lit-html, qr and the fonts are published as browser-ready files, so there is no bundler: a copy is the whole build.
 
 import { cp, mkdir, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -16,6 +16,8 @@ const FILES = [
   ['lit-html/directive-helpers.js', 'lit-html/directive-helpers.js'],
   ['lit-html/directives/repeat.js', 'lit-html/directives/repeat.js'],
   ['lit-html/LICENSE', 'lit-html/LICENSE'],
+  ['qr/index.js', 'qr/qr.js'],
+  ['qr/LICENSE-MIT', 'qr/LICENSE'],
   ['@fontsource-variable/figtree/files/figtree-latin-wght-normal.woff2', 'fonts/figtree-latin.woff2'],
   ['@fontsource-variable/figtree/files/figtree-latin-ext-wght-normal.woff2', 'fonts/figtree-latin-ext.woff2'],
   ['@fontsource-variable/figtree/LICENSE', 'fonts/figtree-LICENSE'],
@@ -27,6 +29,7 @@ const FILES = [
 const TYPES = {
   'lit-html/lit-html.d.ts': "export * from 'lit-html';\n",
   'lit-html/directive.d.ts': "export * from 'lit-html/directive.js';\n",
+  'qr/qr.d.ts': "export * from 'qr';\n",
   'lit-html/directives/repeat.d.ts': "export * from 'lit-html/directives/repeat.js';\n",
 };
 

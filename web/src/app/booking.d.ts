@@ -37,6 +37,16 @@ export interface SignIn {
   state: 'signed_in' | 'second_factor'; access_token: string | null; expires_in: number; person: string | null; roles: string[];
   second_factor_due: boolean; ticket: string | null;
 }
+export interface Invitation { state: 'open' | 'over'; clinic: string; email: string; role: string | null; expires_at: string }
+export interface Account {
+  id: string; name: string; anonymous: boolean; roles: string[]; amr: string[];
+  contacts: { id: string; kind: 'email' | 'phone' | 'oidc'; value: string }[]; has_password: boolean; has_totp: boolean;
+}
+export interface Device { id: string; device: string; created_at: string; seen_at: string; current: boolean }
+export interface Passkey { id: string; label: string; created_at: string; used_at: string | null }
+export interface Enrolment { secret: string; uri: string }
+/** `options` as `PublicKeyCredential.parse...OptionsFromJSON` takes them. */
+export interface Ceremony { id: string; options: any }
 export interface CodeTicket { ticket: string; expires_in: number; resend_after: number }
 
 export type LinkState = 'open' | 'early' | 'over' | 'replaced' | 'cancelled' | 'withdrawn';

@@ -44,11 +44,11 @@ export class CopyButton {
     }, 2500);
   }
 
-  /** @param {string} link @param {string} [look] class of the button */
-  view(link, look = 'button secondary') {
+  /** @param {string} link @param {string} [look] class of the button @param {string} [words] on it */
+  view(link, look = 'button secondary', words = t('link.copy')) {
     return html`
       <button class=${look} data-testid="copy-link" type="button" @click=${() => this.copy(link)}>
-        ${icon(this.#copied ? 'check' : 'copy')}<span aria-live="polite">${this.#copied ? t('link.copied') : t('link.copy')}</span>
+        ${icon(this.#copied ? 'check' : 'copy')}<span aria-live="polite">${this.#copied ? t('link.copied') : words}</span>
       </button>`;
   }
 }

@@ -20,7 +20,7 @@ import { t } from './i18n.js';
 
 export class ApiError extends Error {
   /**
-   * @param {number} status 0: the server was not reached
+   * @param {number} status 0: the server was not reached, or not asked because the browser gave nothing to ask with
    * @param {string} code the problem's `code`, else `http_<status>`
    * @param {string} detail
    * @param {Record<string, any>} [problem] the whole answer
@@ -40,15 +40,15 @@ const REMEMBERED = 'wadud.session';
 const REFRESH = '/v1/auth/refresh';
 const EARLY_MS = 30_000;
 
-/** @type {{token: string, until_ms: number, person: string, roles: string[]}} */
-const access = { token: '', until_ms: 0, person: '', roles: [] };
+/** @type {{token: string, until_ms: number, person: string, roles: string[], factorDue: boolean}} */
+const access = { token: '', until_ms: 0, person: '', roles: [], factorDue: false };
 /** @type {Promise<boolean> | null} */
 let refreshing = null;
 /** @type {Set<() => void>} */
 const listeners = new Set();
 
-/** Who this page acts for; null: nobody yet. */
-export const who = () => (access.token ? { person: access.person, roles: access.roles } : null);
+/** Who this page acts for; null: nobody yet. `factorDue`: a role of theirs counts only with a second factor, which they lack. */
+export const who = () => (access.token ? { person: access.person, roles: access.roles, factorDue: access.factorDue } : null);
 
 /** @param {() => void} changed called when somebody has signed in or out */
 export const onWhoChanged = (changed) => listeners.add(changed);
@@ -62,7 +62,7 @@ export function keep(signIn) {
   const changed = access.person !== signIn.person;
   Object.assign(access, {
     token: signIn.access_token ?? '', until_ms: performance.now() + signIn.expires_in * 1000,
-    person: signIn.person ?? '', roles: signIn.roles ?? [],
+    person: signIn.person ?? '', roles: signIn.roles ?? [], factorDue: signIn.second_factor_due ?? false,
   });
   localStorage.setItem(REMEMBERED, '1');
   if (changed) listeners.forEach((listener) => listener());
@@ -70,7 +70,7 @@ export function keep(signIn) {
 
 /** Nobody is signed in on this page any more. */
 export function forget() {
-  Object.assign(access, { token: '', until_ms: 0, person: '', roles: [] });
+  Object.assign(access, { token: '', until_ms: 0, person: '', roles: [], factorDue: false });
   localStorage.removeItem(REMEMBERED);
   listeners.forEach((listener) => listener());
 }
@@ -81,7 +81,8 @@ export async function resume() {
   return localStorage.getItem(REMEMBERED) === null ? false : refresh();
 }
 
-function refresh() {
+/** A new access token, whose roles are those of now. @returns {Promise<boolean>} as `resume` */
+export function refresh() {
   refreshing ??= inTurn(async () => {
     const answer = await send('POST', REFRESH, { body: {} });
     if (answer.ok) keep(await answer.json());

@@ -1,9 +1,10 @@
 // Signing in and out, and the visitor who has no account yet.
 
-/** @import { CodeTicket, SignIn } from './booking.js' */
+/** @import { Ceremony, CodeTicket, SignIn } from './booking.js' */
 
 import { forget, keep, request, resume, who } from './http.js';
 import { language } from './i18n.js';
+import { signed } from './passkeys.js';
 
 /** A visitor without an account is a real, anonymous person: what they book stays theirs when they sign in later. */
 export const isVisitor = () => who() === null || who()?.roles.every((role) => role === 'anonymous') === true;
@@ -31,6 +32,14 @@ export async function enterCode(ticket, code) {
 
 /** @param {string} ticket of the first factor @param {string} code */
 export const enterSecondFactor = (ticket, code) => finish(request('POST', '/v1/auth/mfa/verify', { body: { ticket, code, keep: 'cookie' }, anonymous: true }));
+
+/** With whichever passkey of this host the person picks; it is both factors in one. */
+export async function enterPasskey() {
+  /** @type {Ceremony} */
+  const { id, options } = await request('POST', '/v1/auth/passkeys/login/start', { body: {}, anonymous: true });
+  const credential = await signed(options);
+  return finish(request('POST', '/v1/auth/passkeys/login/finish', { body: { id, credential, keep: 'cookie' }, anonymous: true }));
+}
 
 /** The page forgets at once; the server is told, and if it cannot be reached its cookie ends by itself. */
 export async function logOut() {

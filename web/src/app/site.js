@@ -20,7 +20,8 @@ export const visitHeader = (changed) => html`
       ${who() === null ? nothing : html`<a class="nav-link" href="/visits">${icon('calendar')}<span>${t('nav.visits')}</span></a>`}
       ${isVisitor()
         ? html`<a class="nav-link" data-testid="nav-sign-in" href=${`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`}>${icon('person')}<span>${t('nav.sign_in')}</span></a>`
-        : html`<button class="nav-link" data-testid="sign-out" type="button" @click=${async () => {
+        : html`<a class="nav-link" data-testid="nav-account" href="/account">${icon('person')}<span>${t('nav.account')}</span></a>
+          <button class="nav-link" data-testid="sign-out" type="button" @click=${async () => {
           await logOut();
           location.assign('/');
         }}>${icon('door')}<span>${t('nav.sign_out')}</span></button>`}

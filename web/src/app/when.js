@@ -39,6 +39,9 @@ export const dayAndClock = (at, zone, day = longDay) => `${day(at, zone)}${t('li
 /** Wednesday, 25 November @param {string | Date} at @param {string} zone */
 export const longDay = (at, zone) => format({ weekday: 'long', day: 'numeric', month: 'long', timeZone: zone }).format(new Date(at));
 
+/** 25 November 2026 @param {string | Date} at @param {string} zone */
+export const date = (at, zone) => format({ day: 'numeric', month: 'long', year: 'numeric', timeZone: zone }).format(new Date(at));
+
 /** Wed, 25 Nov @param {string | Date} at @param {string} zone */
 export const shortDay = (at, zone) => format({ weekday: 'short', day: 'numeric', month: 'short', timeZone: zone }).format(new Date(at));
 
