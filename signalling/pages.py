@@ -102,6 +102,7 @@ class Pages:
         app.router.add_get("/call/{room}", self.call)
         app.router.add_get("/book", self.page("book.html"))
         app.router.add_get("/doctors/{slug}", self.doctor)
+        app.router.add_get("/now", self.page("now.html"))
         app.router.add_get("/visits", self.page("visits.html"))
         app.router.add_get("/visits/{visit}", self.page("join.html", "visit", _VISIT))
         app.router.add_get("/j/{clinic}", self.page("join.html", "clinic", _CLINIC))

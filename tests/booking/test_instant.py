@@ -91,6 +91,17 @@ async def test_the_first_to_accept_has_the_visit(clinic: Clinic, browser: Browse
     assert "canary" not in outbox
 
 
+async def test_who_did_not_hear_that_they_have_it_asks_again(clinic: Clinic, browser: Browser) -> None:
+    doctors = await online(clinic, 2)
+    _, asked = await ask(clinic, browser)
+    path = f"/v1/instant-requests/{asked['request']}/accept"
+    taken = await browser.ask("POST", path, by=(doctors[0], DOCTOR))
+    assert await browser.ask("POST", path, by=(doctors[0], DOCTOR)) == taken
+    assert (await browser.ask("POST", path, by=(doctors[1], DOCTOR), status=409))["code"] == "already_taken"
+    assert await clinic.scalar("SELECT count(*) FROM appointment") == 1
+    assert await clinic.scalar("SELECT count(*) FROM outbox WHERE type = 'instant.accepted'") == 1
+
+
 async def test_fifty_doctors_accept_one_request_and_one_wins(clinic: Clinic) -> None:
     doctors = await online(clinic, 50)
     async with serving(clinic, ringing=Ringing(clinic.bus, size=50)) as browser:

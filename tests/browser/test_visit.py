@@ -166,3 +166,31 @@ async def test_a_waiting_patient_is_told_at_once_that_the_doctor_cancels(
     await expect(patient.locator("#assertive")).to_contain_text("had to cancel")
     await patient.goto(link)
     await expect(over).to_have_attribute("data-reason", "cancelled")
+
+
+async def test_a_visitor_asks_for_a_doctor_now_and_the_first_who_answers_sees_them(
+    clinic: str, chromium: Browser
+) -> None:
+    doctor = await doctor_at_the_board(chromium, clinic)
+    await doctor.get_by_test_id("take-requests").click()
+    await expect(doctor.get_by_test_id("take-requests")).to_have_attribute("aria-pressed", "true")
+    _, patient = await window(chromium, clinic, viewport=PHONE, timezone_id="Europe/London")
+    await patient.goto("/book")
+    await patient.get_by_test_id("doctor-now").click()
+    await patient.get_by_test_id("name-input").fill("Sana Now")
+    await patient.get_by_test_id("specialty").select_option("general-practice")
+    await patient.get_by_test_id("language").select_option("ur")
+    await patient.get_by_test_id("reason-input").fill("A fever since this morning")
+    await patient.get_by_test_id("ask").click()
+    ring = doctor.get_by_test_id("ring")
+    await expect(ring).to_contain_text("A fever since this morning")
+    await patient.reload()  # nothing is lost
+    await expect(patient.get_by_test_id("now")).to_have_attribute("data-phase", "ringing")
+    await ring.get_by_test_id("accept-ring").click()
+    await asyncio.gather(enter_call(patient, "Sana Now"), enter_call(doctor, "Dr Ayesha Siddiqui"))
+    await until(lambda: report(doctor), lambda r: hears(r) and sees(r, "Sana Now/camera"), "the doctor hears and sees")
+    await until(
+        lambda: report(patient),
+        lambda r: hears(r) and sees(r, "Dr Ayesha Siddiqui/camera"),
+        "the patient hears and sees",
+    )

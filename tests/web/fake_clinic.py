@@ -34,6 +34,32 @@ def said(at: datetime) -> str:
     return at.replace(microsecond=0).isoformat().replace("+00:00", "Z")
 
 
+def instant(**changes: Any) -> dict[str, Any]:
+    """A request for a doctor now, as who asks sees it."""
+    return {
+        "request": TICKET,
+        "state": "ringing",
+        "ring": 1,
+        "ring_until": soon(1.5),
+        "doctor": None,
+        "appointment": None,
+        **changes,
+    }
+
+
+def ring(index: int = 0, **changes: Any) -> dict[str, Any]:
+    """A request that rings at a doctor."""
+    return {
+        "request": TICKET[:-1] + str(index),
+        "specialty": "dermatology",
+        "language": "ur",
+        "reason": "An itching rash since Monday",
+        "rung_at": soon(0),
+        "ring_until": soon(1.5),
+        **changes,
+    }
+
+
 def money(amount_minor: int) -> Json:
     return {"amount_minor": amount_minor, "currency": "PKR"}
 
@@ -179,7 +205,11 @@ class FakeClinic(FakeServer):
             "entries": [waiting(i) for i in range(3)],
         }
         self.person = PERSON
+        self.name = ""
+        self.online_until: str | None = None
         self.roles = ["anonymous"]
+        self.request = instant()
+        self.rings: list[dict[str, Any]] = []
         self.check_ins: list[str] = []
         self.terms = {
             "may_cancel": True,
@@ -192,7 +222,7 @@ class FakeClinic(FakeServer):
         self.keys: list[str] = []
         self.refusals: dict[str, tuple[int, Json]] = {}
         self._live: list[tuple[web.WebSocketResponse, str]] = []
-        self._watched = asyncio.Event()
+        self._watched: dict[str, asyncio.Event] = {}
         router = self.app.router
         router.add_get("/v1/visits/live", self._watch_socket)
         router.add_get("/v1/appointments/{id}.ics", self._file)
@@ -207,12 +237,21 @@ class FakeClinic(FakeServer):
         self.line = {**self.line, "entries": entries, **changes}
         await self._tell("queue", {"queue": self.line})
 
+    async def show_request(self, **changes: Any) -> None:
+        """What becomes of a request for a doctor now."""
+        self.request = {**self.request, **changes}
+        await self._tell("instant", {"instant": self.request})
+
+    async def show_rings(self, *rings: dict[str, Any]) -> None:
+        self.rings = list(rings)
+        await self._tell("rings", {"rings": self.rings})
+
     async def bye(self, reason: str) -> None:
         await self._tell("bye", {"reason": reason})
 
     async def cut_live(self) -> None:
         """The live sockets break, and none is accepted until ``accepting`` is set again."""
-        await self._is_watched()
+        await self._is_watched("visit")
         self.accepting = False
         for socket, _ in self._live:
             await socket.close(code=1011)
@@ -222,15 +261,16 @@ class FakeClinic(FakeServer):
         return [body for _, asked, body in self.asked if asked == path]
 
     async def _tell(self, kind: str, fields: Json) -> None:
-        await self._is_watched()
-        for socket, _ in self._live:
-            if not socket.closed:
+        watched = "visit" if kind == "bye" else kind
+        await self._is_watched(watched)
+        for socket, shown in self._live:
+            if shown == watched and not socket.closed:
                 await socket.send_json({"type": kind, "id": 1, "seq": 1, **fields})
 
-    async def _is_watched(self) -> None:
+    async def _is_watched(self, kind: str) -> None:
         """A page shows what it was answered before its live socket has opened."""
         async with asyncio.timeout(5):
-            await self._watched.wait()
+            await self._watched.setdefault(kind, asyncio.Event()).wait()
 
     async def _file(self, request: web.Request) -> web.Response:
         return web.Response(text="BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n", content_type="text/calendar")
@@ -321,6 +361,23 @@ class FakeClinic(FakeServer):
                 }
             case "GET", ["visits", _]:
                 return self.visit
+            case "POST", ["instant-requests"]:
+                return self.request
+            case "GET", ["instant-requests", _]:
+                return self.request
+            case "POST", ["instant-requests", _, "accept"]:
+                return {"appointment": VISIT}
+            case "GET", ["me"]:
+                return {"id": self.person, "name": self.name, "roles": self.roles, "contacts": []}
+            case "PATCH", ["me"]:
+                self.name = body["name"]
+            case "GET", ["providers", _, "profile"]:
+                return {"online_until": self.online_until}
+            case "PUT", ["providers", _, "online"]:
+                self.online_until = soon(body["minutes"])
+                return {"online_until": self.online_until}
+            case "DELETE", ["providers", _, "online"]:
+                self.online_until = None
             case "GET", ["queue"]:
                 return self.line
             case "POST", ["queue", "next"]:
@@ -363,12 +420,13 @@ class FakeClinic(FakeServer):
             if asked["type"] == "ping":
                 await socket.send_json({"type": "pong", "id": asked["id"]})
                 continue
-            kind = "queue" if "queue" in asked["ticket"] else "visit"
+            states = {"queue": self.line, "rings": self.rings, "instant": self.request, "visit": self.visit}
+            kind = next((each for each in states if each in asked["ticket"]), "visit")
             self._live.append((socket, kind))
-            self._watched.set()
-            state = {"queue": self.line} if kind == "queue" else {"visit": self.visit}
-            await socket.send_json({"type": kind, "id": 1, "seq": 1, **state})
+            self._watched.setdefault(kind, asyncio.Event()).set()
+            await socket.send_json({"type": kind, "id": 1, "seq": 1, kind: states[kind]})
         self._live = [each for each in self._live if each[0] is not socket]
-        if not self._live:
-            self._watched.clear()
+        for kind, event in self._watched.items():
+            if all(shown != kind for _, shown in self._live):
+                event.clear()
         return socket

@@ -69,6 +69,11 @@ export interface VisitView {
 }
 export interface RoomToken { token: string; room: string; identity: string; role: 'host' | 'guest'; expires_at: string; refresh_after_s: number }
 
+export interface InstantView {
+  request: string; state: 'ringing' | 'accepted' | 'unanswered' | 'cancelled'; ring: number; ring_until: string;
+  doctor: string | null; appointment: string | null;
+}
+export interface Ring { request: string; specialty: string; language: string; reason: string; rung_at: string; ring_until: string }
 export interface QueueEntry {
   ticket: string; no: number; kind: string; state: 'waiting' | 'admitted'; place: number | null; appointment: string | null; patient: string;
   name: string; status: string | null; payment: string | null; starts_at: string | null; joined_at: string; here: boolean;

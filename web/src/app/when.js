@@ -82,6 +82,9 @@ export function amount({ amount_minor, currency }) {
   return new Intl.NumberFormat(tag(), { style: 'currency', currency, minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value);
 }
 
+/** Languages that doctors are asked for in, BCP 47. */
+export const SPOKEN = ['ur', 'en', 'pa', 'ps', 'sd', 'ar', 'bal', 'hi'];
+
 /** The name of a language in the page's language. @param {string} code BCP 47 */
 export const languageName = (code) => new Intl.DisplayNames([language()], { type: 'language' }).of(code) ?? code;
 

@@ -8,9 +8,8 @@ import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
 import { number, t } from '../i18n.js';
 import { icon } from '../icons.js';
 import { face, kindIcon, kindName, trouble } from '../site.js';
-import { amount, dayAndClock, languageName, ownZone, shortDay } from '../when.js';
+import { SPOKEN, amount, dayAndClock, languageName, ownZone, shortDay } from '../when.js';
 
-const LANGUAGES = ['ur', 'en', 'pa', 'ps', 'sd', 'ar', 'bal', 'hi'];
 const KINDS = ['video', 'audio', 'in_person', 'class'];
 const WITHIN = ['1', '2', '7', '30'];
 const SORTS = ['relevance', 'soonest', 'price', 'rating'];
@@ -18,7 +17,8 @@ const SORTS = ['relevance', 'soonest', 'price', 'rating'];
 /** @param {BookPage} page */
 export const searchView = (page) => html`
   <main class="search">
-    <h1 id="step-title" tabindex="-1">${t('search.title')}</h1>
+    <div class="search-head"><h1 id="step-title" tabindex="-1">${t('search.title')}</h1>
+      <a class="button secondary" data-testid="doctor-now" href="/now">${icon('clock')}<span>${t('now.link')}</span></a></div>
     <form class="search-form" role="search" @submit=${(/** @type {Event} */ event) => {
       event.preventDefault();
       page.finder.find();
@@ -38,7 +38,7 @@ export const searchView = (page) => html`
           ? html`<span class="count">${number(page.finder.filterCount)}</span>` : nothing}</summary>
         <div class="filter-fields">
           ${select(page, 'specialty', t('search.specialty'), page.finder.specialties.map(({ code, name }) => [code, name]))}
-          ${select(page, 'language', t('search.language'), LANGUAGES.map((code) => [code, languageName(code)]))}
+          ${select(page, 'language', t('search.language'), SPOKEN.map((code) => [code, languageName(code)]))}
           ${select(page, 'kind', t('search.kind'), KINDS.map((kind) => [kind, kindName(kind)]))}
           ${select(page, 'within', t('search.within'), WITHIN.map((days) => [days, t('search.within_days', { count: days })]))}
         </div>

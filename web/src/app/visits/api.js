@@ -42,3 +42,18 @@ export const tell = (visit, body) => request('POST', `/v1/visits/${visit}/desk-m
 
 /** @param {number} minutes 0 takes it back */
 export const delay = (minutes) => request('POST', '/v1/queue/delay', { body: { minutes } });
+
+/** Until when a doctor takes requests. @param {string} provider @returns {Promise<{online_until: string | null}>} */
+export const practice = (provider) => request('GET', `/v1/providers/${provider}/profile`);
+
+/** @param {string} provider @param {number} minutes @returns {Promise<{online_until: string | null}>} */
+export const goOnline = (provider, minutes) => request('PUT', `/v1/providers/${provider}/online`, { body: { minutes } });
+
+/** @param {string} provider */
+export const goOffline = (provider) => request('DELETE', `/v1/providers/${provider}/online`);
+
+/** The first to take a request has it. @param {string} id @returns {Promise<{appointment: string}>} */
+export const takeRequest = (id) => request('POST', `/v1/instant-requests/${id}/accept`);
+
+/** @param {string} id */
+export const leaveRequest = (id) => request('POST', `/v1/instant-requests/${id}/decline`);

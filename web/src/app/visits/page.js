@@ -17,6 +17,7 @@ import { isDoctor } from '../session.js';
 import { clock, longDay, ownZone } from '../when.js';
 import * as api from './api.js';
 import { costText } from './cost.js';
+import { Requests } from './requests.js';
 import { visitsView } from './views.js';
 
 /** How far back the list goes. */
@@ -53,6 +54,8 @@ export class VisitsPage {
   /** @type {QueueView | null} */
   board = null;
   connected = true;
+  /** @type {Requests | null} */
+  requests = null;
   draft = '';
   /** @type {Set<string>} */
   #waiting = new Set();
@@ -205,6 +208,7 @@ export class VisitsPage {
   // The board.
 
   #watch() {
+    this.requests = new Requests(this.draw, (name, work) => this.#doing(name, work), () => this.busy);
     new Live({
       ticketPath: '/v1/queue/live',
       ticketBody: {},
@@ -227,6 +231,7 @@ export class VisitsPage {
     }
     this.#waiting = waiting;
     this.board = queue;
+    this.requests?.of(queue.provider);
     this.draw();
   }
 

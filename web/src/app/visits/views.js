@@ -18,6 +18,7 @@ export const visitsView = (page) => html`
   <main class="visits">
     <h1 id="visits-title" tabindex="-1">${t(page.doctor ? 'visits.title_doctor' : 'visits.title')}</h1>
     ${page.asking.id ? nothing : trouble(page.problem)}
+    ${page.requests?.view() ?? nothing}
     ${page.doctor && page.board ? board(page) : nothing}
     ${page.loading ? html`<p class="soft" role="status"><span class="spinner"></span> ${t('visits.loading')}</p>`
       : !page.signedIn ? html`<section class="nobody"><p>${t('visits.nobody')}</p>

@@ -1,0 +1,7 @@
+// Entry of the page on which one asks for a doctor now.
+
+import { preferredLanguage, setLanguage } from '../i18n.js';
+import { NowPage } from './page.js';
+
+await setLanguage(preferredLanguage());
+await new NowPage(/** @type {HTMLElement} */ (document.getElementById('app'))).start();
