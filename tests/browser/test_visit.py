@@ -194,3 +194,26 @@ async def test_a_visitor_asks_for_a_doctor_now_and_the_first_who_answers_sees_th
         lambda r: hears(r) and sees(r, "Dr Ayesha Siddiqui/camera"),
         "the patient hears and sees",
     )
+
+
+async def test_who_waits_for_a_time_is_offered_one_that_is_free_and_takes_it(
+    clinic: str, chromium: Browser, smtp_server: SmtpServer
+) -> None:
+    _, page = await window(chromium, clinic, timezone_id="Asia/Karachi")
+    await page.goto("/sign-in?next=/book")
+    await page.get_by_test_id("with-password").click()
+    await page.get_by_test_id("email-input").fill(f"sana@{DOMAIN}")
+    await page.get_by_test_id("password-input").fill(PASSWORD)
+    await page.get_by_test_id("submit").click()
+    await page.get_by_test_id("doctor-card").filter(has_text="Ayesha Siddiqui").click()
+    await page.get_by_test_id("slot").first.wait_for()
+    await page.get_by_test_id("waitlist").locator("summary").click()
+    await page.get_by_test_id("waitlist-join").click()
+    await expect(page.get_by_test_id("waitlist-joined")).to_contain_text("kept for you")
+    _, link = await mail(smtp_server, re.compile(r"http\S*/visits\b"))
+    await page.goto(link)  # where the mail leads
+    offer = page.get_by_test_id("wait")
+    await expect(offer).to_have_attribute("data-state", "offered")
+    await offer.get_by_test_id("take-offer").click()
+    await expect(page.get_by_test_id("wait")).to_have_count(0)
+    await expect(page.get_by_test_id("visit").filter(has_text="Ayesha Siddiqui").first).to_be_visible()

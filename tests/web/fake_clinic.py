@@ -60,6 +60,24 @@ def ring(index: int = 0, **changes: Any) -> dict[str, Any]:
     }
 
 
+def wait(**changes: Any) -> dict[str, Any]:
+    """What somebody waits for."""
+    return {
+        "id": TICKET,
+        "service": SERVICE,
+        "provider": PROVIDER,
+        "patient": PERSON,
+        "earliest": soon(60),
+        "latest": soon(10_000),
+        "state": "waiting",
+        "offer": None,
+        "offer_start": None,
+        "offer_until": None,
+        "ahead": 2,
+        **changes,
+    }
+
+
 def money(amount_minor: int) -> Json:
     return {"amount_minor": amount_minor, "currency": "PKR"}
 
@@ -209,6 +227,7 @@ class FakeClinic(FakeServer):
         self.online_until: str | None = None
         self.roles = ["anonymous"]
         self.request = instant()
+        self.waits: list[dict[str, Any]] = []
         self.rings: list[dict[str, Any]] = []
         self.check_ins: list[str] = []
         self.terms = {
@@ -361,6 +380,16 @@ class FakeClinic(FakeServer):
                 }
             case "GET", ["visits", _]:
                 return self.visit
+            case "GET", ["waitlist"]:
+                return self.waits
+            case "POST", ["waitlist"]:
+                self.waits = [wait(earliest=body["earliest"], latest=body["latest"])]
+                return self.waits[0]
+            case "POST", ["waitlist", _, "accept"]:
+                self.waits = []
+                return appointment(id=HOLD)
+            case "DELETE", ["waitlist", _]:
+                self.waits = []
             case "POST", ["instant-requests"]:
                 return self.request
             case "GET", ["instant-requests", _]:

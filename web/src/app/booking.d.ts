@@ -69,6 +69,11 @@ export interface VisitView {
 }
 export interface RoomToken { token: string; room: string; identity: string; role: 'host' | 'guest'; expires_at: string; refresh_after_s: number }
 
+/** `offer`: the hold that is offered, until `offer_until`. `ahead`: how many wait longer. */
+export interface WaitlistEntry {
+  id: string; service: string; provider: string; patient: string; earliest: string; latest: string;
+  state: 'waiting' | 'offered' | 'accepted' | 'lapsed' | 'left'; offer: string | null; offer_start: string | null; offer_until: string | null; ahead: number;
+}
 export interface InstantView {
   request: string; state: 'ringing' | 'accepted' | 'unanswered' | 'cancelled'; ring: number; ring_until: string;
   doctor: string | null; appointment: string | null;

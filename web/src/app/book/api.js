@@ -1,6 +1,6 @@
 // What booking asks of the server, each call in one place.
 
-/** @import { Appointment, Profile, ProviderPage, Slot } from '../booking.js' */
+/** @import { Appointment, Profile, ProviderPage, Slot, WaitlistEntry } from '../booking.js' */
 
 import { newKey, request } from '../http.js';
 import { language } from '../i18n.js';
@@ -49,3 +49,8 @@ export const book = (held, reason, key) => request('POST', '/v1/appointments', {
 
 /** How the visitor is called, and how we write to them. @param {string} name */
 export const introduce = (name) => request('PATCH', '/v1/me', { body: { name, locale: language(), timezone: ownZone() } });
+
+/** Any start in these days will do. @param {string} service @param {Date} earliest @param {Date} latest @param {string} key @returns {Promise<WaitlistEntry>} */
+export const wait = (service, earliest, latest, key) => request('POST', '/v1/waitlist', {
+  key, body: { service, earliest: earliest.toISOString(), latest: latest.toISOString(), timezone: ownZone() },
+});

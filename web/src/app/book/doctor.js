@@ -37,7 +37,7 @@ export function doctorView(page) {
       ${profile.bio ? html`<p class="bio" dir="auto">${profile.bio}</p>` : nothing}
       ${services(page, profile.services)}
       ${page.alternatives.length ? taken(page) : trouble(page.problem)}
-      ${page.service ? slotPicker(page) : nothing}
+      ${page.service ? html`${slotPicker(page)}${page.wait.view()}` : nothing}
     </main>`;
 }
 

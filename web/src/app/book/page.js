@@ -19,6 +19,7 @@ import { detailsView } from './details.js';
 import { doctorView } from './doctor.js';
 import { Finder } from './finder.js';
 import { searchView } from './search.js';
+import { Wait } from './wait.js';
 
 /** @typedef {'search' | 'doctor' | 'details' | 'booked'} Step */
 
@@ -69,6 +70,7 @@ export class BookPage {
     this.draw = oncePerFrame(() => this.#render());
     this.calendar = new Calendar(this.draw);
     this.finder = new Finder(this.draw);
+    this.wait = new Wait(this.draw);
     onWhoChanged(this.draw);
     addEventListener('popstate', () => this.#arrive());
   }
@@ -158,6 +160,7 @@ export class BookPage {
     this.service = service;
     this.alternatives = [];
     this.problem = '';
+    this.wait.of(service);
     if (this.profile) this.calendar.open(this.profile.card.id, service);
     this.draw();
   }

@@ -1,6 +1,6 @@
 // What the list of visits and the board of the day ask of the server.
 
-/** @import { Appointment, QueueView } from '../booking.js' */
+/** @import { Appointment, QueueView, WaitlistEntry } from '../booking.js' */
 
 import { newKey, request } from '../http.js';
 
@@ -57,3 +57,12 @@ export const takeRequest = (id) => request('POST', `/v1/instant-requests/${id}/a
 
 /** @param {string} id */
 export const leaveRequest = (id) => request('POST', `/v1/instant-requests/${id}/decline`);
+
+/** @returns {Promise<WaitlistEntry[]>} what one waits for, and what is offered */
+export const waits = () => request('GET', '/v1/waitlist');
+
+/** @param {string} id @param {string} key @returns {Promise<Appointment>} */
+export const takeOffer = (id, key) => request('POST', `/v1/waitlist/${id}/accept`, { key });
+
+/** @param {string} id */
+export const waitNoMore = (id) => request('DELETE', `/v1/waitlist/${id}`);

@@ -19,6 +19,7 @@ import * as api from './api.js';
 import { costText } from './cost.js';
 import { Requests } from './requests.js';
 import { visitsView } from './views.js';
+import { Waitlist } from './waitlist.js';
 
 /** How far back the list goes. */
 const PAST_MS = 30 * 86_400_000;
@@ -65,6 +66,11 @@ export class VisitsPage {
     this.root = root;
     this.draw = oncePerFrame(() => this.#render());
     this.calendar = new Calendar(this.draw);
+    this.waitlist = new Waitlist(this.draw, (name, work) => this.#doing(name, work), {
+      busy: () => this.busy,
+      doctor: (provider, service) => this.#named(provider, service),
+      taken: (appointment) => { this.appointments = [...this.appointments.filter(({ id }) => id !== appointment.id), appointment]; },
+    });
     onWhoChanged(this.draw);
     setInterval(this.draw, CLOCK_MS);  // 'for 5 min' grows
   }
@@ -96,6 +102,7 @@ export class VisitsPage {
       const page = await api.appointments(from, more ? this.cursor : null);
       this.appointments = [...more ? this.appointments : [], ...page.items];
       this.cursor = page.next ?? null;
+      if (!more) await this.waitlist.load();
       this.#learnNames();
     } catch (error) {
       this.problem = problemText(error);
@@ -106,7 +113,7 @@ export class VisitsPage {
 
   /** An appointment names its doctor by number only; the profile has the rest. */
   async #learnNames() {
-    for (const { provider } of this.appointments) {
+    for (const { provider } of [...this.appointments, ...this.waitlist.entries]) {
       if (!this.#profiles.has(provider)) this.#profiles.set(provider, discovery.profile(provider).catch(() => null));
       const profile = await this.#profiles.get(provider);
       if (profile) this.profiles.set(provider, profile);
@@ -116,9 +123,14 @@ export class VisitsPage {
 
   /** @param {Appointment} visit @returns {{doctor: string, service: string}} */
   namesOf(visit) {
-    const profile = this.profiles.get(visit.provider);
-    const doctor = profile ? `${profile.card.title} ${profile.card.name}`.trim() : '';
-    return { doctor: visit.doctor_name ?? doctor, service: visit.service_name ?? profile?.services.find(({ id }) => id === visit.service)?.name ?? t(`kind.${visit.kind}`) };
+    const { doctor, service } = this.#named(visit.provider, visit.service);
+    return { doctor: visit.doctor_name ?? doctor, service: visit.service_name ?? (service || t(`kind.${visit.kind}`)) };
+  }
+
+  /** By the profile, as far as it is known. @param {string} provider @param {string} service */
+  #named(provider, service) {
+    const profile = this.profiles.get(provider);
+    return { doctor: profile ? `${profile.card.title} ${profile.card.name}`.trim() : '', service: profile?.services.find(({ id }) => id === service)?.name ?? '' };
   }
 
   /** @param {string} id @param {typeof this.asking.what} what empty to think better of it */

@@ -32,6 +32,7 @@ function lists(page) {
   const past = page.appointments.filter((each) => !isAhead(each) && !['held', 'expired'].includes(each.status)).sort((one, other) => other.starts_at.localeCompare(one.starts_at));
   const list = (/** @type {Appointment[]} */ visits) => html`<ul class="visit-list">${repeat(visits, ({ id }) => id, (visit) => html`<li>${card(page, visit)}</li>`)}</ul>`;
   return html`
+    ${page.waitlist.view()}
     <section aria-labelledby="ahead-title"><h2 id="ahead-title">${t('visits.ahead')}</h2>
       ${ahead.length ? list(ahead) : html`<div class="nobody"><p>${t('visits.none')}</p>${page.doctor ? nothing : html`<a class="button primary" href="/book">${icon('search')}<span>${t('nav.book')}</span></a>`}</div>`}</section>
     ${past.length ? html`<section aria-labelledby="past-title"><h2 id="past-title">${t('visits.past')}</h2>${list(past)}</section>` : nothing}
