@@ -167,6 +167,17 @@ async def test_with_nobody_free_one_can_ask_again_with_what_was_typed(visit: Vis
     await visitor.see("ask")  # an ended request is not gone on with
 
 
+async def test_a_server_that_does_not_answer_can_be_asked_again(visit: Visit) -> None:
+    visitor = await visit()
+    clinic(visitor).refusals["/v1/specialties"] = (503, {"code": "database_unavailable"})
+    await visitor.page.goto(f"{visitor.address}/now")
+    await visitor.see("problem")
+    assert await visitor.of("ask").count() == 0
+    await visitor.of("again").click()
+    await visitor.see("ask")
+    assert await visitor.of("problem").count() == 0
+
+
 async def test_who_looks_elsewhere_goes_in_when_they_come_back(visit: Visit) -> None:
     visitor = await visit(before=HIDDEN)
     server = clinic(visitor)

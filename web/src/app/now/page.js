@@ -50,7 +50,8 @@ export class NowPage {
   }
 
   async start() {
-    this.#render();
+    this.#show('loading');
+    this.problem = '';
     this.form.language ||= SPOKEN.includes(language()) ? language() : SPOKEN[0];
     try {
       const [found, known] = await Promise.all([specialties(), resume()]);
@@ -80,6 +81,13 @@ export class NowPage {
       sessionStorage.removeItem(KEPT);
       return false;
     }
+  }
+
+  /** Names of specialties come from the server in the page's language. */
+  async relabel() {
+    this.draw();
+    this.specialties = await specialties().catch(() => this.specialties);
+    this.draw();
   }
 
   get secondsLeft() { return Math.max(0, Math.ceil((Date.parse(this.view?.ring_until ?? '') - Date.now()) / 1000)); }

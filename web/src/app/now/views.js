@@ -10,7 +10,7 @@ import { SPOKEN, languageName } from '../when.js';
 
 /** @param {NowPage} page */
 export const nowView = (page) => html`
-  ${visitHeader(() => page.draw())}
+  ${visitHeader(() => page.relabel())}
   <main class="join"><section class="card join-card" data-testid="now" data-phase=${page.phase}>
     ${{ loading, ask, ringing, accepted, unanswered }[page.phase](page)}
   </section></main>`;
@@ -21,6 +21,12 @@ const loading = () => html`<p class="soft" role="status"><span class="spinner"><
 const ask = (page) => html`
   <h1 id="now-title" tabindex="-1">${t('now.title')}</h1>
   <p class="soft">${t('now.lead')}</p>
+  ${page.specialties.length ? form(page) : html`${trouble(page.problem)}
+    <button class="button primary" type="button" data-testid="again" @click=${() => page.start()}>${icon('retry')}<span>${t('account.again')}</span></button>`}
+  <p class="fine">${icon('warning')}<span>${t('now.emergency')}</span></p>`;
+
+/** @param {NowPage} page */
+const form = (page) => html`
   <form class="join-form" novalidate @submit=${(/** @type {SubmitEvent} */ event) => {
     event.preventDefault();
     page.ask();
@@ -38,8 +44,7 @@ const ask = (page) => html`
       <p class="soft" id="reason-help">${t('now.reason_help')}</p></div>
     <button class="button primary large" type="submit" data-testid="ask" ?disabled=${page.busy}>
       ${page.busy ? html`<span class="spinner"></span>` : icon('camera')}<span>${t('now.ask')}</span></button>
-  </form>
-  <p class="fine">${icon('warning')}<span>${t('now.emergency')}</span></p>`;
+  </form>`;
 
 /** @param {NowPage} page @param {'specialty' | 'language'} name @param {string[][]} options */
 const choice = (page, name, options) => html`
