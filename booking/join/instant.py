@@ -214,7 +214,7 @@ async def rings(call: Call) -> Rings:
     problems={404: (), 409: ("already_taken", "time_taken")},
 )
 async def accept(call: Call, request: UUID) -> Taken:
-    """Take a request: the first to do so has it, however often they ask"""
+    """Take a request: the first to do so has it"""
     async with call.transaction() as connection:
         provider = await _provider(call, connection)
         await hold(connection, f"{JOB}:{request}")
@@ -232,10 +232,9 @@ async def accept(call: Call, request: UUID) -> Taken:
                 "SELECT appointment_id FROM instant_request WHERE id = $1 AND provider_id = $2 AND state = 'accepted'",
                 request,
                 provider,
-            )
-            if own is not None:  # whose answer was lost on its way
-                return Taken(own)
-            raise Problem(409, "already_taken", "Somebody else took this request, or it has ended.")
+            )  # whose answer was lost on its way is told where to go
+            why = "Somebody else took this request, or it has ended." if own is None else "You have taken it already."
+            raise Problem(409, "already_taken", why, members={} if own is None else {"appointment": own})
         appointment = await call.request.app[VISITS_NOW].visit_now(
             connection,
             provider=provider,

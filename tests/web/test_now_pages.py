@@ -226,6 +226,19 @@ async def test_a_ring_is_heard_taken_or_left_to_others(visit: Visit) -> None:
     await visitor.page.wait_for_url(f"**/visits/{VISIT}*")
 
 
+async def test_a_doctor_whose_answer_was_lost_finds_the_visit(visit: Visit) -> None:
+    visitor = await visit(before=REMEMBERED)
+    server = clinic(visitor)
+    await open_board(visitor)
+    await server.show_rings(ring(0))
+    server.refusals[f"/v1/instant-requests/{TICKET[:-1]}0/accept"] = (
+        409,
+        {"code": "already_taken", "appointment": VISIT},
+    )
+    await visitor.of("accept-ring").click()
+    await visitor.page.wait_for_url(f"**/visits/{VISIT}*")
+
+
 async def test_a_ring_that_is_over_is_not_shown(visit: Visit) -> None:
     visitor = await visit(before=REMEMBERED)
     await open_board(visitor)

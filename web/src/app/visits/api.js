@@ -2,7 +2,7 @@
 
 /** @import { Appointment, QueueView, WaitlistEntry } from '../booking.js' */
 
-import { newKey, request } from '../http.js';
+import { ApiError, newKey, request } from '../http.js';
 
 /** @param {string} from @param {string | null} cursor @returns {Promise<{items: Appointment[], next?: string | null}>} */
 export function appointments(from, cursor) {
@@ -52,8 +52,11 @@ export const goOnline = (provider, minutes) => request('PUT', `/v1/providers/${p
 /** @param {string} provider */
 export const goOffline = (provider) => request('DELETE', `/v1/providers/${provider}/online`);
 
-/** The first to take a request has it. @param {string} id @returns {Promise<{appointment: string}>} */
-export const takeRequest = (id) => request('POST', `/v1/instant-requests/${id}/accept`);
+/** The first to take a request has it; whose answer was lost finds their visit in the refusal. @param {string} id @returns {Promise<{appointment: string}>} */
+export const takeRequest = (id) => request('POST', `/v1/instant-requests/${id}/accept`).catch((error) => {
+  if (error instanceof ApiError && error.problem.appointment) return error.problem;
+  throw error;
+});
 
 /** @param {string} id */
 export const leaveRequest = (id) => request('POST', `/v1/instant-requests/${id}/decline`);
