@@ -126,3 +126,30 @@ async def test_from_an_invitation_to_a_second_factor_and_a_passkey(
     await of("confirmed").click()
     await expect(of("passkey")).to_have_count(0)
     await context.close()
+
+
+async def test_a_mother_adds_her_child_and_books_for_it(clinic: str, chromium: Browser) -> None:
+    context, page = await window(chromium, clinic, timezone_id="Asia/Karachi")
+    of = page.get_by_test_id
+    await page.goto("/sign-in?next=/account")
+    await of("with-password").click()
+    await of("email-input").fill(f"sana@{DOMAIN}")
+    await of("password-input").fill(PASSWORD)
+    await of("submit").click()
+    await of("add-person").locator("summary").click()
+    await of("person-name").fill("Ali Malik")
+    await of("person-year").fill("2018")
+    await of("submit-people").click()
+    await expect(of("care")).to_contain_text("Ali Malik")
+    await page.goto("/book")
+    await of("doctor-card").filter(has_text="Ayesha Siddiqui").click()
+    await of("patient").select_option(label="Ali Malik")
+    await of("slot").first.click()
+    await expect(of("for-whom")).to_contain_text("Ali Malik")
+    await of("book-button").click()
+    await expect(of("booked")).to_have_attribute("data-status", "confirmed")
+    visits = await page.evaluate(
+        """async () => (await import('/static/src/app/visits/api.js')).appointments(new Date().toISOString(), null)"""
+    )
+    assert [visit["patient_name"] for visit in visits["items"]] == ["Ali Malik"]
+    await context.close()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tests.web.fake_clinic import PERSON, FakeClinic, soon
+from tests.web.fake_clinic import PERSON, FakeClinic, care, soon
 
 EMAIL: Final = "omar@example.org"
 HERE: Final = "0190d0c0-0000-7000-8000-0000000000f1"
@@ -42,6 +42,7 @@ class FakeAccount(FakeClinic):
             {"id": HERE, "device": "Firefox on Linux", "current": True, **session},
             {"id": THERE, "device": "", "current": False, **session},
         ]
+        self.caregivers = [care(1, relation="sibling", rights=["book", "join"])]
         self.passkeys = [{"id": PASSKEY, "label": "My phone", "created_at": soon(-9000), "used_at": None}]
 
     def _answer_to(self, method: str, path: str, query: Mapping[str, str], body: Any) -> Any:
@@ -60,6 +61,17 @@ class FakeAccount(FakeClinic):
                 return self.sessions
             case "GET", ["me", "passkeys"]:
                 return self.passkeys
+            case "POST", ["me", "dependants"]:
+                self.dependants.append(care(**body))
+                return self.dependants[-1]
+            case "GET", ["me", "caregivers"]:
+                return self.caregivers
+            case "POST", ["me", "caregivers"]:
+                return {"id": HERE}
+            case "DELETE", ["me", "dependants", gone]:
+                self.dependants = [each for each in self.dependants if each["id"] != gone]
+                self.caregivers = [each for each in self.caregivers if each["id"] != gone]
+                return None
             case "DELETE", ["me", "sessions", gone]:
                 self.sessions = [each for each in self.sessions if each["id"] != gone]
                 return None

@@ -60,6 +60,20 @@ def ring(index: int = 0, **changes: Any) -> dict[str, Any]:
     }
 
 
+def care(index: int = 0, **changes: Any) -> dict[str, Any]:
+    """Somebody for whom one acts, or who acts for oneself."""
+    return {
+        "id": f"0190d0c0-0000-7000-8000-0000000000{index + 0x70:x}",
+        "person": f"0190d0c0-0000-7000-8000-0000000000{index + 0x80:x}",
+        "name": ["Ali Malik", "زینب رضا"][index % 2],
+        "relation": "child",
+        "rights": ["book", "join", "read"],
+        "until": None,
+        "birth_year": 2018,
+        **changes,
+    }
+
+
 def wait(**changes: Any) -> dict[str, Any]:
     """What somebody waits for."""
     return {
@@ -228,6 +242,7 @@ class FakeClinic(FakeServer):
         self.roles = ["anonymous"]
         self.request = instant()
         self.waits: list[dict[str, Any]] = []
+        self.dependants: list[dict[str, Any]] = []
         self.rings: list[dict[str, Any]] = []
         self.check_ins: list[str] = []
         self.terms = {
@@ -380,6 +395,8 @@ class FakeClinic(FakeServer):
                 }
             case "GET", ["visits", _]:
                 return self.visit
+            case "GET", ["me", "dependants"]:
+                return self.dependants
             case "GET", ["waitlist"]:
                 return self.waits
             case "POST", ["waitlist"]:

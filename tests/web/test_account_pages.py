@@ -78,6 +78,8 @@ async def test_both_pages_are_accessible_and_fit(
     await visitor.of("go-on").click()
     await visitor.see("factor-due")
     await judge("account")
+    await visitor.of("add-person").locator("summary").click()
+    await judge("account, adding somebody")
     await visitor.of("set-up-factor").click()
     await visitor.see("secret")
     await judge("account, authenticator")
@@ -199,6 +201,28 @@ async def test_passkeys_and_devices_are_removed_and_the_rest_stays(visit: Visit)
     await visitor.of("confirmed").click()
     await visitor.page.wait_for_url("**/sign-in")
     assert server.to("/v1/auth/logout-all") == [None]
+
+
+async def test_people_are_added_asked_and_ended(visit: Visit) -> None:
+    visitor = await visit(before=REMEMBERED)
+    server = clinic(visitor)
+    await open_account(visitor)
+    await visitor.of("add-person").locator("summary").click()
+    await visitor.of("person-name").fill(" Ali Malik ")
+    await visitor.of("person-year").fill("2018")
+    await visitor.of("submit-people").click()
+    await expect(visitor.of("care")).to_have_count(2)
+    assert server.to("/v1/me/dependants")[1] == {"name": "Ali Malik", "relation": "child", "birth_year": 2018}
+    assert await visitor.of("person-name").input_value() == ""
+    await visitor.of("carer-email").fill("uncle@example.org")
+    await visitor.of("carer-relation").select_option("sibling")
+    await visitor.of("name-carer").click()
+    await expect(visitor.page.locator("#polite")).to_contain_text("asked them")
+    assert server.to("/v1/me/caregivers")[-2:] == [{"email": "uncle@example.org", "relation": "sibling"}, None]
+    await visitor.of("ask-care").last.click()
+    await visitor.of("confirmed").click()
+    await expect(visitor.of("care")).to_have_count(1)
+    assert server.caregivers == []
 
 
 async def test_a_password_is_changed_and_a_name(visit: Visit) -> None:

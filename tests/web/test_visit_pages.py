@@ -14,6 +14,7 @@ from tests.web.fake_clinic import (
     VISIT,
     FakeClinic,
     appointment,
+    care,
     message,
     soon,
     waiting,
@@ -334,3 +335,21 @@ async def test_who_signs_in_while_booking_comes_back_to_the_same_slot(visit: Vis
     assert await visitor.of("reason-input").input_value() == "A rash"
     assert await visitor.of("name-input").count() == 0
     assert await visitor.page.evaluate("document.documentElement.lang") == "ur"
+
+
+async def test_who_cares_for_somebody_books_for_them(visit: Visit) -> None:
+    visitor = await visit(before=REMEMBERED)
+    server = clinic(visitor)
+    server.roles = ["patient"]
+    server.dependants = [care(0), care(1, rights=["join"])]
+    await visitor.page.goto(f"{visitor.address}/doctors/{SLUG}")
+    await visitor.see("slot")
+    choice = visitor.of("patient")
+    assert await choice.locator("option").all_inner_texts() == ["For me", "Ali Malik"]
+    await choice.select_option(label="Ali Malik")
+    await visitor.of("slot").first.click()
+    await visitor.see("for-whom")
+    assert server.to("/v1/holds")[-1]["patient"] == care(0)["person"]
+    await visitor.page.reload()  # what is held stays theirs
+    await visitor.see("for-whom")
+    assert "Ali Malik" in await visitor.of("for-whom").inner_text()

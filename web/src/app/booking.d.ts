@@ -42,6 +42,7 @@ export interface Account {
   id: string; name: string; anonymous: boolean; roles: string[]; amr: string[];
   contacts: { id: string; kind: 'email' | 'phone' | 'oidc'; value: string }[]; has_password: boolean; has_totp: boolean;
 }
+export interface Care { id: string; person: string; name: string; relation: string; rights: string[]; until: string | null; birth_year: number | null }
 export interface Device { id: string; device: string; created_at: string; seen_at: string; current: boolean }
 export interface Passkey { id: string; label: string; created_at: string; used_at: string | null }
 export interface Enrolment { secret: string; uri: string }

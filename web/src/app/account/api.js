@@ -1,6 +1,6 @@
 // What the page of one's account asks of the server.
 
-/** @import { Account, Ceremony, Device, Enrolment, Passkey } from '../booking.js' */
+/** @import { Account, Care, Ceremony, Device, Enrolment, Passkey } from '../booking.js' */
 
 import { refresh, request } from '../http.js';
 import { made } from '../passkeys.js';
@@ -16,6 +16,21 @@ export const passkeys = () => request('GET', '/v1/me/passkeys');
 
 /** @param {string} name @returns {Promise<Account>} */
 export const rename = (name) => request('PATCH', '/v1/me', { body: { name } });
+
+/** @returns {Promise<Care[]>} for whom one may act */
+export const dependants = () => request('GET', '/v1/me/dependants');
+
+/** @returns {Promise<Care[]>} who may act for oneself */
+export const caregivers = () => request('GET', '/v1/me/caregivers');
+
+/** @param {{name: string, relation: string, birth_year: number | null}} person @returns {Promise<Care>} */
+export const addDependant = (person) => request('POST', '/v1/me/dependants', { body: person });
+
+/** They are asked by mail. @param {string} email @param {string} relation */
+export const nameCaregiver = (email, relation) => request('POST', '/v1/me/caregivers', { body: { email, relation } });
+
+/** In either direction. @param {string} id */
+export const endCare = (id) => request('DELETE', `/v1/me/dependants/${id}`);
 
 /** @param {string} password @param {string} current empty: a code has been entered lately */
 export const setPassword = (password, current) => request('PUT', '/v1/me/password', { body: { password, current: current || null } });

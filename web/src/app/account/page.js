@@ -4,7 +4,7 @@
 // sign-in stands on this page, and what was asked for goes on by itself behind it. The session that it replaces is ended,
 // or each proof would leave one more device in the list.
 
-/** @import { Account, Device, Enrolment, Passkey } from '../booking.js' */
+/** @import { Account, Care, Device, Enrolment, Passkey } from '../booking.js' */
 
 import { render } from '../../../vendor/lit-html/lit-html.js';
 import { announce } from '../announce.js';
@@ -17,8 +17,8 @@ import { SignInForm } from '../sign-in/form.js';
 import * as api from './api.js';
 import { accountView } from './views.js';
 
-/** @typedef {'name' | 'factor' | 'passkeys' | 'password' | 'devices'} Section */
-/** What waits for a code of the app, or for a second press. @typedef {'' | 'remove-factor' | 'new-codes' | 'end-all' | `passkey ${string}`} Question */
+/** @typedef {'name' | 'people' | 'factor' | 'passkeys' | 'password' | 'devices'} Section */
+/** What waits for a code of the app, or for a second press. @typedef {'' | 'remove-factor' | 'new-codes' | 'end-all' | `passkey ${string}` | `care ${string}`} Question */
 
 export class AccountPage {
   /** @type {Account | null} */
@@ -27,6 +27,10 @@ export class AccountPage {
   devices = [];
   /** @type {Passkey[]} */
   passkeys = [];
+  /** For whom they act. @type {Care[]} */
+  dependants = [];
+  /** Who acts for them. @type {Care[]} */
+  caregivers = [];
   /** An authenticator app that has not shown a code yet. @type {Enrolment | null} */
   enrolment = null;
   /** Shown once. @type {string[]} */
@@ -63,7 +67,9 @@ export class AccountPage {
   }
 
   async #load() {
-    [this.account, this.devices, this.passkeys] = await Promise.all([api.account(), api.devices(), api.passkeys()]);
+    [this.account, this.devices, this.passkeys, this.dependants, this.caregivers] = await Promise.all([
+      api.account(), api.devices(), api.passkeys(), api.dependants(), api.caregivers(),
+    ]);
   }
 
   /** A role of theirs counts only once there is a second factor. */
@@ -82,6 +88,27 @@ export class AccountPage {
   /** @param {string} name */
   rename(name) {
     return this.#run('name', async () => { this.account = await api.rename(name); }, 'account.saved');
+  }
+
+  /** @param {{name: string, relation: string, birth_year: number | null}} person without an account of their own */
+  addDependant(person) {
+    return this.#run('people', async () => {
+      await api.addDependant(person);
+      this.#clear('[data-testid="add-person"] form');
+    }, 'people.added', '#people-title');
+  }
+
+  /** @param {string} email @param {string} relation */
+  nameCaregiver(email, relation) {
+    return this.#run('people', async () => {
+      await api.nameCaregiver(email, relation);
+      this.#clear('[data-testid="section-people"] > form');
+    }, 'people.asked', '#people-title');
+  }
+
+  /** @param {string} id */
+  endCare(id) {
+    return this.#run('people', () => api.endCare(id), 'people.ended', '#people-title');
   }
 
   beginFactor() {
@@ -127,7 +154,7 @@ export class AccountPage {
   setPassword(password, current) {
     return this.#run('password', async () => {
       await api.setPassword(password, current);
-      /** @type {HTMLFormElement | null} */ (this.root.querySelector('[data-testid="section-password"] form'))?.reset();
+      this.#clear('[data-testid="section-password"] form');
     }, 'account.password_set', '#password-title');
   }
 
@@ -192,6 +219,11 @@ export class AccountPage {
     if (!done) return;
     if (said) announce(t(said));
     if (focus) /** @type {HTMLElement | null} */ (this.root.querySelector(focus))?.focus();
+  }
+
+  /** @param {string} form whose wish has been granted */
+  #clear(form) {
+    /** @type {HTMLFormElement | null} */ (this.root.querySelector(form))?.reset();
   }
 
   /** @param {Section} section @param {() => Promise<void>} goOn */

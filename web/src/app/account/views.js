@@ -10,6 +10,8 @@ import { icon } from '../icons.js';
 import { passkeysWork } from '../passkeys.js';
 import { trouble, visitHeader } from '../site.js';
 import { date, ownZone } from '../when.js';
+import { people } from './people.js';
+import { asks, confirm, raw, submit, text } from './pieces.js';
 import { qrCode } from './qr.js';
 
 /** @param {AccountPage} page */
@@ -26,6 +28,7 @@ export const accountView = (page) => html`
 const sections = (page) => html`
   ${way(page)}
   ${section(page, 'name', profile(page))}
+  ${section(page, 'people', people(page))}
   ${section(page, 'factor', factor(page))}
   ${section(page, 'passkeys', passkeys(page))}
   ${section(page, 'password', password(page))}
@@ -146,16 +149,6 @@ const device = (page, { id, device: name, seen_at: seen, current }) => html`
 
 // Pieces.
 
-/** @param {AccountPage} page @param {Question} question @param {string} words @param {string} [label] */
-const asks = (page, question, words, label) => html`
-  <button class="button secondary small" type="button" data-asks=${question} data-testid=${`ask-${question.split(' ')[0]}`} aria-label=${label ?? words} @click=${() => page.ask(question)}>${words}</button>`;
-
-/** @param {AccountPage} page @param {string} question @param {string} words @param {() => void} act */
-const confirm = (page, question, words, act) => html`
-  <div class="confirm" data-testid="confirm"><p tabindex="-1">${question}</p>
-    <div class="row wrap"><button class="button danger" type="button" data-testid="confirmed" ?disabled=${page.busy !== ''} @click=${act}>${words}</button>
-      <button class="button secondary" type="button" @click=${() => page.ask('')}>${t('account.not_now')}</button></div></div>`;
-
 /** @param {AccountPage} page @param {string} question @param {string} words @param {(code: string) => void} act */
 const withCode = (page, question, words, act) => html`
   <div class="confirm">${codeForm(page, question, words, act, 'text')}
@@ -168,20 +161,6 @@ const codeForm = (page, label, words, act, mode) => html`
       <input class="field code-field" id="factor-code" name="code" inputmode=${mode} autocomplete="one-time-code" dir="ltr" required minlength="6" maxlength="40" data-testid="factor-code"></div>
     ${submit(page, 'factor', words)}
   </form>`;
-
-/** @param {AccountPage} page @param {Section} section @param {string} words */
-const submit = (page, section, words) => html`
-  <button class="button primary" type="submit" data-testid=${`submit-${section}`} ?disabled=${page.busy !== ''}>
-    ${page.busy === section ? html`<span class="spinner"></span>` : nothing}<span>${words}</span></button>`;
-
-/** @param {SubmitEvent} event @param {string} name */
-function raw(event, name) {
-  event.preventDefault();
-  return String(new FormData(/** @type {HTMLFormElement} */ (event.target)).get(name) ?? '');
-}
-
-/** @param {SubmitEvent} event @param {string} name */
-const text = (event, name) => raw(event, name).trim();
 
 /** @param {string} instant */
 const at = (instant) => date(instant, ownZone());

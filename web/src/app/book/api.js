@@ -1,6 +1,6 @@
 // What booking asks of the server, each call in one place.
 
-/** @import { Appointment, Profile, ProviderPage, Slot, WaitlistEntry } from '../booking.js' */
+/** @import { Appointment, Care, Profile, ProviderPage, Slot, WaitlistEntry } from '../booking.js' */
 
 import { newKey, request } from '../http.js';
 import { language } from '../i18n.js';
@@ -35,8 +35,11 @@ export async function slots(provider, service, from, to) {
   return found;
 }
 
-/** @param {string} service @param {string} start @returns {Promise<Appointment>} held */
-export const hold = (service, start) => request('POST', '/v1/holds', { key: newKey(), body: { service, start, timezone: ownZone() } });
+/** For whom one may book besides oneself. @returns {Promise<Care[]>} */
+export const patients = async () => (await request('GET', '/v1/me/dependants')).filter((/** @type {Care} */ { rights }) => rights.includes('book'));
+
+/** @param {string} service @param {string} start @param {string} patient empty: oneself @returns {Promise<Appointment>} held */
+export const hold = (service, start, patient) => request('POST', '/v1/holds', { key: newKey(), body: { service, start, timezone: ownZone(), patient: patient || null } });
 
 /** @param {string} id @returns {Promise<Appointment>} held for longer */
 export const extend = (id) => request('POST', `/v1/holds/${id}/extend`, { key: newKey() });
@@ -50,7 +53,7 @@ export const book = (held, reason, key) => request('POST', '/v1/appointments', {
 /** How the visitor is called, and how we write to them. @param {string} name */
 export const introduce = (name) => request('PATCH', '/v1/me', { body: { name, locale: language(), timezone: ownZone() } });
 
-/** Any start in these days will do. @param {string} service @param {Date} earliest @param {Date} latest @param {string} key @returns {Promise<WaitlistEntry>} */
-export const wait = (service, earliest, latest, key) => request('POST', '/v1/waitlist', {
-  key, body: { service, earliest: earliest.toISOString(), latest: latest.toISOString(), timezone: ownZone() },
+/** Any start in these days will do. @param {string} service @param {Date} earliest @param {Date} latest @param {string} patient empty: oneself @param {string} key @returns {Promise<WaitlistEntry>} */
+export const wait = (service, earliest, latest, patient, key) => request('POST', '/v1/waitlist', {
+  key, body: { service, earliest: earliest.toISOString(), latest: latest.toISOString(), timezone: ownZone(), patient: patient || null },
 });

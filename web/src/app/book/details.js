@@ -76,9 +76,11 @@ const field = (page, name, type, autocomplete) => html`
 export function summary(page) {
   const { profile, service } = page;
   if (!profile || !service) return nothing;
+  const patient = page.patients.find(({ person }) => person === page.patient);
   return html`
     <div class="summary-head">${face(profile.card.name, 'small')}<div><strong><bdi>${`${profile.card.title} ${profile.card.name}`.trim()}</bdi></strong>
       <p class="soft"><span dir="auto">${service.name}</span> · ${kindName(service.kind)} · ${t('doctor.minutes', { count: service.minutes })}</p></div></div>
+    ${patient ? html`<p class="fact" data-testid="for-whom">${icon('person')}<span>${t('book.for')} <bdi>${patient.name}</bdi></span></p>` : nothing}
     <div class="summary-when">${icon('calendar')}<div>${bothZones(page.slot, profile.timezone)}</div></div>
     <p class="summary-price"><span class="soft">${t('details.price')}</span> <bdi>${service.price.amount_minor ? amount(service.price) : t('book.free')}</bdi></p>`;
 }

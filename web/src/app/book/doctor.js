@@ -4,6 +4,7 @@
 /** @import { BookPage } from './page.js' */
 
 import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
+import { chooses } from '../dom.js';
 import { number, t } from '../i18n.js';
 import { icon } from '../icons.js';
 import { face, kindIcon, kindName, trouble } from '../site.js';
@@ -36,6 +37,7 @@ export function doctorView(page) {
       </section>
       ${profile.bio ? html`<p class="bio" dir="auto">${profile.bio}</p>` : nothing}
       ${services(page, profile.services)}
+      ${forWhom(page)}
       ${page.alternatives.length ? taken(page) : trouble(page.problem)}
       ${page.service ? html`${slotPicker(page)}${page.wait.view()}` : nothing}
     </main>`;
@@ -55,6 +57,14 @@ const services = (page, offers) => html`
       </label>`)}
     ${offers.length ? nothing : html`<p class="soft">${t('doctor.no_services')}</p>`}
   </fieldset>`;
+
+/** @param {BookPage} page */
+const forWhom = (page) => (page.patients.length ? html`
+  <div class="form-field for-whom"><label for="patient">${t('book.for_whom')}</label>
+    <select class="field" id="patient" data-testid="patient" ${chooses(page.patient)} @change=${(/** @type {Event} */ event) => page.choosePatient(/** @type {HTMLSelectElement} */ (event.target).value)}>
+      <option value="">${t('book.for_me')}</option>
+      ${page.patients.map(({ person, name }) => html`<option value=${person}>${name || t('person.nameless')}</option>`)}
+    </select></div>` : nothing);
 
 /** Somebody was faster: the next free times, one press away. @param {BookPage} page */
 const taken = (page) => html`

@@ -1,7 +1,7 @@
 // The booking page: search, doctor, details, booked. Views are functions of this object. Each step has an address, so back
 // and forward work; what was typed and the slot that is held are kept in the tab, so a reload loses nothing.
 
-/** @import { Appointment, CodeTicket, Offer, Profile } from '../booking.js' */
+/** @import { Appointment, Care, CodeTicket, Offer, Profile } from '../booking.js' */
 
 import { html, render } from '../../../vendor/lit-html/lit-html.js';
 import { announce } from '../announce.js';
@@ -49,6 +49,10 @@ export class BookPage {
   alternatives = [];
 
   // The person.
+  /** For whom one may book besides oneself. @type {Care[]} */
+  patients = [];
+  /** For whom this is, empty: oneself. */
+  patient = '';
   form = { name: '', email: '', reason: '' };
   /** Where a code for the visitor's address waits. @type {CodeTicket | null} */
   ticket = null;
@@ -70,8 +74,8 @@ export class BookPage {
     this.draw = oncePerFrame(() => this.#render());
     this.calendar = new Calendar(this.draw);
     this.finder = new Finder(this.draw);
-    this.wait = new Wait(this.draw);
-    onWhoChanged(this.draw);
+    this.wait = new Wait(this.draw, () => this.patient);
+    onWhoChanged(() => this.#learnPatients());
     addEventListener('popstate', () => this.#arrive());
   }
 
@@ -79,6 +83,20 @@ export class BookPage {
     this.#render();
     resume().catch((error) => console.info('not signed in', error));
     await this.#arrive();
+  }
+
+  /** A carer books for somebody else as well. */
+  async #learnPatients() {
+    this.draw();
+    this.patients = isVisitor() ? [] : await api.patients().catch(() => []);
+    if (!this.patients.some(({ person }) => person === this.patient)) this.patient = '';
+    this.draw();
+  }
+
+  /** @param {string} person */
+  choosePatient(person) {
+    this.patient = person;
+    this.draw();
   }
 
   get doctorZone() { return this.profile?.timezone ?? null; }
@@ -99,7 +117,7 @@ export class BookPage {
     const pending = this.#pending();
     if (this.profile && location.hash === '#details' && pending?.slug === this.#slug) {
       const service = this.profile.services.find(({ id }) => id === pending.service);
-      Object.assign(this, { held: pending.held, slot: pending.slot, form: pending.form, service: service ?? this.service });
+      Object.assign(this, { held: pending.held, slot: pending.slot, form: pending.form, service: service ?? this.service, patient: pending.patient ?? '' });
       if (this.secondsLeft === 0) {
         this.#show('doctor');
         await this.choose(pending.slot);
@@ -184,7 +202,7 @@ export class BookPage {
     try {
       await ensureSomebody();
       const before = this.held;
-      this.held = await api.hold(this.service.id, starts_at);
+      this.held = await api.hold(this.service.id, starts_at, this.patient);
       if (before) api.release(before.id).catch((error) => console.info('the old hold ends by itself', error));
       Object.assign(this, { slot: starts_at, alternatives: [] });
       this.#bookKey = newKey();
@@ -261,7 +279,7 @@ export class BookPage {
     Object.assign(this, { booking: true, problem: '' });
     this.draw();
     try {
-      if (this.secondsLeft === 0) this.held = await api.hold(this.service?.id ?? '', this.slot);
+      if (this.secondsLeft === 0) this.held = await api.hold(this.service?.id ?? '', this.slot, this.patient);
       if (!await this.#introduced()) return;
       this.booked = await api.book(this.held.id, this.form.reason.trim(), this.#bookKey);
       this.#drop();
@@ -331,8 +349,8 @@ export class BookPage {
   // What is kept in the tab.
 
   #keep() {
-    const { held, slot, form, service } = this;
-    sessionStorage.setItem(PENDING, JSON.stringify({ slug: this.#slug, service: service?.id, held, slot, form }));
+    const { held, slot, form, service, patient } = this;
+    sessionStorage.setItem(PENDING, JSON.stringify({ slug: this.#slug, service: service?.id, held, slot, form, patient }));
   }
 
   #pending() {

@@ -28,9 +28,10 @@ export class Wait {
   #service = null;
   #key = newKey();
 
-  /** @param {() => void} changed */
-  constructor(changed) {
+  /** @param {() => void} changed @param {() => string} patient for whom, empty: for oneself */
+  constructor(changed, patient) {
     this.changed = changed;
+    this.patient = patient;
   }
 
   /** @param {Offer} service that is looked at */
@@ -57,7 +58,7 @@ export class Wait {
     Object.assign(this, { busy: true, problem: '' });
     this.changed();
     try {
-      this.entry = await api.wait(this.#service.id, new Date(`${this.from}T00:00`), new Date(`${plusDays(this.to, 1)}T00:00`), this.#key);
+      this.entry = await api.wait(this.#service.id, new Date(`${this.from}T00:00`), new Date(`${plusDays(this.to, 1)}T00:00`), this.patient(), this.#key);
       announce(t(this.entry.state === 'offered' ? 'waitlist.free_now' : 'waitlist.joined'));
     } catch (error) {
       this.problem = problemText(error);
