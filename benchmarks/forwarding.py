@@ -6,8 +6,8 @@ The server has core 0 and the load generator core 1, in processes of their own; 
 participant. A publisher sends 1.8 Mbps of video in frames and 50 audio packets a second. Figures are packets forwarded
 per second of the server process's CPU time: all threads, user and system. In between the limit is measured on the same
 core: a bare C loop that decrypts once, encrypts once per receiver, sends in batches, and does nothing else. Turns
-alternate and the table shows medians: on a shared machine only ratios of one run mean anything. README.md tells how to
-read the table.
+alternate and the table shows medians: on a shared machine only ratios of one run mean anything. Beside a peer there is
+also that loop at the load's own pace: what anybody could make of so light a load. README.md tells how to read it all.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from benchmarks.bars import Verdict, machine, progress, show_verdicts
 from benchmarks.crowd import Scenario, Server
 from benchmarks.memory import Memory, measure_memory
 from benchmarks.plot import write_plot
-from benchmarks.rounds import LOAD_CPU, SERVER_CPU, Row, Settings, measure
+from benchmarks.rounds import LOAD_CPU, PACED, SERVER_CPU, Row, Settings, measure
 from benchmarks.wadud import WadudServer
 from rtc._wire import Srtp
 
@@ -128,6 +128,24 @@ def verdicts(rows: Sequence[Row], memory: Memory | None) -> list[Verdict]:
     return result
 
 
+def bounds(rows: Sequence[Row]) -> list[str]:
+    """What the limit itself makes of the peer, at full speed and at the load's pace: what the peer's bars ask of us."""
+    found = {(row.scenario, row.server): row for row in rows}
+    result = []
+    for name, factor in PEER_BARS.items():
+        paced, theirs = found.get((name, PACED)), found.get((name, "janus"))
+        if paced and theirs:
+            full, at_pace = (
+                figure / theirs.packets_per_cpu_s for figure in (theirs.limit_per_cpu_s, paced.packets_per_cpu_s)
+            )
+            asked = factor / full
+            result.append(
+                f"{name}: the limit is {full:.1f} times Janus, so {factor:.0f} times are {asked:.0%} of it;"
+                f" at the pace of this load it is {at_pace:.1f} times Janus"
+            )
+    return result
+
+
 Measure = Callable[[Scenario, Sequence[Callable[[], Server]]], Awaitable[Row]]
 
 
@@ -152,7 +170,8 @@ async def run(options: argparse.Namespace, spinner: int | None) -> tuple[list[Ro
     crypto = crypto_library()
 
     async def one(scenario: Scenario, makers: Sequence[Callable[[], Server]]) -> Row:
-        found = await measure(scenario, makers, settings, progress)
+        beside_peer = any(maker is janus.JanusServer for maker in makers)
+        found = await measure(scenario, makers, settings, progress, paced=beside_peer)
         show(found)
         rows.extend(found)
         return found[0]
@@ -224,6 +243,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\nMemory of the server process per participant: {idle}, {peak}, {sending}")
     found = verdicts(rows, memory)
     met = show_verdicts(found)
+    for text in bounds(rows):
+        print(f"       {text}")
     if options.json:
         content = {
             "machine": description,

@@ -12,7 +12,9 @@ FLAGS = ["-std=gnu17", "-O3", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Werr
 
 def limit_program() -> Path:
     """The executable of limit.c."""
-    return _compiled(OUT / "limit", [NATIVE / "limit.c", WIRE / "srtp.c", WIRE / "srtp_ipsec.c"], [])
+    return _compiled(
+        OUT / "limit", [NATIVE / "limit.c", NATIVE / "limit_pace.c", WIRE / "srtp.c", WIRE / "srtp_ipsec.c"], []
+    )
 
 
 def spin_program() -> Path:

@@ -6,6 +6,8 @@ and CPU time, and a stretch that measures latency by the kernel's arrival times,
 off before. The machine is faster and slower by the quarter of a minute, so what a turn is compared with is the mean of
 the limit on both sides of it. A turn that strangers on the same hardware disturbed, by the hypervisor's own account and
 whatever it gave, is taken again, while a scenario takes no more than twice its turns.
+
+At the end of a round the limit may have a turn at the load's own pace, as a row that no bar is judged by.
 """
 
 import statistics
@@ -20,11 +22,12 @@ from benchmarks import process
 from benchmarks.crowd import Scenario, Server, fill
 from benchmarks.endpoint import Endpoint
 from benchmarks.generator import Generator, Totals
-from benchmarks.limit import Limit, measure_limit
+from benchmarks.limit import Limit, Paced, measure_limit, measure_paced
 
 SERVER_CPU, LOAD_CPU = 0, 1
 _WARM_UP_S = 4.0  # until every packet cache has been filled once: memory touched for the first time is slow
 _LATENCY_SHARE = 0.6  # of the counted stretch
+PACED = "limit, paced"
 _DISTURBED = 0.02  # of both cores together, not given by the hypervisor in some stretch
 
 
@@ -95,10 +98,14 @@ async def measure(
     make_servers: Sequence[Callable[[], Server]],
     settings: Settings,
     progress: Callable[[str], None],
+    *,
+    paced: bool = False,
 ) -> list[Row]:
-    """A row per server. ConnectionError, TimeoutError when somebody cannot join."""
+    """A row per server and, when ``paced``, one of the limit at that load. ConnectionError, TimeoutError when somebody
+    cannot join."""
     turns: dict[str, list[Turn]] = {}
     again: dict[str, int] = {}
+    loops: list[Paced] = []
     for number in range(settings.rounds):
         where = f"{scenario.name}, round {number + 1} of {settings.rounds}"
         for make in make_servers:
@@ -109,7 +116,30 @@ async def measure(
                 other = await _turn(make(), scenario, settings, f"{where}, again", progress)
                 turn = min(turn, other, key=lambda turn: turn.stolen_most)
             turns.setdefault(server.name, []).append(turn)
-    return [_row(scenario, name, found, again.get(name, 0)) for name, found in turns.items()]
+        if paced:
+            progress(f"{where}: {PACED}")
+            loops.append(_paced(scenario, settings))
+    rows = [_row(scenario, name, found, again.get(name, 0)) for name, found in turns.items()]
+    return [*rows, paced_row(scenario, loops, rows[0].limit_per_cpu_s)] if loops else rows
+
+
+def paced_row(scenario: Scenario, loops: Sequence[Paced], limit_per_cpu_s: float) -> Row:
+    """The bare loop at the load's own pace as a row: medians."""
+    figures = [loop.packets_per_cpu_s for loop in loops]
+    return Row(
+        scenario.name,
+        PACED,
+        scenario.rooms,
+        statistics.median(figures),
+        limit_per_cpu_s,
+        statistics.median(figures) / limit_per_cpu_s,
+        statistics.median(loop.load for loop in loops),
+        statistics.median(loop.forwarded_per_s for loop in loops),
+        100 - statistics.median(loop.arrived_percent for loop in loops),
+        statistics.median(loop.latency_p50_us for loop in loops),
+        statistics.median(loop.latency_p99_us for loop in loops),
+        figures,
+    )
 
 
 class _Stolen:
@@ -138,6 +168,17 @@ def _limit(scenario: Scenario, settings: Settings, crypto: str) -> Limit:
         sink_cpu=LOAD_CPU,
         gro=settings.gro,
         crypto=crypto,
+    )
+
+
+def _paced(scenario: Scenario, settings: Settings) -> Paced:
+    return measure_paced(
+        scenario.sources,
+        scenario.receivers,
+        min(settings.seconds, 2.0),
+        cpu=SERVER_CPU,
+        sink_cpu=LOAD_CPU,
+        gro=settings.gro,
     )
 
 

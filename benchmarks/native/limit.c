@@ -5,10 +5,13 @@
  * drains the receivers' sockets. Keys, contexts and sockets are as many as in the load that it stands beside, so caches are as cold; the publishers'
  * packets come from one small buffer, as hot as if they had just been received.
  *
- *   limit [--sources N] [--receivers N] [--seconds S] [--cpu N] [--sink-cpu N] [--profile gcm|cm] [--crypto product|evp] [--batch N] [--gro]
+ *   limit [--sources N] [--receivers N] [--seconds S] [--cpu N] [--sink-cpu N] [--profile gcm|cm] [--crypto product|evp] [--batch N] [--gro] [--paced [--nap US]]
  *
- * `--crypto product` is rtc/native/srtp.c, `evp` (GCM only) calls OpenSSL directly. Prints one JSON object. */
+ * `--crypto product` is rtc/native/srtp.c, `evp` (GCM only) calls OpenSSL directly. Without `--paced` one burst follows the other and the core never rests.
+ * With it bursts come when publishers send them (limit_pace.h) and the loop sleeps in between, as any server must: what the load itself, and not the code,
+ * lets a core reach. `--nap`: it sleeps so long before it looks again, so that more have come. Prints one JSON object. */
 #define _GNU_SOURCE
+#include "limit_pace.h"
 #include "load.h"
 #include "rtc/native/bytes.h"
 #include "rtc/native/srtp.h"
@@ -46,8 +49,8 @@
 struct options {
     unsigned sources, receivers, batch;
     double seconds;
-    int cpu, sink_cpu;
-    bool gcm, evp, gro;
+    int cpu, sink_cpu, nap_us;
+    bool gcm, evp, gro, paced;
 };
 
 struct direction {
@@ -87,6 +90,9 @@ static struct mmsghdr messages[MAX_BATCH];
 static struct iovec parts[MAX_BATCH];
 static union { struct cmsghdr align; uint8_t bytes[CMSG_SPACE(sizeof(uint16_t))]; } controls[MAX_BATCH];
 static unsigned message_count;
+static struct pace *pace;
+static struct { int64_t rung_ns; unsigned packets; } waiting[MAX_BATCH]; /* what a message is, if paced */
+static int64_t rung_ns;
 static uint64_t sent_packets, sent_calls, refused, decrypted;
 
 _Noreturn static void fail(const char *what) {
@@ -196,20 +202,38 @@ static void write_bursts(struct direction *keys) {
 
 /* ---- sending ---- */
 
+static int64_t clock_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+/* One call sent `count` messages from `at` on, since `began_ns`: they arrived one after the other meanwhile. */
+static void note(unsigned at, unsigned count, int64_t began_ns) {
+    int64_t took_ns = clock_ns() - began_ns;
+    for (unsigned i = 0; i < count; i++) pace_note(pace, waiting[at + i].rung_ns, began_ns + took_ns * (i + 1) / count, waiting[at + i].packets);
+}
+
 static void flush(void) {
     for (unsigned at = 0; at < message_count;) {
+        int64_t began_ns = pace ? clock_ns() : 0;
         int n = sendmmsg(out_fd, messages + at, message_count - at, 0);
         sent_calls++;
         if (n <= 0) {
             refused++;
             at++;
-        } else at += (unsigned)n;
+            continue;
+        }
+        if (pace) note(at, (unsigned)n, began_ns);
+        at += (unsigned)n;
     }
     message_count = 0;
     arena_used = 0;
 }
 
-static void queue(const struct receiver *r, size_t length, size_t segment) {
+static void queue(const struct receiver *r, size_t length, size_t segment, unsigned packets) {
+    waiting[message_count].rung_ns = rung_ns;
+    waiting[message_count].packets = packets;
     struct msghdr *h = &messages[message_count].msg_hdr;
     parts[message_count] = (struct iovec){arena + arena_used, length};
     *h = (struct msghdr){.msg_name = (void *)&r->address, .msg_namelen = sizeof r->address, .msg_iov = &parts[message_count], .msg_iovlen = 1};
@@ -240,7 +264,7 @@ static void forward(const struct burst *burst, struct direction *publisher, stru
             segment = encrypt(&r->keys, (*index)++, out, clear[i] + 64, burst->largest);
             at += segment;
         }
-        queue(r, at, segment);
+        queue(r, at, segment, burst->count);
         sent_packets += burst->count;
     }
 }
@@ -256,6 +280,20 @@ static void round_of_all(void) {
             forward(&audio[next % RING_FRAMES], &publishers[s], &again, to, false);
             next++;
         }
+}
+
+/* What is due, and sleep until something is. */
+static void round_of_due(void) {
+    static unsigned next;
+    for (uint64_t due = pace_wait(pace); due; due--) {
+        struct pace_burst burst = pace_next(pace);
+        struct wd_srtp_stream fresh = {0};
+        rung_ns = burst.rung_ns;
+        forward(burst.is_video ? &video[next % RING_FRAMES] : &audio[next % RING_FRAMES], &publishers[burst.source], &fresh,
+                &receivers[(size_t)burst.source * options.receivers], burst.is_video);
+        next++;
+    }
+    flush();
 }
 
 /* ---- receiving ---- */
@@ -274,8 +312,10 @@ _Noreturn static void drain(void) {
         if (epoll_ctl(epoll, EPOLL_CTL_ADD, receivers[i].fd, &event) < 0) fail("epoll");
     }
     for (unsigned i = 0; i < SINK_BATCH; i++) into[i] = (struct iovec){data + i * size, size};
+    if (pace) pace_begin(pace);
     for (;;) {
         struct epoll_event ready[256];
+        if (pace) pace_ring(pace);
         int n = epoll_wait(epoll, ready, 256, 0);
         for (int k = 0; k < n; k++) {
             for (unsigned i = 0; i < SINK_BATCH; i++)
@@ -319,11 +359,13 @@ static double system_seconds(void) {
 }
 
 static void measure(void) {
-    for (double until = seconds_of(CLOCK_MONOTONIC) + options.seconds / 4; seconds_of(CLOCK_MONOTONIC) < until;) round_of_all(); /* warm up */
+    void (*round)(void) = pace ? round_of_due : round_of_all;
+    for (double until = seconds_of(CLOCK_MONOTONIC) + options.seconds / 4; seconds_of(CLOCK_MONOTONIC) < until;) round(); /* warm up */
+    if (pace) pace_reset(pace);
     sent_packets = sent_calls = refused = decrypted = 0;
     uint64_t before = atomic_load(drained);
     double cpu = seconds_of(CLOCK_THREAD_CPUTIME_ID), wall = seconds_of(CLOCK_MONOTONIC), kernel = system_seconds();
-    while (seconds_of(CLOCK_MONOTONIC) < wall + options.seconds) round_of_all();
+    while (seconds_of(CLOCK_MONOTONIC) < wall + options.seconds) round();
     flush();
     cpu = seconds_of(CLOCK_THREAD_CPUTIME_ID) - cpu;
     wall = seconds_of(CLOCK_MONOTONIC) - wall;
@@ -332,15 +374,16 @@ static void measure(void) {
     uint64_t arrived = atomic_load(drained) - before;
     double percent = sent_packets ? 100.0 * (double)(arrived < sent_packets ? arrived : sent_packets) / (double)sent_packets : 0;
     printf("{\"packets\": %lu, \"decrypted\": %lu, \"cpu_s\": %.4f, \"system_s\": %.4f, \"wall_s\": %.4f, \"packets_per_cpu_s\": %.0f, \"ns_per_packet\": %.1f, "
-           "\"send_calls\": %lu, \"refused\": %lu, \"arrived_percent\": %.2f}\n",
-           sent_packets, decrypted, cpu, kernel, wall, (double)sent_packets / cpu, cpu / (double)sent_packets * 1e9, sent_calls, refused, percent);
+           "\"send_calls\": %lu, \"refused\": %lu, \"arrived_percent\": %.2f, \"latency_p50_us\": %.0f, \"latency_p99_us\": %.0f}\n",
+           sent_packets, decrypted, cpu, kernel, wall, (double)sent_packets / cpu, cpu / (double)sent_packets * 1e9, sent_calls, refused, percent,
+           pace ? pace_latency_us(pace, 0.5) : 0, pace ? pace_latency_us(pace, 0.99) : 0);
 }
 
 static void read_options(int count, char **words) {
     for (int i = 1; i < count; i++) {
         const char *name = words[i], *value = i + 1 < count ? words[i + 1] : "";
-        if (!strcmp(name, "--gro")) {
-            options.gro = true;
+        if (!strcmp(name, "--gro") || !strcmp(name, "--paced")) {
+            *(name[2] == 'g' ? &options.gro : &options.paced) = true;
             continue;
         }
         i++;
@@ -351,6 +394,7 @@ static void read_options(int count, char **words) {
         else if (!strcmp(name, "--sink-cpu")) options.sink_cpu = atoi(value);
         else if (!strcmp(name, "--profile")) options.gcm = strcmp(value, "cm") != 0;
         else if (!strcmp(name, "--crypto")) options.evp = strcmp(value, "evp") == 0;
+        else if (!strcmp(name, "--nap")) options.nap_us = atoi(value);
         else if (!strcmp(name, "--batch")) options.batch = (unsigned)atoi(value);
         else {
             fprintf(stderr, "limit: unknown option %s\n", name);
@@ -358,7 +402,7 @@ static void read_options(int count, char **words) {
         }
     }
     if (options.evp && !options.gcm) options.evp = false;
-    if (!options.sources || !options.receivers || !options.batch || options.batch > MAX_BATCH) {
+    if (!options.sources || !options.receivers || !options.batch || options.batch > MAX_BATCH || options.nap_us < 0 || options.nap_us > 100000) {
         fprintf(stderr, "limit: a number is out of range\n");
         exit(2);
     }
@@ -375,10 +419,12 @@ int main(int count, char **words) {
     out_fd = socket(AF_INET, SOCK_DGRAM, 0);
     if (out_fd < 0) fail("socket");
     setsockopt(out_fd, SOL_SOCKET, SO_SNDBUFFORCE, &(int){8 << 20}, sizeof(int));
+    if (options.paced && !(pace = pace_new(options.sources, options.nap_us * INT64_C(1000)))) fail("no clock");
     pid_t sink = fork();
     if (sink < 0) fail("fork");
     if (sink == 0) drain();
     pin(options.cpu);
+    prctl(PR_SET_TIMERSLACK, 1000ul); /* ns; the default of 50 us is as long as a good part of a nap */
     measure();
     kill(sink, SIGKILL);
     waitpid(sink, NULL, 0);

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.crowd import Scenario, Server
-from benchmarks.forwarding import at_load, one_at_half, verdicts
+from benchmarks.forwarding import at_load, bounds, one_at_half, verdicts
 from benchmarks.generator import BUCKET_US, BUCKETS, Generator, Totals
 from benchmarks.join import quantile
+from benchmarks.limit import Paced, measure_paced
 from benchmarks.memory import Memory
 from benchmarks.plot import write_plot
-from benchmarks.rounds import Row
+from benchmarks.rounds import PACED, Row, paced_row
 
 pytestmark = pytest.mark.alone
 
@@ -113,6 +114,32 @@ def test_verdicts_compare_with_limit_and_peer_of_the_same_run() -> None:
     assert not found["100 two-person rooms: 0% of the limit (bar 55%)"]
     assert found["90 KiB per idle participant (bar 128)"]
     assert not found["2000 KiB per sending participant (bar 1024)"]
+
+
+def test_what_the_limit_itself_makes_of_the_peer_is_told_and_not_judged() -> None:
+    rows = [row("1 to 50", "wadud", 560_000), row("1 to 50", "janus", 80_000), row("1 to 50", PACED, 600_000)]
+    (text,) = bounds(rows)
+    assert "limit is 10.0 times Janus, so 8 times are 80% of it" in text
+    assert "at the pace of this load it is 7.5 times Janus" in text
+    assert len(verdicts(rows, None)) == 2
+    assert bounds(rows[:2]) == []
+
+
+@needs_two_cores
+def test_the_limit_at_the_pace_of_the_load_sends_what_publishers_send() -> None:
+    paced = measure_paced(2, 3, 0.4, cpu=0, sink_cpu=1, gro=False)
+    publisher_per_s = paced.forwarded_per_s / 6
+    assert 200 < publisher_per_s < 300  # 50 of sound, the rest frames
+    assert paced.arrived_percent > 99
+    assert 0 < paced.latency_p50_us <= paced.latency_p99_us
+    assert 0 < paced.load < 1
+
+
+def test_the_limit_at_the_pace_of_the_load_is_a_row_of_medians() -> None:
+    loops = [Paced(figure, 0.02, 10_000, 99.0, 100, 300) for figure in (100_000, 300_000, 200_000)]
+    found = paced_row(Scenario("1 to 50", 1, 50), loops, 400_000)
+    assert (found.server, found.packets_per_cpu_s, found.share_of_limit) == (PACED, 200_000, 0.5)
+    assert found.loss_percent == 1.0
 
 
 def test_latency_is_judged_at_half_load() -> None:
