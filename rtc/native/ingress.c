@@ -314,6 +314,7 @@ void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *pac
     if (source.latch) latch(router, &source, &rtp, &fresh);
     tuple->heard_ns = router->now_ns;
     wd_heard(router, t);
+    if (tuple != t->selected) wd_routable_spoke(router, tuple);
     if (!track->slots && !prepare(track)) {
         n->drop_no_memory++;
         return;
