@@ -50,7 +50,8 @@ export class FakeNetwork {
     ping: () => ({ type: 'pong', time_ms: 0 }),
   };
 
-  get socket() { return this.sockets[this.sockets.length - 1]; }
+  /** The newest that is open, else the newest. */
+  get socket() { return this.sockets.findLast(({ readyState }) => readyState === 1) ?? this.sockets.at(-1); }
 
   /** Every message of one type, over all sockets. */
   sent(type) { return this.sockets.flatMap((socket) => socket.sent).filter((message) => message.type === type); }

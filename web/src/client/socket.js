@@ -99,11 +99,15 @@ export class SignalSocket {
     });
   }
 
-  /** Asks for a sign of life now, say after a network change. @param {number} [timeout_ms] */
-  probe(timeout_ms = PONG_TIMEOUT_MS) {
-    if (!this.isOpen || this.#probing) return;
+  /**
+   * Asks for a sign of life now, say after a network change.
+   * @param {number} [timeout_ms]
+   * @param {() => void} [lives]
+   */
+  probe(timeout_ms = PONG_TIMEOUT_MS, lives = () => {}) {
+    if (!this.isOpen || this.#probing && timeout_ms === PONG_TIMEOUT_MS) return;
     this.#probing = true;
-    this.request('ping', {}, timeout_ms).catch((error) => {
+    this.request('ping', {}, timeout_ms).then(lives, (error) => {
       if (error.code === 'timeout') this.#lose(new ConnectionError('socket_lost', 'no sign of life'));
     });
   }
