@@ -186,6 +186,16 @@ void wd_routable_checked(struct wd_router *router, struct tuple *tuple, const ui
 void wd_routable_spoke(struct wd_router *router, struct tuple *tuple) {
     struct transport *t = tuple->transport;
     if (!t->ever_selected || (t->selected && router->now_ns - t->selected->heard_ns < WD_MOVED_NS)) return;
+    if (!tuple->used) {
+        const struct tuple *like = t->selected ? t->selected : wd_newest_other(router, t, NULL, false); /* an address that was translated anew: the ways behind it are the same */
+        uint64_t named = like ? like->theirs : 0;
+        uint8_t credentials = like ? like->credentials : t->named;
+        tuple = wd_bind(router, t, &tuple->remote, &tuple->local);
+        if (!tuple) return;
+        tuple->theirs = named;
+        tuple->credentials = credentials;
+        tuple->spoke_ns = router->now_ns;
+    }
     if (!is_shown(t, tuple) && router->now_ns < tuple->trial_from_ns) return;
     if (wd_may_select(router, t, tuple, 0)) wd_select(router, t, tuple);
 }

@@ -15,7 +15,8 @@ struct wd_router *wd_router_new(const struct wd_router_config *config) {
     router->due_ns = calloc(n, sizeof *router->due_ns);
     if (!router->transports || !router->due_ns || !wd_table_init(&router->transports_by_id, n, seed, WD_TABLE_COUNTED) ||
         !wd_table_init(&router->tracks_by_id, n * 4, seed, WD_TABLE_COUNTED) || !wd_table_init(&router->legs_by_id, n * 16, seed, WD_TABLE_COUNTED) ||
-        !wd_table_init(&router->by_ufrag, n * (WD_GENERATIONS + 1), seed, 0) || !wd_table_init(&router->by_tuple, n * WD_TUPLES, seed, 0)) {
+        !wd_table_init(&router->by_ufrag, n * (WD_GENERATIONS + 1), seed, 0) || !wd_table_init(&router->by_tuple, n * WD_TUPLES, seed, 0) ||
+        !wd_table_init(&router->by_ssrc, n * 4, seed, 0)) {
         wd_router_free(router);
         return NULL;
     }
@@ -32,6 +33,7 @@ void wd_router_free(struct wd_router *router) {
     free(router->legs_by_id.cells);
     free(router->by_ufrag.cells);
     free(router->by_tuple.cells);
+    free(router->by_ssrc.cells);
     free(router);
 }
 
@@ -49,7 +51,7 @@ void wd_router_receive(struct wd_router *router, uint8_t *datagram, size_t lengt
     if (first >= 128 && first < 192) {
         struct tuple *tuple = wd_find_tuple(router, from);
         if (!tuple) {
-            router->counters.drop_unknown_tuple++;
+            wd_stray_received(router, datagram, length, from, local);
             return;
         }
         struct transport *t = tuple->transport;
@@ -266,6 +268,7 @@ int wd_router_remove_track(struct wd_router *router, uint32_t id) {
     if (!track) return -1;
     while (track->legs) wd_router_set_source(router, track->legs->config.id, 0);
     wd_unpend(router, track);
+    wd_track_unknow(router, track);
     wd_depart(track->transport, track->ssrc, &track->stream);
     wd_depart(track->transport, track->rtx_ssrc, &track->rtx_stream);
     for (struct track **at = &track->transport->tracks; *at; at = &(*at)->next)

@@ -281,6 +281,7 @@ struct wd_router {
     struct wd_counters counters;
     struct wd_egress *egress;
     struct wd_table transports_by_id, tracks_by_id, legs_by_id, by_ufrag, by_tuple;
+    struct wd_table by_ssrc; /* transports, by what has been authentic: see wd_stray_received */
     struct transport **transports;
     int64_t *due_ns;
     uint32_t transport_count;
@@ -326,6 +327,7 @@ void wd_send_datagram(struct wd_router *router, struct transport *t, const uint8
 uint8_t *wd_router_room(struct wd_router *router, size_t length);
 void wd_router_commit(struct wd_router *router, const struct wd_addr *to, const struct wd_addr *from, size_t length);
 
+struct tuple *wd_bind(struct wd_router *router, struct transport *t, const struct wd_addr *from, const struct wd_addr *local); /* NULL when it is somebody else's */
 struct tuple *wd_destination(struct transport *t); /* of what can be sent before an address is selected, too; NULL = none */
 void wd_select(struct wd_router *router, struct transport *t, struct tuple *tuple); /* one that may be */
 
@@ -340,7 +342,7 @@ void wd_routable_shaken(struct wd_router *router, struct transport *t); /* it ha
 void wd_routable_forget(struct wd_router *router, struct transport *t, const struct tuple *tuple);
 void wd_routable_named(struct wd_router *router, struct transport *t); /* there are new credentials of theirs */
 void wd_routable_checked(struct wd_router *router, struct tuple *tuple, const uint8_t *theirs, size_t length); /* a check came, that named this ufrag of theirs */
-void wd_routable_spoke(struct wd_router *router, struct tuple *tuple); /* media or a report came from one that is not selected */
+void wd_routable_spoke(struct wd_router *router, struct tuple *tuple); /* authentic media or reports came from one that is not selected, or not even bound */
 int64_t wd_routable_shift_ns(const struct transport *t); /* by so much the next sender report is to lie, so that nobody can guess its time */
 void wd_routable_reports(struct transport *t, uint32_t lsr); /* that one goes to the selected address */
 void wd_routable_reported(struct wd_router *router, struct tuple *tuple, uint32_t lsr); /* from there it was said that that one arrived; 0 = none did */
@@ -348,6 +350,9 @@ void wd_routable_reported(struct wd_router *router, struct tuple *tuple, uint32_
 /* ingress.c */
 void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *packet, size_t length);
 struct wd_srtp_stream wd_stream_of(const struct transport *t, uint32_t ssrc); /* as far as it is known from a track that is gone */
+/* Media or reports from an address that nobody has checked from. */
+void wd_stray_received(struct wd_router *router, uint8_t *packet, size_t length, const struct wd_addr *from, const struct wd_addr *local);
+void wd_track_unknow(struct wd_router *router, const struct track *track); /* its SSRC leads nowhere any more */
 void wd_depart(struct transport *t, uint32_t ssrc, const struct wd_srtp_stream *stream);
 void wd_track_reset(struct wd_router *router, struct track *track); /* a new SSRC: everybody starts over */
 

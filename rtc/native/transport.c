@@ -70,7 +70,7 @@ void wd_forget_tuples(struct wd_router *router, struct transport *t) {
 }
 
 /* The address's tuple of this transport, made if new; the longest unheard one that is not selected gives way. */
-static struct tuple *bind_tuple(struct wd_router *router, struct transport *t, const struct wd_addr *from, const struct wd_addr *local) {
+struct tuple *wd_bind(struct wd_router *router, struct transport *t, const struct wd_addr *from, const struct wd_addr *local) {
     struct tuple *known = wd_table_get(&router->by_tuple, wd_address_key(from)), *place = NULL;
     if (known && known->transport == t && wd_same_address(&known->remote, from)) return known;
     /* The address of a call is not given away: a check with a forged source would silence its owner. Nor is one whose key only looks the same. */
@@ -231,7 +231,7 @@ void wd_stun_received(struct wd_router *router, const uint8_t *data, size_t leng
         ok = true;
     }
     /* Who sent this is known, but not that the address is theirs: it must not get more than it gave, nor an answer in a quarrel about the address. */
-    struct tuple *tuple = ok && n <= length ? bind_tuple(router, t, from, local) : NULL;
+    struct tuple *tuple = ok && n <= length ? wd_bind(router, t, from, local) : NULL;
     if (n > length || (ok && !tuple)) {
         router->counters.drop_stun_other++;
         return;

@@ -4,9 +4,10 @@ import socket
 
 import pytest
 
-from rtc._wire import rtcp_rr
+from rtc._wire import Srtp, rtcp_rr
 from rtc._worker import STREAM_ICE, Worker
 from rtc.peer_streams import rtp_packet
+from tests.rtc.by_hand import PEER
 from tests.rtc.call_by_hand import AWAY, HOME, SECRET, STEP, STRANGER, Address, Call
 from tests.rtc.checks import answer, check
 
@@ -264,6 +265,49 @@ def test_who_is_alone_is_found_when_somebody_comes(worker: Worker) -> None:
     call.collect()
     worker.set_source(1, 1)
     assert call.goes_to(AWAY)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_media_from_a_rebound_address_go_on_both_ways_without_a_check(worker: Worker, answers: bool) -> None:
+    call = Call(worker)
+    call.speaking(2000, HOME)
+    if answers:
+        call.answering[AWAY] = SECRET
+    before = worker.counters()["rtp_in"]
+    call.speaking(2400, AWAY)
+    assert worker.counters()["drop_unknown_tuple"] == 0, "they are forwarded at once"
+    assert worker.counters()["rtp_in"] - before == 60
+    call.speaking(2700, AWAY)
+    assert call.goes_to(AWAY, 40)
+    call.speaking(6000, AWAY)
+    assert call.goes_to(AWAY, 40)
+    assert worker.counters()["trials_failed"] == 0
+    assert (worker.counters()["checks_out"] == 1) is answers
+
+
+@pytest.mark.parametrize("what", ["forged", "copied", "of nobody"])
+def test_what_is_not_authentic_and_new_binds_no_address(worker: Worker, what: str) -> None:
+    call = Call(worker)
+    call.speaking(2000, HOME)
+    ssrc = 21 if what == "of nobody" else 20
+    packet = rtp_packet(111, 1, 960, ssrc, bytes(80))
+    if what != "copied":
+        packet = Srtp(7, b"another key 1234", bytes(12)).protect(packet)
+    else:
+        taken = packet = call.receiver.protect(rtp_packet(111, 101, 97_000, 20, bytes(80)))
+        worker.receive(taken, HOME, call.now_ns)
+    for _ in range(100):
+        worker.receive(packet, STRANGER, call.now_ns)
+        call.until(call.ms + 2 * STEP)
+    assert STRANGER not in call.bytes_to
+
+
+def test_a_stray_address_is_not_taken_from_whose_it_is(worker: Worker) -> None:
+    call = Call(worker)
+    call.speaking(2000, HOME)
+    call.until(2400)
+    call.speaking(4000, PEER)
+    assert call.goes_to(HOME, 40)
 
 
 # --- other ways -------------------------------------------------------------------------------------------------------
