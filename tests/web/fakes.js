@@ -39,6 +39,8 @@ export class FakeNetwork {
   sockets = [];
   /** False: nothing can be reached. */
   up = true;
+  /** Nobody says whether it can. */
+  swallows = false;
   /** type → answer fields, or a function of the message; undefined keeps silent. */
   answers = {
     join: () => ({ type: 'joined', session: 's1', secret: 'x', participant: 'me', room: 'r', answer: 'v=0', participants: [], slots: [], rights: ['publish'], resume_window_s: 30 }),
@@ -67,6 +69,7 @@ export class FakeNetwork {
         this.protocol = protocol;
         network.sockets.push(this);
         queueMicrotask(() => {
+          if (network.swallows) return;
           if (!network.up) {
             this.drop(1006);
             return;

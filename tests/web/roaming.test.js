@@ -99,6 +99,19 @@ test('each change of network is heeded, also soon behind the one before', async 
   assert.equal(network.sent('resume').length, 3);
 });
 
+test('a socket that is being opened into the old network is not waited for', async () => {
+  const { network, windowEvents, clock, call } = await joined();
+  network.swallows = true;
+  network.socket.drop(1006);
+  await clock.advance(3000);
+  network.swallows = false;
+  windowEvents.dispatchEvent(new Event('online'));
+  await settle();
+  await settle();
+  assert.equal(network.sent('resume').length, 1);
+  assert.equal(call.state, 'connected');
+});
+
 test('a restart that the lost socket swallowed is offered again as it is, so that its ways are kept', async () => {
   const { network, clock, call, peer, windowEvents } = await joined();
   network.answers.offer = () => undefined;

@@ -50,7 +50,11 @@ export class Session {
   #wake = null;
   /** Before the next join. */
   #pause_ms = 0;
-  /** The newest try to. @type {{old: SignalSocket, at_ms: number, lives: boolean} | null} */
+  /** @type {SignalSocket | null} the newest */
+  #opening = null;
+  #openingSince_ms = 0;
+  #nudged = false;
+  /** The newest try to overtake. @type {{old: SignalSocket, at_ms: number, lives: boolean} | null} */
   #overtaking = null;
 
   /**
@@ -133,6 +137,15 @@ export class Session {
   /** The network may have changed: try at once instead of waiting. */
   nudge() {
     if (this.#phase === 'open') this.#overtake();
+    else this.#hasten();
+  }
+
+  /** What is being opened since before the change leads into the old network, where nobody may answer. */
+  #hasten() {
+    if (this.environment.now() - this.#openingSince_ms > OVERTAKE_MS) {
+      this.#nudged = true;
+      this.#opening?.giveUp();
+    }
     this.#wake?.();
   }
 
@@ -189,6 +202,8 @@ export class Session {
 
   async #connect() {
     const socket = new SignalSocket(this.options.url, this.environment);
+    this.#opening = socket;
+    this.#openingSince_ms = this.environment.now();
     await socket.open();
     return socket;
   }
@@ -238,7 +253,8 @@ export class Session {
     const backoff = new Backoff(environment.random);
     if (pause_ms > 0) await this.#sleep(pause_ms);
     while (this.#phase === 'lost') {
-      if (!this.#prepared) await this.#sleep(backoff.next());
+      if (!this.#prepared && !this.#nudged) await this.#sleep(backoff.next());
+      this.#nudged = false;
       if (this.#phase !== 'lost') return;
       let socket = null;
       try {

@@ -112,6 +112,11 @@ export class SignalSocket {
     });
   }
 
+  /** What is still being opened is not waited for: `unreachable`. */
+  giveUp() {
+    if (this.#onOpenFailure) this.#lose(new ConnectionError('unreachable', 'not waited for'));
+  }
+
   /** Closes without telling anybody but who waits for an answer. @param {Error} [why] */
   close(why = new ConnectionError('closed', 'closed by us')) {
     this.#finish(why, 1000);
