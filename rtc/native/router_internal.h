@@ -357,6 +357,7 @@ void wd_depart(struct transport *t, uint32_t ssrc, const struct wd_srtp_stream *
 void wd_track_reset(struct wd_router *router, struct track *track); /* a new SSRC: everybody starts over */
 
 /* What every packet touches of an object that begins with a line. */
+#define WD_TUPLE_HEAD offsetof(struct tuple, transaction)
 #define WD_TRANSPORT_HEAD offsetof(struct transport, id)
 #define WD_TRACK_HEAD (offsetof(struct track, config) + offsetof(struct wd_track_config, codecs) + 2 * sizeof(struct wd_codec_entry))
 #define WD_LEG_HEAD (offsetof(struct leg, config) + offsetof(struct wd_leg_config, codecs))
