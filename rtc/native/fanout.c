@@ -231,7 +231,7 @@ void wd_fanout(struct wd_router *router, bool all) {
             if (!t->dirty) {
                 t->dirty = true;
                 t->next_dirty = NULL;
-                wd_fetch(t->selected, sizeof *t->selected);
+                wd_fetch(t->selected, WD_TUPLE_HEAD);
                 wd_srtp_fetch(t->send);
                 *end = t;
                 end = &t->next_dirty;

@@ -51,7 +51,8 @@ static struct track *find_track(struct transport *t, uint32_t ssrc) {
     return NULL;
 }
 
-static void read_reports(struct wd_router *router, struct transport *t, const struct wd_rtcp_block *block) {
+static void read_reports(struct wd_router *router, struct tuple *tuple, const struct wd_rtcp_block *block) {
+    struct transport *t = tuple->transport;
     struct wd_report reports[31];
     uint32_t reporter;
     size_t count = wd_rtcp_read_reports(block, &reporter, reports);
@@ -59,6 +60,7 @@ static void read_reports(struct wd_router *router, struct transport *t, const st
         struct leg *leg = find_leg(t, reports[i].ssrc);
         if (!leg) continue;
         leg->loss = reports[i].fraction_lost;
+        wd_routable_reported(router, tuple, reports[i].lsr);
         for (int k = 0; k < 2; k++) {
             if (!reports[i].lsr || reports[i].lsr != leg->report_lsr[k]) continue;
             int64_t rtt_us = (router->now_ns - leg->report_sent_ns[k]) / 1000 - (int64_t)((uint64_t)reports[i].dlsr * 1000000 >> 16);
@@ -168,17 +170,20 @@ static void read_sender(struct wd_router *router, struct transport *t, const str
     }
 }
 
-void wd_rtcp_received(struct wd_router *router, struct transport *t, uint8_t *packet, size_t length) {
+void wd_rtcp_received(struct wd_router *router, struct tuple *tuple, uint8_t *packet, size_t length) {
+    struct transport *t = tuple->transport;
     if (wd_srtcp_unprotect(t->receive, packet, &length) != WD_SRTP_OK) {
         router->counters.drop_srtcp++;
         return;
     }
+    tuple->heard_ns = router->now_ns;
     wd_heard(router, t);
+    if (tuple != t->selected) wd_routable_spoke(router, tuple);
     const uint8_t *data = packet;
     struct wd_rtcp_block block;
     while (wd_rtcp_next(&data, &length, &block)) {
         if (block.type == WD_RTCP_SR) read_sender(router, t, &block);
-        if (block.type == WD_RTCP_SR || block.type == WD_RTCP_RR) read_reports(router, t, &block);
+        if (block.type == WD_RTCP_SR || block.type == WD_RTCP_RR) read_reports(router, tuple, &block);
         if (block.type == WD_RTCP_RTPFB && block.count == WD_RTPFB_NACK) read_nack(router, t, &block);
         if (block.type == WD_RTCP_RTPFB && block.count == WD_RTPFB_TWCC) router->counters.twcc_in++;
         if (block.type == WD_RTCP_PSFB) read_payload_feedback(router, t, &block);
@@ -288,13 +293,13 @@ static void write_receiver_reports(struct wd_router *router, struct transport *t
 static size_t write_sender_report(struct wd_router *router, struct leg *leg, uint8_t *out, size_t capacity) {
     struct track *track = leg->track;
     struct transport *publisher = track->transport;
-    int64_t since_ns = router->now_ns - track->sender_ns;
+    int64_t since_ns = router->now_ns - track->sender_ns - wd_routable_shift_ns(leg->transport);
     uint64_t ntp = ns_to_ntp(ntp_to_ns(track->sender.ntp) + publisher->clock_offset_ns + since_ns);
     uint32_t clock_rate = track->config.codecs[track->last_entry].clock_rate;
     struct wd_sender_info info = {
         .ssrc = leg->config.ssrc,
         .ntp = ntp,
-        .rtp = track->sender.rtp + leg->timestamp_offset + (uint32_t)((uint64_t)(since_ns / 1000) * clock_rate / 1000000),
+        .rtp = track->sender.rtp + leg->timestamp_offset + (uint32_t)(since_ns / 1000 * clock_rate / 1000000),
         .packets = (uint32_t)leg->packets,
         .octets = (uint32_t)leg->bytes,
     };
@@ -302,6 +307,7 @@ static size_t write_sender_report(struct wd_router *router, struct leg *leg, uin
     leg->report_sent_ns[1] = leg->report_sent_ns[0];
     leg->report_lsr[0] = (uint32_t)(ntp >> 16);
     leg->report_sent_ns[0] = router->now_ns;
+    wd_routable_reports(leg->transport, leg->report_lsr[0]);
     return wd_rtcp_write_sr(out, capacity, &info, NULL, 0);
 }
 

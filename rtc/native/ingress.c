@@ -70,6 +70,10 @@ void wd_track_reset(struct wd_router *router, struct track *track) {
     wd_due(router, track->transport, router->now_ns); /* the tick asks the new one, unless it has begun with a keyframe by then */
 }
 
+void wd_track_unknow(struct wd_router *router, const struct track *track) {
+    if (wd_table_get(&router->by_ssrc, track->ssrc) == track->transport) wd_table_remove(&router->by_ssrc, track->ssrc);
+}
+
 static void latch(struct wd_router *router, const struct source *source, const struct wd_rtp *rtp, const struct wd_srtp_stream *stream) {
     struct track *track = source->track;
     track->latched_ns = router->now_ns;
@@ -78,12 +82,14 @@ static void latch(struct wd_router *router, const struct source *source, const s
         track->rtx_stream = *stream;
     } else {
         if (track->ssrc) {
+            wd_track_unknow(router, track);
             track->former_ssrc = track->ssrc;
             track->former_stream = track->stream;
             wd_track_reset(router, track);
         }
         track->ssrc = rtp->ssrc;
         track->stream = *stream;
+        if (track->announced) wd_table_add(&router->by_ssrc, track->ssrc, track->transport);
     }
 }
 
@@ -245,6 +251,7 @@ static void accept_packet(struct wd_router *router, struct track *track, const u
     t->media_ns = router->now_ns;
     if (!track->announced) {
         track->announced = true;
+        wd_table_add(&router->by_ssrc, track->ssrc, t);
         wd_emit(router, WD_EVENT_TRACK_STARTED, track->config.id);
         wd_due(router, t, router->now_ns + WD_LEVEL_INTERVAL_NS);
     }
@@ -314,6 +321,7 @@ void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *pac
     if (source.latch) latch(router, &source, &rtp, &fresh);
     tuple->heard_ns = router->now_ns;
     wd_heard(router, t);
+    if (tuple != t->selected) wd_routable_spoke(router, tuple);
     if (!track->slots && !prepare(track)) {
         n->drop_no_memory++;
         return;
@@ -353,4 +361,25 @@ void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *pac
         return;
     }
     accept_packet(router, track, packet, &rtp, entry, track->highest - (uint64_t)-(int64_t)distance, payload + 2, (size_t)payload_length - 2, true);
+}
+
+/* A network address translator that rebinds, in the midst of media: the next check may be seconds away, and what comes until then is authentic all the same. Only
+ * an SSRC that has been is looked for, so a stranger's packet costs a look-up, and one that knows the SSRC no more than one with a forged source. */
+void wd_stray_received(struct wd_router *router, uint8_t *packet, size_t length, const struct wd_addr *from, const struct wd_addr *local) {
+    bool rtcp = packet[1] >= 192 && packet[1] <= 223;
+    struct transport *t = wd_table_get(&router->by_ssrc, wd_get32(packet + (rtcp ? 4 : 8)));
+    if (!t || !t->receive) {
+        router->counters.drop_unknown_tuple++;
+        return;
+    }
+    t->bytes_in += length;
+    struct tuple stray = {.transport = t, .remote = *from};
+    if (local) stray.local = *local;
+    if (rtcp) {
+        router->counters.rtcp_in++;
+        wd_rtcp_received(router, &stray, packet, length);
+    } else {
+        router->counters.rtp_in++;
+        wd_rtp_received(router, &stray, packet, length);
+    }
 }

@@ -15,7 +15,8 @@ struct wd_router *wd_router_new(const struct wd_router_config *config) {
     router->due_ns = calloc(n, sizeof *router->due_ns);
     if (!router->transports || !router->due_ns || !wd_table_init(&router->transports_by_id, n, seed, WD_TABLE_COUNTED) ||
         !wd_table_init(&router->tracks_by_id, n * 4, seed, WD_TABLE_COUNTED) || !wd_table_init(&router->legs_by_id, n * 16, seed, WD_TABLE_COUNTED) ||
-        !wd_table_init(&router->by_ufrag, n * 2, seed, 0) || !wd_table_init(&router->by_tuple, n * WD_TUPLES, seed, 0)) {
+        !wd_table_init(&router->by_ufrag, n * (WD_GENERATIONS + 1), seed, 0) || !wd_table_init(&router->by_tuple, n * WD_TUPLES, seed, 0) ||
+        !wd_table_init(&router->by_ssrc, n * 4, seed, 0)) {
         wd_router_free(router);
         return NULL;
     }
@@ -32,6 +33,7 @@ void wd_router_free(struct wd_router *router) {
     free(router->legs_by_id.cells);
     free(router->by_ufrag.cells);
     free(router->by_tuple.cells);
+    free(router->by_ssrc.cells);
     free(router);
 }
 
@@ -49,7 +51,7 @@ void wd_router_receive(struct wd_router *router, uint8_t *datagram, size_t lengt
     if (first >= 128 && first < 192) {
         struct tuple *tuple = wd_find_tuple(router, from);
         if (!tuple) {
-            router->counters.drop_unknown_tuple++;
+            wd_stray_received(router, datagram, length, from, local);
             return;
         }
         struct transport *t = tuple->transport;
@@ -58,7 +60,7 @@ void wd_router_receive(struct wd_router *router, uint8_t *datagram, size_t lengt
             router->counters.drop_no_keys++;
         } else if (datagram[1] >= 192 && datagram[1] <= 223) {
             router->counters.rtcp_in++;
-            wd_rtcp_received(router, t, datagram, length);
+            wd_rtcp_received(router, tuple, datagram, length);
         } else {
             router->counters.rtp_in++;
             wd_rtp_received(router, tuple, datagram, length);
@@ -114,11 +116,7 @@ static int name(struct wd_router *router, struct transport *t, const struct cred
     return wd_table_add(&router->by_ufrag, wd_ufrag_key(c->ufrag, c->ufrag_length), t) ? 0 : -1;
 }
 
-void wd_unname(struct wd_router *router, struct credentials *c) {
-    wd_table_remove(&router->by_ufrag, wd_ufrag_key(c->ufrag, c->ufrag_length));
-    free(c->remote);
-    c->remote = NULL;
-}
+void wd_unname(struct wd_router *router, const struct credentials *c) { wd_table_remove(&router->by_ufrag, wd_ufrag_key(c->ufrag, c->ufrag_length)); }
 
 int wd_router_add_transport(struct wd_router *router, uint32_t id, const char *ufrag, const char *password, int64_t now_ns) {
     router->now_ns = now_ns;
@@ -153,12 +151,25 @@ int wd_router_restart_ice(struct wd_router *router, uint32_t id, const char *ufr
     struct transport *t = wd_table_get(&router->transports_by_id, id);
     struct credentials fresh = {0};
     if (!t || set_credentials(&fresh, ufrag, password) || name(router, t, &fresh)) return -1;
-    if (t->credentials_count == 2) wd_unname(router, &t->credentials[1]);
     fresh.number = (uint8_t)(t->credentials[0].number + 1);
-    t->credentials[1] = t->credentials[0];
+    int place = t->credentials_count;
+    if (place == WD_GENERATIONS) { /* the oldest gives way, but not those in use: nobody knows whether our answers arrive */
+        place -= t->credentials[place - 1].number == t->named ? 2 : 1;
+        wd_unname(router, &t->credentials[place]);
+    } else {
+        t->credentials_count++;
+    }
+    memmove(&t->credentials[1], &t->credentials[0], (size_t)place * sizeof fresh);
     t->credentials[0] = fresh;
-    t->credentials_count = 2;
     return 0;
+}
+
+/* Where new ones are put: the oldest give way, but not those in use. */
+static int remote_place(const struct transport *t, uint64_t key) {
+    int place = 0;
+    while (place < WD_GENERATIONS && t->remotes[place].text && t->remotes[place].key != key) place++;
+    if (place < WD_GENERATIONS) return place;
+    return t->selected && t->remotes[place - 1].key == t->selected->theirs ? place - 2 : place - 1;
 }
 
 int wd_router_set_remote(struct wd_router *router, uint32_t id, const char *ufrag, const char *password) {
@@ -168,9 +179,12 @@ int wd_router_set_remote(struct wd_router *router, uint32_t id, const char *ufra
     if (!remote) return -1;
     memcpy(remote, ufrag, u);
     memcpy(remote + u, password, p);
-    free(t->credentials[0].remote);
-    t->credentials[0].remote = remote;
-    t->has_remote = true;
+    uint64_t key = wd_ufrag_key(ufrag, u - 1);
+    int place = remote_place(t, key);
+    free(t->remotes[place].text);
+    memmove(&t->remotes[1], &t->remotes[0], (size_t)place * sizeof t->remotes[0]);
+    t->remotes[0] = (struct remote){.text = remote, .key = key};
+    wd_routable_named(router, t);
     return 0;
 }
 
@@ -209,6 +223,7 @@ int wd_router_remove_transport(struct wd_router *router, uint32_t id) {
     while (t->legs) wd_router_remove_leg(router, t->legs->config.id);
     wd_forget_tuples(router, t);
     for (int i = 0; i < t->credentials_count; i++) wd_unname(router, &t->credentials[i]);
+    for (int i = 0; i < WD_GENERATIONS; i++) free(t->remotes[i].text);
     wd_table_remove(&router->transports_by_id, id);
     uint32_t last = --router->transport_count;
     router->transports[t->place] = router->transports[last];
@@ -253,6 +268,7 @@ int wd_router_remove_track(struct wd_router *router, uint32_t id) {
     if (!track) return -1;
     while (track->legs) wd_router_set_source(router, track->legs->config.id, 0);
     wd_unpend(router, track);
+    wd_track_unknow(router, track);
     wd_depart(track->transport, track->ssrc, &track->stream);
     wd_depart(track->transport, track->rtx_ssrc, &track->rtx_stream);
     for (struct track **at = &track->transport->tracks; *at; at = &(*at)->next)

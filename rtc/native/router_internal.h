@@ -40,7 +40,16 @@
 #define WD_SELECTED_PER_SECOND 10 /* events of one transport */
 #define WD_TRIAL_NS WD_SECOND
 #define WD_TRIAL_STEP_NS (100 * WD_MS)
-#define WD_TRIAL_PAUSE_NS (30 * WD_SECOND) /* without trials, behind one that failed */
+#define WD_TRIAL_KEPT_NS (30 * WD_SECOND) /* at most, while they speak there and nowhere else: as long as consent lasts (RFC 7675 section 5.1) */
+#define WD_TRIAL_PAUSE_NS (30 * WD_SECOND) /* behind a trial that failed, for addresses from which only checks come */
+#define WD_TRIAL_AGAIN_NS WD_SECOND /* for the address that failed, when media come from it; doubles with each failure */
+#define WD_TRIAL_FAILURES 5
+#define WD_SPEAKS_NS (2 * WD_SECOND) /* so long after its newest media or report an address is spoken from */
+#define WD_MOVED_NS (500 * WD_MS) /* of silence at the selected address: then media that come from another one move it */
+#define WD_LATE_NS (300 * WD_MS) /* so long after a change of address what was under way may still arrive from the old one */
+#define WD_PROOFS 4
+#define WD_GUESSES 32 /* reports of what was never sent there, and no report counts any more */
+#define WD_GENERATIONS 4 /* of ICE credentials, ours and theirs, that can be in use: answers to offers get lost */
 #define WD_DEPARTED 8
 #define WD_LATCH_NS (200 * WD_MS) /* a track's SSRC moves at most this often */
 #define WD_LOST 128 /* missing packets remembered per track */
@@ -82,15 +91,26 @@ struct tuple {
     struct wd_addr remote, local;
     bool used;
     bool congested; /* see wd_router_congested */
-    bool routable, asked; /* see routable.c: what is sent there was received; our check, of that transaction, was sent */
-    uint8_t credentials; /* number of those that the newest check came with */
+    bool routable, asked; /* see routable.c, as for all below: what is sent there was received; our check, of that transaction, was sent */
+    uint8_t credentials; /* number of those of ours that the newest check named */
+    uint8_t failed, guesses, proof_next;
     uint8_t transaction[12];
+    uint32_t proofs[WD_PROOFS]; /* sender reports that were sent there, by the time that is reported back (LSR); 0 = none */
+    uint64_t theirs; /* key of the ufrag of theirs that the newest check named */
+    int64_t checked_ns; /* newest check */
+    int64_t spoke_ns; /* newest media or report before it */
+    int64_t trial_from_ns;
 };
 
 struct credentials {
-    char *remote; /* theirs, "ufrag NUL password"; NULL = not known */
     uint8_t ufrag_length, password_length, number;
     char ufrag[33], password[65];
+};
+
+/* Theirs. */
+struct remote {
+    char *text; /* "ufrag NUL password"; NULL = none */
+    uint64_t key; /* of the ufrag */
 };
 
 /* One packet of a publisher, clear, as every subscriber's packet is derived from it. */
@@ -219,9 +239,10 @@ struct transport {
     struct leg *legs;
     struct tuple tuples[WD_TUPLES];
     struct tuple *greeted; /* where the newest datagram of the handshake came from */
-    struct credentials credentials[2]; /* newest first */
+    struct credentials credentials[WD_GENERATIONS]; /* newest first */
+    struct remote remotes[WD_GENERATIONS]; /* newest first; see routable.c, as for all up to `trial_from_ns` */
     uint8_t credentials_count;
-    bool has_remote; /* knows theirs: see routable.c, as for all up to `trial_from_ns` */
+    uint8_t named; /* number of the credentials that the newest check named */
     bool shaken_apart; /* the handshake's datagrams went to more than one address */
     uint8_t trial_asks;
     struct tuple *shaken; /* where the newest of them went */
@@ -260,6 +281,7 @@ struct wd_router {
     struct wd_counters counters;
     struct wd_egress *egress;
     struct wd_table transports_by_id, tracks_by_id, legs_by_id, by_ufrag, by_tuple;
+    struct wd_table by_ssrc; /* transports, by what has been authentic: see wd_stray_received */
     struct transport **transports;
     int64_t *due_ns;
     uint32_t transport_count;
@@ -291,7 +313,7 @@ static inline int64_t wd_beat(const struct wd_router *router, int64_t interval_n
 
 /* transport.c */
 uint64_t wd_ufrag_key(const char *ufrag, size_t length);
-void wd_unname(struct wd_router *router, struct credentials *c); /* no check is known by them any more */
+void wd_unname(struct wd_router *router, const struct credentials *c); /* no check is known by them any more */
 struct tuple *wd_find_tuple(const struct wd_router *router, const struct wd_addr *from);
 void wd_stun_received(struct wd_router *router, const uint8_t *data, size_t length, const struct wd_addr *from, const struct wd_addr *local);
 void wd_dtls_received(struct wd_router *router, const uint8_t *data, size_t length, const struct wd_addr *from);
@@ -305,6 +327,7 @@ void wd_send_datagram(struct wd_router *router, struct transport *t, const uint8
 uint8_t *wd_router_room(struct wd_router *router, size_t length);
 void wd_router_commit(struct wd_router *router, const struct wd_addr *to, const struct wd_addr *from, size_t length);
 
+struct tuple *wd_bind(struct wd_router *router, struct transport *t, const struct wd_addr *from, const struct wd_addr *local); /* NULL when it is somebody else's */
 struct tuple *wd_destination(struct transport *t); /* of what can be sent before an address is selected, too; NULL = none */
 void wd_select(struct wd_router *router, struct transport *t, struct tuple *tuple); /* one that may be */
 
@@ -317,14 +340,24 @@ void wd_routable_tick(struct wd_router *router, struct transport *t);
 void wd_routable_shook(struct transport *t, struct tuple *tuple); /* a datagram of the handshake goes there */
 void wd_routable_shaken(struct wd_router *router, struct transport *t); /* it has ended well */
 void wd_routable_forget(struct wd_router *router, struct transport *t, const struct tuple *tuple);
+void wd_routable_named(struct wd_router *router, struct transport *t); /* there are new credentials of theirs */
+void wd_routable_checked(struct wd_router *router, struct tuple *tuple, const uint8_t *theirs, size_t length); /* a check came, that named this ufrag of theirs */
+void wd_routable_spoke(struct wd_router *router, struct tuple *tuple); /* authentic media or reports came from one that is not selected, or not even bound */
+int64_t wd_routable_shift_ns(const struct transport *t); /* by so much the next sender report is to lie, so that nobody can guess its time */
+void wd_routable_reports(struct transport *t, uint32_t lsr); /* that one goes to the selected address */
+void wd_routable_reported(struct wd_router *router, struct tuple *tuple, uint32_t lsr); /* from there it was said that that one arrived; 0 = none did */
 
 /* ingress.c */
 void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *packet, size_t length);
 struct wd_srtp_stream wd_stream_of(const struct transport *t, uint32_t ssrc); /* as far as it is known from a track that is gone */
+/* Media or reports from an address that nobody has checked from. */
+void wd_stray_received(struct wd_router *router, uint8_t *packet, size_t length, const struct wd_addr *from, const struct wd_addr *local);
+void wd_track_unknow(struct wd_router *router, const struct track *track); /* its SSRC leads nowhere any more */
 void wd_depart(struct transport *t, uint32_t ssrc, const struct wd_srtp_stream *stream);
 void wd_track_reset(struct wd_router *router, struct track *track); /* a new SSRC: everybody starts over */
 
 /* What every packet touches of an object that begins with a line. */
+#define WD_TUPLE_HEAD offsetof(struct tuple, transaction)
 #define WD_TRANSPORT_HEAD offsetof(struct transport, id)
 #define WD_TRACK_HEAD (offsetof(struct track, config) + offsetof(struct wd_track_config, codecs) + 2 * sizeof(struct wd_codec_entry))
 #define WD_LEG_HEAD (offsetof(struct leg, config) + offsetof(struct wd_leg_config, codecs))
@@ -338,7 +371,7 @@ void wd_leg_restart(struct wd_router *router, struct leg *leg);
 void wd_resend(struct wd_router *router, struct leg *leg, uint16_t sequence);
 
 /* feedback.c */
-void wd_rtcp_received(struct wd_router *router, struct transport *t, uint8_t *packet, size_t length);
+void wd_rtcp_received(struct wd_router *router, struct tuple *tuple, uint8_t *packet, size_t length);
 void wd_feedback_tick(struct wd_router *router, struct transport *t);
 void wd_feedback_rides(struct wd_router *router, struct transport *t); /* behind the media for t: what is due may follow it in the same message */
 void wd_feedback_arrival(struct wd_router *router, struct transport *t); /* a packet of t's that transport-wide feedback will tell of */

@@ -70,7 +70,7 @@ void wd_forget_tuples(struct wd_router *router, struct transport *t) {
 }
 
 /* The address's tuple of this transport, made if new; the longest unheard one that is not selected gives way. */
-static struct tuple *bind_tuple(struct wd_router *router, struct transport *t, const struct wd_addr *from, const struct wd_addr *local) {
+struct tuple *wd_bind(struct wd_router *router, struct transport *t, const struct wd_addr *from, const struct wd_addr *local) {
     struct tuple *known = wd_table_get(&router->by_tuple, wd_address_key(from)), *place = NULL;
     if (known && known->transport == t && wd_same_address(&known->remote, from)) return known;
     /* The address of a call is not given away: a check with a forged source would silence its owner. Nor is one whose key only looks the same. */
@@ -86,7 +86,7 @@ static struct tuple *bind_tuple(struct wd_router *router, struct transport *t, c
         if (c != t->selected && (!place || c->heard_ns < place->heard_ns)) place = c;
     }
     forget(router, place);
-    *place = (struct tuple){.remote = *from, .transport = t, .heard_ns = router->now_ns, .used = true};
+    *place = (struct tuple){.remote = *from, .transport = t, .heard_ns = router->now_ns, .checked_ns = router->now_ns, .used = true};
     if (local) place->local = *local;
     if (!wd_table_add(&router->by_tuple, wd_address_key(from), place)) {
         place->used = false;
@@ -190,8 +190,7 @@ static const struct credentials *owner_of(struct wd_router *router, const struct
 
 /* The restart is complete: the old credentials end (RFC 8445 section 9). */
 static void retire_credentials(struct wd_router *router, struct transport *t) {
-    if (t->credentials_count == 2) wd_unname(router, &t->credentials[1]);
-    t->credentials_count = 1;
+    while (t->credentials_count > 1) wd_unname(router, &t->credentials[--t->credentials_count]);
 }
 
 void wd_stun_received(struct wd_router *router, const uint8_t *data, size_t length, const struct wd_addr *from, const struct wd_addr *local) {
@@ -232,7 +231,7 @@ void wd_stun_received(struct wd_router *router, const uint8_t *data, size_t leng
         ok = true;
     }
     /* Who sent this is known, but not that the address is theirs: it must not get more than it gave, nor an answer in a quarrel about the address. */
-    struct tuple *tuple = ok && n <= length ? bind_tuple(router, t, from, local) : NULL;
+    struct tuple *tuple = ok && n <= length ? wd_bind(router, t, from, local) : NULL;
     if (n > length || (ok && !tuple)) {
         router->counters.drop_stun_other++;
         return;
@@ -250,8 +249,9 @@ void wd_stun_received(struct wd_router *router, const uint8_t *data, size_t leng
     /* Who sends no media is heard by its checks alone: the spare path of a receiver must not take over between two of them. */
     int64_t patience = t->media_ns && t->selected && t->media_ns > t->selected->heard_ns - 500 * WD_MS ? 500 * WD_MS : WD_QUIET_IDLE_NS;
     bool selected_silent = t->selected ? router->now_ns - t->selected->heard_ns > patience : t->ever_selected;
-    tuple->heard_ns = router->now_ns;
-    tuple->credentials = c->number;
+    tuple->credentials = t->named = c->number;
+    size_t named = c->ufrag_length + 1u;
+    wd_routable_checked(router, tuple, m.username + named, m.username_len - named);
     wd_heard(router, t);
     /* Of two pairs that differ in our address alone the nominated one is sent by (RFC 8445 section 12.1): the other may be open towards us only. */
     if (local && (m.use_candidate || selected_silent || tuple != t->selected)) tuple->local = *local;

@@ -138,8 +138,9 @@ static void arrive(struct world *w, uint8_t *datagram, size_t length, const stru
 static void check_in(struct world *w, unsigned peer, unsigned variant, bool nominate) {
     uint8_t data[256];
     uint8_t transaction[12] = {(uint8_t)peer, (uint8_t)variant};
-    char username[16] = "peer0:x";
+    char username[16] = "peer0:them";
     username[4] = (char)('0' + peer);
+    if (w->now_ns & 0x10000) memcpy(username + 6, "anew", 4);
     struct wd_stun_check check = {(const uint8_t *)username, strlen(username), 1, true, 1, nominate};
     size_t n = wd_stun_write_check(data, sizeof data, transaction, &check, (const uint8_t *)PASSWORD, strlen(PASSWORD));
     require(n > 0);
@@ -174,7 +175,7 @@ static void rtp_in(struct world *w, unsigned peer, uint8_t control, const uint8_
     memcpy(packet + 16, (uint8_t[]){0x11, 'm', (uint8_t)('0' + kind), 0x31, data[1], data[0], 0x20, data[2], 0x50, data[1], 0, 0}, 12);
     size_t length = size - 3 < 1600 ? size - 3 : 1600;
     length = wd_srtp_protect(w->to_server[peer], index & 0xffffffffffff, packet, 28, data + 3, length);
-    struct wd_addr from = address(peer, 0);
+    struct wd_addr from = address(peer, data[1] >> 6); /* which nobody may have checked from */
     arrive(w, packet, length, &from);
 }
 
@@ -185,9 +186,9 @@ static void rtcp_in(struct world *w, unsigned peer, const uint8_t *data, size_t 
     memcpy(packet, data, size);
     packet[0] = (uint8_t)(0x80 | (packet[0] & 0x3f));
     packet[1] = (uint8_t)(200 + packet[1] % 8);
+    struct wd_addr from = address(peer, data[2] >> 6);
     if (packet[0] & 1 && size >= 12) wd_put32(packet + 8, 0x900000u + peer * 16 + WD_VIDEO); /* often about a real leg */
     size_t length = wd_srtcp_protect(w->to_server[peer], packet, size);
-    struct wd_addr from = address(peer, 0);
     arrive(w, packet, length, &from);
 }
 
@@ -234,7 +235,7 @@ static void act(struct world *w, uint8_t operation, uint8_t control, const uint8
         break;
     case 6:
         wd_router_restart_ice(w->router, 1 + peer, control & 0x80 ? "restart1" : "restart2", PASSWORD);
-        if (control & 0x20) wd_router_set_remote(w->router, 1 + peer, "them", PASSWORD);
+        if (control & 0x20) wd_router_set_remote(w->router, 1 + peer, control & 0x10 ? "them" : "anew", PASSWORD);
         break;
     case 7:
         w->now_ns += (int64_t)control * control * 100000;

@@ -6,10 +6,12 @@ UFRAG = "abcd1234"
 PASSWORD = "a-long-password-that-nobody-guesses".replace("-", "+")
 
 
-def check(number: int = 1, *, ufrag: str = UFRAG, password: str = PASSWORD, nominate: bool = True) -> bytes:
+def check(
+    number: int = 1, *, ufrag: str = UFRAG, password: str = PASSWORD, nominate: bool = True, theirs: str = "them"
+) -> bytes:
     """A check of a controlling agent; ``number`` makes its transaction id."""
     message = stun.Message(stun.Method.BINDING, stun.Class.REQUEST, number.to_bytes(12, "big"))
-    message.attributes["USERNAME"] = f"{ufrag}:them"
+    message.attributes["USERNAME"] = f"{ufrag}:{theirs}"
     message.attributes["PRIORITY"] = 1_853_824_767
     message.attributes["ICE-CONTROLLING"] = 7
     if nominate:

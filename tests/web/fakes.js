@@ -39,6 +39,8 @@ export class FakeNetwork {
   sockets = [];
   /** False: nothing can be reached. */
   up = true;
+  /** Nobody says whether it can. */
+  swallows = false;
   /** type → answer fields, or a function of the message; undefined keeps silent. */
   answers = {
     join: () => ({ type: 'joined', session: 's1', secret: 'x', participant: 'me', room: 'r', answer: 'v=0', participants: [], slots: [], rights: ['publish'], resume_window_s: 30 }),
@@ -50,7 +52,8 @@ export class FakeNetwork {
     ping: () => ({ type: 'pong', time_ms: 0 }),
   };
 
-  get socket() { return this.sockets[this.sockets.length - 1]; }
+  /** The newest that is open, else the newest. */
+  get socket() { return this.sockets.findLast(({ readyState }) => readyState === 1) ?? this.sockets.at(-1); }
 
   /** Every message of one type, over all sockets. */
   sent(type) { return this.sockets.flatMap((socket) => socket.sent).filter((message) => message.type === type); }
@@ -66,6 +69,7 @@ export class FakeNetwork {
         this.protocol = protocol;
         network.sockets.push(this);
         queueMicrotask(() => {
+          if (network.swallows) return;
           if (!network.up) {
             this.drop(1006);
             return;

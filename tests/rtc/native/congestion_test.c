@@ -268,7 +268,8 @@ static void a_frame_that_was_begun_is_sent_to_its_end(void) {
 static void repetitions_are_refused_while_jammed(void) {
     start(&TCP);
     uint16_t sequence = w.sequence;
-    check_in(VIEWER, &UDP, false); /* where its feedback comes from does not matter */
+    check_in(VIEWER, &UDP, false); /* where its feedback comes from does not matter, as long as the other path is alive */
+    check_in(VIEWER, &TCP, false);
     nack(sequence);
     check(w.repeated == 1);
     wd_router_congested(w.router, &TCP, true);

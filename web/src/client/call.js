@@ -301,10 +301,8 @@ export class WadudCall extends EventTarget {
       broken: () => this.#replaceMedia(),
     });
     const stats = new StatsReader(peer.connection, this.#environment, {
-      sample: (sample, heard) => {
-        path.hear(heard);
-        this.#emit('stats', { stats: sample });
-      },
+      sample: (sample) => this.#emit('stats', { stats: sample }),
+      heard: (heard) => path.hear(heard),
       path: (found) => this.#setPath(found),
     });
     this.#media = { peer, negotiator, path, stats };
@@ -397,7 +395,7 @@ export class WadudCall extends EventTarget {
     }
     this.#setSignallingLost(false);
     this.#publisher.repeatMutes();
-    if (this.#media?.path.health === 'lost') this.#negotiate({ restart: true });
+    if (this.#media?.path.health === 'lost' && !this.#media.negotiator.isUnanswered) this.#media.path.restart();
     this.#growSlots();
   }
 

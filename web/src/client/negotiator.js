@@ -1,10 +1,11 @@
 // Renegotiation, one offer at a time: wishes that come while an offer is under way are gathered into the next one, which is
-// made even when the first is refused, and what the lost socket swallowed is offered again after the resume. Being the only
+// made even when the first is refused, and what the lost socket swallowed is offered again after the resume: the same offer,
+// unless something else was wished since, so that an ICE restart goes on with the ways that it has found. Being the only
 // offerer, we never meet glare.
 
 /** @import { Message } from './socket.js' */
 /** @import { Source } from './index.js' */
-/** @import { Peer } from './peer.js' */
+/** @import { OfferedTrack, Peer } from './peer.js' */
 
 import { ConnectionError, mayPass } from './errors.js';
 
@@ -14,6 +15,8 @@ export class Negotiator {
   #restarting = false;
   /** What the server refused for now is offered once more, not with every step that follows. */
   #refused = false;
+  /** What the lost socket swallowed. @type {{sdp: string, tracks: OfferedTrack[]} | null} */
+  #unanswered = null;
   /** The offer under way, or the join that carries the first one: settles with it and never rejects. @type {Promise<void>} */
   #running = Promise.resolve();
   /** @type {Promise<void> | null} the offer behind that */
@@ -38,6 +41,11 @@ export class Negotiator {
     return this.#restarting;
   }
 
+  /** An offer waits to be made again as it is. */
+  get isUnanswered() {
+    return this.#unanswered !== null;
+  }
+
   /** The first offer travels with the join: whatever is wished meanwhile waits for its answer. @param {Promise<void>} join */
   follow(join) {
     this.#running = join.catch(() => undefined);
@@ -50,6 +58,11 @@ export class Negotiator {
   negotiate({ restart = false } = {}) {
     this.#wanted = true;
     this.#restart ||= restart;
+    this.#unanswered = null;
+    return this.#soon();
+  }
+
+  #soon() {
     this.#next ??= this.#afterThis();
     return this.#next;
   }
@@ -57,7 +70,7 @@ export class Negotiator {
   /** Offers again what has not been answered: after a resume, or at the next occasion. */
   async retry() {
     await (this.#next ?? this.#running).catch(() => undefined);
-    if (this.#wanted) await this.negotiate();
+    if (this.#wanted) await this.#soon();
   }
 
   async #afterThis() {
@@ -70,9 +83,11 @@ export class Negotiator {
   async #offer() {
     const restart = this.#restarting = this.#restart;
     this.#wanted = this.#restart = false;
+    let offer = this.#unanswered;
+    this.#unanswered = null;
     try {
-      if (restart) await this.beforeRestart();
-      const offer = await this.peer.createOffer(restart, this.isMuted);
+      if (restart && !offer) await this.beforeRestart();
+      offer = offer ? this.#asMutedNow(offer) : await this.peer.createOffer(restart, this.isMuted);
       const answer = await this.sendOffer({ ...offer, restart });
       this.onAnswer(answer);  // at once: pushes that come while it is being taken in are newer
       await this.peer.acceptAnswer(answer.sdp);
@@ -83,6 +98,7 @@ export class Negotiator {
         this.#wanted = true;
         this.#restart ||= restart;
       }
+      if (lost && !this.#next) this.#unanswered = offer;
       if (!lost) {
         this.#refused = true;
         await this.peer.rollback();
@@ -91,5 +107,10 @@ export class Negotiator {
     } finally {
       this.#restarting = false;
     }
+  }
+
+  /** @param {{sdp: string, tracks: OfferedTrack[]}} offer */
+  #asMutedNow({ sdp, tracks }) {
+    return { sdp, tracks: tracks.map((track) => ({ ...track, muted: this.isMuted(track.source) })) };
   }
 }

@@ -29,8 +29,16 @@ export function scoreOf({ rtt_ms, jitter_ms, loss_percent }) {
  * @property {number} bytesOut
  * @property {number} packetsIn
  * @property {number} packetsLost
- * @property {number | null} heard grows with every byte and every answered check on the selected pair; null when none is told
  */
+
+/**
+ * Grows with every byte and every check on the selected pair; null when none is told.
+ * @param {any} pair
+ * @returns {number | null}
+ */
+export function heardIn(pair) {
+  return pair ? (pair.bytesReceived ?? 0) + (pair.responsesReceived ?? 0) + (pair.requestsReceived ?? 0) : null;
+}
 
 /**
  * @param {RTCStatsReport} report
@@ -40,7 +48,7 @@ export function scoreOf({ rtt_ms, jitter_ms, loss_percent }) {
  */
 export function readStats(report, before, now_ms) {
   /** @type {Counters} */
-  const counters = { at_ms: now_ms, bytesIn: 0, bytesOut: 0, packetsIn: 0, packetsLost: 0, heard: null };
+  const counters = { at_ms: now_ms, bytesIn: 0, bytesOut: 0, packetsIn: 0, packetsLost: 0 };
   let jitter_ms = 0;
   /** Loss that the server reports about what we send. */
   let outboundLoss_percent = 0;
@@ -56,7 +64,6 @@ export function readStats(report, before, now_ms) {
   const pair = selectedPair(report);
   counters.bytesIn = pair?.bytesReceived ?? 0;
   counters.bytesOut = pair?.bytesSent ?? 0;
-  if (pair) counters.heard = counters.bytesIn + (pair.responsesReceived ?? 0) + (pair.requestsReceived ?? 0);
   const rtt_ms = (pair?.currentRoundTripTime ?? 0) * 1000;
   const lost = before ? Math.max(0, counters.packetsLost - before.packetsLost) : 0;
   const received = before ? Math.max(0, counters.packetsIn - before.packetsIn) : 0;

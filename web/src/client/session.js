@@ -15,6 +15,8 @@ const LEAVE_TIMEOUT_MS = 1500;
 const REFUSED_MS = 3000;
 /** After a network change an old socket is usually dead: wait only this long for its answer. */
 const NETWORK_CHANGE_PROBE_MS = 2000;
+/** So often a new one is opened beside it, while it keeps silent. */
+const OVERTAKE_MS = 1000;
 
 /** Server's fatal codes that have an end reason of their own. */
 const END_BY_CODE = /** @type {Record<string, EndReason>} */ ({ token_expired: 'token_expired', token_revoked: 'revoked' });
@@ -48,6 +50,12 @@ export class Session {
   #wake = null;
   /** Before the next join. */
   #pause_ms = 0;
+  /** @type {SignalSocket | null} the newest */
+  #opening = null;
+  #openingSince_ms = 0;
+  #nudged = false;
+  /** The newest try to overtake. @type {{old: SignalSocket, at_ms: number, lives: boolean} | null} */
+  #overtaking = null;
 
   /**
    * @param {{url: string, giveUp_ms: number}} options
@@ -128,8 +136,45 @@ export class Session {
 
   /** The network may have changed: try at once instead of waiting. */
   nudge() {
-    if (this.#phase === 'open') this.#socket?.probe(NETWORK_CHANGE_PROBE_MS);
+    if (this.#phase === 'open') this.#overtake();
+    else this.#hasten();
+  }
+
+  /** What is being opened since before the change leads into the old network, where nobody may answer. */
+  #hasten() {
+    if (this.environment.now() - this.#openingSince_ms > OVERTAKE_MS) {
+      this.#nudged = true;
+      this.#opening?.giveUp();
+    }
     this.#wake?.();
+  }
+
+  /**
+   * An old socket is usually dead then, which nobody tells: it is asked for a sign of life, and a new one is opened beside it.
+   * What comes first stays; an answer takes one round trip and a new socket several.
+   */
+  async #overtake() {
+    const { environment } = this;
+    const old = this.#socket;
+    const before = this.#overtaking;
+    if (!old || before?.old === old && !before.lives && environment.now() - before.at_ms < OVERTAKE_MS) return;
+    const overtaking = { old, at_ms: environment.now(), lives: false };
+    this.#overtaking = overtaking;
+    old.probe(NETWORK_CHANGE_PROBE_MS, () => { overtaking.lives = true; });
+    const backoff = new Backoff(environment.random);
+    let socket = null;
+    while (!socket) {
+      socket = await this.#connect().catch(() => null);  // browsers break off what they are about to open when the network changes
+      if (overtaking.lives || this.#phase !== 'open' || this.#socket !== old) {
+        socket?.close();
+        return;
+      }
+      if (!socket) await new Promise((resolve) => { environment.setTimeout(() => resolve(undefined), backoff.next()); });
+    }
+    this.#prepared = Promise.resolve(socket);
+    const error = new ConnectionError('socket_lost', 'overtaken by a new one');
+    old.close(error);
+    this.#lost(error);
   }
 
   /** Says goodbye (the message leaves before this function returns its promise) and closes. */
@@ -157,6 +202,8 @@ export class Session {
 
   async #connect() {
     const socket = new SignalSocket(this.options.url, this.environment);
+    this.#opening = socket;
+    this.#openingSince_ms = this.environment.now();
     await socket.open();
     return socket;
   }
@@ -206,11 +253,12 @@ export class Session {
     const backoff = new Backoff(environment.random);
     if (pause_ms > 0) await this.#sleep(pause_ms);
     while (this.#phase === 'lost') {
-      await this.#sleep(backoff.next());
+      if (!this.#prepared && !this.#nudged) await this.#sleep(backoff.next());
+      this.#nudged = false;
       if (this.#phase !== 'lost') return;
       let socket = null;
       try {
-        socket = await this.#connect();
+        socket = await this.#preparedOrNew();
         const answer = await socket.request('resume', { ...this.#identity, seen: this.#seen });
         if (this.#isEnded()) {
           await this.#sayGoodbye(socket);

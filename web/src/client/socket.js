@@ -99,13 +99,22 @@ export class SignalSocket {
     });
   }
 
-  /** Asks for a sign of life now, say after a network change. @param {number} [timeout_ms] */
-  probe(timeout_ms = PONG_TIMEOUT_MS) {
-    if (!this.isOpen || this.#probing) return;
+  /**
+   * Asks for a sign of life now, say after a network change.
+   * @param {number} [timeout_ms]
+   * @param {() => void} [lives]
+   */
+  probe(timeout_ms = PONG_TIMEOUT_MS, lives = () => {}) {
+    if (!this.isOpen || this.#probing && timeout_ms === PONG_TIMEOUT_MS) return;
     this.#probing = true;
-    this.request('ping', {}, timeout_ms).catch((error) => {
+    this.request('ping', {}, timeout_ms).then(lives, (error) => {
       if (error.code === 'timeout') this.#lose(new ConnectionError('socket_lost', 'no sign of life'));
     });
+  }
+
+  /** What is still being opened is not waited for: `unreachable`. */
+  giveUp() {
+    if (this.#onOpenFailure) this.#lose(new ConnectionError('unreachable', 'not waited for'));
   }
 
   /** Closes without telling anybody but who waits for an answer. @param {Error} [why] */
