@@ -54,7 +54,9 @@
 #define WD_LIMIT_INTERVAL_NS (200 * WD_MS) /* between two limits passed on for a viewer */
 #define WD_LIMIT_ENDS 5 /* so often a publisher is told that its limit ended */
 #define WD_HELD_NS (6 * WD_SECOND) /* so long after a check or media an address belongs to its transport alone */
-#define WD_KEYFRAME_THROTTLE_NS (500 * WD_MS)
+#define WD_KEYFRAME_THROTTLE_NS (500 * WD_MS) /* between two requests, in the long run */
+#define WD_KEYFRAME_SPACING_NS (155 * WD_MS) /* for newcomers: twice that is just above the 300 ms within which libwebrtc ignores a second request */
+#define WD_KEYFRAME_BURST 8 /* requests that may be so close */
 #define WD_KEYFRAME_UNHEARD 2 /* so often the throttle doubles for who sends nothing */
 #define WD_KEYFRAME_PATIENCE_NS (2 * WD_SECOND) /* the most between a request and its repetition */
 #define WD_CONSENT_NS (30 * WD_SECOND) /* RFC 7675 section 5.1 */
@@ -151,6 +153,7 @@ struct track {
     uint32_t former_ssrc; /* the one before the current one, and its replay window: who repeats its packets does not bring it back */
     struct wd_srtp_stream former_stream;
     int64_t keyframe_asked_ns, keyframe_seen_ns;
+    int64_t keyframe_paid_ns; /* up to when the requests so far have used up what is asked in the long run */
     uint64_t keyframe_from; /* behind what was there when the newest wish came: what begins before is no answer to it */
     bool keyframe_wanted;
     uint8_t keyframe_unheard; /* requests since the last that anything arrived behind */
