@@ -62,6 +62,7 @@ void wd_wish_keyframe(struct wd_router *router, struct track *track) {
 }
 
 void wd_keyframe_seen(struct wd_router *router, struct track *track, uint64_t index) {
+    if (index > track->keyframe_newest) track->keyframe_newest = index;
     if (index < track->keyframe_from) return; /* a late one: the wish is not about it */
     track->keyframe_wanted = false;
     track->keyframe_seen_ns = router->now_ns;

@@ -189,7 +189,7 @@ def limited(worker: Worker) -> Show:
     show = Show(worker)
     show.until(4000)
     show.say(rtcp_remb(3, 100_000, [9]))
-    show.until(6000)
+    show.until(4900)
     assert [bitrate for _, bitrate in show.limits] == [100_000]
     show.limits.clear()
     return show
