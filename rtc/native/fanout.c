@@ -144,7 +144,7 @@ static void send_pending(struct wd_router *router, struct leg *leg) {
                 continue;
             }
             uint64_t behind = track->highest - in, to_come = track->pending_count - i - 1;
-            if (behind > to_come) leg->resend_credit += (behind - to_come) * WD_MAX_PAYLOAD * 256; /* came before it began with a repaired packet: the first sending is free */
+            if (behind > to_come) wd_repair_credit(leg, (behind - to_come) * WD_MAX_PAYLOAD); /* it begins with a repaired packet: what came before that one was not sent yet */
         }
         if (in < leg->first_in) {
             n->drop_awaiting_keyframe++;

@@ -9,6 +9,7 @@
 #include "router_internal.h"
 
 #define NO_LIMIT_BPS UINT64_C(20000000)
+#define MOST_BPS UINT64_C(1000000000)
 #define LIMIT_ROOM 200
 
 static void send_limit(struct wd_router *router, const struct track *track, uint64_t bps) {
@@ -52,8 +53,8 @@ static bool is_congested(struct wd_router *router, struct transport *viewer, uin
     bool short_of = estimate_bps < (uint64_t)viewer->out_bps * 95 / 100;
     bool fell = viewer->estimate_ns && estimate_bps < before * 97 / 100, stands = false;
     if (fell || router->now_ns - viewer->estimate_mark_ns >= WD_SECOND / 2) {
-        stands = estimate_bps < viewer->estimate_mark_bps * 1003 / 1000;
-        viewer->estimate_mark_bps = estimate_bps;
+        stands = estimate_bps < (uint64_t)viewer->estimate_mark_bps * 1003 / 1000;
+        viewer->estimate_mark_bps = (uint32_t)estimate_bps;
         viewer->estimate_mark_ns = router->now_ns;
     }
     if (viewer->capped) return fell || (stands && short_of);
@@ -70,14 +71,15 @@ void wd_limit_measured(struct transport *viewer) {
 
 /* Once in WD_LIMIT_INTERVAL_NS. */
 static void reconsider(const struct wd_router *router, struct transport *viewer) {
-    uint64_t used_bps = viewer->out_bps > viewer->estimate_bps ? viewer->out_bps : viewer->estimate_bps, most = used_bps * 3 + 100000;
-    if (most > viewer->limit_shown_bps * 2) most = viewer->limit_shown_bps * 2;
+    uint64_t limit = viewer->limit_bps, used = viewer->out_bps > viewer->estimate_bps ? viewer->out_bps : viewer->estimate_bps, most = used * 3 + 100000;
+    if (most > (uint64_t)viewer->limit_shown_bps * 2) most = (uint64_t)viewer->limit_shown_bps * 2;
     if (has_queue(viewer)) most = viewer->estimate_bps;
     if (router->now_ns - viewer->limit_sign_ns >= WD_LIMIT_REST_NS && router->now_ns - viewer->estimate_ns < WD_LIMIT_STALE_NS && !is_lossy(viewer))
-        viewer->limit_bps += viewer->limit_bps / (viewer->limit_bps < viewer->limit_known_bps * 3 / 2 ? 20 : 6); /* 1.28 and 2.2 times a second */
-    if (viewer->limit_bps > most) viewer->limit_bps = most;
-    if (viewer->limit_bps < viewer->estimate_bps) viewer->limit_bps = viewer->estimate_bps;
-    if (viewer->limit_bps < (uint64_t)viewer->out_bps * 2) viewer->limit_tight_ns = router->now_ns;
+        limit += limit / (limit < (uint64_t)viewer->limit_known_bps * 3 / 2 ? 20 : 6); /* 1.28 and 2.2 times a second */
+    if (limit > most) limit = most;
+    if (limit < viewer->estimate_bps) limit = viewer->estimate_bps;
+    viewer->limit_bps = (uint32_t)(limit < MOST_BPS ? limit : MOST_BPS);
+    if (limit < (uint64_t)viewer->out_bps * 2) viewer->limit_tight_ns = router->now_ns;
     if (router->now_ns - viewer->limit_tight_ns > WD_LIMIT_CONTENT_NS) viewer->capped = false;
 }
 
@@ -86,7 +88,7 @@ void wd_limit_tick(struct wd_router *router, struct transport *viewer) {
     if (!viewer->limit_waits) return;
     if (router->now_ns >= due_ns) {
         viewer->limit_passed_ns = router->now_ns;
-        uint64_t before_bps = viewer->limit_bps;
+        uint32_t before_bps = viewer->limit_bps;
         if (viewer->capped) reconsider(router, viewer);
         if (!viewer->capped || viewer->limit_bps != before_bps || viewer->limit_untold) pass(router, viewer);
         viewer->limit_untold = false;
@@ -97,12 +99,13 @@ void wd_limit_tick(struct wd_router *router, struct transport *viewer) {
 }
 
 void wd_limit_told(struct wd_router *router, struct transport *viewer, uint64_t estimate_bps) {
+    if (estimate_bps > MOST_BPS) estimate_bps = MOST_BPS;
     bool congested = is_congested(router, viewer, estimate_bps), was_capped = viewer->capped;
     viewer->estimate_bps = estimate_bps;
     viewer->estimate_ns = router->now_ns;
     if (congested) {
         viewer->capped = true;
-        viewer->limit_bps = viewer->limit_known_bps = viewer->limit_shown_bps = estimate_bps;
+        viewer->limit_bps = viewer->limit_known_bps = viewer->limit_shown_bps = (uint32_t)estimate_bps;
         viewer->limit_sign_ns = viewer->limit_tight_ns = router->now_ns;
     } else if (estimate_bps > (uint64_t)viewer->out_bps * 14 / 10) {
         viewer->capped = false;

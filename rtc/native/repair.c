@@ -13,9 +13,9 @@ void wd_hopeless(struct wd_router *router, struct track *track, uint64_t index) 
     if (track->config.kind == WD_VIDEO && index >= track->keyframe_newest) wd_wish_keyframe(router, track);
 }
 
-/* Since it was first forwarded. */
-static int64_t age_ns(const struct wd_router *router, const struct slot *slot) {
-    return (int64_t)((wd_abs_send_time(router) - slot->abs_send_time) & 0xffffff) * WD_SECOND >> 18;
+/* Since it was first forwarded; `behind`: packets since. */
+static int64_t age_ns(const struct wd_router *router, const struct slot *slot, int behind) {
+    return behind > WD_RESEND_RECENT ? (int64_t)((wd_abs_send_time(router) - slot->abs_send_time) & 0xffffff) * WD_SECOND >> 18 : 0;
 }
 
 /* A queue that fills delays what was sent again as well: the newest round trip tells sooner than the smoothed one. After each four tries it takes longer. */
@@ -33,17 +33,24 @@ static uint32_t share(const struct transport *t) {
     return room > 256 ? 256 : room > WD_RESEND_SHARE ? (uint32_t)room : WD_RESEND_SHARE;
 }
 
+static void save_up(struct leg *leg, uint64_t credit, uint64_t most) {
+    uint64_t sum = leg->resend_credit + credit;
+    if (most > WD_RESEND_MOST) most = WD_RESEND_MOST;
+    if (leg->resend_credit < most) leg->resend_credit = (uint32_t)(sum < most ? sum : most);
+}
+
+void wd_repair_credit(struct leg *leg, uint64_t bytes) { save_up(leg, bytes * 256, WD_RESEND_MOST); }
+
 /* What is saved up is for a burst of losses: of two seconds where the estimate leaves room, of a quarter where the path is overloaded. */
 static bool may_spend(struct leg *leg, size_t length) {
     const struct transport *t = leg->transport;
     uint32_t part = share(t);
     uint64_t second = t->out_bps ? t->out_bps / 8 : leg->bytes, most = second * part * (part > WD_RESEND_SHARE ? 8 : part < WD_RESEND_SHARE ? 1 : 4) / 4;
     if (most < WD_RESEND_LEAST) most = WD_RESEND_LEAST;
-    uint64_t earned = (leg->bytes - leg->resend_earned) * part, room = most > leg->resend_credit ? most - leg->resend_credit : 0;
-    leg->resend_credit += earned < room ? earned : room;
-    leg->resend_earned = leg->bytes;
+    save_up(leg, (uint64_t)((uint32_t)leg->bytes - leg->resend_earned) * part, most);
+    leg->resend_earned = (uint32_t)leg->bytes;
     if (leg->resend_credit < length * 256) return false;
-    leg->resend_credit -= length * 256;
+    leg->resend_credit -= (uint32_t)length * 256;
     return true;
 }
 
@@ -81,7 +88,7 @@ void wd_resend(struct wd_router *router, struct leg *leg, uint16_t sequence) {
         if (slot->index >= in + 1) wd_hopeless(router, track, in); /* else it has never come, and is asked for at its source */
         return;
     }
-    int64_t since_ns = age_ns(router, slot);
+    int64_t since_ns = age_ns(router, slot, behind);
     if (since_ns > WD_REPAIR_NS + 2000 * (int64_t)wd_round_trip_us(leg->transport)) wd_hopeless(router, track, in); /* it may still help, but will it come? */
     if (since_ns > WD_RESEND_AGE_NS) {
         n->drop_rtx_late++;

@@ -52,9 +52,11 @@
 #define WD_REPAIR_NS (700 * WD_MS) /* and two round trips: then a keyframe is asked for beside a packet that is still missing */
 #define WD_RESEND_TRIES 10
 #define WD_RESEND_AGE_NS (2500 * WD_MS) /* what is older helps no receiver: it has asked for a keyframe by then */
+#define WD_RESEND_RECENT 32 /* but these newest packets are not old: of a screen at rest, or of somebody who was away */
 #define WD_RESEND_RTT_MS 100 /* of a receiver that has not told its own yet */
 #define WD_RESEND_SHARE 77 /* of 256: bytes that may be sent again, of what a leg sends */
 #define WD_RESEND_SHARE_OVERLOADED 38 /* to a receiver that takes less than it is sent */
+#define WD_RESEND_MOST (1u << 30) /* as resend_credit */
 #define WD_RESEND_LEAST (5000 * 256) /* that a leg may always have saved up, as resend_credit */
 #define WD_MAX_LEAP 2048 /* packets missing at once that a leg passes on as missing */
 #define WD_LIMIT_INTERVAL_NS (200 * WD_MS) /* between two limits passed on for a viewer */
@@ -209,9 +211,9 @@ struct leg {
     uint32_t report_lsr[2];
     int64_t report_sent_ns[2];
     uint8_t loss; /* fraction lost of the newest RR */
+    uint32_t resend_earned; /* `bytes` up to which resend_credit counts, modulo 2^32 */
+    uint32_t resend_credit; /* bytes that may be sent again, times 256 */
     struct resend *resends; /* video only: WD_VIDEO_CACHE */
-    uint64_t resend_earned; /* `bytes` up to which resend_credit counts */
-    uint64_t resend_credit; /* bytes that may be sent again, times 256 */
 };
 
 /* Of a track that is gone: a sender's rollover counter goes on (RFC 3711 section 3.3.1), also when its line comes back as another track. */
@@ -252,20 +254,18 @@ struct transport {
     uint32_t dtls_count;
     uint32_t feedback_ssrc; /* our SSRC in feedback to this peer */
     int64_t clock_offset_ns; /* our wall clock minus the publisher's, from its first SR */
-    bool has_clock_offset;
+    bool has_clock_offset, capped, limit_waits, limit_untold;
     uint32_t rtt_us, rtt_now_us; /* smoothed, and the newest: a queue that fills shows there first */
     uint32_t rtt_least_us; /* of the last half minute or so: without queues */
+    uint8_t limited; /* so often it is still to be told, as a publisher, that a viewer's limit ended; 0 = it knows */
     uint64_t estimate_bps; /* its newest REMB */
     int64_t estimate_ns;
-    bool capped;
-    uint8_t limited; /* so often it is still to be told, as a publisher, that a viewer's limit ended; 0 = it knows */
-    bool limit_waits, limit_untold;
     int64_t limit_passed_ns;
-    uint64_t limit_bps, limit_known_bps; /* passed on; and the estimate behind the newest sign of congestion */
-    uint64_t limit_shown_bps; /* passed on when a report last showed no queue */
-    int64_t limit_sign_ns, limit_tight_ns; /* that sign; when the publisher last needed what it was allowed */
-    uint64_t estimate_mark_bps; /* the estimate of a moment ago: does it grow? */
+    uint32_t limit_bps, limit_known_bps; /* passed on; and the estimate behind the newest sign of congestion */
+    uint32_t limit_shown_bps; /* passed on when a report last showed no queue */
+    uint32_t estimate_mark_bps; /* the estimate of a moment ago: does it grow? */
     int64_t estimate_mark_ns;
+    int64_t limit_sign_ns, limit_tight_ns; /* that sign; when the publisher last needed what it was allowed */
     uint64_t bytes_in_before, bytes_out_before;
     uint32_t out_bps, stats_count;
     int64_t stats_ns;
@@ -368,6 +368,7 @@ void wd_leg_restart(struct wd_router *router, struct leg *leg);
 void wd_repeat(struct wd_router *router, struct leg *leg, const struct slot *slot, uint64_t out_index);
 
 /* repair.c */
+void wd_repair_credit(struct leg *leg, uint64_t bytes); /* may be sent beyond its share */
 void wd_resend(struct wd_router *router, struct leg *leg, uint16_t sequence); /* which its receiver misses */
 void wd_hopeless(struct wd_router *router, struct track *track, uint64_t index); /* that packet will not come any more: a keyframe has to */
 

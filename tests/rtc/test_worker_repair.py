@@ -128,6 +128,20 @@ def test_what_a_publisher_does_not_repair_is_replaced_by_a_keyframe(worker: Work
     assert len(show.asked) == 3
 
 
+def test_what_a_screen_at_rest_lost_long_ago_is_sent_again(worker: Worker) -> None:
+    """Its next packet, which shows that one is missing, may come 10 s later."""
+    show = Show(worker)
+    show.until(1000)
+    lost = max(show.shown)
+    for _ in range(1000):
+        show.wait()
+    show.send(DELTA)
+    show.wait()
+    miss(show, lost)
+    assert [number for _, number in show.again] == [lost]
+    assert show.asked == []
+
+
 def test_a_packet_that_is_repaired_in_time_costs_no_keyframe(worker: Worker) -> None:
     show = Show(worker)
     show.until(1000)
