@@ -1,4 +1,4 @@
-"""The whole product (`python -m signalling.main`), but for rooms of more than the 25 people that the protocol allows."""
+"""The whole product (`python -m signalling.main`), with rooms of more than the 25 people that the protocol allows."""
 
 import sys
 

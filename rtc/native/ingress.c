@@ -66,7 +66,7 @@ void wd_track_reset(struct wd_router *router, struct track *track) {
     track->has_transit = track->has_sender = false;
     for (struct leg *leg = track->legs; leg; leg = leg->next_in_track) leg->waiting = true;
     track->keyframe_from = track->keyframe_newest = 0;
-    track->keyframe_asked_ns = INT64_MIN / 2; /* of the former SSRC */
+    track->keyframe_asked_ns = track->keyframe_due_ns = INT64_MIN / 2; /* of the former SSRC */
     wd_due(router, track->transport, router->now_ns); /* the tick asks the new one, unless it has begun with a keyframe by then */
 }
 

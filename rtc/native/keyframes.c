@@ -52,13 +52,15 @@ void wd_ask_keyframe(struct wd_router *router, struct track *track) {
         send_keyframe_request(router, track);
         next_ns = next_request_ns(track); /* for the case that this one is lost */
     }
+    track->keyframe_due_ns = next_ns;
     wd_due(router, track->transport, next_ns);
 }
 
 void wd_wish_keyframe(struct wd_router *router, struct track *track) {
     track->keyframe_wanted = true;
     track->keyframe_from = track->started ? track->highest + 1 : 0;
-    wd_ask_keyframe(router, track);
+    if (router->now_ns >= track->keyframe_due_ns) wd_ask_keyframe(router, track);
+    else wd_due(router, track->transport, router->now_ns + 20 * WD_MS); /* viewers' wishes may come by the hundred */
 }
 
 void wd_keyframe_seen(struct wd_router *router, struct track *track, uint64_t index) {
@@ -66,6 +68,7 @@ void wd_keyframe_seen(struct wd_router *router, struct track *track, uint64_t in
     if (index < track->keyframe_from) return; /* a late one: the wish is not about it */
     track->keyframe_wanted = false;
     track->keyframe_seen_ns = router->now_ns;
+    track->keyframe_due_ns = INT64_MIN;
 }
 
 void wd_keyframe_tick(struct wd_router *router, struct track *track) {

@@ -10,7 +10,7 @@
 #include "router_internal.h"
 
 void wd_hopeless(struct wd_router *router, struct track *track, uint64_t index) {
-    if (track->config.kind == WD_VIDEO && index >= track->keyframe_newest) wd_wish_keyframe(router, track);
+    if (track->config.kind == WD_VIDEO && index >= track->keyframe_newest && !track->keyframe_wanted) wd_wish_keyframe(router, track);
 }
 
 /* Since it was first forwarded; `behind`: packets since. */
@@ -83,9 +83,10 @@ void wd_resend(struct wd_router *router, struct leg *leg, uint16_t sequence) {
     }
     uint64_t in = out_index - leg->offset;
     const struct slot *slot = &track->slots[in & track->slot_mask];
-    if (slot->index != in + 1 || !wd_is_stored(&track->store, slot) || slot->abs_send_time == UINT32_MAX || !leg->payload_types[slot->entry]) {
+    bool overwritten = slot->index > in + 1 || (slot->index == in + 1 && !wd_is_stored(&track->store, slot));
+    if (overwritten) wd_hopeless(router, track, in);
+    if (overwritten || slot->index != in + 1 || slot->abs_send_time == UINT32_MAX || !leg->payload_types[slot->entry]) { /* what has not come yet is asked for at its source */
         n->drop_rtx_miss++;
-        if (slot->index >= in + 1) wd_hopeless(router, track, in); /* else it has never come, and is asked for at its source */
         return;
     }
     int64_t since_ns = age_ns(router, slot, behind);

@@ -165,6 +165,7 @@ struct track {
     uint32_t former_ssrc; /* the one before the current one, and its replay window: who repeats its packets does not bring it back */
     struct wd_srtp_stream former_stream;
     int64_t keyframe_asked_ns, keyframe_seen_ns;
+    int64_t keyframe_due_ns; /* when the next is due, as it was last reckoned */
     int64_t keyframe_paid_ns; /* up to when the requests so far have used up what is asked in the long run */
     uint64_t keyframe_newest; /* the packet that the newest keyframe begins with */
     uint64_t keyframe_from; /* behind what was there when the newest wish came: what begins before is no answer to it */
