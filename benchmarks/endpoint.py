@@ -68,6 +68,7 @@ class Endpoint:
         self._answered = False
         self._began = 0.0
         self._early_media: tuple[bytes, float] | None = None
+        self._first_picture: float | None = None
         self.ice_s = 0.0
         """From `connect` to the first answered check."""
 
@@ -182,6 +183,20 @@ class Endpoint:
         Srtp(self.keys.profile, self.keys.receive_key, self.keys.receive_salt).unprotect(packet)
         return at
 
+    async def first_picture(self, timeout_s: float = 20) -> float:
+        """When (time.perf_counter) the last packet of the first video frame came: of a keyframe, with which the server
+        begins. After `connect`; TimeoutError."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self.socket.fileno(), self._readable)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._first_picture is None:
+                    self._changed.clear()
+                    await self._changed.wait()
+        finally:
+            loop.remove_reader(self.socket.fileno())
+        return self._first_picture
+
     async def _step(self) -> None:
         """Send what is due, then wait for a datagram or the next timer."""
         assert self._dtls is not None
@@ -230,6 +245,8 @@ class Endpoint:
                 self._receive_stun(datagram)
             elif 128 <= datagram[0] < 192 and not 192 <= datagram[1] < 224:
                 self._early_media = self._early_media or (datagram, time.perf_counter())
+                if datagram[1] == 0x80 | VP8:
+                    self._first_picture = self._first_picture or time.perf_counter()
             elif 20 <= datagram[0] < 64 and self._dtls is not None:
                 self._dtls.receive(datagram, time.monotonic())
                 for reply in self._dtls.datagrams_to_send():

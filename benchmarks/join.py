@@ -1,6 +1,7 @@
 """How long a join takes: in Chromium by stage, and with a bare client; and how many joins a core can take.
 
     python benchmarks/join.py [--joins N] [--bare-joins N] [--no-browser] [--json FILE]
+    python benchmarks/join.py --viewers 50      only this: so many join within a second (benchmarks/newcomers.py)
 
 The server is the whole product on core 0; browsers and clients have core 1 and what is left of core 0. In Chromium the
 clock starts at "join" (page loaded, devices open, token at hand) and stops at the first audible samples and at the
@@ -25,28 +26,24 @@ from pathlib import Path
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import async_playwright
 
 from backplane.certificates import self_signed
 from benchmarks import process
 from benchmarks.bars import Verdict, progress, show_verdicts
+from benchmarks.chromium import CHROMIUM, CHROMIUM_ARGUMENTS, open_page
 from benchmarks.generator import Generator
+from benchmarks.newcomers import STAGES as NEWCOMER_STAGES
+from benchmarks.newcomers import newcomers
 from benchmarks.product import Product
 from benchmarks.rounds import LOAD_CPU, SERVER_CPU
 from rtc._dtls import Identity
 
-PAGE = Path(__file__).with_name("join_page.js")
-CHROMIUM = "/usr/bin/chromium"
-CHROMIUM_ARGUMENTS = [
-    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
-    "--autoplay-policy=no-user-gesture-required",
-]
 STAGES = ("websocket", "offer", "answer", "ice", "dtls", "packet", "audio", "video")
 BARE_STAGES = ("open", "answer", "ice", "dtls", "media")
 AUDIO_BAR_MS, VIDEO_BAR_MS, MEDIA_BAR_MS = 500, 700, 45
 JOINS_BAR = 100
+PICTURE_BAR_MS = 350
 PATIENCE_MS = 15_000
 AT_ONCE = 8
 PAUSE_S = 0.25  # between two joins, so that the last leave is not part of the next
@@ -132,15 +129,6 @@ async def joins_per_cpu_s(product: Product, count: int) -> tuple[float, float]:
 # --- Chromium -------------------------------------------------------------------------------------------------------
 
 
-async def open_page(browser: Browser, product: Product) -> Page:
-    context = await browser.new_context(permissions=["camera", "microphone"], base_url=product.url)
-    page = await context.new_page()
-    await page.goto(product.url + "/")
-    await page.evaluate(PAGE.read_text())
-    await page.evaluate("bench.prepare()")
-    return page
-
-
 async def browser_joins(product: Product, count: int) -> list[dict[str, float]]:
     """Milliseconds by stage, each join from a fresh page; somebody publishes from a browser of his own."""
     socket = product.url.replace("http", "ws", 1) + "/v1/signal"
@@ -171,7 +159,20 @@ async def browser_joins(product: Product, count: int) -> list[dict[str, float]]:
 # --- together -------------------------------------------------------------------------------------------------------
 
 
+async def run_newcomers(count: int) -> tuple[dict[str, object], list[Verdict]]:
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    with tempfile.TemporaryDirectory(prefix="wadud-join-") as directory:
+        async with Product(SERVER_CPU, Path(directory), "benchmarks.large_rooms") as product:
+            joins = await newcomers(product, count)
+    table(f"{count} viewers within a second", NEWCOMER_STAGES, joins)
+    p95 = quantile([join["picture"] for join in joins], 0.95)
+    text = f"{count} viewers within a second: first picture p95 {p95:.0f} ms (bar {PICTURE_BAR_MS})"
+    return {"newcomers": joins}, [Verdict(text, p95 <= PICTURE_BAR_MS)]
+
+
 async def run(options: argparse.Namespace) -> tuple[dict[str, object], list[Verdict]]:
+    if options.viewers:
+        return await run_newcomers(options.viewers)
     figures: dict[str, object] = {}
     verdicts: list[Verdict] = []
     with tempfile.TemporaryDirectory(prefix="wadud-join-") as directory:
@@ -204,6 +205,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--joins", type=int, default=20, help="in Chromium (default: %(default)s)")
     parser.add_argument("--bare-joins", type=int, default=100, help="one after the other (default: %(default)s)")
     parser.add_argument("--burst", type=int, default=300, help="bare joins for joins per core (default: %(default)s)")
+    parser.add_argument("--viewers", type=int, metavar="N", help="only: N bare clients join within a second")
     parser.add_argument("--no-browser", action="store_true", help="only the bare client")
     parser.add_argument("--share", action="store_true", help="do not wait for the end of another benchmark")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")

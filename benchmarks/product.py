@@ -38,8 +38,8 @@ class Participant:
 class Product:
     """``async with Product(cpu, directory) as product``"""
 
-    def __init__(self, cpu: int, directory: Path) -> None:
-        self._cpu, self._directory = cpu, directory
+    def __init__(self, cpu: int, directory: Path, module: str = "signalling.main") -> None:
+        self._cpu, self._directory, self._module = cpu, directory, module
         self._sessions: list[aiohttp.ClientSession] = []
         self._next = itertools.count()
         self._process: subprocess.Popen[bytes] | None = None
@@ -47,7 +47,7 @@ class Product:
         self.pid = 0
 
     async def __aenter__(self) -> "Product":
-        command = [sys.executable, "-m", "signalling.main", "--port", "0", "--media-port", "0", "--workers", "1"]
+        command = [sys.executable, "-m", self._module, "--port", "0", "--media-port", "0", "--workers", "1"]
         command += ["--max-rooms", "5000", "--log-level", "warning", "--data", str(self._directory / "data")]
         self._process = process.start(command, self._cpu, self._directory / "server.log", ROOT)
         self.pid = self._process.pid

@@ -12,7 +12,7 @@ from rtc._wire import rtcp_sr
 
 MEMORY = 512  # packets kept for retransmission
 WINDOW = 4096  # sequence numbers back from the highest within which a late packet still counts
-NACK_INTERVAL = 0.05  # seconds between two requests for the same packet
+NACK_INTERVAL = 0.05  # seconds between two requests for the same packet, unless told otherwise
 NACK_TRIES = 10
 REORDERING = 0.005  # seconds a gap may fill by itself
 NTP_EPOCH = 3_900_000_000  # seconds of NTP at `now` = 0: any serves, receivers only compare
@@ -147,6 +147,7 @@ class ReceiveStream:
     kind: str = "audio"
     first: int = -1
     jitter: float = 0.0  # in timestamp units
+    nack_interval: float = NACK_INTERVAL
     sender_report: tuple[float, int] | None = None
     """When the newest SR arrived, and the middle 32 bits of its NTP time."""
     _transit: float | None = None
@@ -224,7 +225,7 @@ class ReceiveStream:
             if tries >= NACK_TRIES:
                 del self.missing[number]
             elif at <= now:
-                self.missing[number] = (now + NACK_INTERVAL, tries + 1)
+                self.missing[number] = (now + self.nack_interval, tries + 1)
                 wanted.append(number & 0xFFFF)
         return wanted
 

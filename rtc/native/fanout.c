@@ -138,9 +138,13 @@ static void send_pending(struct wd_router *router, struct leg *leg) {
         }
         if (leave_out(router, leg, slot, in)) continue;
         if (leg->started && !leg->waiting && (int64_t)(in + leg->offset - leg->highest_out) > WD_MAX_LEAP) await_start(router, leg);
-        if (leg->waiting && !begin(router, leg, slot)) {
-            n->drop_awaiting_keyframe++;
-            continue;
+        if (leg->waiting) {
+            if (!begin(router, leg, slot)) {
+                n->drop_awaiting_keyframe++;
+                continue;
+            }
+            uint64_t behind = track->highest - in, to_come = track->pending_count - i - 1;
+            if (behind > to_come) wd_repair_credit(leg, (behind - to_come) * WD_MAX_PAYLOAD); /* it begins with a repaired packet: what came before that one was not sent yet */
         }
         if (in < leg->first_in) {
             n->drop_awaiting_keyframe++;
@@ -169,8 +173,7 @@ static void send_pending(struct wd_router *router, struct leg *leg) {
 
 /* Stamps the burst once for everybody and makes nearly equal packets equal, so that each receiver's share is one run. */
 static void prepare_burst(struct wd_router *router, struct track *track) {
-    uint64_t now = (uint64_t)router->now_ns; /* seconds apart: shifted as a whole it would overflow after 19 hours */
-    uint32_t abs_send_time = (uint32_t)((now / WD_SECOND << 18) + (now % WD_SECOND << 18) / WD_SECOND) & 0xffffff;
+    uint32_t abs_send_time = wd_abs_send_time(router);
     unsigned largest = 0;
     for (unsigned i = 0; i < track->pending_count; i++) {
         struct slot *slot = &track->slots[track->pending[i]];
@@ -270,69 +273,22 @@ int64_t wd_fanout_deadline(const struct wd_router *router) {
     return deadline;
 }
 
-/* --- retransmission ------------------------------------------------------------------------------------------------- */
-
-/* At most WD_RESEND_TRIES times, not twice within a round trip: a storm of NACKs costs the sender nothing more.
- * Numbers chosen to share places in the memory of that get past it, but not past the receiver's budget. */
-static bool may_resend(struct wd_router *router, struct leg *leg, uint16_t sequence) {
-    struct resend *r = &leg->resends[sequence % WD_RESENDS];
-    uint32_t now_ms = (uint32_t)(router->now_ns / WD_MS);
-    uint32_t patience_ms = leg->transport->rtt_us ? leg->transport->rtt_us / 1000 : 30;
-    if (patience_ms > 150) patience_ms = 150;
-    if (r->sequence != sequence || now_ms - r->at_ms > 5000) *r = (struct resend){.sequence = sequence, .at_ms = now_ms - patience_ms - 1};
-    if (r->tries >= WD_RESEND_TRIES || now_ms - r->at_ms < patience_ms) return false;
-    struct transport *t = leg->transport;
-    if (router->now_ns - t->resend_window_ns > WD_RESEND_WINDOW_NS) {
-        t->resend_window_ns = router->now_ns;
-        t->resend_count = 0;
-    }
-    if (++t->resend_count > WD_RESENDS_PER_WINDOW) return false;
-    r->tries++;
-    r->at_ms = now_ms;
-    return true;
-}
-
-void wd_resend(struct wd_router *router, struct leg *leg, uint16_t sequence) {
-    struct wd_counters *n = &router->counters;
-    struct track *track = leg->track;
-    int16_t behind = (int16_t)(uint16_t)((uint16_t)leg->highest_out - sequence);
-    uint64_t out_index = leg->highest_out - (uint64_t)(int64_t)behind;
-    if (!track || !leg->resends || !leg->started || leg->waiting || behind < 0 || out_index < leg->first_out || out_index > leg->highest_out) {
-        n->drop_rtx_miss++;
-        return;
-    }
-    uint64_t in = out_index - leg->offset;
-    struct slot *slot = &track->slots[in & track->slot_mask];
-    if (slot->index != in + 1 || !wd_is_stored(&track->store, slot) || slot->abs_send_time == UINT32_MAX) {
-        n->drop_rtx_miss++;
-        return;
-    }
+/* Once more for one receiver, a slot that it was sent before as `out_index`: in its RTX stream (RFC 4588), or, without one, the same packet byte by byte. */
+void wd_repeat(struct wd_router *router, struct leg *leg, const struct slot *slot, uint64_t out_index) {
     uint8_t payload_type = leg->payload_types[slot->entry], rtx_type = leg->rtx_payload_types[slot->entry];
-    if (!payload_type || !wd_ready(leg->transport)) {
-        n->drop_rtx_miss++;
-        return;
-    }
-    if (leg->transport->selected->congested) {
-        n->drop_congested++;
-        return;
-    }
-    if (!may_resend(router, leg, sequence)) {
-        n->drop_rtx_throttled++;
-        return;
-    }
     uint8_t *out = wd_router_room(router, HEADER_MAX + 2 + slot->length + slot->padding + WD_SRTP_MAX_OVERHEAD);
     size_t length;
-    if (!leg->config.rtx_ssrc || !rtx_type) { /* the same packet again, byte by byte */
+    if (!leg->config.rtx_ssrc || !rtx_type) {
         length = write_packet(leg, slot, out, out_index, payload_type);
     } else {
         size_t header = write_header(leg, slot, out, rtx_type, leg->config.rtx_ssrc, (uint16_t)leg->rtx_next, slot->length == 0);
         uint8_t *payload = out + header;
-        wd_put16(payload, sequence);
-        memcpy(payload + 2, wd_stored(track, slot), slot->length ? slot->length : 1);
+        wd_put16(payload, (uint16_t)out_index);
+        memcpy(payload + 2, wd_stored(leg->track, slot), slot->length ? slot->length : 1);
         if (slot->payload_info.picture_id_bits)
             wd_vp8_patch(payload + 2, &slot->payload_info, (uint16_t)(slot->payload_info.picture_id + leg->picture_offset), (uint8_t)(slot->payload_info.tl0 + leg->tl0_offset));
         length = wd_srtp_protect(leg->transport->send, leg->rtx_next++ & UINT64_C(0xffffffffffff), out, header, payload, 2 + (slot->length ? slot->length : 1u));
     }
     commit(router, leg->transport, length);
-    n->rtx_out++;
+    router->counters.rtx_out++;
 }

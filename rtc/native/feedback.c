@@ -1,11 +1,10 @@
 /* RTCP is terminated here: every leg of a call gets its own reports, and only wishes travel on (RFC 3550 section 7, RFC 7667 section 3.7).
  *
- * Upstream: receiver reports, NACK, keyframe requests (keyframes.c), transport-wide feedback, and for a source with a single viewer that viewer's own limit
- * (REMB). Downstream: sender reports in our clock, with the publisher's own relation of media time to clock. */
+ * Upstream: receiver reports, NACK, keyframe requests (keyframes.c), transport-wide feedback, and for a source with a single viewer a limit by that viewer's
+ * estimate (limit.c). Downstream: sender reports in our clock, with the publisher's own relation of media time to clock. */
 #include "router_internal.h"
 
 #define RTCP_ROOM 1200
-#define NO_LIMIT_BPS UINT64_C(20000000)
 #define CNAME "wadud"
 #define MAX_REPORTS 16
 #define RR_BYTES 8u
@@ -65,7 +64,10 @@ static void read_reports(struct wd_router *router, struct tuple *tuple, const st
             if (!reports[i].lsr || reports[i].lsr != leg->report_lsr[k]) continue;
             int64_t rtt_us = (router->now_ns - leg->report_sent_ns[k]) / 1000 - (int64_t)((uint64_t)reports[i].dlsr * 1000000 >> 16);
             if (rtt_us < 0) rtt_us = 0;
-            if (rtt_us < 10000000) t->rtt_us = t->rtt_us ? (t->rtt_us * 7 + (uint32_t)rtt_us) / 8 : (uint32_t)rtt_us + 1;
+            if (rtt_us >= 10000000) continue;
+            t->rtt_us = t->rtt_us ? (t->rtt_us * 7 + (uint32_t)rtt_us) / 8 : (uint32_t)rtt_us + 1;
+            t->rtt_now_us = (uint32_t)rtt_us;
+            wd_limit_measured(t);
         }
     }
 }
@@ -78,62 +80,14 @@ static void read_nack(struct wd_router *router, struct transport *t, const struc
     router->counters.nack_in++;
     router->counters.nack_packets_in += count;
     if (!leg) return;
-    for (size_t i = 0; i < count; i++) wd_resend(router, leg, lost[i]);
-}
-
-static void send_limit(struct wd_router *router, const struct track *track, uint64_t bps) {
-    struct transport *publisher = track->transport;
-    struct compound c = {.length = 0};
-    c.length = wd_rtcp_write_rr(c.data, RTCP_ROOM, publisher->feedback_ssrc, NULL, 0);
-    c.length += wd_rtcp_write_remb(c.data + c.length, RTCP_ROOM - c.length, publisher->feedback_ssrc, bps, &track->ssrc, 1);
-    wd_send_rtcp(router, publisher, c.data, c.length);
-    router->counters.remb_out++;
-}
-
-static bool is_limited(const struct transport *publisher) {
-    for (const struct track *track = publisher->tracks; track; track = track->next)
-        if (track->config.kind == WD_VIDEO && track->legs && !track->legs->next_in_track && track->legs->transport->capped) return true;
-    return false;
-}
-
-/* A single viewer's limit becomes the publisher's: sending what cannot arrive helps nobody. It is passed only while it binds, and not with every word of a
- * viewer that never stops talking: the newest follows after the interval. */
-static void pass_limit(struct wd_router *router, struct transport *viewer) {
-    int64_t due_ns = viewer->limit_passed_ns + WD_LIMIT_INTERVAL_NS;
-    viewer->limit_waits = viewer->limit_passed_ns && router->now_ns < due_ns;
-    if (viewer->limit_waits) {
-        wd_due(router, viewer, due_ns);
-        return;
-    }
-    viewer->limit_passed_ns = router->now_ns;
-    if (!viewer->capped && viewer->out_bps && viewer->estimate_bps < (uint64_t)viewer->out_bps * 95 / 100) viewer->capped = true;
-    if (viewer->capped && viewer->estimate_bps > (uint64_t)viewer->out_bps * 14 / 10) viewer->capped = false;
-    for (struct leg *leg = viewer->legs; leg; leg = leg->next) {
-        struct track *track = leg->track;
-        if (!track || leg->config.kind != WD_VIDEO || track->legs != leg || leg->next_in_track) continue;
-        struct transport *publisher = track->transport;
-        if (viewer->capped) {
-            send_limit(router, track, viewer->estimate_bps);
-            publisher->limited = WD_LIMIT_ENDS;
-        } else if (publisher->limited && !is_limited(publisher)) {
-            send_limit(router, track, NO_LIMIT_BPS);
-        }
-    }
-}
-
-/* A sender keeps the last limit it was told, for all that it sends and whatever becomes of the track that was named: it ends with the viewer it was for, and
- * with that viewer being the only one. No answer says that the end was heard, so it is told with several reports. */
-static void end_limit(struct wd_router *router, struct transport *publisher) {
-    if (!publisher->limited || !publisher->tracks || is_limited(publisher) || !wd_ready(publisher)) return;
-    send_limit(router, publisher->tracks, NO_LIMIT_BPS);
-    publisher->limited--;
+    for (size_t i = count; i-- > 0;) wd_resend(router, leg, lost[i]); /* the newest first: what there is room for goes to what can still be shown */
 }
 
 /* A picture that a congested receiver misses is still on its way to it, or has to wait like everything else. And who asks less than a round trip after the
  * newest keyframe left did not have it yet. */
 static void pass_keyframe_request(struct wd_router *router, const struct leg *leg) {
     if (!leg || !leg->track || (leg->transport->selected && leg->transport->selected->congested)) return;
-    if (!leg->waiting && router->now_ns - leg->track->keyframe_seen_ns < (int64_t)leg->transport->rtt_us * 1000) return;
+    if (!leg->waiting && router->now_ns - leg->track->keyframe_seen_ns < (int64_t)wd_round_trip_us(leg->transport) * 1000) return;
     if (leg->config.kind == WD_VIDEO) wd_wish_keyframe(router, leg->track);
 }
 
@@ -150,8 +104,7 @@ static void read_payload_feedback(struct wd_router *router, struct transport *t,
         for (size_t i = 0; i < count; i++) pass_keyframe_request(router, find_leg(t, ssrcs[i]));
     } else if (block->count == WD_PSFB_AFB && !wd_rtcp_read_remb(block, &bitrate)) {
         router->counters.remb_in++;
-        t->estimate_bps = bitrate;
-        pass_limit(router, t);
+        wd_limit_told(router, t, bitrate);
     }
 }
 
@@ -193,21 +146,31 @@ void wd_rtcp_received(struct wd_router *router, struct tuple *tuple, uint8_t *pa
 
 /* --- what we say ---------------------------------------------------------------------------------------------------- */
 
+/* A packet that is asked for again and again may be lost each time, and while it is missing nobody sees anything new: behind a burst of losses a keyframe is
+ * there sooner. It is asked for beside the packet, which may still come first. */
+static void give_up_on(struct wd_router *router, struct track *track, struct lost *lost, int64_t round_trip_ns) {
+    if (lost->given_up || router->now_ns - lost->since_ns < WD_REPAIR_NS + 2 * round_trip_ns) return;
+    lost->given_up = true;
+    wd_hopeless(router, track, lost->index);
+}
+
 static void send_nacks(struct wd_router *router, struct transport *t, struct track *track, int64_t *next_ns) {
     uint16_t wanted[WD_LOST];
     size_t count = 0;
-    int64_t retry_ns = (t->rtt_us ? (int64_t)t->rtt_us * 1500 : 60 * WD_MS) + 10 * WD_MS;
-    if (retry_ns > 400 * WD_MS) retry_ns = 400 * WD_MS;
+    int64_t round_trip_ns = t->rtt_us ? (int64_t)t->rtt_us * 1000 : 50 * WD_MS, retry_ns = round_trip_ns * 9 / 8 + 10 * WD_MS;
+    if (retry_ns < WD_NACK_RETRY_NS) retry_ns = WD_NACK_RETRY_NS;
     for (unsigned i = 0; i < track->lost_count;) {
         struct lost *lost = &track->lost[i];
-        if (lost->tries >= WD_NACK_TRIES || track->highest - lost->index > track->slot_mask) {
+        give_up_on(router, track, lost, round_trip_ns);
+        if (lost->tries >= WD_NACK_TRIES || track->highest - lost->index > track->slot_mask || router->now_ns - lost->since_ns > WD_RESEND_AGE_NS) {
+            if (!lost->given_up) wd_hopeless(router, track, lost->index);
             track->lost[i] = track->lost[--track->lost_count];
             continue;
         }
         if (lost->due_ns <= router->now_ns) {
             wanted[count++] = (uint16_t)lost->index;
             lost->tries++;
-            lost->due_ns = router->now_ns + retry_ns;
+            lost->due_ns = router->now_ns + retry_ns * (1 + lost->tries / 4);
         }
         if (lost->due_ns < *next_ns) *next_ns = lost->due_ns;
         i++;
@@ -332,7 +295,7 @@ static void report(struct wd_router *router, struct transport *t) {
     if (t->report_due_ns <= router->now_ns) t->report_due_ns = wd_beat(router, WD_REPORT_INTERVAL_NS);
     wd_due(router, t, t->report_due_ns + WD_REPORT_PATIENCE_NS);
     send_reports(router, t);
-    end_limit(router, t);
+    wd_limit_end(router, t);
     wd_tell_stats(router, t);
 }
 
@@ -360,7 +323,7 @@ void wd_feedback_tick(struct wd_router *router, struct transport *t) {
     if (t->twcc && t->twcc_due_ns <= now - WD_TWCC_PATIENCE_NS) send_transport_feedback(router, t);
     if (t->twcc_due_ns != INT64_MAX) wd_due(router, t, t->twcc_due_ns + WD_TWCC_PATIENCE_NS);
     for (struct track *track = t->tracks; track; track = track->next) wd_keyframe_tick(router, track);
-    if (t->limit_waits) pass_limit(router, t);
+    wd_limit_tick(router, t);
     if (t->level_due_ns <= now - WD_LEVEL_PATIENCE_NS) wd_tell_levels(router, t);
     if (t->tracks) wd_due(router, t, t->level_due_ns + WD_LEVEL_PATIENCE_NS);
     if (t->report_due_ns <= now - WD_REPORT_PATIENCE_NS) report(router, t);

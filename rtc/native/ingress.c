@@ -65,8 +65,8 @@ void wd_track_reset(struct wd_router *router, struct track *track) {
     track->jitter = 0;
     track->has_transit = track->has_sender = false;
     for (struct leg *leg = track->legs; leg; leg = leg->next_in_track) leg->waiting = true;
-    track->keyframe_from = 0;
-    track->keyframe_asked_ns = INT64_MIN / 2; /* of the former SSRC */
+    track->keyframe_from = track->keyframe_newest = 0;
+    track->keyframe_asked_ns = track->keyframe_due_ns = INT64_MIN / 2; /* of the former SSRC */
     wd_due(router, track->transport, router->now_ns); /* the tick asks the new one, unless it has begun with a keyframe by then */
 }
 
@@ -118,7 +118,7 @@ static void note_lost(struct wd_router *router, struct track *track, uint64_t fr
         if (track->config.kind == WD_VIDEO) wd_wish_keyframe(router, track);
         return;
     }
-    for (uint64_t index = from; index < to; index++) track->lost[track->lost_count++] = (struct lost){index, router->now_ns + WD_NACK_GRACE_NS, 0};
+    for (uint64_t index = from; index < to; index++) track->lost[track->lost_count++] = (struct lost){.index = index, .since_ns = router->now_ns, .due_ns = router->now_ns + WD_NACK_GRACE_NS};
     struct transport *t = track->transport;
     if (t->nack_due_ns > router->now_ns + WD_NACK_GRACE_NS) t->nack_due_ns = router->now_ns + WD_NACK_GRACE_NS;
     wd_due(router, t, t->nack_due_ns);

@@ -1,13 +1,18 @@
 /* Requests for keyframes, one owner per source: the wishes of all viewers become one, throttled, and repeated until a keyframe begins.
  *
  * Keyframes are asked for while a leg has no place to start, and for a wish: what a viewer says (PLI, FIR), or more lost on the way in than can be repaired.
- * It is answered by any keyframe that begins behind the packet that was newest then. */
+ * It is answered by any keyframe that begins behind the packet that was newest then.
+ *
+ * A keyframe costs its encoder and everybody who watches, so in the long run there is one request in WD_KEYFRAME_THROTTLE_NS. But who comes, or changes the
+ * picture, sees nothing at all until there is one: for them some requests may follow each other closely. One that is on its way serves all who were ready before its
+ * keyframe begins. */
 #include "router_internal.h"
 
 static void send_keyframe_request(struct wd_router *router, struct track *track) {
     struct transport *t = track->transport;
     uint8_t packet[64 + WD_SRTP_MAX_OVERHEAD];
     track->keyframe_asked_ns = router->now_ns;
+    track->keyframe_paid_ns = (track->keyframe_paid_ns > router->now_ns ? track->keyframe_paid_ns : router->now_ns) + WD_KEYFRAME_THROTTLE_NS;
     if (track->keyframe_received != track->received) track->keyframe_unheard = 0;
     else if (track->keyframe_unheard < WD_KEYFRAME_UNHEARD) track->keyframe_unheard++;
     track->keyframe_received = track->received;
@@ -27,11 +32,12 @@ static bool someone_waits(const struct track *track) {
 /* A request that is not answered is taken for lost when its answer could be here, from far away too. Who sends nothing at all, because the camera is off or
  * the screen at rest, is asked less and less often. */
 static int64_t next_request_ns(const struct track *track) {
-    int64_t throttle = WD_KEYFRAME_THROTTLE_NS;
-    if (track->keyframe_received == track->received) throttle <<= track->keyframe_unheard;
+    int64_t spacing = someone_waits(track) ? WD_KEYFRAME_SPACING_NS : WD_KEYFRAME_THROTTLE_NS, paid = track->keyframe_paid_ns - (WD_KEYFRAME_BURST - 1) * WD_KEYFRAME_THROTTLE_NS;
+    if (track->keyframe_received == track->received) spacing = WD_KEYFRAME_THROTTLE_NS << track->keyframe_unheard;
     int64_t patience = track->keyframe_seen_ns > track->keyframe_asked_ns ? 0 : (int64_t)track->transport->rtt_us * 1500;
     if (patience > WD_KEYFRAME_PATIENCE_NS) patience = WD_KEYFRAME_PATIENCE_NS;
-    return track->keyframe_asked_ns + (patience > throttle ? patience : throttle);
+    int64_t at = track->keyframe_asked_ns + (patience > spacing ? patience : spacing);
+    return at > paid ? at : paid;
 }
 
 void wd_ask_keyframe(struct wd_router *router, struct track *track) {
@@ -41,20 +47,28 @@ void wd_ask_keyframe(struct wd_router *router, struct track *track) {
         wd_due(router, track->transport, router->now_ns + WD_BEAT_NS);
         return;
     }
-    if (router->now_ns >= next_request_ns(track)) send_keyframe_request(router, track);
-    wd_due(router, track->transport, next_request_ns(track)); /* for the case that this one is lost */
+    int64_t next_ns = next_request_ns(track);
+    if (router->now_ns >= next_ns) {
+        send_keyframe_request(router, track);
+        next_ns = next_request_ns(track); /* for the case that this one is lost */
+    }
+    track->keyframe_due_ns = next_ns;
+    wd_due(router, track->transport, next_ns);
 }
 
 void wd_wish_keyframe(struct wd_router *router, struct track *track) {
     track->keyframe_wanted = true;
     track->keyframe_from = track->started ? track->highest + 1 : 0;
-    wd_ask_keyframe(router, track);
+    if (router->now_ns >= track->keyframe_due_ns) wd_ask_keyframe(router, track);
+    else wd_due(router, track->transport, router->now_ns + 20 * WD_MS); /* viewers' wishes may come by the hundred */
 }
 
 void wd_keyframe_seen(struct wd_router *router, struct track *track, uint64_t index) {
+    if (index > track->keyframe_newest) track->keyframe_newest = index;
     if (index < track->keyframe_from) return; /* a late one: the wish is not about it */
     track->keyframe_wanted = false;
     track->keyframe_seen_ns = router->now_ns;
+    track->keyframe_due_ns = INT64_MIN;
 }
 
 void wd_keyframe_tick(struct wd_router *router, struct track *track) {

@@ -299,6 +299,7 @@ int wd_router_add_leg(struct wd_router *router, const struct wd_leg_config *conf
     leg->highest_out = wd_random(router) & 0x3fff;
     leg->rtx_next = wd_random(router) & 0x3fff;
     leg->last_timestamp = (uint32_t)wd_random(router);
+    leg->resend_credit = WD_RESEND_LEAST;
     leg->next = t->legs;
     t->legs = leg;
     return 0;
@@ -348,7 +349,7 @@ int wd_router_set_source(struct wd_router *router, uint32_t leg_id, uint32_t tra
         leg->next_in_track = NULL;
     }
     if (!track) return 0;
-    if (leg->config.kind == WD_VIDEO && !leg->resends && !(leg->resends = calloc(WD_RESENDS, sizeof *leg->resends))) return -1;
+    if (leg->config.kind == WD_VIDEO && !leg->resends && !(leg->resends = calloc(WD_VIDEO_CACHE, sizeof *leg->resends))) return -1;
     leg->track = track;
     leg->next_in_track = track->legs;
     track->legs = leg;

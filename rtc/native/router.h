@@ -22,7 +22,7 @@ enum wd_kind { WD_AUDIO = 1, WD_VIDEO = 2 };
     X(drop_junk) X(drop_short) X(drop_unknown_tuple) X(drop_stun_malformed) X(drop_stun_unknown_user) X(drop_stun_integrity) X(drop_stun_other) \
     X(drop_dtls_unverified) X(drop_dtls_early_full) X(drop_no_keys) X(drop_rtp_malformed) X(drop_srtp_auth) X(drop_srtp_replay) X(drop_srtp_old) X(drop_srtcp) \
     X(drop_rtcp_malformed) X(drop_unknown_ssrc) X(drop_unknown_payload_type) X(drop_ssrc_limit) X(drop_payload_malformed) X(drop_padding_only) X(drop_duplicate) X(drop_rtx_malformed) \
-    X(drop_too_large) X(drop_no_consent) X(drop_awaiting_keyframe) X(drop_congested) X(drop_no_payload_type) X(drop_rtx_miss) X(drop_rtx_throttled) X(drop_send_error) X(drop_event_ring_full) X(drop_no_memory)
+    X(drop_too_large) X(drop_no_consent) X(drop_awaiting_keyframe) X(drop_congested) X(drop_no_payload_type) X(drop_rtx_miss) X(drop_rtx_late) X(drop_rtx_throttled) X(drop_rtx_budget) X(drop_send_error) X(drop_event_ring_full) X(drop_no_memory)
 
 struct wd_counters {
 #define X(name) uint64_t name;

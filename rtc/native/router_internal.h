@@ -4,8 +4,10 @@
  *   routable.c   does an address receive what is sent there?
  *   expect.c     memory that the next datagrams will need
  *   ingress.c    RTP from a publisher: authenticate, unwrap RTX, remember, detect losses
- *   fanout.c     to every subscriber: rewrite, encrypt, batch; retransmissions
+ *   fanout.c     to every subscriber: rewrite, encrypt, batch
+ *   repair.c     retransmissions to subscribers: which, when, how many
  *   feedback.c   RTCP both ways: reports, NACK, congestion feedback
+ *   limit.c      a single viewer's estimate becomes the publisher's limit
  *   keyframes.c  requests for keyframes, merged and throttled
  *   tell.c       levels and statistics for Python
  *   router.c     life of the objects, demultiplexing, timers
@@ -54,16 +56,27 @@
 #define WD_LATCH_NS (200 * WD_MS) /* a track's SSRC moves at most this often */
 #define WD_LOST 128 /* missing packets remembered per track */
 #define WD_NACK_GRACE_NS (8 * WD_MS) /* reordering allowance before the first NACK */
-#define WD_NACK_TRIES 10
-#define WD_RESENDS 128 /* recent retransmissions remembered per leg */
-#define WD_RESEND_TRIES 4
-#define WD_RESEND_WINDOW_NS (100 * WD_MS)
-#define WD_RESENDS_PER_WINDOW 256 /* of all legs of a transport */
+#define WD_NACK_TRIES 16
+#define WD_NACK_RETRY_NS (25 * WD_MS) /* at least so long between two requests for a packet */
+#define WD_REPAIR_NS (700 * WD_MS) /* and two round trips: then a keyframe is asked for beside a packet that is still missing */
+#define WD_RESEND_TRIES 10
+#define WD_RESEND_AGE_NS (2500 * WD_MS) /* what is older helps no receiver: it has asked for a keyframe by then */
+#define WD_RESEND_RECENT 32 /* but these newest packets are not old: of a screen at rest, or of somebody who was away */
+#define WD_RESEND_RTT_MS 100 /* of a receiver that has not told its own yet */
+#define WD_RESEND_SHARE 77 /* of 256: bytes that may be sent again, of what a leg sends */
+#define WD_RESEND_SHARE_OVERLOADED 38 /* to a receiver that takes less than it is sent */
+#define WD_RESEND_MOST (1u << 30) /* as resend_credit */
+#define WD_RESEND_LEAST (5000 * 256) /* that a leg may always have saved up, as resend_credit */
 #define WD_MAX_LEAP 2048 /* packets missing at once that a leg passes on as missing */
 #define WD_LIMIT_INTERVAL_NS (200 * WD_MS) /* between two limits passed on for a viewer */
+#define WD_LIMIT_REST_NS WD_SECOND /* so long behind a sign of congestion the estimate is passed on as it is: queues drain */
+#define WD_LIMIT_STALE_NS (2500 * WD_MS) /* an older estimate says nothing of the path now */
+#define WD_LIMIT_CONTENT_NS (2 * WD_SECOND) /* who is allowed so long more than it uses needs no limit */
 #define WD_LIMIT_ENDS 5 /* so often a publisher is told that its limit ended */
 #define WD_HELD_NS (6 * WD_SECOND) /* so long after a check or media an address belongs to its transport alone */
-#define WD_KEYFRAME_THROTTLE_NS (500 * WD_MS)
+#define WD_KEYFRAME_THROTTLE_NS (500 * WD_MS) /* between two requests, in the long run */
+#define WD_KEYFRAME_SPACING_NS (155 * WD_MS) /* for newcomers: twice that is just above the 300 ms within which libwebrtc ignores a second request */
+#define WD_KEYFRAME_BURST 8 /* requests that may be so close */
 #define WD_KEYFRAME_UNHEARD 2 /* so often the throttle doubles for who sends nothing */
 #define WD_KEYFRAME_PATIENCE_NS (2 * WD_SECOND) /* the most between a request and its repetition */
 #define WD_CONSENT_NS (30 * WD_SECOND) /* RFC 7675 section 5.1 */
@@ -138,8 +151,9 @@ struct store {
 
 struct lost {
     uint64_t index; /* extended sequence number */
-    int64_t due_ns;
+    int64_t since_ns, due_ns;
     uint8_t tries;
+    bool given_up; /* a keyframe was asked for in its place */
 };
 
 /* Of tracks, legs and transports, what every packet needs comes first: with hundreds of participants each line of memory that a packet touches is a wait. */
@@ -171,6 +185,9 @@ struct track {
     uint32_t former_ssrc; /* the one before the current one, and its replay window: who repeats its packets does not bring it back */
     struct wd_srtp_stream former_stream;
     int64_t keyframe_asked_ns, keyframe_seen_ns;
+    int64_t keyframe_due_ns; /* when the next is due, as it was last reckoned */
+    int64_t keyframe_paid_ns; /* up to when the requests so far have used up what is asked in the long run */
+    uint64_t keyframe_newest; /* the packet that the newest keyframe begins with */
     uint64_t keyframe_from; /* behind what was there when the newest wish came: what begins before is no answer to it */
     bool keyframe_wanted;
     uint8_t keyframe_unheard; /* requests since the last that anything arrived behind */
@@ -187,6 +204,7 @@ struct track {
     int64_t latched_ns;
 };
 
+/* Of one outbound packet; it lies where the packet itself lies among the track's slots, so there is one for each that can be sent again. */
 struct resend { uint16_t sequence; uint8_t tries; uint32_t at_ms; };
 
 struct leg {
@@ -214,7 +232,9 @@ struct leg {
     uint32_t report_lsr[2];
     int64_t report_sent_ns[2];
     uint8_t loss; /* fraction lost of the newest RR */
-    struct resend *resends; /* video only */
+    uint32_t resend_earned; /* `bytes` up to which resend_credit counts, modulo 2^32 */
+    uint32_t resend_credit; /* bytes that may be sent again, times 256 */
+    struct resend *resends; /* video only: WD_VIDEO_CACHE */
 };
 
 /* Of a track that is gone: a sender's rollover counter goes on (RFC 3711 section 3.3.1), also when its line comes back as another track. */
@@ -256,15 +276,18 @@ struct transport {
     uint32_t dtls_count;
     uint32_t feedback_ssrc; /* our SSRC in feedback to this peer */
     int64_t clock_offset_ns; /* our wall clock minus the publisher's, from its first SR */
-    bool has_clock_offset;
-    uint32_t rtt_us;
-    uint64_t estimate_bps; /* its newest REMB */
-    bool capped;
+    bool has_clock_offset, capped, limit_waits, limit_untold;
+    uint32_t rtt_us, rtt_now_us; /* smoothed, and the newest: a queue that fills shows there first */
+    uint32_t rtt_least_us; /* of the last half minute or so: without queues */
     uint8_t limited; /* so often it is still to be told, as a publisher, that a viewer's limit ended; 0 = it knows */
+    uint64_t estimate_bps; /* its newest REMB */
+    int64_t estimate_ns;
     int64_t limit_passed_ns;
-    bool limit_waits;
-    int64_t resend_window_ns;
-    uint32_t resend_count;
+    uint32_t limit_bps, limit_known_bps; /* passed on; and the estimate behind the newest sign of congestion */
+    uint32_t limit_shown_bps; /* passed on when a report last showed no queue */
+    uint32_t estimate_mark_bps; /* the estimate of a moment ago: does it grow? */
+    int64_t estimate_mark_ns;
+    int64_t limit_sign_ns, limit_tight_ns; /* that sign; when the publisher last needed what it was allowed */
     uint64_t bytes_in_before, bytes_out_before;
     uint32_t out_bps, stats_count;
     int64_t stats_ns;
@@ -293,6 +316,12 @@ struct wd_router {
     struct early early[WD_EARLY];
 };
 
+/* The time of the abs-send-time extension: seconds as 6.18 bits. */
+static inline uint32_t wd_abs_send_time(const struct wd_router *router) {
+    uint64_t now = (uint64_t)router->now_ns; /* seconds apart: shifted as a whole it would overflow after 19 hours */
+    return (uint32_t)((now / WD_SECOND << 18) + (now % WD_SECOND << 18) / WD_SECOND) & 0xffffff;
+}
+
 /* Of this round, or of the last one and not yet overwritten. */
 static inline bool wd_is_stored(const struct store *store, const struct slot *slot) {
     return slot->round == store->round || (slot->round + 1 == store->round && slot->at >= store->head);
@@ -300,6 +329,8 @@ static inline bool wd_is_stored(const struct store *store, const struct slot *sl
 static inline uint8_t *wd_stored(const struct track *track, const struct slot *slot) { return track->store.bytes + slot->at; }
 
 static inline uint64_t wd_random(struct wd_router *router) { return wd_mix(router->random += 0x9e3779b97f4a7c15u); }
+/* 0 = not known. */
+static inline uint32_t wd_round_trip_us(const struct transport *t) { return t->rtt_now_us > t->rtt_us ? t->rtt_now_us : t->rtt_us; }
 static inline bool wd_ready(const struct transport *t) { return t->send && t->selected && t->consent; }
 /* A video frame can begin there now. */
 static inline bool wd_takes_video(const struct transport *t) { return wd_ready(t) && !t->selected->congested; }
@@ -368,7 +399,12 @@ int64_t wd_fanout_deadline(const struct wd_router *router);
 void wd_unpend(struct wd_router *router, struct track *track);
 bool wd_begins_picture(const struct track *track, const struct slot *slot); /* one that a decoder can start with */
 void wd_leg_restart(struct wd_router *router, struct leg *leg);
-void wd_resend(struct wd_router *router, struct leg *leg, uint16_t sequence);
+void wd_repeat(struct wd_router *router, struct leg *leg, const struct slot *slot, uint64_t out_index);
+
+/* repair.c */
+void wd_repair_credit(struct leg *leg, uint64_t bytes); /* may be sent beyond its share */
+void wd_resend(struct wd_router *router, struct leg *leg, uint16_t sequence); /* which its receiver misses */
+void wd_hopeless(struct wd_router *router, struct track *track, uint64_t index); /* that packet will not come any more: a keyframe has to */
 
 /* feedback.c */
 void wd_rtcp_received(struct wd_router *router, struct tuple *tuple, uint8_t *packet, size_t length);
@@ -377,6 +413,12 @@ void wd_feedback_rides(struct wd_router *router, struct transport *t); /* behind
 void wd_feedback_arrival(struct wd_router *router, struct transport *t); /* a packet of t's that transport-wide feedback will tell of */
 void wd_send_rtcp(struct wd_router *router, struct transport *t, uint8_t *packet, size_t length); /* needs WD_SRTP_MAX_OVERHEAD bytes of room */
 uint64_t wd_ntp(const struct wd_router *router, int64_t at_ns);
+
+/* limit.c */
+void wd_limit_told(struct wd_router *router, struct transport *viewer, uint64_t estimate_bps);
+void wd_limit_measured(struct transport *viewer); /* a round trip */
+void wd_limit_tick(struct wd_router *router, struct transport *viewer);
+void wd_limit_end(struct wd_router *router, struct transport *publisher); /* with each report */
 
 /* keyframes.c */
 void wd_ask_keyframe(struct wd_router *router, struct track *track); /* for legs that wait: now or when the throttle allows, and again while they do */

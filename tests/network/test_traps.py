@@ -263,7 +263,7 @@ def test_a_storm_of_nacks_is_served_a_few_times_only() -> None:
         ask_again(right, newest.ssrc, newest.sequence)
         world.run(0.005)
     assert world.server.counter("nack_packets_in") == 500
-    assert 1 <= world.server.counter("rtx_out") <= 4
+    assert 1 <= world.server.counter("rtx_out") <= 10
     assert world.server.counter("drop_rtx_throttled") >= 400
 
 

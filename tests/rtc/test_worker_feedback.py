@@ -1,97 +1,13 @@
 """What viewers wish and what their publisher hears of it, with a worker driven by hand."""
 
-from typing import Any
-
 import pytest
 
-from rtc._wire import Srtp, rtcp_parse, rtcp_pli, rtcp_remb, rtcp_rr, rtcp_sr
+from rtc._wire import rtcp_remb
 from rtc._worker import CODECS, EVENT_CONSENT_LOST, EVENT_QUIET, EVENT_SELECTED, Worker
-from rtc.peer_streams import rtp_packet
-from tests.rtc.by_hand import KEYFRAME, KEYS, PEER, SECOND, a_viewer, codec, connected, line
+from tests.rtc.by_hand import KEYFRAME, MS, PEER, SECOND, STEP, TOO_MANY, Show, codec, connected, line
 from tests.rtc.checks import PASSWORD, UFRAG, check
 
-MS = SECOND // 1000
-STEP = 10
-DELTA = b"\x10\1" + bytes(300)
-TOO_MANY = 100  # lost at once to be repaired one by one
 NO_LIMIT = 10_000_000
-
-
-class Show:
-    """A publisher's picture each 10 ms to one viewer. What the publisher is asked for, by the millisecond."""
-
-    def __init__(self, worker: Worker, name: str = "vp8", first: bytes = KEYFRAME) -> None:
-        self.worker, self.ms, self.number = worker, 0, 0
-        self.asked = list[int]()
-        self.limits = list[tuple[int, int]]()
-        self.reports = list[dict[str, Any]]()
-        connected(worker)
-        worker.set_keys(1, *KEYS, *KEYS[1:])
-        codecs = [codec(codec=CODECS[name])]
-        worker.add_track(1, 1, **line(codecs=codecs))
-        self.viewer = a_viewer(worker, codecs=codecs)
-        self.sender, self.talker = Srtp(*KEYS), Srtp(*KEYS)
-        self.hearing = {PEER: Srtp(*KEYS), self.viewer: Srtp(*KEYS)}
-        self.send(first)
-        self.wait()
-
-    @property
-    def now_ns(self) -> int:
-        return 2 * SECOND + self.ms * MS
-
-    def send(self, payload: bytes, *, lost: int = 0) -> None:
-        """One packet, behind so many that never arrive."""
-        for _ in range(lost + 1):
-            self.number += 1
-            packet = self.sender.protect(rtp_packet(96, self.number, self.ms * 90, 1, payload))
-        self.worker.receive(packet, PEER, self.now_ns)
-        self.collect()
-
-    def say(self, block: bytes) -> None:
-        self.worker.receive(self.talker.protect_rtcp(block), self.viewer, self.now_ns)
-        self.collect()
-
-    def wish(self, how: str = "viewer") -> None:
-        if how == "viewer":
-            self.say(rtcp_pli(3, 9))
-        else:
-            self.send(DELTA, lost=TOO_MANY)
-
-    def until(self, ms: int) -> None:
-        while self.ms < ms:
-            self.send(DELTA)
-            self.wait()
-
-    def wait(self) -> None:
-        self.ms += STEP
-        if self.ms % 1000 == 0:
-            self.worker.receive(check(), PEER, self.now_ns)
-            self.worker.receive(check(ufrag=UFRAG + "2"), self.viewer, self.now_ns)
-        self.worker.advance(self.now_ns)
-        self.collect()
-
-    def collect(self) -> None:
-        for datagram, to in self.worker.take_datagrams():
-            if datagram[0] >= 128 and 192 <= datagram[1] <= 223 and to in self.hearing:
-                for block in rtcp_parse(self.hearing[to].unprotect_rtcp(datagram)):
-                    self.note(block)
-
-    def note(self, block: dict[str, Any]) -> None:
-        match block["type"], block["count"]:
-            case 206, 1:
-                self.asked.append(self.ms)
-            case 206, 15:
-                self.limits.append((self.ms, block["bitrate"]))
-            case 200, _:
-                self.reports.append(block)
-
-    def move_viewer_away(self, round_trip_ms: int) -> None:
-        self.worker.receive(self.sender.protect_rtcp(rtcp_sr(1, 1 << 32, 1, 1, 1)), PEER, self.now_ns)
-        while not self.reports:
-            self.until(self.ms + STEP)
-        self.until(self.ms + round_trip_ms)
-        answer = {"ssrc": 9, "fraction_lost": 0, "lost": 0, "highest": 1, "jitter": 0, "dlsr": 0}
-        self.say(rtcp_rr(3, [answer | {"lsr": self.reports[0]["ntp"] >> 16 & 0xFFFFFFFF}]))
 
 
 def test_a_keyframe_answers_the_wishes_before_it(worker: Worker) -> None:
@@ -189,7 +105,7 @@ def limited(worker: Worker) -> Show:
     show = Show(worker)
     show.until(4000)
     show.say(rtcp_remb(3, 100_000, [9]))
-    show.until(6000)
+    show.until(4900)
     assert [bitrate for _, bitrate in show.limits] == [100_000]
     show.limits.clear()
     return show
