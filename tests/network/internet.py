@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.support.namespaces import Namespace, join, namespaces
+from tests.support.shaper import Shape, ShapedLink, shaped
 
 SERVER = "203.0.113.10"
 SERVER_OTHER = "203.0.113.11"  # a second address of the same machine
@@ -99,17 +100,36 @@ class Internet:
         """A new network behind a gate; the namespace of the one person in it."""
         with namespaces("gate", "inside") as (router, inside):
             number = next(self._numbers)
-            forwarding(router)
             join(self.core, f"gate{number}", router, "core", gate.mtu)
-            join(router, "inside", inside, "gate")
-            (_wire_v4 if gate.version == 4 else _wire_v6)(self.core, router, inside, number)
-            router.nft(gate.rules)
-            if gate.core_rules:
-                self.core.nft(gate.core_rules)
-            try:
+            with self._guarded(gate, number, router, inside):
                 yield inside
-            finally:
-                self.core.nft("flush ruleset")
+
+    @contextmanager
+    def behind_shaped(self, gate: Gate, up: Shape, down: Shape | None = None) -> Iterator[tuple[Namespace, ShapedLink]]:
+        """As `behind`, with a middle link that is shaped: ``up`` from the person to the world, ``there`` of the link;
+        ``down`` (None: the same) is its ``back``.
+        """
+        with namespaces("gate", "inside") as (router, inside):
+            number = next(self._numbers)
+            with (
+                shaped(router, "core", self.core, f"gate{number}", up, down, mtu=gate.mtu) as link,
+                self._guarded(gate, number, router, inside),
+            ):
+                yield inside, link
+
+    @contextmanager
+    def _guarded(self, gate: Gate, number: int, router: Namespace, inside: Namespace) -> Iterator[None]:
+        """Addresses, routes and the gate's rules, when the middle link is there."""
+        forwarding(router)
+        join(router, "inside", inside, "gate")
+        (_wire_v4 if gate.version == 4 else _wire_v6)(self.core, router, inside, number)
+        router.nft(gate.rules)
+        if gate.core_rules:
+            self.core.nft(gate.core_rules)
+        try:
+            yield
+        finally:
+            self.core.nft("flush ruleset")
 
 
 @contextmanager
