@@ -15,7 +15,16 @@ import signalling.ice_servers as ice_servers
 import signalling.messages as messages
 from sfu.protocol import MAX_PARTICIPANTS, MAX_TRACKS
 from signalling.codes import CloseCode, ErrorCode
-from signalling.conversation import FAULTS_BURST, FAULTS_PER_S, MAX_WAIT_S, MESSAGES_BURST, MESSAGES_PER_S, SILENCE_S
+from signalling.compression import COMPRESS_FROM_BYTES, COMPRESSED_SUBPROTOCOL
+from signalling.conversation import (
+    BYTES_OF_ONE_MESSAGE,
+    FAULTS_BURST,
+    FAULTS_PER_S,
+    MAX_WAIT_S,
+    MESSAGES_BURST,
+    MESSAGES_PER_S,
+    SILENCE_S,
+)
 from signalling.session import MAX_REPLAY_BYTES, MAX_REPLAY_MESSAGES, RESUME_WINDOW_S
 from signalling.websocket import HEARTBEAT_S, MAX_QUEUE_BYTES, MAX_QUEUE_FRAMES, MAX_WAITING_PER_ADDRESS
 
@@ -247,6 +256,10 @@ def test_limits_are_those_of_the_code(document: str, sections: list[Section]) ->
     limits = {row[0]: row[1] for row in titled(sections, "Limits").tables[0][1:]}
     assert limits == {
         "frame": f"{messages.MAX_FRAME_BYTES // 1024} KiB",
+        "compressed frame": (
+            f"{messages.MAX_FRAME_BYTES // 1024} KiB when inflated; "
+            f"counts as one more message for each {BYTES_OF_ONE_MESSAGE // 1024} KiB of that"
+        ),
         "silence before `join` or `resume`": f"{SILENCE_S:.0f} s, and {MAX_WAIT_S / 60:.0f} minutes in all",
         "messages": (f"{MESSAGES_PER_S:.0f} per second, {MESSAGES_BURST:.0f} at once; `join` and `offer` count as 10"),
         "refused messages": f"{FAULTS_PER_S:.0f} per second, {FAULTS_BURST:.0f} at once",
@@ -256,6 +269,8 @@ def test_limits_are_those_of_the_code(document: str, sections: list[Section]) ->
         "people in a room": str(MAX_PARTICIPANTS),
         "m-lines that send, or did and were not stopped": str(MAX_TRACKS),
     }
+    assert f"`{COMPRESSED_SUBPROTOCOL}`" in document
+    assert f"compresses from {COMPRESS_FROM_BYTES} bytes on" in document
     assert f"`resume_window_s` ({RESUME_WINDOW_S} s)" in document
     assert f"at most {MAX_REPLAY_MESSAGES} pushes or\n  {MAX_REPLAY_BYTES // 1024} KiB are kept" in document
 

@@ -443,7 +443,7 @@ for (const [how, answer] of [
     const taken = network.answers.offer;
     network.answers.offer = answer;
     come(found, guests(9));
-    await clock.advance(11_000);
+    await clock.advance(61_000);
     network.answers.offer = taken;
     network.socket.receive({ type: 'participant_joined', seq: 10, participant: guest('more') });
     await settle();
