@@ -101,7 +101,9 @@ class Conversation:
             self._finish(error.code.close, now)
 
     def sweep(self, now: float) -> None:
-        """End a conversation that does not begin."""
+        """End a conversation that does not begin, unless a message is on its way."""
+        if now - self._heard_at >= SILENCE_S and self._link.brings_more():
+            self._heard_at = now
         silent = now - self._heard_at >= SILENCE_S or now - self._opened_at >= MAX_WAIT_S
         if silent and not self.joined:
             self.refuse(SignallingError(ErrorCode.NOT_JOINED), now)

@@ -26,7 +26,13 @@ from signalling.conversation import (
     SILENCE_S,
 )
 from signalling.session import MAX_REPLAY_BYTES, MAX_REPLAY_MESSAGES, RESUME_WINDOW_S
-from signalling.websocket import HEARTBEAT_S, MAX_QUEUE_BYTES, MAX_QUEUE_FRAMES, MAX_WAITING_PER_ADDRESS
+from signalling.websocket import (
+    HEARTBEAT_S,
+    MAX_QUEUE_BYTES,
+    MAX_QUEUE_FRAMES,
+    MAX_WAITING_PER_ADDRESS,
+    PONG_LONGEST_S,
+)
 
 CLIENT = get_args(messages.ClientMessage)
 ANSWERS = get_args(messages.ServerAnswer)
@@ -260,10 +266,16 @@ def test_limits_are_those_of_the_code(document: str, sections: list[Section]) ->
             f"{messages.MAX_FRAME_BYTES // 1024} KiB when inflated; "
             f"counts as one more message for each {BYTES_OF_ONE_MESSAGE // 1024} KiB of that"
         ),
-        "silence before `join` or `resume`": f"{SILENCE_S:.0f} s, and {MAX_WAIT_S / 60:.0f} minutes in all",
+        "silence before `join` or `resume`": (
+            f"{SILENCE_S:.0f} s in which no message came whole and no long one came on, "
+            f"and {MAX_WAIT_S / 60:.0f} minutes in all"
+        ),
         "messages": (f"{MESSAGES_PER_S:.0f} per second, {MESSAGES_BURST:.0f} at once; `join` and `offer` count as 10"),
         "refused messages": f"{FAULTS_PER_S:.0f} per second, {FAULTS_BURST:.0f} at once",
-        "heartbeat": (f"WebSocket ping every {HEARTBEAT_S:.0f} s, to be answered within {HEARTBEAT_S / 2:.0f} s"),
+        "heartbeat": (
+            f"WebSocket ping every {HEARTBEAT_S:.0f} s, to be answered within {HEARTBEAT_S / 2:.0f} s, "
+            f"or {PONG_LONGEST_S:.0f} s while TCP acknowledges what is sent"
+        ),
         "unread messages": f"{MAX_QUEUE_FRAMES} frames or {MAX_QUEUE_BYTES // 2**20} MiB",
         "sockets that have not joined": f"{MAX_WAITING_PER_ADDRESS} per address (/64 for IPv6)",
         "people in a room": str(MAX_PARTICIPANTS),
