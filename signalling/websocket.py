@@ -16,6 +16,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from backplane.logs import Log
 from backplane.metrics import Metrics
+from backplane.patient_websocket import PatientWebSocket
 from backplane.ratelimit import KeyedBuckets, address_key
 from backplane.tcp_progress import progress
 from backplane.web import Problem
@@ -26,7 +27,6 @@ from signalling.conversation import Conversation
 from signalling.messages import MAX_FRAME_BYTES, SUBPROTOCOL
 
 HEARTBEAT_S: Final = 10.0
-PONG_LONGEST_S: Final = 60.0  # a pong may come so late where the peer's kernel still acknowledges what we send
 PARTIAL_BYTES: Final = 512  # of a message that has not come whole yet: more than pongs bring
 SWEEP_S: Final = 0.5
 CLOSE_TIMEOUT_S: Final = 1.0
@@ -39,25 +39,10 @@ OPENINGS_BURST: Final = 600.0
 _log = Log(__name__)
 
 
-class _Socket(web.WebSocketResponse):
+class _Socket(PatientWebSocket):
     """Says why before it closes on a frame that is too large; aiohttp closes by itself, in the middle of reading it."""
 
     conversation: Conversation | None = None
-    _pong_waited_s: float = 0.0
-
-    def _pong_not_received(self) -> None:
-        """On a thin link the ping waits behind what was sent before, or was lost and is sent again: let it."""
-        moved = progress(self._req.transport if self._req is not None else None)
-        self._pong_waited_s += self._pong_heartbeat
-        if moved is None or moved.quiet_s >= self._pong_heartbeat or self._pong_waited_s >= PONG_LONGEST_S:
-            super()._pong_not_received()
-            return
-        assert self._loop is not None
-        self._pong_response_cb = self._loop.call_later(self._pong_heartbeat, self._pong_not_received)
-
-    def _reset_heartbeat(self) -> None:
-        self._pong_waited_s = 0.0
-        super()._reset_heartbeat()
 
     async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True) -> bool:
         if code == WSCloseCode.MESSAGE_TOO_BIG and self.conversation is not None:

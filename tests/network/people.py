@@ -71,11 +71,11 @@ async def new_room(party: Party) -> str:
     return str(await party.evaluate(f"({_POST})('/v1/rooms', {{}}).then(({{room}}) => room)"))
 
 
-async def timed_join(party: Party, room: str, name: str, patience_ms: int = JOIN_PATIENCE_MS, **options: Any) -> float:
+async def timed_join(party: Party, room: str, name: str, **options: Any) -> float:
     """Join through the real client library; milliseconds until media can flow. ``options``: see CallOptions."""
     wish = json.dumps({"token": await _new_token(party, room, name), "name": name, **options})
-    took = await party.evaluate(f"harness.timedJoin({wish}, {patience_ms})")
-    assert took is not None, f"{name} did not connect within {patience_ms} ms"
+    took = await party.evaluate(f"harness.timedJoin({wish}, {JOIN_PATIENCE_MS})")
+    assert took is not None, f"{name} did not connect within {JOIN_PATIENCE_MS} ms"
     return float(took)
 
 

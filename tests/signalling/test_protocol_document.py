@@ -13,6 +13,7 @@ from msgspec import inspect
 import signalling.http as http
 import signalling.ice_servers as ice_servers
 import signalling.messages as messages
+from backplane.patient_websocket import PONG_LONGEST_S
 from sfu.protocol import MAX_PARTICIPANTS, MAX_TRACKS
 from signalling.codes import CloseCode, ErrorCode
 from signalling.compression import COMPRESS_FROM_BYTES, COMPRESSED_SUBPROTOCOL
@@ -26,13 +27,7 @@ from signalling.conversation import (
     SILENCE_S,
 )
 from signalling.session import MAX_REPLAY_BYTES, MAX_REPLAY_MESSAGES, RESUME_WINDOW_S
-from signalling.websocket import (
-    HEARTBEAT_S,
-    MAX_QUEUE_BYTES,
-    MAX_QUEUE_FRAMES,
-    MAX_WAITING_PER_ADDRESS,
-    PONG_LONGEST_S,
-)
+from signalling.websocket import HEARTBEAT_S, MAX_QUEUE_BYTES, MAX_QUEUE_FRAMES, MAX_WAITING_PER_ADDRESS
 
 CLIENT = get_args(messages.ClientMessage)
 ANSWERS = get_args(messages.ServerAnswer)

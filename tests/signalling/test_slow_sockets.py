@@ -13,6 +13,7 @@ import pytest
 from aiohttp import WSMsgType
 from aiohttp.test_utils import TestClient, TestServer
 
+from backplane import patient_websocket
 from backplane.web import Readiness
 from signalling import conversation, websocket
 from signalling.messages import SUBPROTOCOL
@@ -82,7 +83,7 @@ async def test_a_pong_may_be_late_while_what_is_sent_arrives(client: Client, wor
 async def test_a_pong_that_never_comes_ends_the_socket_at_last(
     client: Client, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(websocket, "PONG_LONGEST_S", 2 * HEARTBEAT_S)
+    monkeypatch.setattr(patient_websocket, "PONG_LONGEST_S", 2 * HEARTBEAT_S)
     late = await joined(client, world, "Amina")
     with talking(world):
         assert await lives_s(late, 10) < 5 * HEARTBEAT_S
