@@ -53,10 +53,14 @@ _log = Log(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of connections whose protocol is not known yet; seconds for each step."""
+    """Of connections whose protocol is not known yet; seconds for each step.
 
-    first_bytes_s: float = 5.0
-    handshake_s: float = 10.0
+    Each step waits for one flight of the client, the handshake for two. Where a packet of it is lost three times in a
+    row, TCP needs 1 + 2 + 4 s (RFC 6298 section 2).
+    """
+
+    first_bytes_s: float = 10.0
+    handshake_s: float = 20.0
     inside_s: float = 10.0
     undecided: int = 2000
     undecided_per_prefix: int = 256  # IPv4 address or /64: a ward behind one NAT that comes back at once

@@ -14,6 +14,7 @@ from backplane.metrics import Metrics
 from backplane.ratelimit import TokenBucket
 from signalling.calls import Calls
 from signalling.codes import CloseCode, ErrorCode, SignallingError
+from signalling.compression import inflate
 from signalling.messages import (
     ClientMessage,
     Done,
@@ -41,6 +42,8 @@ FAULTS_PER_S: Final = 1.0
 FAULTS_BURST: Final = 20.0
 # A join or an offer is parsed, answered and told to others: some milliseconds, not microseconds.
 _COST_OF_OFFER: Final = 10.0
+# A small compressed frame can become a long message, which its sender has not paid for in bytes.
+BYTES_OF_ONE_MESSAGE: Final = 16 * 1024
 _log = Log(__name__)
 
 
@@ -63,17 +66,23 @@ class Conversation:
     def joined(self) -> bool:
         return self._session is not None
 
-    def receive(self, text: str | bytes, now: float) -> None:
-        """One text frame."""
+    def receive(self, frame: str | bytes, now: float, *, compressed: bool = False) -> None:
+        """One frame: text, or where ``compressed`` bytes that are a deflated text."""
         if self._closed or (self._session is not None and self._session.generation != self._generation):
             return  # nobody listens any more, or a newer socket speaks for the session
         self._heard_at = now
         try:
             if not self._messages.allow(now):
                 raise SignallingError(ErrorCode.RATE_LIMITED)
-            self._handle(decode(text), now)
+            self._handle(decode(self._inflated(frame, now) if compressed else frame), now)
         except SignallingError as error:
             self.refuse(error, now)
+
+    def _inflated(self, frame: str | bytes, now: float) -> bytes:
+        text = inflate(frame.encode() if isinstance(frame, str) else frame)
+        if not self._messages.allow(now, len(text) // BYTES_OF_ONE_MESSAGE):
+            raise SignallingError(ErrorCode.RATE_LIMITED)
+        return text
 
     def beat(self, now: float) -> None:
         """A ping or pong of the WebSocket itself (RFC 6455 section 5.5): work like a message, and counted as one."""
@@ -92,7 +101,9 @@ class Conversation:
             self._finish(error.code.close, now)
 
     def sweep(self, now: float) -> None:
-        """End a conversation that does not begin."""
+        """End a conversation that does not begin, unless a message is on its way."""
+        if now - self._heard_at >= SILENCE_S and self._link.brings_more():
+            self._heard_at = now
         silent = now - self._heard_at >= SILENCE_S or now - self._opened_at >= MAX_WAIT_S
         if silent and not self.joined:
             self.refuse(SignallingError(ErrorCode.NOT_JOINED), now)

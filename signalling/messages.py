@@ -15,7 +15,7 @@ from sfu.protocol import MAX_TRACKS
 from signalling.codes import ErrorCode, SignallingError
 
 SUBPROTOCOL: Final = "wadud.v1"
-VERSION: Final = "1.0"
+VERSION: Final = "1.1"
 MAX_FRAME_BYTES: Final = 256 * 1024
 _MAX_REASON: Final = 200
 

@@ -1,8 +1,10 @@
 """The thin shell between aiohttp's WebSocket and `Conversation`.
 
-Compression is off (its memory per socket would be the largest of all), frames are capped while they are read, a ping
-every 10 s finds dead peers, and what waits to be written is bounded: a peer that does not read is cut off and may
-resume. The number of sockets is bounded too, in total and per address those that have not joined.
+The WebSocket's own compression is off (its memory per socket would be the largest of all; `signalling.compression` has
+what we do instead), frames are capped while they are read, a ping every 10 s finds dead peers, and what waits to be
+written is bounded: a peer that does not read is cut off and may resume. A thin link is not dead as long as the peer's
+kernel acknowledges what we send. The number of sockets is bounded too, in total and per address those that have not
+joined.
 """
 
 import asyncio
@@ -14,14 +16,18 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from backplane.logs import Log
 from backplane.metrics import Metrics
+from backplane.patient_websocket import PatientWebSocket
 from backplane.ratelimit import KeyedBuckets, address_key
+from backplane.tcp_progress import progress
 from backplane.web import Problem
 from signalling.calls import Calls
 from signalling.codes import CloseCode, ErrorCode, SignallingError
+from signalling.compression import COMPRESS_FROM_BYTES, COMPRESSED_SUBPROTOCOL, deflate
 from signalling.conversation import Conversation
 from signalling.messages import MAX_FRAME_BYTES, SUBPROTOCOL
 
 HEARTBEAT_S: Final = 10.0
+PARTIAL_BYTES: Final = 512  # of a message that has not come whole yet: more than pongs bring
 SWEEP_S: Final = 0.5
 CLOSE_TIMEOUT_S: Final = 1.0
 MAX_QUEUE_FRAMES: Final = 512
@@ -33,7 +39,7 @@ OPENINGS_BURST: Final = 600.0
 _log = Log(__name__)
 
 
-class _Socket(web.WebSocketResponse):
+class _Socket(PatientWebSocket):
     """Says why before it closes on a frame that is too large; aiohttp closes by itself, in the middle of reading it."""
 
     conversation: Conversation | None = None
@@ -50,11 +56,14 @@ class Connection:
 
     def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport | None) -> None:
         self._socket = socket
+        self.compresses = socket.ws_protocol == COMPRESSED_SUBPROTOCOL
         self._transport = transport
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
         self._wake = asyncio.Event()
         self._code: CloseCode | None = None
+        before = progress(transport)
+        self._received_bytes = before.received_bytes if before is not None else 0
 
     def send(self, frame: bytes) -> None:
         if self._code is not None:
@@ -70,6 +79,14 @@ class Connection:
             self._code = code
             self._wake.set()
 
+    def brings_more(self) -> bool:
+        """Whether a good deal has come in since this was asked last: a long first message on a thin link."""
+        now = progress(self._transport)
+        if now is None or now.received_bytes < self._received_bytes + PARTIAL_BYTES:
+            return False
+        self._received_bytes = now.received_bytes
+        return True
+
     @property
     def closing(self) -> bool:
         return self._code is not None
@@ -81,7 +98,10 @@ class Connection:
                 while self._queue:
                     frame = self._queue.popleft()
                     self._queued_bytes -= len(frame)
-                    await self._socket.send_frame(frame, WSMsgType.TEXT)
+                    if self.compresses and len(frame) >= COMPRESS_FROM_BYTES:
+                        await self._socket.send_frame(deflate(frame), WSMsgType.BINARY)
+                    else:
+                        await self._socket.send_frame(frame, WSMsgType.TEXT)
                     del frame  # an answer is long, and the next wait may be too
                 if self._code is not None:
                     await self._socket.close(code=self._code)
@@ -117,7 +137,7 @@ class Signalling:
         address = address_key(request.remote or "")
         self._admit(request, address, now)
         socket = _Socket(
-            protocols=(SUBPROTOCOL,),
+            protocols=(SUBPROTOCOL, COMPRESSED_SUBPROTOCOL),
             heartbeat=HEARTBEAT_S,
             timeout=CLOSE_TIMEOUT_S,
             compress=False,
@@ -174,7 +194,7 @@ class Signalling:
         if request.headers.get("Upgrade", "").lower() != "websocket":
             raise Problem(426, "upgrade_required", "This is a WebSocket.", {"Upgrade": "websocket"})
         offered = request.headers.get("Sec-WebSocket-Protocol", "")
-        if SUBPROTOCOL not in (name.strip() for name in offered.split(",")):
+        if {SUBPROTOCOL, COMPRESSED_SUBPROTOCOL}.isdisjoint(name.strip() for name in offered.split(",")):
             raise Problem(400, "unsupported_protocol", f"Ask for the subprotocol {SUBPROTOCOL}.")
         if len(self._connections) >= MAX_SOCKETS:
             raise Problem(503, "busy", "Too many sockets are open.", {"Retry-After": "5"})
@@ -187,8 +207,8 @@ class Signalling:
             now = time.monotonic()
             if message.type is WSMsgType.TEXT:
                 conversation.receive(message.data, now)
-                if conversation.joined:
-                    self._no_longer_waiting(conversation)
+            elif message.type is WSMsgType.BINARY and connection.compresses:
+                conversation.receive(message.data, now, compressed=True)
             elif message.type is WSMsgType.PING or message.type is WSMsgType.PONG:
                 conversation.beat(now)
                 if message.type is WSMsgType.PING and not connection.closing:
@@ -198,6 +218,8 @@ class Signalling:
             else:
                 return
             del message  # a join and its offer would stay until the next message comes
+            if conversation.joined:
+                self._no_longer_waiting(conversation)
             # what has come in at once is read without a pause: everybody else has a turn in between
             await asyncio.sleep(0)
 

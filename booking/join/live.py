@@ -20,6 +20,7 @@ from aiohttp import WSMsgType, web
 
 from backplane.bus import GAP, Bus, BusUnavailable
 from backplane.logs import Log
+from backplane.patient_websocket import PatientWebSocket
 from backplane.postgres import PASSING, Database, DatabaseUnavailable
 from backplane.ratelimit import TokenBucket
 from backplane.web import Problem
@@ -151,7 +152,7 @@ class Live:
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
         """Carry one socket. Problem 400, 426 or 503."""
         self._admit(request)
-        socket = web.WebSocketResponse(
+        socket = PatientWebSocket(
             protocols=(SUBPROTOCOL,),
             heartbeat=HEARTBEAT_S,
             timeout=CLOSE_TIMEOUT_S,

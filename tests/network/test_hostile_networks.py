@@ -17,18 +17,25 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Playwright, async_playwright
+from playwright.async_api import Page, Playwright, async_playwright
 
-from tests.browser.parties import Party, report, until
+from tests.browser.parties import HARNESS, Party, report, until
 from tests.network import internet
 from tests.network.internet import Gate, Internet
 from tests.network.people import chromium_person, firefox_person, new_room, relays_over_tls, service, timed_join
+from tests.support import clock
 from tests.support.namespaces import Namespace
+from tests.support.shaper import Shape
 
 USUAL_JOINS = 5
 JOINS = int(os.environ.get("WADUD_TEST_NETWORK_JOINS", USUAL_JOINS))
 BOUND_MS = 3000
 PERCENT = 95 if JOINS >= 20 else 80
+# A crowded cell of 2G, or of anything where it rains.
+THIN = Shape(rate_bps=40_000, delay_ms=200, loss=0.1, queue_ms=1000)
+THIN_BOUND_S = 30
+SECOND_OF_SOUND = 48_000
+CAMERA_ON = "document.querySelector('.preview')?.dataset.video === 'on'"
 
 pytestmark = [
     pytest.mark.alone,
@@ -120,6 +127,36 @@ async def test_the_relay_over_tls_alone_carries_a_call_where_only_tcp_443_is_ope
             print(f"\n{browser}: {found}, joined in {took_ms:.0f} ms")
             assert found["path"] == "relay tls"
             assert took_ms <= BOUND_MS
+
+
+async def test_a_join_gets_through_a_thin_link_with_losses(scene: Scene) -> None:
+    """From the open page, whose lobby is shown, to the call in which both hear each other."""
+    with scene.world.behind_shaped(internet.OPEN, Shape(delay_ms=5)) as (inside, link):
+        async with scene.person("chromium", inside) as me, scene.room() as room:
+            assert isinstance(me, Page)
+            await me.goto(f"{scene.url}/call/{room}")
+            await me.get_by_test_id("name-input").fill("Inside")
+            await until(lambda: me.evaluate(CAMERA_ON), bool, "a picture of oneself")
+            heard_before = await samples_heard(scene.other)
+            began = clock.now()
+            link.set(THIN, THIN)
+            await me.get_by_test_id("join-button").click()
+            await me.get_by_test_id("leave").wait_for(timeout=60_000)
+            joined_s = clock.now() - began
+            await me.evaluate(HARNESS)
+            await me.evaluate("harness.adopt(window.wadud)")
+            await until(lambda: samples_heard(me), lambda samples: samples > SECOND_OF_SOUND, "sound of Outside", 60)
+            await until(
+                lambda: samples_heard(scene.other), lambda now: now > heard_before + SECOND_OF_SOUND, "of Inside", 60
+            )
+            took_s = clock.now() - began
+            print(f"\nthin link: joined after {joined_s:.1f} s, both have heard a second after {took_s:.1f} s")
+            assert took_s <= THIN_BOUND_S
+
+
+async def samples_heard(party: Party) -> int:
+    """Samples of sound that was sent, not made up for what was lost."""
+    return sum(each["samples"] - each["concealed"] for each in (await report(party))["audio"] if each["energy"] > 0.001)
 
 
 async def both_hear_and_see(me: Party, other: Party) -> None:

@@ -162,6 +162,10 @@ class FakeLink:
     def __init__(self) -> None:
         self.frames: list[dict[str, Any]] = []
         self.code: CloseCode | None = None
+        self.more = False
+
+    def brings_more(self) -> bool:
+        return self.more
 
     def send(self, frame: bytes) -> None:
         if self.code is None:

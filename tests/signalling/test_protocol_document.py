@@ -13,9 +13,19 @@ from msgspec import inspect
 import signalling.http as http
 import signalling.ice_servers as ice_servers
 import signalling.messages as messages
+from backplane.patient_websocket import PONG_LONGEST_S
 from sfu.protocol import MAX_PARTICIPANTS, MAX_TRACKS
 from signalling.codes import CloseCode, ErrorCode
-from signalling.conversation import FAULTS_BURST, FAULTS_PER_S, MAX_WAIT_S, MESSAGES_BURST, MESSAGES_PER_S, SILENCE_S
+from signalling.compression import COMPRESS_FROM_BYTES, COMPRESSED_SUBPROTOCOL
+from signalling.conversation import (
+    BYTES_OF_ONE_MESSAGE,
+    FAULTS_BURST,
+    FAULTS_PER_S,
+    MAX_WAIT_S,
+    MESSAGES_BURST,
+    MESSAGES_PER_S,
+    SILENCE_S,
+)
 from signalling.session import MAX_REPLAY_BYTES, MAX_REPLAY_MESSAGES, RESUME_WINDOW_S
 from signalling.websocket import HEARTBEAT_S, MAX_QUEUE_BYTES, MAX_QUEUE_FRAMES, MAX_WAITING_PER_ADDRESS
 
@@ -247,15 +257,27 @@ def test_limits_are_those_of_the_code(document: str, sections: list[Section]) ->
     limits = {row[0]: row[1] for row in titled(sections, "Limits").tables[0][1:]}
     assert limits == {
         "frame": f"{messages.MAX_FRAME_BYTES // 1024} KiB",
-        "silence before `join` or `resume`": f"{SILENCE_S:.0f} s, and {MAX_WAIT_S / 60:.0f} minutes in all",
+        "compressed frame": (
+            f"{messages.MAX_FRAME_BYTES // 1024} KiB when inflated; "
+            f"counts as one more message for each {BYTES_OF_ONE_MESSAGE // 1024} KiB of that"
+        ),
+        "silence before `join` or `resume`": (
+            f"{SILENCE_S:.0f} s in which no message came whole and no long one came on, "
+            f"and {MAX_WAIT_S / 60:.0f} minutes in all"
+        ),
         "messages": (f"{MESSAGES_PER_S:.0f} per second, {MESSAGES_BURST:.0f} at once; `join` and `offer` count as 10"),
         "refused messages": f"{FAULTS_PER_S:.0f} per second, {FAULTS_BURST:.0f} at once",
-        "heartbeat": (f"WebSocket ping every {HEARTBEAT_S:.0f} s, to be answered within {HEARTBEAT_S / 2:.0f} s"),
+        "heartbeat": (
+            f"WebSocket ping every {HEARTBEAT_S:.0f} s, to be answered within {HEARTBEAT_S / 2:.0f} s, "
+            f"or {PONG_LONGEST_S:.0f} s while TCP acknowledges what is sent"
+        ),
         "unread messages": f"{MAX_QUEUE_FRAMES} frames or {MAX_QUEUE_BYTES // 2**20} MiB",
         "sockets that have not joined": f"{MAX_WAITING_PER_ADDRESS} per address (/64 for IPv6)",
         "people in a room": str(MAX_PARTICIPANTS),
         "m-lines that send, or did and were not stopped": str(MAX_TRACKS),
     }
+    assert f"`{COMPRESSED_SUBPROTOCOL}`" in document
+    assert f"compresses from {COMPRESS_FROM_BYTES} bytes on" in document
     assert f"`resume_window_s` ({RESUME_WINDOW_S} s)" in document
     assert f"at most {MAX_REPLAY_MESSAGES} pushes or\n  {MAX_REPLAY_BYTES // 1024} KiB are kept" in document
 

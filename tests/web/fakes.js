@@ -64,9 +64,12 @@ export class FakeNetwork {
       readyState = 0;
       sent = [];
 
-      constructor(url, protocol) {
+      /** A server that speaks nothing else. */
+      protocol = 'wadud.v1';
+
+      constructor(url, protocols) {
         this.url = url;
-        this.protocol = protocol;
+        this.offered = [protocols].flat();
         network.sockets.push(this);
         queueMicrotask(() => {
           if (network.swallows) return;

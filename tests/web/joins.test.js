@@ -27,7 +27,7 @@ const refuses = (first) => (Fake) => class extends Fake {
 };
 
 test('who comes, changes places or leaves while a join is being finished is not forgotten', async () => {
-  const { call, network, named, finish } = await joining([guest('ada'), guest('bob')]);
+  const { call, network, named, finish } = await joining([guest('ada'), guest('bob')], { videoSlots: 3, audioSlots: 3 });
   let media = 0;
   call.on('mediachange', () => { media = call.participants.flatMap(({ tracks }) => tracks).filter(({ stream }) => stream).length; });
   network.socket.receive({ type: 'participant_joined', seq: 1, participant: guest('eve') });
@@ -378,7 +378,7 @@ test('what is wished while an offer is under way is offered though that one is r
   const lines = [];
   const found = await joined({ connection: (Fake) => class extends Fake {
     createOffer(options) {
-      lines.push(this.transceivers[13]?.direction);
+      lines.push(this.transceivers[6]?.direction);
       return super.createOffer(options);
     }
   } });
@@ -438,12 +438,12 @@ for (const [how, answer] of [
   ['that was refused for now', () => ({ type: 'error', code: 'rate_limited', message: '', fatal: false })],
 ]) {
   test(`an offer of slots ${how} is made again with the next that comes`, async () => {
-    const found = await joined();
+    const found = await joined({ audioSlots: 3, videoSlots: 8 });
     const { network, clock, peer } = found;
     const taken = network.answers.offer;
     network.answers.offer = answer;
     come(found, guests(9));
-    await clock.advance(11_000);
+    await clock.advance(61_000);
     network.answers.offer = taken;
     network.socket.receive({ type: 'participant_joined', seq: 10, participant: guest('more') });
     await settle();

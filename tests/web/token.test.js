@@ -66,7 +66,7 @@ test('who cannot join because no token is given is told why', async (context) =>
   told.answer = refusal(503, 'draining');
   const found = party({ token: fetched });
   const failure = found.call.connect().catch((error) => error);
-  await pass(found, 25_000);
+  await pass(found, 40_000);
   assert.equal(joinProblem(await failure), joinProblem((await failure).cause));
   assert.equal((await failure).cause.code, 'draining');
 });

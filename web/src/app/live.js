@@ -9,7 +9,9 @@ import { ApiError, request } from './http.js';
 const SUBPROTOCOL = 'wadud.visits.v1';
 /** A browser tells about a dead connection only after minutes, so we ask. */
 const PING_MS = 12_000;
-const PATIENCE_MS = 8_000;
+/** On a thin link with losses a connection takes many round trips, and what gets lost twice comes seconds later. */
+const OPENING_MS = 20_000;
+const PATIENCE_MS = 12_000;
 
 /**
  * @typedef {object} Watcher
@@ -64,7 +66,7 @@ export class Live {
     const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
     const socket = new WebSocket(`${scheme}://${location.host}/v1/visits/live`, SUBPROTOCOL);
     this.#socket = socket;
-    this.#expect(PATIENCE_MS);
+    this.#expect(OPENING_MS);
     socket.onopen = () => socket.send(JSON.stringify({ type: 'watch', id: 1, ticket, after: this.watcher.after?.() ?? 0 }));
     socket.onmessage = (event) => this.#receive(JSON.parse(String(event.data)));
     socket.onclose = () => this.#lost(socket);

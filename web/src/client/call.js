@@ -19,8 +19,10 @@ import { Roster } from './roster.js';
 import { Session, endReasonOf } from './session.js';
 import { StatsReader } from './stats-reader.js';
 
-const AUDIO_SLOTS = 3;
-const VIDEO_SLOTS = 8;
+/** The first offer has what two people need, since each slot is a page of text on its way through a thin link. */
+const FIRST_AUDIO_SLOTS = 2;
+const FIRST_VIDEO_SLOTS = 2;
+const MAX_AUDIO_SLOTS = 3;
 const MAX_VIDEO_SLOTS = 26;
 /** Slots are added in steps, so that a filling room does not re-offer for every guest. */
 const VIDEO_SLOT_STEP = 4;
@@ -216,7 +218,7 @@ export class WadudCall extends EventTarget {
    * @param {Media} media
    */
   async #joinWith(media) {
-    const { audioSlots = AUDIO_SLOTS, videoSlots = VIDEO_SLOTS, client = 'wadud-web' } = this.#options;
+    const { audioSlots = FIRST_AUDIO_SLOTS, videoSlots = FIRST_VIDEO_SLOTS, client = 'wadud-web' } = this.#options;
     /** @type {Promise<string> | null} */
     let token = this.#fetchToken();
     token.then((fetched) => this.#iceServers.ask(fetched), () => undefined);  // reported by the message that needs it
@@ -399,15 +401,17 @@ export class WadudCall extends EventTarget {
     this.#growSlots();
   }
 
-  /** Offers what is missing: slots for more videos, or what was offered and not answered. */
+  /** Offers what is missing: slots for more people, or what was offered and not answered. */
   #growSlots() {
     if (!this.#media) return;
     const { peer, negotiator } = this.#media;
-    const most = this.#options.maxVideoSlots ?? MAX_VIDEO_SLOTS;
-    const have = peer.slotCount('video');
-    const wanted = Math.min(most, Math.ceil(this.#roster.videosOnOffer / VIDEO_SLOT_STEP) * VIDEO_SLOT_STEP);
-    if (this.#roster.videosOnOffer > have && wanted > have) {
-      peer.addSlots('video', wanted - have);
+    const { maxVideoSlots = MAX_VIDEO_SLOTS } = this.#options;
+    const voices = Math.min(MAX_AUDIO_SLOTS, this.#roster.countOnOffer('audio')) - peer.slotCount('audio');
+    const videos = this.#roster.countOnOffer('video') > peer.slotCount('video')
+      ? Math.min(maxVideoSlots, Math.ceil(this.#roster.countOnOffer('video') / VIDEO_SLOT_STEP) * VIDEO_SLOT_STEP) - peer.slotCount('video') : 0;
+    if (voices > 0 || videos > 0) {
+      peer.addSlots('audio', voices);
+      peer.addSlots('video', videos);
       this.#negotiate();
     } else {
       negotiator.retry().catch((error) => this.#backgroundFailure(error));

@@ -6,7 +6,7 @@
 
 /** How long a join or an ICE restart waits for an answer. */
 export const PATIENCE_MS = 1500;
-const TIMEOUT_MS = 10_000;
+const TIMEOUT_MS = 20_000;
 /** How long before their end credentials are renewed; short-lived ones at half of their life. */
 const AHEAD_MS = 120_000;
 /** An ICE restart begins with credentials that live for at least this long, where there are any. */

@@ -98,9 +98,9 @@ export interface CallOptions {
   muted?: { microphone?: boolean; camera?: boolean };
   /** False for a listener who offers no tracks at all. Default true. */
   publish?: boolean;
-  /** Audio slots: the loudest speakers that are heard at once. Default 3. */
+  /** Audio slots of the first offer: the loudest speakers that are heard at once. Default 2, and a third when there are three others. */
   audioSlots?: number;
-  /** Video slots of the first offer. Default 8. */
+  /** Video slots of the first offer. Default 2. */
   videoSlots?: number;
   /** The call re-offers for more video slots while the room shows more video, up to this many. Default 26. */
   maxVideoSlots?: number;

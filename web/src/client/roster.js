@@ -44,11 +44,14 @@ export class Roster {
     return this.#slots;
   }
 
-  /** Videos of others that could be shown now. */
-  get videosOnOffer() {
+  /**
+   * What others could be seen or heard of: videos that are on, but every microphone, as a first word comes too soon for a new offer.
+   * @param {'audio' | 'video'} kind
+   */
+  countOnOffer(kind) {
     let count = 0;
     for (const { id, tracks } of this.#people.values()) {
-      if (id !== this.selfId) count += tracks.filter((track) => track.kind === 'video' && !track.muted).length;
+      if (id !== this.selfId) count += tracks.filter((track) => track.kind === kind && !(kind === 'video' && track.muted)).length;
     }
     return count;
   }

@@ -9,7 +9,7 @@ import { ConnectionError, SignallingError, WadudError, mayPass } from './errors.
 import { SignalSocket } from './socket.js';
 
 /** How long a first join is tried again over a bad network before the person is told. */
-const JOIN_GIVE_UP_MS = 15000;
+const JOIN_GIVE_UP_MS = 30000;
 const LEAVE_TIMEOUT_MS = 1500;
 /** A server that cut us off for a reason is left alone for so long. */
 const REFUSED_MS = 3000;
@@ -188,7 +188,7 @@ export class Session {
 
   /** The message leaves at once. No answer: the server notices the close itself. @param {SignalSocket} socket */
   async #sayGoodbye(socket) {
-    await socket.request('leave', {}, LEAVE_TIMEOUT_MS).catch(() => undefined);
+    await socket.request('leave', {}, { most_ms: LEAVE_TIMEOUT_MS }).catch(() => undefined);
   }
 
   #isEnded() {
