@@ -35,9 +35,11 @@ class Settings:
 
     ``public_ip``: at most one per family. ``certificate``: PEM chain; ``certificate_key`` None = the key is in the same
     file. ``relay_secret``: None = one of our own, kept in ``data``; ``relay_secret_previous`` is still good.
-    ``relay_ports``: first and last. ``relay_allow``: networks opened beside the public ones. ``relay_users``: long-term
-    credentials, ``name:password`` each. ``relay_quota`` allocations for each user, ``relay_quota_address`` for each
-    client address, ``relay_bandwidth_bps`` for each allocation, 0 = no cap. ``stun_alternate``: second address of this
+    ``relay_ports``: first and last. ``relay_peers``: whom clients may relay to, ``media`` (ours and that of
+    ``relay_nodes``) or ``public``. ``relay_nodes``: where other nodes receive media, each ``host:port`` or
+    ``host:first-last``. ``relay_allow``: networks opened besides. ``relay_users``: long-term credentials,
+    ``name:password`` each. ``relay_quota`` allocations for each user, ``relay_quota_address`` for each client address,
+    ``relay_bandwidth_bps`` for each allocation, 0 = no cap. ``stun_alternate``: second address of this
     machine (RFC 5780). ``stun_server``: ``host:port``, asked for our public address.
     """
 
@@ -68,6 +70,8 @@ class Settings:
     relay_secret_previous: str | None = field(default=None, repr=False)
     relay_realm: str = "wadud"
     relay_ports: tuple[int, int] = (49152, 65535)
+    relay_peers: str = "media"
+    relay_nodes: tuple[str, ...] = ()
     relay_allow: tuple[str, ...] = ()
     relay_users: tuple[str, ...] = field(default=(), repr=False)
     relay_quota: int = 40
