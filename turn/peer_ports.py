@@ -6,6 +6,8 @@ its system chose. So with TCP (RFC 6062) only ports are open from which systems 
 49152, RFC 6335 section 6), and with UDP, where media servers have fixed ports of their own, all but those of
 `CLOSED`. In both directions: what comes from a closed port is no media either.
 
+Of the ports that systems choose from, as few are closed as can be: whoever gets one of them is not reached.
+
 Two of the fixed ones are left open for UDP on purpose. 443: media servers, our own among them, are put there to be
 reached from strict networks; QUIC, which lives there too, sends three times what it got at most before an address is
 proved (RFC 9000 section 8.1). 3478: media servers are there as well, and an answer to a STUN request is hardly longer
@@ -79,15 +81,10 @@ CLOSED: Final = {
     32413: "",
     32414: "",
     33848: "Jenkins' discovery: amplifies",
-    34567: "video recorders",
-    34964: "PROFINET",
     37020: "Hikvision's discovery: amplifies",
     37810: "video recorders (DHCPDiscover): amplify",
     41794: "Crestron's discovery: amplifies",
-    44818: "EtherNet/IP",
     47808: "BACnet: amplifies",
-    50000: "SAP, and databases",
-    64738: "Mumble",
 }
 """Port -> what listens there."""
 
