@@ -117,7 +117,27 @@ def serve_parser() -> argparse.ArgumentParser:
         type=_count,
         default=1000,
         metavar="N",
-        help="rooms that may be in use at the same time (default: %(default)s)",
+        help="rooms that may be in use at the same time, without those of visits (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rooms-per-address",
+        metavar="N",
+        help="of these, rooms that may have been begun from one IPv4 address or IPv6 /64; 0 = any number (default: 50)",
+    )
+    parser.add_argument(
+        "--people-per-address",
+        metavar="N",
+        help="people from one address that may be in such rooms; 0 = any number (default: 300)",
+    )
+    parser.add_argument(
+        "--tokens-per-minute",
+        metavar="N",
+        help="rooms and guests' tokens that one address may ask for; 0 = any number (default: 300)",
+    )
+    parser.add_argument(
+        "--room-idle-s",
+        metavar="SECONDS",
+        help="until such a room is ended in which nobody's media are connected; 0 = never (default: 180)",
     )
     parser.add_argument(
         "--data",

@@ -15,7 +15,7 @@ from sfu.protocol import MAX_TRACKS
 from signalling.codes import ErrorCode, SignallingError
 
 SUBPROTOCOL: Final = "wadud.v1"
-VERSION: Final = "1.0"
+VERSION: Final = "1.1"
 MAX_FRAME_BYTES: Final = 256 * 1024
 _MAX_REASON: Final = 200
 
@@ -28,7 +28,7 @@ Source = Literal["microphone", "camera", "screen"]
 Kind = Literal["audio", "video"]
 Role = Literal["host", "guest"]
 Connection = Literal["connecting", "connected", "reconnecting"]
-ByeReason = Literal["removed", "replaced", "room_closed", "token_expired", "revoked", "draining"]
+ByeReason = Literal["removed", "replaced", "room_closed", "token_expired", "revoked", "draining", "connection_lost"]
 
 
 class TrackIntent(Struct, forbid_unknown_fields=True, frozen=True):

@@ -13,6 +13,7 @@ from msgspec import inspect
 import signalling.http as http
 import signalling.ice_servers as ice_servers
 import signalling.messages as messages
+from backplane.settings import Settings
 from sfu.protocol import MAX_PARTICIPANTS, MAX_TRACKS
 from signalling.codes import CloseCode, ErrorCode
 from signalling.conversation import FAULTS_BURST, FAULTS_PER_S, MAX_WAIT_S, MESSAGES_BURST, MESSAGES_PER_S, SILENCE_S
@@ -254,9 +255,15 @@ def test_limits_are_those_of_the_code(document: str, sections: list[Section]) ->
         "unread messages": f"{MAX_QUEUE_FRAMES} frames or {MAX_QUEUE_BYTES // 2**20} MiB",
         "sockets that have not joined": f"{MAX_WAITING_PER_ADDRESS} per address (/64 for IPv6)",
         "people in a room": str(MAX_PARTICIPANTS),
+        "rooms that were begun from one address (/64 for IPv6) and are not over": (
+            f"{Settings().rooms_per_address} (`rooms_per_address`)"
+        ),
+        "people from one address in rooms": f"{Settings().people_per_address} (`people_per_address`)",
+        "a room in which nobody has a media path that is alive": f"{Settings().room_idle_s} s (`room_idle_s`)",
         "m-lines that send, or did and were not stopped": str(MAX_TRACKS),
     }
     assert f"`resume_window_s` ({RESUME_WINDOW_S} s)" in document
+    assert f"more than {Settings().tokens_per_minute} rooms and tokens in a minute" in document
     assert f"at most {MAX_REPLAY_MESSAGES} pushes or\n  {MAX_REPLAY_BYTES // 1024} KiB are kept" in document
 
 
