@@ -37,6 +37,7 @@ from signalling.messages import (
 from signalling.names import shown_name
 from signalling.room_quotas import LEFT_TO_VISITS, RoomLimits, RoomQuotas
 from signalling.session import RESUME_WINDOW_S, Link, Session
+from signalling.token_use import TokenUse
 
 _log = Log(__name__)
 MAX_VERIFIED: Final = 10_000
@@ -80,6 +81,7 @@ class Calls:
         self.observer: Observer | None = None
         self.revoked: Callable[[str], None] = _ignore_token
         """Called with the ``jti`` of a token that was taken back, as far as that is known."""
+        self.token_use = TokenUse()
         self._observed: set[str] = set()
         self._barred: dict[tuple[str, str | None], tuple[float, float]] = {}
         self._verified: dict[str, str] = {}  # room by the id of a token that was verified, the newest last
@@ -123,6 +125,7 @@ class Calls:
         session = Session(secrets.token_urlsafe(12), secrets.token_urlsafe(24), joined.participant_id, claims, link)
         self._sessions[session.id] = session
         self._by_participant[session.participant] = session
+        self.token_use.entered(session.id, claims.jti)
         if not visit:
             self.quotas.entered(claims.room, session.id, address, now, new=new)
         _log.info("joined", room=short(claims.room), session=short(session.id))
@@ -290,6 +293,7 @@ class Calls:
                     self._expel(session, "token_expired", now)
             except Exception:  # a fault of ours in one session must not keep the others from their end
                 _log.error("sweep failed")
+        self.token_use.sweep(now)
         for name in self.quotas.sweep(now):
             self._let_go(name, now)
         self._metrics.sessions.set(len(self._sessions))
@@ -351,6 +355,7 @@ class Calls:
 
     def _gone(self, session: Session, reason: str) -> None:
         self.quotas.left(session.id)
+        self.token_use.left(session.id)
         if self.observer is not None and session.id in self._observed:
             self._observed.discard(session.id)
             self.observer.left(session, reason)

@@ -289,6 +289,10 @@ class RelayNode:
         for seat in self._seats:
             seat.server.revoke(subject)
 
+    def restore(self, subject: str) -> None:
+        """Take the time-limited credentials of that subject again."""
+        self._config.credentials.restore(subject)
+
     def close(self) -> None:
         """End everything; the workers stay open."""
         if self._discovery is not None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import select
 import socket
 import struct
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +34,7 @@ PUBLIC = "9.9.9.9"
 ABUSED = (25, 53, 123, 443, 1900, 5432, 11211)
 FREE = (40000, 49999)
 ARRIVES_S, NOTHING_S = 5.0, 0.2
+SENT = {b"indicated", b"channels"}
 T = TypeVar("T")
 
 
@@ -55,24 +57,26 @@ class Services:
         for port in (*ABUSED, *FREE):
             for sockets, kind in ((self.datagrams, socket.SOCK_DGRAM), (self.streams, socket.SOCK_STREAM)):
                 sockets[port] = stack.enter_context(outside.socket(socket.AF_INET, kind))
+                sockets[port].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, kind == socket.SOCK_STREAM)
                 sockets[port].bind((PUBLIC, port))
-                sockets[port].settimeout(NOTHING_S)
+                sockets[port].settimeout(ARRIVES_S)
             self.streams[port].listen()
 
-    def heard(self, port: int, wait_s: float = NOTHING_S) -> set[bytes]:
-        """What came by UDP."""
-        found = set()
-        with suppress(TimeoutError):
-            while True:
-                self.datagrams[port].settimeout(wait_s if not found else NOTHING_S)
-                found.add(self.datagrams[port].recv(2048))
-        return found
+    def reached(self) -> tuple[set[int], set[int]]:
+        """The ports at which something has arrived and was not taken, over UDP and over TCP."""
+        ready, _, _ = select.select([*self.datagrams.values(), *self.streams.values()], [], [], 0)
+        if not ready:
+            ready, _, _ = select.select([*self.datagrams.values(), *self.streams.values()], [], [], NOTHING_S)
+        return tuple(  # type: ignore[return-value]
+            {port for port, sock in sockets.items() if sock in ready} for sockets in (self.datagrams, self.streams)
+        )
 
-    def connected(self, port: int) -> bool:
-        with suppress(TimeoutError):
-            self.streams[port].accept()[0].close()
-            return True
-        return False
+    def take(self, port: int) -> set[bytes]:
+        """The two messages of `approach`."""
+        return {self.datagrams[port].recv(2048), self.datagrams[port].recv(2048)}
+
+    def accept(self, port: int) -> None:
+        self.streams[port].accept()[0].close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +146,7 @@ async def test_by_default_nobody_on_the_internet_is_reached_and_our_media_are(wo
             if code == 0:
                 for port in (*ABUSED, *FREE):
                     stream.connect((PUBLIC, port))
-            reached = [port for port in services.datagrams if services.heard(port)]
-            assert (reached, [port for port in services.streams if services.connected(port)]) == ([], [])
+            assert services.reached() == (set(), set())
             assert set(answers.values()) == {(403, 403)}
             assert code == 442, "media are received over UDP, so nobody is reached over TCP"
             assert client.bind(0x4100, caller.udp) == 0
@@ -168,9 +171,11 @@ async def test_an_open_internet_is_open_for_media_and_not_for_abuse(world: Inter
                 open_udp, open_tcp = port in (*FREE, 443, 5432), port in FREE
                 assert approach(client, port, 0x4000 + at) == (0, 0 if open_udp else 403), port
                 assert stream.connect((PUBLIC, port)) == (0 if open_tcp else 403), port
-                heard = services.heard(port, ARRIVES_S if open_udp else NOTHING_S)
-                assert heard == ({b"indicated", b"channels"} if open_udp else set()), port
-                assert services.connected(port) == open_tcp, port
+                if open_udp:
+                    assert services.take(port) == SENT, port
+                if open_tcp:
+                    services.accept(port)
+            assert services.reached() == (set(), set())
             for private in ("10.0.0.1", "127.0.0.1", "169.254.169.254", SERVER, OUTSIDE):
                 assert client.bind(0x4200, (private, 40000)) == 403, private
                 assert stream.connect((private, 40000)) == 403, private
@@ -192,8 +197,9 @@ async def test_another_node_is_reached_at_its_media_ports(world: Internet, tmp_p
             for at, port in enumerate((443, *FREE, 53)):
                 media = port in (443, 40000)
                 assert approach(client, port, 0x4000 + at) == (0, 0 if media else 403), port
-                heard = services.heard(port, ARRIVES_S if media else NOTHING_S)
-                assert heard == ({b"indicated", b"channels"} if media else set()), port
+                if media:
+                    assert services.take(port) == SENT, port
+            assert services.reached() == (set(), set())
             services.datagrams[53].sendto(b"unasked", client.allocated)
             services.datagrams[443].sendto(b"media", client.allocated)
             client.sock.settimeout(ARRIVES_S)
