@@ -295,7 +295,10 @@ class Calls:
                 _log.error("sweep failed")
         self.token_use.sweep(now)
         for name in self.quotas.sweep(now):
-            self._let_go(name, now)
+            try:
+                self._let_go(name, now)
+            except Exception:
+                _log.error("a room could not be let go")
         self._metrics.sessions.set(len(self._sessions))
 
     def _let_go(self, name: str, now: float) -> None:

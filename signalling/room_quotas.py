@@ -1,10 +1,11 @@
 """How much of a server people without an account may take, and for how long. Sans-IO: ``now`` is monotonic, in seconds.
 
-Anybody may make a room, so only addresses tell the makers apart (of IPv6 the /64, see `address_key`). A room counts
-from the first join on, for the address that this came from, until the last person has left. Joining costs a message, so
-a room that nobody uses is let go: one in which for ``idle_s`` nobody was connected, which takes a media path from a
-real address. People are counted for their own addresses. A quarter of each media worker is left to visits, for the room
-of a visit must have place for everybody who belongs there.
+Anybody may make a room, so only addresses tell the makers apart (of IPv6 the /64, see `address_key`; because whole
+sites are given a /48, that has a bound too, of some times as many). A room counts from the first join on, for the
+address that this came from, until the last person has left. Joining costs a message, so a room that nobody uses is let
+go: one in which for ``idle_s`` nobody was connected, which takes a media path from a real address. People are counted
+for their own addresses. A quarter of each media worker is left to visits, for the room of a visit must have place for
+everybody who belongs there.
 
 Rooms of visits are not counted and never refused here: appointments bound them, and the people in them are known.
 """
@@ -12,6 +13,7 @@ Rooms of visits are not counted and never refused here: appointments bound them,
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv6Network
 from typing import Final, Protocol
 
 from sfu.media import MAX_TRANSPORTS
@@ -19,6 +21,8 @@ from signalling.codes import ErrorCode, SignallingError
 
 RETRY_AFTER_S: Final = 60
 LEFT_TO_VISITS: Final = MAX_TRANSPORTS // 4  # transports of each worker
+SITE_PREFIX: Final = 48  # RFC 6177
+SITE_FACTOR: Final = 4
 LOOK_S: Final = 5.0  # between two looks at who uses the rooms
 
 
@@ -53,7 +57,7 @@ class RoomQuotas:
         self._limits = limits
         self._find = find
         self._rooms: dict[str, _Held] = {}
-        self._rooms_of: Counter[str] = Counter()
+        self._rooms_of: Counter[str] = Counter()  # by address, and by site
         self._people: dict[str, str] = {}  # address by session
         self._people_of: Counter[str] = Counter()
         self._look_at = 0.0
@@ -66,9 +70,9 @@ class RoomQuotas:
     def check_new_room(self, address: str) -> None:
         """SignallingError too_many_rooms or room_full when ``address`` may not have one more room."""
         limits = self._limits
-        if len(self._rooms) >= limits.rooms or self._over(self._rooms_of[address], limits.rooms_per_address):
+        if len(self._rooms) >= limits.rooms or self._has_enough(address):
             self._forget_gone()
-        if self._over(self._rooms_of[address], limits.rooms_per_address):
+        if self._has_enough(address):
             raise SignallingError(ErrorCode.TOO_MANY_ROOMS)
         if len(self._rooms) >= limits.rooms:
             raise SignallingError(ErrorCode.ROOM_FULL, "This server has all the rooms that it may have.")
@@ -83,7 +87,7 @@ class RoomQuotas:
         if new:
             self._release(room)
             self._rooms[room] = _Held(address, now)
-            self._rooms_of[address] += 1
+            self._rooms_of.update(_counted(address))
         self._people[session] = address
         self._people_of[address] += 1
 
@@ -115,11 +119,24 @@ class RoomQuotas:
     def _release(self, room: str) -> None:
         held = self._rooms.pop(room, None)
         if held is not None:
-            _count_down(self._rooms_of, held.address)
+            for key in _counted(held.address):
+                _count_down(self._rooms_of, key)
+
+    def _has_enough(self, address: str) -> bool:
+        limit = self._limits.rooms_per_address
+        counts = (self._rooms_of[key] for key in _counted(address))
+        return any(self._over(count, limit * factor) for count, factor in zip(counts, (1, SITE_FACTOR)))
 
     @staticmethod
     def _over(count: int, limit: int) -> bool:
         return limit > 0 and count >= limit
+
+
+def _counted(address: str) -> tuple[str, ...]:
+    """What a room from there counts for."""
+    if ":" not in address:
+        return (address,)
+    return address, str(IPv6Network((address, SITE_PREFIX), strict=False))
 
 
 def _count_down(counts: Counter[str], key: str) -> None:

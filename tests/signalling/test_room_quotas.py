@@ -6,7 +6,7 @@ import pytest
 
 from booking.join.room_names import VisitRoom, VisitRooms
 from signalling.codes import ErrorCode, SignallingError
-from signalling.room_quotas import LEFT_TO_VISITS, LOOK_S, RoomLimits, RoomQuotas
+from signalling.room_quotas import LEFT_TO_VISITS, LOOK_S, SITE_FACTOR, RoomLimits, RoomQuotas
 from tests.signalling.fakes import World
 
 A, B = "198.51.100.7", "2001:db8::"
@@ -54,6 +54,16 @@ def test_an_address_has_so_many_rooms_and_others_have_theirs() -> None:
     rooms.end("a1")
     rooms.begin("a3", A)
     assert refused(rooms, A) is ErrorCode.TOO_MANY_ROOMS
+
+
+def test_a_site_of_many_networks_has_so_many_too() -> None:
+    rooms = Rooms(RoomLimits(rooms=100, rooms_per_address=2))
+    for number in range(2 * SITE_FACTOR):
+        rooms.begin(f"r{number}", f"2001:db8:1:{number:x}::")
+    assert refused(rooms, "2001:db8:1:ffff::") is ErrorCode.TOO_MANY_ROOMS
+    rooms.begin("elsewhere", "2001:db8:2::")
+    rooms.end("r0")
+    rooms.begin("again", "2001:db8:1:ffff::")
 
 
 def test_all_addresses_together_have_so_many() -> None:
