@@ -15,8 +15,8 @@ _CONCERNING: Final = frozenset(
     {
         *("host", "port", "public_ip", "media_port", "workers", "data", "log_level", "config", "print_config"),
         *("certificate", "certificate_key", "self_signed", "trusted_proxies", "setup_only", "stun_server"),
-        *("relay_realm", "relay_ports", "relay_allow", "relay_quota", "relay_quota_address", "relay_bandwidth_bps"),
-        "stun_alternate",
+        *("relay_realm", "relay_ports", "relay_peers", "relay_nodes", "relay_allow", "relay_quota"),
+        *("relay_quota_address", "relay_bandwidth_bps", "stun_alternate"),
     }
 )
 
@@ -117,7 +117,27 @@ def serve_parser() -> argparse.ArgumentParser:
         type=_count,
         default=1000,
         metavar="N",
-        help="rooms that may be in use at the same time (default: %(default)s)",
+        help="rooms that may be in use at the same time, without those of visits (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rooms-per-address",
+        metavar="N",
+        help="of these, rooms that may have been begun from one IPv4 address or IPv6 /64; 0 = any number (default: 50)",
+    )
+    parser.add_argument(
+        "--people-per-address",
+        metavar="N",
+        help="people from one address that may be in such rooms; 0 = any number (default: 300)",
+    )
+    parser.add_argument(
+        "--tokens-per-minute",
+        metavar="N",
+        help="rooms and guests' tokens that one address may ask for; 0 = any number (default: 300)",
+    )
+    parser.add_argument(
+        "--room-idle-s",
+        metavar="SECONDS",
+        help="until such a room is ended in which nobody's media are connected; 0 = never (default: 180)",
     )
     parser.add_argument(
         "--data",
@@ -184,10 +204,23 @@ def add_relay_options(parser: argparse.ArgumentParser) -> None:
         "own media (default: 49152-65535)",
     )
     group.add_argument(
+        "--relay-peers",
+        choices=("media", "public"),
+        help="whom clients may relay to: media = our own media and those of --relay-nodes; public = every public "
+        "address too, but never a port at which services are abused. public is for clients that are not ours, and "
+        "opens the internet to whoever has credentials (default: media)",
+    )
+    group.add_argument(
+        "--relay-nodes",
+        metavar="LIST",
+        help="where other servers of ours receive media, with commas between, as "
+        "203.0.113.7:443-446,[2001:db8::5]:443: clients may relay to them (default: none)",
+    )
+    group.add_argument(
         "--relay-allow",
         metavar="LIST",
-        help="private or otherwise special networks, with commas between, that clients may relay to all the same; each "
-        "opens them to whoever has credentials (default: none)",
+        help="networks, with commas between, that clients may relay to besides, private ones too; each opens them to "
+        "whoever has credentials, but never a port at which services are abused (default: none)",
     )
     group.add_argument(
         "--relay-quota", metavar="N", help="allocations that one user may hold; 0 = any number (default: 40)"
@@ -217,8 +250,9 @@ def turn_parser() -> argparse.ArgumentParser:
         description="Relays media for callers whose network lets none through: TURN (RFC 8656) and STUN over UDP, TCP "
         "and TLS. A relay by itself, as in a region of its own; bin/serve has one inside.",
         epilog="WADUD_RELAY_SECRET_FILE names the file of the secret that it shares with bin/serve, and "
-        "WADUD_RELAY_USERS_FILE that of lasting name:password lines. The last line printed is 'Wadud's relay is ready: "
-        "turn:HOST:PORT'. SIGTERM drains, Ctrl-C stops.",
+        "WADUD_RELAY_USERS_FILE that of lasting name:password lines. It relays to nobody until it is told to whom: "
+        "name your servers with --relay-nodes, or open the internet with --relay-peers public. The last line printed "
+        "is 'Wadud's relay is ready: turn:HOST:PORT'. SIGTERM drains, Ctrl-C stops.",
     )
     for action in serve_parser()._actions:
         if action.dest in _CONCERNING:

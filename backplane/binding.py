@@ -189,6 +189,7 @@ def _admission(route: Route) -> Callable[[web.Request, Principal | None], None]:
     """What is checked before anything is read: origin, right, rate."""
     right = route.right
     buckets = None if route.rate is None else KeyedBuckets(route.rate.per_s, route.rate.burst)
+    visitors = None if route.visitors is None else KeyedBuckets(route.visitors.per_s, route.visitors.burst)
     changes = route.method not in _SAFE or route.socket
 
     def admit(request: web.Request, who: Principal | None) -> None:
@@ -205,6 +206,12 @@ def _admission(route: Route) -> Callable[[web.Request, Principal | None], None]:
             key = address_key(request.remote or "") if who is None else str(who.person)
             if not buckets.allow(key, time.monotonic()):
                 raise Problem(429, "rate_limited", "Too many requests. Wait a moment.", {"Retry-After": "1"})
+        # Whoever has no account begins anew as another person whenever they like, but not from another address.
+        if visitors is None or who is None or not who.anonymous:
+            return
+        if not visitors.allow(address_key(request.remote or ""), time.monotonic()):
+            detail = "Too many requests of visitors from one network. Sign in, or wait a minute."
+            raise Problem(429, "rate_limited", detail, {"Retry-After": "60"})
 
     return admit
 

@@ -26,6 +26,7 @@ _NOT_SETTINGS: Final = ("WADUD_CONFIG", "WADUD_ARGUMENTS", "WADUD_RELAY_ARGUMENT
 _ABSENT: Final = object()
 _LEAST_SECRET: Final = 16
 _LONGEST_REALM: Final = 127  # RFC 8489 section 14.9
+_PEERS: Final = ("media", "public")
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
 
@@ -117,6 +118,35 @@ def _level(value: object) -> str:
     return level
 
 
+def _peers(value: object) -> str:
+    peers = _text(value).lower()
+    if peers not in _PEERS:
+        raise ValueError("media or public is needed")
+    return peers
+
+
+def _nodes(value: object) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple):
+        raise ValueError("a list of addresses with ports is needed")
+    return tuple(_node(str(item).strip()) for item in items if str(item).strip())
+
+
+def _node(text: str) -> str:
+    host, _, ports = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    try:
+        address = ipaddress.ip_address(host[1:-1] if bracketed else host)
+        if bracketed != (address.version == 6):
+            raise ValueError
+        first, last = _ports(ports if "-" in ports else f"{ports}-{ports}")
+    except ValueError:
+        raise ValueError(
+            "an IP address with a port or a range of ports is needed, as 203.0.113.7:443-446 or [2001:db8::5]:443"
+        ) from None
+    return f"{f'[{address}]' if bracketed else address}:{first if first == last else f'{first}-{last}'}"
+
+
 def _path(value: object) -> Path:
     return value if isinstance(value, Path) else Path(_text(value))
 
@@ -190,6 +220,10 @@ _READERS: Final[Mapping[str, Callable[[object], object]]] = {
     "data": _path,
     "workers": _whole(1, 1024),
     "max_rooms": _whole(1, 10_000_000),
+    "rooms_per_address": _whole(0, 10_000_000),
+    "people_per_address": _whole(0, 10_000_000),
+    "tokens_per_minute": _whole(0, 10_000_000),
+    "room_idle_s": _whole(0, 86_400),
     "log_level": _level,
     "web": _path,
     "postgres_url": _url("postgres", "postgresql"),
@@ -210,6 +244,8 @@ _READERS: Final[Mapping[str, Callable[[object], object]]] = {
     "relay_secret_previous": _relay_secret,
     "relay_realm": _realm,
     "relay_ports": _ports,
+    "relay_peers": _peers,
+    "relay_nodes": _nodes,
     "relay_allow": _networks,
     "relay_users": _users,
     "relay_quota": _whole(0, 1_000_000),

@@ -83,6 +83,9 @@ class Metrics:
         self.resumes = Counter(
             "wadud_resumes", "Resumed sessions by outcome: ok or an error code.", ["outcome"], registry=self.registry
         )
+        self.rooms_let_go = Counter(
+            "wadud_rooms_let_go", "Rooms ended because nobody in them was connected.", registry=self.registry
+        )
         self.errors = Counter(
             "wadud_signalling_errors", "Error messages sent, by code.", ["code"], registry=self.registry
         )

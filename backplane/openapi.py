@@ -98,7 +98,7 @@ def codes_of(route: Route, everywhere: Mapping[int, Sequence[str]] = NOWHERE) ->
         add(400, "idempotency_key_required")
         add(409, "idempotency_in_progress")
         add(422, "idempotency_mismatch")
-    if route.rate is not None:
+    if route.rate is not None or route.visitors is not None:
         add(429, "rate_limited")
     for status, refusals in everywhere.items():
         if route.problems.get(status) != ():  # whose codes are not told: any may come
@@ -199,6 +199,8 @@ def _operation(
         operation["x-right"] = route.right
     if route.rate is not None:
         operation["x-rate"] = {"per_second": route.rate.per_s, "burst": route.rate.burst}
+    if route.visitors is not None:
+        operation["x-visitors-rate"] = {"per_second": route.visitors.per_s, "burst": route.visitors.burst}
     if parameters:
         operation["parameters"] = parameters
     if route.body is bytes:

@@ -187,6 +187,7 @@ class Route:
     etag: bool
     body_limit: int
     rate: Rate | None
+    visitors: Rate | None
     content_type: str | None
     example: object
     body_example: object
@@ -209,6 +210,7 @@ class Options(TypedDict, total=False):
     etag: bool  # the answer to a read gets a tag of its content
     body_limit: int  # bytes
     rate: Rate | None
+    visitors: Rate | None  # of all from one address who have no account, for what they could take from others
     content_type: str | None  # of a file or a page, which the handler returns as `web.Response`
     example: object  # of the answer
     body_example: object
@@ -301,6 +303,7 @@ def _described(
         etag=options.get("etag", False),
         body_limit=options.get("body_limit", MAX_BODY_BYTES),
         rate=options.get("rate"),
+        visitors=options.get("visitors"),
         content_type=options.get("content_type"),
         example=options.get("example"),
         body_example=options.get("body_example"),

@@ -27,17 +27,21 @@ class Settings:
     """What the operator decided.
 
     ``port`` and ``media_port``: 0 = any free one; ``media_port`` None = the number of ``port``. Worker *n* takes
-    ``media_port + n``. ``data`` holds what must outlive a restart. ``postgres_url``, ``redis_url``: None = one of our
-    own, or none. ``postgres_connections``: the most of this process. ``smtp_url``:
-    ``smtp[s]://USER:PASSWORD@HOST:PORT``. ``base_url``: of links in mails; its host is the one under which clinics have
-    theirs. ``trusted_proxies``: see `backplane.proxies`. ``trace_ratio``: part of the requests that are traced when
-    there is an ``otlp_endpoint``. ``demo``: fill an empty database with made-up clinics.
+    ``media_port + n``. ``max_rooms``: at once, without those of visits, which the next four do not bound either:
+    ``rooms_per_address`` and ``people_per_address`` at once, ``tokens_per_minute`` of one address, ``room_idle_s``
+    until a room in which nobody is connected is let go; 0 = no bound. ``data`` holds what must outlive a restart.
+    ``postgres_url``, ``redis_url``: None = one of our own, or none. ``postgres_connections``: the most of this process.
+    ``smtp_url``: ``smtp[s]://USER:PASSWORD@HOST:PORT``. ``base_url``: of links in mails; its host is the one under
+    which clinics have theirs. ``trusted_proxies``: see `backplane.proxies`. ``trace_ratio``: part of the requests that
+    are traced when there is an ``otlp_endpoint``. ``demo``: fill an empty database with made-up clinics.
 
     ``public_ip``: at most one per family. ``certificate``: PEM chain; ``certificate_key`` None = the key is in the same
     file. ``relay_secret``: None = one of our own, kept in ``data``; ``relay_secret_previous`` is still good.
-    ``relay_ports``: first and last. ``relay_allow``: networks opened beside the public ones. ``relay_users``: long-term
-    credentials, ``name:password`` each. ``relay_quota`` allocations for each user, ``relay_quota_address`` for each
-    client address, ``relay_bandwidth_bps`` for each allocation, 0 = no cap. ``stun_alternate``: second address of this
+    ``relay_ports``: first and last. ``relay_peers``: whom clients may relay to, ``media`` (ours and that of
+    ``relay_nodes``) or ``public``. ``relay_nodes``: where other nodes receive media, each ``host:port`` or
+    ``host:first-last``. ``relay_allow``: networks opened besides. ``relay_users``: long-term credentials,
+    ``name:password`` each. ``relay_quota`` allocations for each user, ``relay_quota_address`` for each client address,
+    ``relay_bandwidth_bps`` for each allocation, 0 = no cap. ``stun_alternate``: second address of this
     machine (RFC 5780). ``stun_server``: ``host:port``, asked for our public address.
     """
 
@@ -48,6 +52,10 @@ class Settings:
     data: Path = Path("data")
     workers: int = field(default_factory=default_workers)
     max_rooms: int = 1000
+    rooms_per_address: int = 50
+    people_per_address: int = 300
+    tokens_per_minute: int = 300
+    room_idle_s: int = 180
     log_level: str = "info"
     web: Path = _ROOT / "web"
     postgres_url: str | None = None
@@ -68,6 +76,8 @@ class Settings:
     relay_secret_previous: str | None = field(default=None, repr=False)
     relay_realm: str = "wadud"
     relay_ports: tuple[int, int] = (49152, 65535)
+    relay_peers: str = "media"
+    relay_nodes: tuple[str, ...] = ()
     relay_allow: tuple[str, ...] = ()
     relay_users: tuple[str, ...] = field(default=(), repr=False)
     relay_quota: int = 40

@@ -24,6 +24,7 @@ class PortServer:
         command = [sys.executable, "-m", "signalling.main", "--self-signed", "--port", "0", "--media-port", "0"]
         command += ["--workers", "1", "--log-level", "warning", "--data", str(self._data)]
         command += ["--relay-allow", "127.0.0.0/8", "--max-rooms", "5000"]
+        command += process.UNBOUNDED
         log = directory / "server.log"
         self._process = process.start(command, cpu, log, ROOT)
         self.pid = self._process.pid

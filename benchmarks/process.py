@@ -15,6 +15,8 @@ from pathlib import Path
 
 from benchmarks.native import spin_program
 
+UNBOUNDED = ["--rooms-per-address", "0", "--people-per-address", "0", "--tokens-per-minute", "0", "--room-idle-s", "0"]
+"""Options of our server: all of a load comes from few addresses."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 _KIB = 1024
 _PRIORITY = -10

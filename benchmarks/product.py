@@ -49,6 +49,7 @@ class Product:
     async def __aenter__(self) -> "Product":
         command = [sys.executable, "-m", self._module, "--port", "0", "--media-port", "0", "--workers", "1"]
         command += ["--max-rooms", "5000", "--log-level", "warning", "--data", str(self._directory / "data")]
+        command += process.UNBOUNDED
         self._process = process.start(command, self._cpu, self._directory / "server.log", ROOT)
         self.pid = self._process.pid
         assert self._process.stdout is not None

@@ -15,6 +15,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from backplane.routes import Rate
+
 ANONYMOUS: Final = "anonymous"
 GUEST_LINK: Final = "guest_link"
 PATIENT: Final = "patient"
@@ -26,6 +28,10 @@ FINANCE: Final = "finance"
 SUPPORT: Final = "support"
 
 PLATFORM_TENANT: Final = 1
+
+VISITORS: Final = Rate(per_s=0.1, burst=40)
+"""For what visitors without an account could take from others (times, a doctor's attention): of all from one address
+together, for each of them may begin anew as somebody else."""
 
 # name -> what it allows. A name that is not here cannot be asked for nor granted.
 RIGHTS: Final[Mapping[str, str]] = {

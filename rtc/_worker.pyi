@@ -102,11 +102,15 @@ class Worker:
 
     # The relay (rtc/native/relay.h). Allocation ids are the caller's, positive and below 2^31, as those of streams. Times are CLOCK_MONOTONIC nanoseconds; what is
     # over counts no more, and need not be taken back.
-    def configure_relay(self, *, realm: str, nonce_key: bytes, nonce_lifetime_s: int = 3600, answer_binding: bool = True, requests_per_s: int = 1000) -> None:
+    def configure_relay(self, *, realm: str, nonce_key: bytes, nonce_lifetime_s: int = 3600, answer_binding: bool = True, requests_per_s: int = 1000,
+                        open_ports: bytes = ...) -> None:
         """Begin to take STUN and TURN. ``nonce_key`` has 32 bytes; workers with the same key know each other's nonces. ``answer_binding``: answer Binding here,
-        else it is an event. ``requests_per_s``: events of one address (IPv6: of one /64)."""
-    def know_media(self, host: str, port: int, worker: Worker) -> None:
-        """That is an own media address: what clients send there is handed to that worker. ValueError when both have the same index."""
+        else it is an event. ``requests_per_s``: events of one address (IPv6: of one /64). ``open_ports``: those at which peers that are no known media address
+        may be reached, 8192 bytes with one bit for each port, the lowest of a byte first; none unless it is given."""
+    def know_media(self, host: str, port: int, worker: Worker | None) -> None:
+        """That is an own media address: what clients send there is handed to that worker. ValueError when both have the same index. None: it is one of another node,
+        reached by a socket, and is permitted with its host even where that is permitted for media only."""
+    def forget_media(self, host: str, port: int) -> None: ...
     def reply(self, client: Client, message: bytes) -> None:
         """Of 1 to 1500 bytes."""
     def add_allocation(self, allocation: int, client: Client, *, bandwidth_bps: int = 0) -> None:
@@ -116,7 +120,7 @@ class Worker:
     def open_relayed(self, allocation: int, relayed: tuple[str, int], fd: int) -> None:
         """The descriptor of a bound, non-blocking UDP socket; it is the worker's from now on."""
     def permit(self, allocation: int, host: str, until_ns: int, *, media_only: bool = False) -> None:
-        """``media_only``: only own media addresses of that host. Again: another end."""
+        """``media_only``: only known media addresses of that host. Again: another end."""
     def bind_channel(self, allocation: int, number: int, peer: tuple[str, int], until_ns: int) -> None:
         """Data needs a permission besides."""
     def move_allocation(self, allocation: int, client: Client) -> None: ...

@@ -72,6 +72,11 @@ class Room:
     def __len__(self) -> int:
         return len(self._people)
 
+    @property
+    def in_use(self) -> bool:
+        """Whether anybody in here has a media path that is alive."""
+        return any(person.connection.connected and not person.media_quiet for person in self._people.values())
+
     # --- what signalling asks ---------------------------------------------------------------------------------------
 
     def join(
@@ -85,11 +90,13 @@ class Room:
         now: float,
         *,
         policy: Policy | None = None,
+        spare: int = 0,
     ) -> Joined:
         """Lets a person in. One who is in already with the same `identity` is put out with ``bye``/"replaced".
 
-        `policy` stands in for the room's in this answer. RoomError: room_full, bad_sdp, no_codec, forbidden (publishing
-        without the right), unknown_mid (a declared track has no sending m-line), bad_message.
+        `policy` stands in for the room's in this answer. `spare`: places of the worker to leave free. RoomError:
+        room_full, bad_sdp, no_codec, forbidden (publishing without the right), unknown_mid (a declared track has no
+        sending m-line), bad_message.
         """
         started = self._around.clock()
         person = None
@@ -97,7 +104,7 @@ class Room:
             replaced = [person for person in self._people.values() if person.identity == identity]
             if len(self._people) - len(replaced) >= MAX_PARTICIPANTS:
                 raise RoomError("room_full", f"A room holds at most {MAX_PARTICIPANTS} people.")
-            if len(self.seat.transports) - len(replaced) >= MAX_TRANSPORTS:
+            if len(self.seat.transports) - len(replaced) >= MAX_TRANSPORTS - spare:
                 raise RoomError("room_full", "The server has as many people as it takes.")
             person = self._new_participant(identity, name, role, frozenset(rights), now)
             negotiated, sources = self._negotiate(person, offer_sdp, tracks, policy or self.policy)

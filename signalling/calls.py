@@ -15,6 +15,7 @@ import msgspec
 from backplane.logs import Log, short
 from backplane.metrics import Metrics
 from backplane.tokens import MAX_LIFETIME_S, Claims, TokenAuthority, TokenError
+from booking.join.room_names import VisitRooms
 from sfu.node import Node
 from sfu.protocol import DeclaredTrack, Message, Right, RoomError, Source
 from sfu.room import Room
@@ -34,7 +35,9 @@ from signalling.messages import (
     TrackIntent,
 )
 from signalling.names import shown_name
+from signalling.room_quotas import LEFT_TO_VISITS, RoomLimits, RoomQuotas
 from signalling.session import RESUME_WINDOW_S, Link, Session
+from signalling.token_use import TokenUse
 
 _log = Log(__name__)
 MAX_VERIFIED: Final = 10_000
@@ -60,7 +63,7 @@ class Calls:
         tokens: TokenAuthority,
         metrics: Metrics,
         *,
-        max_rooms: int,
+        limits: RoomLimits | None = None,
         wall_clock: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -70,12 +73,15 @@ class Calls:
         self._clock = clock
         self._node = node
         self._metrics = metrics
-        self._max_rooms = max_rooms
+        self._visits = VisitRooms(tokens.key)
+        self.quotas = RoomQuotas(limits or RoomLimits(), node.find)
+        """Of rooms that are no visits'."""
         self._sessions: dict[str, Session] = {}
         self._by_participant: dict[str, Session] = {}
         self.observer: Observer | None = None
         self.revoked: Callable[[str], None] = _ignore_token
         """Called with the ``jti`` of a token that was taken back, as far as that is known."""
+        self.token_use = TokenUse()
         self._observed: set[str] = set()
         self._barred: dict[tuple[str, str | None], tuple[float, float]] = {}
         self._verified: dict[str, str] = {}  # room by the id of a token that was verified, the newest last
@@ -84,30 +90,44 @@ class Calls:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def join(self, request: Join, link: Link, now: float) -> tuple[Session, Joined]:
-        """Let a person in. SignallingError with the codes of tokens and of `Room.join`; room_full, draining."""
+    def join(self, request: Join, link: Link, now: float, address: str = "") -> tuple[Session, Joined]:
+        """Let a person in, who comes from ``address`` (`backplane.ratelimit.address_key`).
+
+        Raises:
+            SignallingError: with the codes of tokens, of `Room.join` and of `RoomQuotas`; draining.
+        """
         try:
-            session, joined = self._join(request, link, now)
+            session, joined = self._join(request, link, now, address)
         except SignallingError as error:
             self._metrics.joins.labels(error.code.code).inc()
             raise
         self._metrics.joins.labels("ok").inc()
         return session, joined
 
-    def _join(self, request: Join, link: Link, now: float) -> tuple[Session, Joined]:
+    def _join(self, request: Join, link: Link, now: float, address: str) -> tuple[Session, Joined]:
         if self.draining:
             raise SignallingError(ErrorCode.DRAINING)
         claims = self.verify(request.token)
-        if self._node.find(claims.room) is None and len(self._node.rooms) >= self._max_rooms:
-            raise SignallingError(ErrorCode.ROOM_FULL, "This server has all the rooms that it may have.")
+        new = self._node.find(claims.room) is None
+        visit = self._visits.read(claims.room) is not None
+        if not visit:
+            self.quotas.check_person(address)
+            if new:
+                self.quotas.check_new_room(address)
         rights = [_KNOWN_RIGHTS[right] for right in claims.rights if right in _KNOWN_RIGHTS]
         name = shown_name(claims.name, claims.role)  # others than our API sign tokens, too
         tracks = _declared(request.tracks)
         room = self._node.room(claims.room)
-        joined = _asking(lambda: room.join(claims.identity, name, claims.role, rights, request.offer, tracks, now))
+        spare = 0 if visit else LEFT_TO_VISITS
+        joined = _asking(
+            lambda: room.join(claims.identity, name, claims.role, rights, request.offer, tracks, now, spare=spare)
+        )
         session = Session(secrets.token_urlsafe(12), secrets.token_urlsafe(24), joined.participant_id, claims, link)
         self._sessions[session.id] = session
         self._by_participant[session.participant] = session
+        self.token_use.entered(session.id, claims.jti)
+        if not visit:
+            self.quotas.entered(claims.room, session.id, address, now, new=new)
         _log.info("joined", room=short(claims.room), session=short(session.id))
         if self.observer is not None:
             self._observed.add(session.id)
@@ -273,7 +293,21 @@ class Calls:
                     self._expel(session, "token_expired", now)
             except Exception:  # a fault of ours in one session must not keep the others from their end
                 _log.error("sweep failed")
+        self.token_use.sweep(now)
+        for name in self.quotas.sweep(now):
+            try:
+                self._let_go(name, now)
+            except Exception:
+                _log.error("a room could not be let go")
         self._metrics.sessions.set(len(self._sessions))
+
+    def _let_go(self, name: str, now: float) -> None:
+        """End a room that nobody uses."""
+        room = self._node.find(name)
+        if room is not None:
+            _log.info("room let go", room=short(name), reason="idle")
+            self._metrics.rooms_let_go.inc()
+            room.close("connection_lost", now)
 
     def _room(self, session: Session) -> Room:
         room = self._node.find(session.claims.room)
@@ -323,6 +357,8 @@ class Calls:
         self._gone(session, reason)
 
     def _gone(self, session: Session, reason: str) -> None:
+        self.quotas.left(session.id)
+        self.token_use.left(session.id)
         if self.observer is not None and session.id in self._observed:
             self._observed.discard(session.id)
             self.observer.left(session, reason)

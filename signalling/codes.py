@@ -51,6 +51,12 @@ class ErrorCode(Enum):
     ROOM_FULL = Fault(
         "room_full", CloseCode.FULL, "The room has its 25 people, or the server its number of rooms or of people."
     )
+    TOO_MANY_ROOMS = Fault(
+        "too_many_rooms", CloseCode.FULL, "From this address as many rooms were begun as one address may have at once."
+    )
+    TOO_MANY_PEOPLE = Fault(
+        "too_many_people", CloseCode.FULL, "From this address as many people are in rooms as one address may have."
+    )
     BAD_SDP = Fault("bad_sdp", None, "The offer cannot be read or asks for what we do not do.")
     NO_CODEC = Fault("no_codec", None, "An m-line of the offer has no codec that we forward.")
     FORBIDDEN = Fault("forbidden", None, "The token does not give the right for this.")

@@ -50,10 +50,12 @@ _log = Log(__name__)
 class Conversation:
     """Made when a socket opens; the shell calls `receive`, `sweep` and at last `lost`."""
 
-    def __init__(self, calls: Calls, metrics: Metrics, link: Link, now: float) -> None:
+    def __init__(self, calls: Calls, metrics: Metrics, link: Link, now: float, address: str = "") -> None:
+        """``address``: of the socket, as `backplane.ratelimit.address_key` makes it."""
         self._calls = calls
         self._metrics = metrics
         self._link = link
+        self._address = address
         self._opened_at = now
         self._heard_at = now
         self._messages = TokenBucket(MESSAGES_PER_S, MESSAGES_BURST)
@@ -164,7 +166,7 @@ class Conversation:
     def _begin(self, message: Join | Resume, now: float) -> None:
         """Join or resume. Its answer leaves before any push that it causes."""
         if isinstance(message, Join):
-            self._session, joined = self._calls.join(message, self._link, now)
+            self._session, joined = self._calls.join(message, self._link, now, self._address)
             self._generation = self._session.generation
             self._link.send(encode(joined))
             return

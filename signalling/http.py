@@ -1,7 +1,9 @@
 """The HTTP half of the protocol: rooms, tokens, revocation (docs/protocol.md, "HTTP").
 
 Nothing is stored for a room before somebody is in it: its name proves itself (`room_names`), and rights travel in
-tokens. Whoever knows the name gets guest tokens; host tokens come from the host token that the room's maker was given.
+tokens. So making names and tokens takes nothing but work, which is bounded by a rate for each address; what a room
+takes once somebody is in it is bounded by `room_quotas`, which is asked beforehand, so that a maker hears of it at
+once. Whoever knows the name gets guest tokens; host tokens come from the host token that the room's maker was given.
 Rooms of visits are none of these: who may be in them is said by the appointment, for minutes at a time, so their tokens
 beget no others here.
 """
@@ -19,8 +21,10 @@ from backplane.tokens import MAX_LIFETIME_S, Claims, TokenError
 from backplane.web import Problem, json_response, read_json
 from booking.join.room_names import VisitRooms
 from signalling.calls import Calls
+from signalling.codes import ErrorCode, SignallingError
 from signalling.names import shown_name
 from signalling.room_names import RoomNames
+from signalling.room_quotas import RETRY_AFTER_S
 
 HOST_LIFETIME_S: Final = MAX_LIFETIME_S
 TOKEN_LIFETIME_S: Final = 12 * 3600
@@ -87,8 +91,10 @@ class Revoked(Struct, frozen=True):
 class Api:
     """Handlers of the HTTP API."""
 
-    def __init__(self, calls: Calls, names: RoomNames) -> None:
+    def __init__(self, calls: Calls, names: RoomNames, tokens_per_minute: int = 0) -> None:
+        """``tokens_per_minute``: that one address may ask for, for which it may save up a minute's; 0 = any number."""
         self._calls = calls
+        self._tokens = KeyedBuckets(tokens_per_minute / 60, tokens_per_minute) if tokens_per_minute else None
         self._names = names
         self._visits = VisitRooms(calls.tokens.key)
         self._buckets = KeyedBuckets(REQUESTS_PER_S, REQUESTS_BURST)
@@ -101,6 +107,8 @@ class Api:
 
     async def make_room(self, request: web.Request) -> web.Response:
         self._admit(request)
+        self._may_make_room(request)
+        self._may_have_token(request)
         body = await read_json(request, NewRoom) if request.can_read_body else NewRoom()
         room = self._names.new()
         token, claims = self._issue(room, body.name, "host", HOST_LIFETIME_S)
@@ -109,6 +117,7 @@ class Api:
 
     async def make_token(self, request: web.Request) -> web.Response:
         self._admit(request)
+        self._may_have_token(request)
         room = self._own_room(request.match_info["room"])
         body = await read_json(request, NewToken)
         bearer = self._bearer(request)
@@ -179,6 +188,22 @@ class Api:
             return self._calls.tokens.verify(token, self._calls.wall_clock())
         except TokenError as error:
             raise Problem(status, error.code) from None
+
+    def _may_make_room(self, request: web.Request) -> None:
+        try:
+            self._calls.quotas.check_new_room(address_key(request.remote or ""))
+        except SignallingError as error:
+            retry = {"Retry-After": str(RETRY_AFTER_S)}
+            if error.code is ErrorCode.TOO_MANY_ROOMS:
+                detail = "From your network as many calls are going on as may be at once. End one, or try again later."
+                raise Problem(429, "too_many_rooms", detail, retry) from None
+            detail = "As many calls are going on here as there is room for. Try again in a minute."
+            raise Problem(503, "rooms_taken", detail, retry) from None
+
+    def _may_have_token(self, request: web.Request) -> None:
+        if self._tokens is not None and not self._tokens.allow(address_key(request.remote or ""), time.monotonic()):
+            detail = "Too many rooms and tokens for one address. Wait some seconds, then try again."
+            raise Problem(429, "rate_limited", detail, {"Retry-After": "5"})
 
     def _may_moderate(self, bearer: Claims, room: str) -> None:
         if self._visits.read(room) is not None:

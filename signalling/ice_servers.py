@@ -3,8 +3,8 @@
 The relay and this module share a secret and no memory: credentials are a user name that says until when and for which
 token, and an HMAC over it ("A REST API for access to TURN services", draft-uberti-behave-turn-rest). They are given for
 a room token that would open the room now, name it by its ``jti`` so that the relay can drop what a revoked token had,
-and end with it. No STUN server is among them: our media server is ICE-lite and tells its addresses, so a client learns
-nothing from its own.
+and end with it. Our own relay takes them no longer than the call lasts (`token_use`). No STUN server is among them: our
+media server is ICE-lite and tells its addresses, so a client learns nothing from its own.
 """
 
 import hashlib
@@ -145,6 +145,7 @@ class RelayAccess:
         claims = self._claims(request)
         now = int(self._calls.wall_clock())
         expires_at = min(claims.exp, now + MAX_LIFETIME_S)
+        self._calls.token_use.expect(claims.jti, time.monotonic())
         servers = [] if self.relay is None else self._servers(self.relay, claims, expires_at, request.host)
         return json_response(IceServers(servers, expires_at, expires_at - now))
 

@@ -40,6 +40,7 @@ from signalling.doctor_head import doctor_head
 from signalling.ice_servers import RelayAccess
 from signalling.pages import DOCTOR_HEAD
 from signalling.relay import InnerRelay
+from signalling.room_quotas import RoomLimits
 from signalling.server import build
 from signalling.store import Store, StoreError, opened
 from signalling.visits import Visits
@@ -98,12 +99,19 @@ async def serve(settings: Settings) -> None:
         )
         node.observe_stage = metrics.observe_stage
         node.observe_estimate = metrics.observe_estimate
-        calls = Calls(node, tokens, metrics, max_rooms=settings.max_rooms)
+        limits = RoomLimits(
+            rooms=settings.max_rooms,
+            rooms_per_address=settings.rooms_per_address,
+            people_per_address=settings.people_per_address,
+            idle_s=settings.room_idle_s,
+        )
+        calls = Calls(node, tokens, metrics, limits=limits)
         relay = InnerRelay(settings, addresses, workers, node)
         metrics.watch(
             lambda: [*(worker.counters() for worker in workers), relay.counters()],
             lambda: {
                 "rooms": len(node.rooms),
+                "rooms_counted": calls.quotas.rooms,
                 "participants": node.participants,
                 "workers": len(workers),
                 **relay.gauges(),
@@ -117,7 +125,16 @@ async def serve(settings: Settings) -> None:
         tracing = Tracing.open(settings.otlp_endpoint, settings.trace_ratio)
         stack.callback(tracing.close)
         access = RelayAccess(calls)
-        app = build(calls, metrics, readiness, settings.web, TrustedProxies(settings.trusted_proxies), tracing, access)
+        app = build(
+            calls,
+            metrics,
+            readiness,
+            settings.web,
+            TrustedProxies(settings.trusted_proxies),
+            tracing,
+            access,
+            settings.tokens_per_minute,
+        )
         booking = await stack.enter_async_context(assemble(_surroundings(settings, store, tokens)))
         booking.install(app)
         app[DOCTOR_HEAD] = doctor_head(booking.services)

@@ -28,7 +28,7 @@ Source = Literal["microphone", "camera", "screen"]
 Kind = Literal["audio", "video"]
 Role = Literal["host", "guest"]
 Connection = Literal["connecting", "connected", "reconnecting"]
-ByeReason = Literal["removed", "replaced", "room_closed", "token_expired", "revoked", "draining"]
+ByeReason = Literal["removed", "replaced", "room_closed", "token_expired", "revoked", "draining", "connection_lost"]
 
 
 class TrackIntent(Struct, forbid_unknown_fields=True, frozen=True):

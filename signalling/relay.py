@@ -79,7 +79,8 @@ class InnerRelay:
         if relay is None:
             return
         port.turn = relay.adopt_turn
-        calls.revoked = lambda jti: relay.revoke(subject_of(jti))
+        calls.revoked = calls.token_use.unused = lambda jti: relay.revoke(subject_of(jti))
+        calls.token_use.wanted = lambda jti: relay.restore(subject_of(jti))
         # No TURN over UDP: it would be the very address that media are received at, and Chromium takes whatever comes
         # from a TURN server's address for TURN, checks of the direct path included. Nor would it help anybody: who
         # reaches that port for TURN reaches it for media.

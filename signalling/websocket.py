@@ -147,7 +147,7 @@ class Signalling:
         )
         await socket.prepare(request)
         connection = Connection(socket, request.transport)
-        conversation = Conversation(self._calls, self._metrics, connection, now)
+        conversation = Conversation(self._calls, self._metrics, connection, now, address)
         socket.conversation = conversation
         writer = asyncio.create_task(connection.write())
         self._connections[connection] = writer

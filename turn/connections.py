@@ -7,7 +7,6 @@ request's own allocation may be gone by then, and the answer with it.
 from collections.abc import Callable
 
 from turn.attributes import CONNECTION_ID
-from turn.peers import Verdict
 from turn.relay import Attributes, Refusal, Relay, Request
 from turn.stun import decode_uint32, encode_uint32, family_of
 
@@ -21,7 +20,7 @@ def connect(relay: Relay, request: Request, succeed: Callable[[Attributes], None
     peer = peers[0]
     if allocation.of_family(family_of(peer[0]), request.now) is None:
         raise Refusal(443)
-    if relay.peers.decide(peer[0]) is not Verdict.ALLOWED:
+    if not relay.peers.reaches(*peer, tcp=True):
         raise Refusal(403)
 
     def answer(code: int, connection: int) -> None:

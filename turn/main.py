@@ -26,13 +26,17 @@ from backplane.metrics import Metrics
 from backplane.settings import Settings, bracketed
 from backplane.web import KEEP_ALIVE_S, Readiness, application, cut_impatient
 from rtc._worker import Worker
-from turn.assembly import kept_secrets, relay_config
+from turn.assembly import kept_secrets, reaches_nobody, relay_config
 from turn.listen import certificate, demand_https, known_addresses, listen, renewed, reserved, shared_port, warn
 from turn.loop import RelayLoop
 from turn.node import RelayNode
 from turn.start import StartError, run, why
 
 DRAIN_S: Final = 60.0
+NOBODY_WARNING: Final = (
+    "Nobody can be reached through this relay. Name the servers whose media it is for with --relay-nodes, as "
+    "203.0.113.7:443-446, or open the public internet to everybody with credentials by --relay-peers public."
+)
 _PROGRESS_S: Final = 5.0
 _log = logs.Log("turn.main")
 
@@ -72,6 +76,9 @@ async def relay(settings: Settings) -> None:
     addresses = await known_addresses(settings)
     tls = certificate(settings, addresses)
     warn(settings, addresses)
+    if reaches_nobody(settings):
+        print(f"Warning: {NOBODY_WARNING}", flush=True)
+        _log.warning("the relay reaches nobody")
     metrics = Metrics()
     async with contextlib.AsyncExitStack() as stack:
         workers = stack.enter_context(_workers(settings, addresses))

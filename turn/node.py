@@ -19,6 +19,7 @@ from turn.counters import TurnCounters
 from turn.credentials import Credentials
 from turn.discovery import Places
 from turn.discovery_sockets import DiscoverySockets
+from turn.peer_ports import port_set
 from turn.peers import PeerPolicy
 from turn.plane import Client, RelayPlane
 from turn.ports import PortPool, Reservations
@@ -51,7 +52,10 @@ class RelayWorker(RelayPlane, Protocol):
         nonce_lifetime_s: int = ...,
         answer_binding: bool = ...,
         requests_per_s: int = ...,
+        open_ports: bytes = ...,
     ) -> None: ...
+    def know_media(self, host: str, port: int, worker: None) -> None: ...
+    def forget_media(self, host: str, port: int) -> None: ...
     def adopt_stream(self, stream: int, fd: int, kind: int, remote: Address, local: Address) -> None: ...
     def close_stream(self, stream: int) -> None: ...
 
@@ -60,7 +64,8 @@ class RelayWorker(RelayPlane, Protocol):
 class RelayConfig:
     """``relayed``: the addresses that relayed addresses are made of, at most one per family. ``own_addresses``: those
     of this machine that do not change, and what is translated to them; ``machine`` tells the others, which come and go.
-    ``media``: where our own media are received. ``requests_per_s``: of one client address."""
+    ``media``: where our own media are received, ``nodes``: where other nodes receive theirs. ``public``, ``allow``: who
+    else is reached, see `turn.peers`. ``requests_per_s``: of one client address."""
 
     credentials: Credentials
     relayed: Sequence[str]
@@ -68,6 +73,8 @@ class RelayConfig:
     own_addresses: Iterable[str] = ()
     machine: Callable[[], frozenset[str]] = frozenset
     media: Iterable[Address] = ()
+    nodes: Iterable[Address] = ()
+    public: bool = False
     allow: Sequence[str] = ()
     settings: TurnSettings = field(default_factory=TurnSettings)
     requests_per_s: int = 1000
@@ -112,14 +119,17 @@ class RelayNode:
         clock: Callable[[], float] = time.monotonic,
         unix: Callable[[], float] = time.time,
     ) -> None:
-        """``clock`` is the workers' (CLOCK_MONOTONIC). ValueError for what is no address, network or range."""
+        """``clock`` is the workers' (CLOCK_MONOTONIC). ValueError for what is no address, network or range, and as
+        `PeerPolicy.learn_nodes`."""
         self._clock = clock
         self._unix = unix
         self._streams = streams or Streams(workers)
         self._config = config
         self._machine = config.machine()
         self._learnt = clock()
-        self.peers = PeerPolicy(config.allow, self._own(), config.media)
+        self.peers = PeerPolicy(config.allow, self._own(), config.media, config.nodes, public=config.public)
+        # Where only media are reached, no other port is open in the packet plane, whatever is permitted by mistake.
+        open_ports = {} if self.peers.only_media else {"open_ports": port_set()}
         # A ticket is known to the server that gave it, and whoever comes from elsewhere may come to another worker.
         settings = replace(config.settings, mobility=config.settings.mobility and len(workers) == 1)
         pools = [PortPool(str(ip_address(host)), *config.ports) for host in config.relayed]
@@ -147,7 +157,8 @@ class RelayNode:
                 quotas=quotas,
                 reservations=reservations,
             )
-            self.tcp.serve(server)
+            if not self.peers.only_media:
+                self.tcp.serve(server)
             self._seats.append(_Seat(index, worker, server))
             worker.configure_relay(
                 realm=config.credentials.realm,
@@ -155,7 +166,10 @@ class RelayNode:
                 nonce_lifetime_s=NONCE_LIFETIME_S,
                 answer_binding=not config.settings.answer_binding,
                 requests_per_s=config.requests_per_s,
+                **open_ports,
             )
+            for host, port in self.peers.nodes:
+                worker.know_media(host, port, None)
 
     @property
     def allocations(self) -> int:
@@ -217,6 +231,16 @@ class RelayNode:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise StartError(f"--stun-alternate {alternate}: {reason} (UDP ports {port} and {port + 1}).") from None
 
+    def learn_nodes(self, nodes: Iterable[Address]) -> None:
+        """Where other nodes receive media from now on. ValueError as `PeerPolicy.learn_nodes`."""
+        before = self.peers.nodes
+        self.peers.learn_nodes(nodes)
+        for seat in self._seats:
+            for host, port in before - self.peers.nodes:
+                seat.worker.forget_media(host, port)
+            for host, port in self.peers.nodes - before:
+                seat.worker.know_media(host, port, None)
+
     def adopt_turn(self, sock: socket.socket, remote: Address, local: Address) -> None:
         """Take a TURN connection: a data connection of a TCP allocation, or one for the worker that has fewest."""
         self.tcp.arrived(sock, remote, local)
@@ -264,6 +288,10 @@ class RelayNode:
         """End what was allocated with time-limited credentials of that subject, and refuse them."""
         for seat in self._seats:
             seat.server.revoke(subject)
+
+    def restore(self, subject: str) -> None:
+        """Take the time-limited credentials of that subject again."""
+        self._config.credentials.restore(subject)
 
     def close(self) -> None:
         """End everything; the workers stay open."""

@@ -24,9 +24,9 @@ FIRST_STREAM: Final = 2**31  # rtc._worker's ids end below
 
 
 class TcpAllocations:
-    """Give each server the `plane` that is made of its worker's, then `serve` it. `arrived` takes every plain TURN
-    connection; ``adopt`` gets those that are not ours. `sweep` wants to be called about once a second, with the time of
-    ``clock``. To be used inside the running loop."""
+    """Give each server the `plane` that is made of its worker's, then `serve` it, if anybody is reached over TCP.
+    `arrived` takes every plain TURN connection; ``adopt`` gets those that are not ours. `sweep` wants to be called
+    about once a second, with the time of ``clock``. To be used inside the running loop."""
 
     def __init__(
         self,
@@ -82,8 +82,11 @@ class TcpAllocations:
 
     def _handle(self, client: Client, message: bytes, now: float) -> None:
         connection = parse(message).attributes.get(CONNECTION_ID, b"")
-        server = self.peers.server_of(int.from_bytes(connection)) or self._servers[0]  # any knows how to refuse
-        server.handle_request(client, message, now)
+        server = self.peers.server_of(int.from_bytes(connection))
+        if server is None and self._servers:
+            server = self._servers[0]  # any knows how to refuse
+        if server is not None:
+            server.handle_request(client, message, now)
 
 
 class _Plane:

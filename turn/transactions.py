@@ -108,7 +108,7 @@ def _verdict(relay: Relay, allocation: Allocation, host: str, now: float) -> Ver
     if allocation.of_family(family_of(host), now) is None:
         raise Refusal(443)
     verdict = relay.peers.decide(host)
-    if verdict is Verdict.FORBIDDEN or (allocation.tcp and verdict is Verdict.MEDIA_ONLY):
+    if verdict is Verdict.FORBIDDEN or (allocation.tcp and verdict is not Verdict.ALLOWED):
         raise Refusal(403)
     return verdict
 
@@ -123,7 +123,7 @@ def _permit(relay: Relay, allocation: Allocation, wanted: dict[str, Verdict], no
             raise Refusal(508)
     if not allocation.tcp:
         for host, verdict in wanted.items():
-            if verdict is Verdict.ALLOWED:
+            if verdict is not Verdict.MEDIA_ONLY:
                 relayed = allocation.of_family(family_of(host), now)
                 if relayed is not None:
                     relay.open(allocation, relayed)
@@ -131,7 +131,7 @@ def _permit(relay: Relay, allocation: Allocation, wanted: dict[str, Verdict], no
     for host, verdict in wanted.items():
         held[host] = until
         if not allocation.tcp:
-            media_only = verdict is Verdict.MEDIA_ONLY
+            media_only = verdict is not Verdict.ALLOWED
             relay.plane.permit(allocation.number, host, int(until * _NANOSECONDS), media_only=media_only)
     relay.counters.permissions += len(wanted)
 
@@ -146,7 +146,7 @@ def channel_bind(relay: Relay, request: Request) -> Attributes:
     if not FIRST_CHANNEL <= number <= LAST_CHANNEL or not peer[1]:
         raise Refusal(400)
     verdict = _verdict(relay, allocation, peer[0], now)
-    if verdict is Verdict.MEDIA_ONLY and not relay.peers.is_media(*peer):
+    if not relay.peers.reaches(*peer):
         raise Refusal(403)
     _check_binding(allocation, number, peer, now)
     _permit(relay, allocation, {peer[0]: verdict}, now)

@@ -26,6 +26,7 @@ from booking.appointments.views import (
     start_of,
     zone_of,
 )
+from booking.rights import VISITORS
 
 routes = Routes(tag="booking")
 _TAKEN = ("slot_taken", "slot_not_offered")
@@ -41,6 +42,7 @@ async def _shown(connection: Connection, call: Call, made: Claimed) -> Appointme
 @routes.post(
     "/v1/holds",
     right="appointment.hold",
+    visitors=VISITORS,
     status=201,
     idempotent=True,
     problems={
@@ -87,6 +89,7 @@ async def release(call: Call, hold_id: UUID) -> None:
 @routes.post(
     "/v1/appointments",
     right="appointment.book",
+    visitors=VISITORS,
     status=201,
     idempotent=True,
     together=book_together,
@@ -131,6 +134,7 @@ async def book(call: Call, body: NewAppointment) -> Appointment:
 @routes.post(
     "/v1/series",
     right="appointment.book",
+    visitors=VISITORS,
     status=201,
     idempotent=True,
     problems={

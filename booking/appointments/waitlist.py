@@ -32,6 +32,7 @@ from booking.appointments.reading import shown
 from booking.appointments.record import load
 from booking.appointments.views import Appointment, Instant, Zone, start_of, zone_of
 from booking.identity.dependants import acted_for
+from booking.rights import VISITORS
 
 routes = Routes(tag="waitlist")
 LAPSE: Final = "waitlist.lapse"
@@ -103,6 +104,7 @@ def _entry(row: Row) -> Entry:
 @routes.post(
     "/v1/waitlist",
     right="waitlist.join",
+    visitors=VISITORS,
     status=201,
     idempotent=True,
     problems={

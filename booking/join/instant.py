@@ -31,6 +31,7 @@ from booking.join.instant_views import instant_view, rings_of
 from booking.join.live_messages import InstantView, RingView
 from booking.join.notes import note, note_after
 from booking.join.walk_in import VISITS_NOW
+from booking.rights import VISITORS
 
 RING_LASTS: Final = timedelta(seconds=90)
 RING_SIZE: Final = 5
@@ -138,6 +139,7 @@ RINGING: Final = web.AppKey("ringing", Ringing)
     status=201,
     problems={409: ("already_asking",)},
     rate=Rate(per_s=0.2, burst=10),
+    visitors=VISITORS,
 )
 async def request(call: Call, body: NewRequest) -> InstantView:
     """Ask for a doctor now. With nobody free the answer is unanswered at once"""

@@ -19,6 +19,7 @@ from booking.join.notes import note_after
 from booking.join.views import WaitRange
 from booking.join.visits import Visit, need
 from booking.queue import tickets
+from booking.rights import VISITORS
 
 MAX_WAITING: Final = 100
 routes = Routes(tag="queue")
@@ -58,6 +59,7 @@ class TicketView(Struct, frozen=True):
 @routes.post(
     "/v1/queues/{provider}/tickets",
     right="queue.read",
+    visitors=VISITORS,
     status=201,
     problems={404: (), 409: ("queue_full", "not_taking")},
 )

@@ -35,7 +35,9 @@ enum wd_command_type {
     WD_COMMAND_HAND_OVER, /* way.remote: relayed address, way.local: media address */
     WD_COMMAND_HAND_BACK, /* the same */
     /* the shell's own */
-    WD_COMMAND_KNOW_MEDIA, /* way.local, neighbour */
+    WD_COMMAND_KNOW_MEDIA, /* neighbour */
+    WD_COMMAND_KNOW_MEDIA_ELSEWHERE, /* neighbour.media: another node's */
+    WD_COMMAND_FORGET_MEDIA, /* neighbour.media */
     WD_COMMAND_ADOPT_STREAM, /* id: stream; way */
     WD_COMMAND_CLOSE_STREAM, /* id: stream */
 };

@@ -57,13 +57,29 @@ void wd_relay_configure(struct wd_relay *relay, const struct wd_relay_rules *rul
     relay->configured = wd_relay_key_gate(relay);
 }
 
-int wd_relay_know_media(struct wd_relay *relay, const struct wd_addr *address, void *target) {
+static int know(struct wd_relay *relay, struct media new) {
     struct media *media = malloc(sizeof *media);
     if (!media) return -1;
-    *media = (struct media){.address = *address, .target = target};
-    if (wd_table_add(&relay->by_media, wd_address_key(address), media)) return 0;
+    *media = new;
+    if (wd_table_add(&relay->by_media, wd_address_key(&new.address), media)) return 0;
     free(media);
     return -1;
+}
+
+int wd_relay_know_media(struct wd_relay *relay, const struct wd_addr *address, void *target) {
+    return know(relay, (struct media){.address = *address, .target = target});
+}
+
+int wd_relay_know_media_elsewhere(struct wd_relay *relay, const struct wd_addr *address) {
+    return know(relay, (struct media){.address = *address, .elsewhere = true});
+}
+
+int wd_relay_forget_media(struct wd_relay *relay, const struct wd_addr *address) {
+    struct media *media = wd_relay_media(relay, address);
+    if (!media) return -1;
+    wd_table_remove(&relay->by_media, wd_address_key(address));
+    free(media);
+    return 0;
 }
 
 static struct allocation *of_id(const struct wd_relay *relay, uint32_t id) { return wd_table_get(&relay->by_id, id); }

@@ -5,7 +5,10 @@
  * Before that stands the gate (relay_gate.c): who has not shown that an address is theirs is answered here, and is never sent much more than it sent.
  *
  * A peer that is one of our own media addresses needs no socket: its packets are handed to the forwarding core as if they had come from the relayed address,
- * and what the core sends there comes back through wd_relay_back. A relayed address therefore gets a socket only when the control plane permits a peer elsewhere. */
+ * and what the core sends there comes back through wd_relay_back. A relayed address therefore gets a socket only when the control plane permits a peer elsewhere.
+ *
+ * A permission is for a host (RFC 8656 section 9), so ports are checked here, with every datagram and in both directions: known media addresses pass; any other
+ * port passes only if the permission is not for media alone and the port is among the open ones, of which there are none until they are configured. */
 #ifndef WD_RELAY_H
 #define WD_RELAY_H
 
@@ -17,7 +20,7 @@
     X(turn_requests) X(turn_replies) X(turn_bindings) X(turn_challenges) X(turn_stale_nonces) \
     X(relay_to_peers) X(relay_to_peers_bytes) X(relay_to_clients) X(relay_to_clients_bytes) X(relay_handed_over) X(relay_handed_back) \
     X(drop_turn_malformed) X(drop_turn_unexpected) X(drop_turn_unanswered) X(drop_turn_rate) X(drop_turn_busy) \
-    X(drop_relay_no_allocation) X(drop_relay_no_channel) X(drop_relay_no_permission) X(drop_relay_peer_unknown) X(drop_relay_no_socket) X(drop_relay_bandwidth) \
+    X(drop_relay_no_allocation) X(drop_relay_no_channel) X(drop_relay_no_permission) X(drop_relay_port) X(drop_relay_peer_unknown) X(drop_relay_no_socket) X(drop_relay_bandwidth) \
     X(drop_relay_malformed) X(drop_relay_too_large) X(drop_relay_send_error)
 
 struct wd_relay_counters {
@@ -28,8 +31,9 @@ struct wd_relay_counters {
 
 #define WD_MAX_REALM 64
 #define WD_NONCE_KEY 32
+#define WD_PORT_SET 8192 /* bytes: one bit for each port, the lowest of a byte first */
 
-/* Of the gate. */
+/* Of the gate, and of peers' ports. */
 struct wd_relay_rules {
     uint8_t realm_length;
     char realm[WD_MAX_REALM];
@@ -37,6 +41,7 @@ struct wd_relay_rules {
     uint32_t nonce_lifetime_s;
     uint32_t requests_per_s; /* to the control plane, of one address (IPv6: of one /64) */
     bool answer_binding; /* here; else the control plane does (RFC 5780) */
+    uint8_t open_ports[WD_PORT_SET]; /* of peers that are no known media address */
 };
 
 struct wd_relayed; /* one relayed address of an allocation */
@@ -89,10 +94,13 @@ struct wd_relayed *wd_relay_find(const struct wd_relay *relay, const struct wd_a
 
 void wd_relay_configure(struct wd_relay *relay, const struct wd_relay_rules *rules);
 int wd_relay_know_media(struct wd_relay *relay, const struct wd_addr *address, void *target);
+int wd_relay_know_media_elsewhere(struct wd_relay *relay, const struct wd_addr *address); /* another node's: reached by a socket */
+int wd_relay_forget_media(struct wd_relay *relay, const struct wd_addr *address);
 void wd_relay_reply(struct wd_relay *relay, const struct wd_addr *client, const struct wd_addr *local, const uint8_t *message, size_t length, int64_t now_ns);
 int wd_relay_add(struct wd_relay *relay, uint32_t id, const struct wd_addr *client, const struct wd_addr *local, uint64_t bandwidth_bps);
 int wd_relay_add_relayed(struct wd_relay *relay, uint32_t id, const struct wd_addr *address);
 int wd_relay_open(struct wd_relay *relay, uint32_t id, const struct wd_addr *address, int fd); /* owns fd, also when it fails */
+/* `media_only`: of that host only the known media addresses. */
 int wd_relay_permit(struct wd_relay *relay, uint32_t id, const struct wd_addr *peer, int64_t until_ns, bool media_only);
 int wd_relay_bind(struct wd_relay *relay, uint32_t id, uint16_t number, const struct wd_addr *peer, int64_t until_ns);
 int wd_relay_move(struct wd_relay *relay, uint32_t id, const struct wd_addr *client, const struct wd_addr *local);

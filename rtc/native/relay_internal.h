@@ -59,7 +59,7 @@ struct bucket {
     int64_t requests; /* that may go to the control plane, in thousandths */
 };
 
-struct media { struct wd_addr address; void *target; };
+struct media { struct wd_addr address; void *target; bool elsewhere; };
 
 struct wd_relay {
     struct wd_relay_config config;
@@ -88,6 +88,11 @@ static inline struct permission *wd_relay_permission(const struct allocation *a,
         if (p->family == peer->family && !memcmp(p->ip, peer->ip, p->family == 4 ? 4 : 16)) return p;
     }
     return NULL;
+}
+
+static inline struct media *wd_relay_media(const struct wd_relay *relay, const struct wd_addr *address) {
+    struct media *media = wd_table_get(&relay->by_media, wd_address_key(address));
+    return media && wd_same_address(&media->address, address) ? media : NULL;
 }
 
 /* relay_gate.c */

@@ -70,6 +70,13 @@ static void to_socket(struct wd_relay *relay, struct allocation *a, const struct
     relay->counters.relay_to_peers_bytes += length;
 }
 
+/* Whether that peer may be talked to by a socket. */
+static bool passes_socket(const struct wd_relay *relay, const struct permission *p, const struct wd_addr *peer) {
+    if (!p->media_only && relay->rules.open_ports[peer->port >> 3] >> (peer->port & 7) & 1) return true;
+    const struct media *media = wd_relay_media(relay, peer);
+    return media && media->elsewhere;
+}
+
 static void to_peer(struct wd_relay *relay, struct allocation *a, const struct wd_addr *peer, uint8_t *data, size_t length, bool dont_fragment, int64_t now_ns) {
     const struct permission *p = wd_relay_permission(a, peer);
     if (!p || p->until_ns <= now_ns) {
@@ -80,11 +87,11 @@ static void to_peer(struct wd_relay *relay, struct allocation *a, const struct w
         relay->counters.drop_relay_too_large++;
         return;
     }
-    struct media *media = wd_table_get(&relay->by_media, wd_address_key(peer));
-    bool ours = media && wd_same_address(&media->address, peer);
+    const struct media *media = wd_relay_media(relay, peer);
+    bool ours = media && !media->elsewhere;
     const struct wd_relayed *r = &a->relayed[peer->family == 6];
-    if (!ours && p->media_only) {
-        relay->counters.drop_relay_no_permission++;
+    if (!ours && !passes_socket(relay, p, peer)) {
+        relay->counters.drop_relay_port++;
         return;
     }
     if (!spend(relay, a, length, now_ns)) return;
@@ -189,11 +196,15 @@ static const struct channel *channel_of(const struct allocation *a, const struct
     return NULL;
 }
 
-/* By its own socket, or handed back: the only way for a host that is permitted for its media alone. True when it was permitted. */
+/* By its own socket, or handed back by the forwarding core. True when it was permitted. */
 static bool from_peer(struct wd_relay *relay, struct allocation *a, bool handed, const uint8_t *data, size_t length, const struct wd_addr *peer, int64_t now_ns) {
     const struct permission *p = wd_relay_permission(a, peer);
-    if (!p || p->until_ns <= now_ns || (p->media_only && !handed)) {
+    if (!p || p->until_ns <= now_ns) {
         relay->counters.drop_relay_peer_unknown++;
+        return false;
+    }
+    if (!handed && !passes_socket(relay, p, peer)) {
+        relay->counters.drop_relay_port++;
         return false;
     }
     if (length > WD_MAX_RELAYED) {

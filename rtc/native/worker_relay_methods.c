@@ -67,20 +67,22 @@ static bool is_descriptor(int fd) {
 
 METHOD(configure_relay) {
     SELF;
-    static char *names[] = {"realm", "nonce_key", "nonce_lifetime_s", "answer_binding", "requests_per_s", NULL};
-    const char *realm = NULL, *key = NULL;
-    Py_ssize_t realm_length = 0, key_length = 0;
+    static char *names[] = {"realm", "nonce_key", "nonce_lifetime_s", "answer_binding", "requests_per_s", "open_ports", NULL};
+    const char *realm = NULL, *key = NULL, *ports = NULL;
+    Py_ssize_t realm_length = 0, key_length = 0, ports_length = 0;
     unsigned lifetime_s = 3600, requests_per_s = 1000;
     int answer_binding = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$s#y#IpI:configure_relay", names, &realm, &realm_length, &key, &key_length, &lifetime_s, &answer_binding,
-                                     &requests_per_s))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$s#y#IpIy#:configure_relay", names, &realm, &realm_length, &key, &key_length, &lifetime_s, &answer_binding,
+                                     &requests_per_s, &ports, &ports_length))
         return NULL;
     if (realm_length < 1 || realm_length > WD_MAX_REALM) return PyErr_Format(PyExc_ValueError, "realm has %zd bytes, not 1 to %d", realm_length, WD_MAX_REALM);
     if (key_length != WD_NONCE_KEY) return PyErr_Format(PyExc_ValueError, "nonce_key has %zd bytes, not %d", key_length, WD_NONCE_KEY);
+    if (ports && ports_length != WD_PORT_SET) return PyErr_Format(PyExc_ValueError, "open_ports has %zd bytes, not %d", ports_length, WD_PORT_SET);
     struct wd_relay_rules rules = {.realm_length = (uint8_t)realm_length, .nonce_lifetime_s = lifetime_s, .requests_per_s = requests_per_s,
                                    .answer_binding = answer_binding};
     memcpy(rules.realm, realm, (size_t)realm_length);
     memcpy(rules.nonce_key, key, WD_NONCE_KEY);
+    if (ports) memcpy(rules.open_ports, ports, WD_PORT_SET);
     PyObject *result = wd_post(self, &(struct wd_command){.type = WD_COMMAND_RELAY_CONFIGURE, .length = sizeof rules}, &rules);
     explicit_bzero(&rules, sizeof rules);
     return result;
@@ -93,7 +95,12 @@ METHOD(know_media) {
     int port;
     PyObject *other;
     struct wd_command command = {.type = WD_COMMAND_KNOW_MEDIA};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "siO!:know_media", names, &host, &port, Py_TYPE(object), &other)) return NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "siO:know_media", names, &host, &port, &other)) return NULL;
+    if (other == Py_None) {
+        command.type = WD_COMMAND_KNOW_MEDIA_ELSEWHERE;
+        return address_of(host, port, false, &command.neighbour.media) && wd_open_worker(self) ? wd_post(self, &command, NULL) : NULL;
+    }
+    if (!PyObject_TypeCheck(other, Py_TYPE(object))) return PyErr_Format(PyExc_TypeError, "worker is neither a Worker nor None");
     struct wd_worker *worker = wd_open_worker((Worker *)other);
     if (!worker || !address_of(host, port, false, &command.neighbour.media) || !wd_open_worker(self)) return NULL;
     command.neighbour.index = wd_worker_index(worker);
@@ -108,6 +115,16 @@ METHOD(know_media) {
     PyObject *result = wd_post(self, &command, NULL);
     if (!result) wd_commands_release(command.neighbour.queue);
     return result;
+}
+
+METHOD(forget_media) {
+    SELF;
+    static char *names[] = {"host", "port", NULL};
+    const char *host;
+    int port;
+    struct wd_command command = {.type = WD_COMMAND_FORGET_MEDIA};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "si:forget_media", names, &host, &port)) return NULL;
+    return address_of(host, port, false, &command.neighbour.media) && wd_open_worker(self) ? wd_post(self, &command, NULL) : NULL;
 }
 
 METHOD(reply) {

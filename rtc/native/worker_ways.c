@@ -272,6 +272,8 @@ int wd_ways_command(void *owner, const struct wd_command *command, void *data, i
     struct wd_worker *worker = owner;
     switch (command->type) {
     case WD_COMMAND_KNOW_MEDIA: return know_media(worker, &command->neighbour);
+    case WD_COMMAND_KNOW_MEDIA_ELSEWHERE: return wd_relay_know_media_elsewhere(worker->relay, &command->neighbour.media);
+    case WD_COMMAND_FORGET_MEDIA: return wd_relay_forget_media(worker->relay, &command->neighbour.media);
     case WD_COMMAND_HAND_OVER:
         worker->datagrams++;
         wd_router_receive(worker->router, data, command->length, &command->way.remote, &command->way.local, now_ns);

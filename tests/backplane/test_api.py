@@ -115,6 +115,10 @@ async def hook(call: Call, body: bytes) -> int:
 async def often(call: Call) -> None: ...
 
 
+@routes.post("/scarce", right="make", visitors=Rate(per_s=0.001, burst=2))
+async def scarce(call: Call) -> None: ...
+
+
 @routes.socket("/ws", right="see")
 async def socket(call: Call) -> web.WebSocketResponse:
     response = web.WebSocketResponse()
@@ -282,6 +286,18 @@ async def test_a_rate_is_of_one_person() -> None:
         statuses = [(await client.get("/often", headers=AMINA)).status for _ in range(3)]
         assert statuses == [204, 204, 429]
         assert (await client.get("/often", headers={"Authorization": "Bearer bilal"})).status == 204
+
+
+async def test_visitors_without_an_account_share_what_their_address_may_have() -> None:
+    async with served([routes]) as client:
+
+        async def ask(name: str) -> int:
+            answer = await client.post("/scarce", headers={"Authorization": f"Bearer {name}"})
+            assert answer.status != 429 or answer.headers["Retry-After"] == "60"
+            return answer.status
+
+        assert [await ask(f"visitor{number}") for number in range(4)] == [204, 204, 429, 429]
+        assert [await ask("amina") for _ in range(4)] == [204] * 4
 
 
 async def test_other_sites_may_not_read_us() -> None:

@@ -66,6 +66,13 @@ def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
         ({"WADUD_RELAY_PORTS": "50000-49999"}, "", "above the last"),
         ({"WADUD_RELAY_PORTS": "0-70000"}, "", "as 49152-65535"),
         ({"WADUD_RELAY_ALLOW": "10.0.0.1/8"}, "", "network is wrong"),
+        ({"WADUD_ROOMS_PER_ADDRESS": "-1"}, "", "0 to"),
+        ({"WADUD_ROOM_IDLE_S": "hemlock"}, "", "whole number"),
+        ({"WADUD_RELAY_PEERS": "hemlock"}, "", "media or public"),
+        ({"WADUD_RELAY_NODES": "203.0.113.7"}, "", "203.0.113.7:443-446"),
+        ({"WADUD_RELAY_NODES": "hemlock.example:443"}, "", "an IP address with a port"),
+        ({"WADUD_RELAY_NODES": "2001:db8::5:443"}, "", "an IP address with a port"),
+        ({"WADUD_RELAY_NODES": "203.0.113.7:446-443"}, "", "an IP address with a port"),
         ({"WADUD_RELAY_SECRET": "hemlock"}, "", "at least 16 characters"),
         ({"WADUD_RELAY_REALM": 'hem"lock'}, "", "without quotes"),
         ({"WADUD_RELAY_USERS": "hemlock"}, "", "name:password"),
@@ -101,6 +108,13 @@ def test_the_relay_and_tls_have_settings(tmp_path: Path) -> None:
     assert settings.relay_users == ("clinic:hemlock:two",)
     assert settings.public_ip == ("203.0.113.5", "2001:db8::5")
     assert (settings.relay_allow, settings.stun_server) == (("10.7.0.0/16",), "[2001:db8::5]:3478")
+    assert (settings.relay_peers, settings.relay_nodes) == ("media", ()), (
+        "nobody but media is reached unless it is said"
+    )
+    bounds = load(["--rooms-per-address", "0", "--people-per-address", "7", "--tokens-per-minute", "8"], {}).settings
+    assert (bounds.rooms_per_address, bounds.people_per_address, bounds.tokens_per_minute) == (0, 7, 8)
+    nodes = load(["--relay-peers", "public", "--relay-nodes", "203.0.113.7:443-446, [2001:DB8::5]:443"], {}).settings
+    assert (nodes.relay_peers, nodes.relay_nodes) == ("public", ("203.0.113.7:443-446", "[2001:db8::5]:443"))
     assert settings.url == "https://127.0.0.1:8080"
     report = found.report()
     assert 'relay_secret = "***"  # WADUD_RELAY_SECRET_FILE' in report

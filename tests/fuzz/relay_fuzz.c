@@ -1,7 +1,7 @@
 /* Fuzzes the relay core by hand: commands of a control plane, datagrams of clients, peers and our own media, requests with all kinds of nonces, and time.
  *
  * Invariants, checked against a small model of who was permitted what until when: nothing leaves for a peer without a permission that lives, nor by another
- * allocation's outlet, and what is permitted for media only leaves by hand-over only; nothing reaches a client but the data of a permitted peer, whole, and
+ * allocation's outlet, nor to a closed port, and what is permitted for media only leaves for known media only; nothing reaches a client but the data of a permitted peer, whole, and
  * the answer to its own request; what the model says must pass does pass; no request is heard without a nonce that was given to that very address; who has
  * returned none is sent no more than came from there but for the allowance, and all such together no more than theirs. */
 #define _GNU_SOURCE
@@ -22,7 +22,7 @@ static void check_to_peer(const struct wd_addr *relayed, const struct wd_addr *p
     named.via = WD_VIA_RELAY | INDEX;
     const struct grant *g = live_grant(a, peer);
     require(wd_same_address(relayed, &named) && g && length <= 2048);
-    require(handed == is_media(peer) && (handed || !g->media_only));
+    require(handed == is_media(peer) && (handed || may_pass_socket(g, peer)));
     if (w.payload) require(length == w.payload_length && (!length || !memcmp(data, w.payload, length)));
     w.out++;
 }
@@ -90,7 +90,7 @@ static void check_data(const struct wd_addr *to, const struct wd_addr *local, co
     require(a && a->used);
     struct wd_addr client = client_address(a->client), ours = local_address(a->client);
     const struct grant *g = live_grant(a, w.peer);
-    require(wd_same_address(to, &client) && (!local || wd_same_address(local, &ours)) && g && (w.back || !g->media_only));
+    require(wd_same_address(to, &client) && (!local || wd_same_address(local, &ours)) && g && (w.back || may_pass_socket(g, w.peer)));
     const uint8_t *payload;
     size_t size = 0;
     if (data[0] >= 0x40) {
@@ -296,7 +296,7 @@ static void relay_in(unsigned id, uint8_t control, struct tape *t, bool back) {
     struct wd_relayed *found = wd_relay_find(w.relay, &relayed);
     require((found != NULL) == (a->used && a->relayed[six]));
     const struct grant *g = found ? live_grant(a, &peer) : NULL;
-    bool expected = g && taken <= 2048 && (back || !g->media_only);
+    bool expected = g && taken <= 2048 && (back || may_pass_socket(g, &peer));
     w.reached = found ? a : NULL;
     w.peer = &peer;
     w.back = back;
@@ -444,10 +444,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     require((w.relay = wd_relay_new(&config)) != NULL);
     struct wd_relay_rules rules = {.realm_length = 5, .realm = "wadud", .nonce_key = {1, 2, 3}, .nonce_lifetime_s = LIFETIME_S, .requests_per_s = REQUESTS_PER_S,
                                    .answer_binding = true};
+    memset(rules.open_ports, 0xff, sizeof rules.open_ports);
+    rules.open_ports[9 >> 3] &= (uint8_t)~(1u << (9 & 7));
     wd_relay_configure(w.relay, &rules);
     for (unsigned six = 0; six < 2; six++) {
-        struct wd_addr media = peer_address(six * HOSTS / 2, 0);
-        require(wd_relay_know_media(w.relay, &media, &media_target) == 0);
+        struct wd_addr media = peer_address(six * HOSTS / 2, 0), elsewhere = peer_address(six * HOSTS / 2 + 1, 0);
+        require(wd_relay_know_media(w.relay, &media, &media_target) == 0 && wd_relay_know_media_elsewhere(w.relay, &elsewhere) == 0);
     }
     while (tape.size >= 2) act(&tape);
     wd_relay_flush(w.relay);

@@ -77,7 +77,7 @@ static struct wd_addr relayed_address(unsigned id, unsigned six) {
     return a;
 }
 
-/* Host 0 and host 40 are our own. Port 443 of them receives media. */
+/* Host 0 and host 40 are our own, and port 443 of them receives media. That of the hosts after them receives another node's. Port 9 is open to nobody. */
 static struct wd_addr peer_address(unsigned host, unsigned port) {
     static const uint16_t ports[4] = {443, 5432, 9, 443};
     struct wd_addr a = relayed_address(0, host >= HOSTS / 2);
@@ -96,6 +96,10 @@ static unsigned host_of(const struct wd_addr *peer) {
 
 static bool is_media(const struct wd_addr *peer) { return host_of(peer) % (HOSTS / 2) == 0 && peer->port == 443; }
 
+static bool is_media_elsewhere(const struct wd_addr *peer) { return host_of(peer) % (HOSTS / 2) == 1 && peer->port == 443; }
+
+static bool may_pass_socket(const struct grant *g, const struct wd_addr *peer) { return is_media_elsewhere(peer) || (!g->media_only && peer->port != 9); }
+
 static const struct grant *live_grant(const struct allocation *a, const struct wd_addr *peer) {
     unsigned host = host_of(peer);
     return host < HOSTS && a->grants[host].known && a->grants[host].until_ns > w.now_ns ? &a->grants[host] : NULL;
@@ -112,7 +116,7 @@ static bool is_roomy(const struct allocation *a) { return a->hosts <= ROOM && a-
 static bool passes(const struct allocation *a, const struct wd_addr *peer, size_t length) {
     const struct grant *g = live_grant(a, peer);
     bool media = is_media(peer);
-    return g && length <= 2048 && a->relayed[peer->family == 6] && (media ? length > 0 : !g->media_only);
+    return g && length <= 2048 && a->relayed[peer->family == 6] && (media ? length > 0 : may_pass_socket(g, peer));
 }
 
 #endif

@@ -183,10 +183,10 @@ class Round:
             assert name == "remove_allocation" or number in alive
             if name == "permit" and rest[1]:
                 verdict = world.peers.decide(rest[0])
-                assert verdict is (Verdict.MEDIA_ONLY if rest[2] else Verdict.ALLOWED)
+                assert verdict in ((Verdict.MEDIA_ONLY, Verdict.MEDIA_ELSEWHERE) if rest[2] else (Verdict.ALLOWED,))
             if name == "bind_channel":
                 assert names.FIRST_CHANNEL <= rest[0] <= names.LAST_CHANNEL
-                assert world.peers.decide(rest[1][0]) is not Verdict.FORBIDDEN
+                assert world.peers.reaches(*rest[1])
 
     def around(self) -> None:
         """What happens beside requests."""

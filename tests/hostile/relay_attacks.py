@@ -150,7 +150,7 @@ def too_many_permissions_and_channels(relay: Relay) -> Result:
     try:
         user.allocate()
         permitted = [user.permit((f"8.8.{number >> 8}.{number & 0xFF}", 9)) for number in range(300)]
-        bound = [user.bind(0x4000 + number, ("8.8.0.1", 1 + number)) for number in range(300)]
+        bound = [user.bind(0x4000 + number, ("8.8.0.1", 40000 + number)) for number in range(300)]
         assert permitted == [0] * 64 + [508] * 236
         assert bound == [0] * 64 + [508] * 236
         assert user.ask(names.REFRESH, [(names.LIFETIME, bytes(4))])[0] == 0

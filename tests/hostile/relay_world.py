@@ -25,7 +25,7 @@ from turn.stun import Address, MessageClass, build, decode_error, decode_xor_add
 REALM, PASSWORD = "wadud", "pass word"
 USERS = ["nurse", *(f"user{number}" for number in range(8))]
 HOST = "127.0.0.1"
-UDP = b"\x11\0\0\0"
+UDP, TCP = b"\x11\0\0\0", b"\x06\0\0\0"
 CHANNEL = 0x4001
 PACE_S = 0.02
 PATIENCE_S = 20.0
@@ -143,7 +143,8 @@ class TurnSocket:
             wish.append((names.ADDITIONAL_ADDRESS_FAMILY, b"\x02\0\0\0"))
         code, attributes, transaction = self.ask(names.ALLOCATE, wish)
         assert code == 0, code
-        return decode_xor_address(attributes[names.XOR_RELAYED_ADDRESS], transaction)
+        self.allocated = decode_xor_address(attributes[names.XOR_RELAYED_ADDRESS], transaction)
+        return self.allocated
 
     def permit(self, *peers: Address) -> int:
         """The code, 0 = success."""
@@ -173,6 +174,38 @@ class TurnSocket:
 
     def close(self) -> None:
         self.sock.close()
+
+
+class TurnStream(TurnSocket):
+    """The same client over TCP."""
+
+    def __init__(self, relay: Address, user: str = USERS[0], host: str = HOST, password: str = PASSWORD) -> None:
+        self.sock = socket.create_connection(relay, timeout=PATIENCE_S, source_address=(host, 0))
+        self.user, self.key = user, long_term_key(user, REALM, password)
+        self.nonce = b""
+
+    def exchange(self, message: bytes) -> bytes:
+        self.sock.settimeout(PATIENCE_S)
+        self.sock.sendall(message)
+        answer = b""
+        while answer[8:20] != message[8:20]:
+            head = self._exactly(20)
+            answer = head + self._exactly(int.from_bytes(head[2:4]))
+        return answer
+
+    def connect(self, peer: Address) -> int:
+        """Through a TCP allocation (RFC 6062); the code."""
+        transaction = os.urandom(12)
+        wanted = (names.XOR_PEER_ADDRESS, encode_xor_address(peer, transaction))
+        return self._with(transaction, names.CONNECT, [wanted])
+
+    def _exactly(self, count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            more = self.sock.recv(count - len(data))
+            assert more, "the relay has closed the connection"
+            data += more
+        return data
 
 
 class _Echo(asyncio.DatagramProtocol):

@@ -38,6 +38,8 @@ LEAST_S = 0.5
 
 pytestmark = [pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
 
+ALLOWED = "127.0.0.1/32,8.8.0.0/16"  # the second for attacks by permissions; no packet goes there
+
 
 @dataclass
 class Target:
@@ -53,11 +55,11 @@ async def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     folder = tmp_path_factory.mktemp("relay")
     async with AsyncExitStack() as stack:
         if request.param == "alone":
-            relay = await stack.enter_async_context(relay_alone(folder))
+            relay = await stack.enter_async_context(relay_alone(folder, allow=ALLOWED))
             call = None
         else:
             with pytest.MonkeyPatch.context() as patch:
-                for name, value in use_credentials().items():
+                for name, value in use_credentials(ALLOWED).items():
                     patch.setenv(name, value)
                 relay = await stack.enter_async_context(relay_inside(folder))
             call = await stack.enter_async_context(connected_pair(f"http://127.0.0.1:{relay.tcp}"))

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from backplane.addresses import interface_addresses
-from tests.hostile.relay_world import HOST, Relay, TurnSocket, relay_alone, relay_inside, use_credentials
+from backplane.certificates import self_signed
+from rtc._dtls import Identity
+from rtc.peer import Peer, PeerOptions
+from tests.hostile.relay_world import HOST, UDP, Relay, TurnSocket, relay_alone, relay_inside, use_credentials
 from turn import attributes as names
 
 pytestmark = pytest.mark.alone
@@ -155,3 +161,37 @@ async def test_beside_our_media_only_the_media_ports_are_reached(
         assert arrived(service, 0.1) is None
         client.close()
         other.close()
+
+
+async def test_credentials_of_a_call_end_with_it_and_come_again_with_the_next(tmp_path: Path) -> None:
+    async with relay_inside(tmp_path) as relay, aiohttp.ClientSession(f"http://{HOST}:{relay.tcp}") as http:
+        async with http.post("/v1/rooms") as answer:
+            token = (await answer.json())["host_token"]
+
+        async def credentials() -> tuple[str, str]:
+            async with http.post("/v1/ice-servers", headers={"Authorization": f"Bearer {token}"}) as answer:
+                [server] = (await answer.json())["ice_servers"]
+                return server["username"], server["credential"]
+
+        async def call(client: TurnSocket) -> int:
+            """Allocate, join and leave; what a Refresh says then, which ends an allocation that is still there."""
+            async with http.ws_connect("/v1/signal", protocols=["wadud.v1"]) as ws:
+                await ws.send_json({"type": "join", "id": 1, "token": token, "offer": offer, "tracks": []})
+                assert (await ws.receive_json(timeout=10))["type"] == "joined"
+                assert (await asyncio.to_thread(client.ask, names.REFRESH))[0] == 0
+                await ws.send_json({"type": "leave", "id": 2})
+                await ws.receive_json(timeout=10)
+            async with asyncio.timeout(10):
+                while await relay.metric("relay_allocations"):  # noqa: ASYNC110 - the server offers no event for it
+                    await asyncio.sleep(0.05)
+            return (await asyncio.to_thread(client.ask, names.REFRESH))[0]
+
+        offer = Peer(Identity(*self_signed(time.time())), random.Random(1), PeerOptions()).offer()
+        for _ in range(2):
+            user, password = await credentials()
+            client = TurnSocket((HOST, relay.port), user, password=password)
+            await asyncio.to_thread(client.allocate)
+            assert await call(client) == 401
+            wish = [(names.REQUESTED_TRANSPORT, UDP)]
+            assert (await asyncio.to_thread(client.ask, names.ALLOCATE, wish))[0] == 401
+            client.close()

@@ -18,12 +18,13 @@ RELAYED = ("203.0.113.1", 50_000)
 MEDIA = ("203.0.113.1", 443)
 WHO = (0, *CLIENT, "", 0)
 KEY = bytes(range(32))
+ALL_PORTS = b"\xff" * 8192
 
 
 @pytest.fixture
 def worker() -> Iterator[Worker]:
     made = Worker(threaded=False, index=3)
-    made.configure_relay(realm="wadud", nonce_key=KEY, nonce_lifetime_s=600)
+    made.configure_relay(realm="wadud", nonce_key=KEY, nonce_lifetime_s=600, open_ports=ALL_PORTS)
     yield made
     made.close()
 
@@ -109,7 +110,7 @@ def test_a_nonce_is_worth_nothing_at_another_address_nor_after_its_time(worker: 
 
 def test_a_nonce_holds_for_every_worker_with_the_same_key(worker: Worker) -> None:
     other = Worker(threaded=False)
-    other.configure_relay(realm="wadud", nonce_key=KEY)
+    other.configure_relay(realm="wadud", nonce_key=KEY, open_ports=ALL_PORTS)
     assert ask(other, with_credentials(stun.Method.ALLOCATE, nonce_for(worker, SECOND)), 2 * SECOND) == []
     assert len(other.take_events()) == 1
     other.close()
@@ -123,7 +124,7 @@ def test_binding_is_answered_with_the_address_it_came_from(worker: Worker) -> No
 
 def test_binding_is_an_event_for_who_wants_it() -> None:
     worker = Worker(threaded=False)
-    worker.configure_relay(realm="wadud", nonce_key=KEY, answer_binding=False)
+    worker.configure_relay(realm="wadud", nonce_key=KEY, answer_binding=False, open_ports=ALL_PORTS)
     assert ask(worker, request(stun.Method.BINDING), SECOND) == []
     assert [event[0] for event in worker.take_events()] == [EVENT_REQUEST]
 
@@ -165,7 +166,7 @@ def test_requests_of_one_address_are_limited(worker: Worker) -> None:
 
 
 def test_who_does_not_listen_is_not_buried_in_requests(worker: Worker) -> None:
-    worker.configure_relay(realm="wadud", nonce_key=KEY, requests_per_s=1_000_000)
+    worker.configure_relay(realm="wadud", nonce_key=KEY, requests_per_s=1_000_000, open_ports=ALL_PORTS)
     message = with_credentials(stun.Method.ALLOCATE, nonce_for(worker, SECOND))
     for _ in range(6000):
         worker.receive(bytes(message), CLIENT, 2 * SECOND)
@@ -266,6 +267,49 @@ def test_our_own_host_is_reached_at_its_media_ports_only(worker: Worker) -> None
     assert sent(worker) == []
 
 
+def test_media_of_another_node_are_reached_by_a_socket_and_nothing_else_of_its_host(worker: Worker) -> None:
+    allocated(worker)
+    worker.know_media("192.0.2.77", 443, None)
+    worker.permit(1, "192.0.2.77", 300 * SECOND, media_only=True)
+    worker.receive(send_indication(("192.0.2.77", 5432), b"x"), CLIENT, 2 * SECOND)
+    worker.receive_relayed(b"x", ("192.0.2.77", 5432), RELAYED, 2 * SECOND)
+    assert sent(worker) == []
+    worker.receive(send_indication(("192.0.2.77", 443), b"media"), CLIENT, 2 * SECOND)
+    worker.receive_relayed(b"back", ("192.0.2.77", 443), RELAYED, 2 * SECOND)
+    there, back = sent(worker)
+    assert there == (b"media", ("192.0.2.77", 443))
+    assert back[1] == CLIENT
+    assert b"back" in back[0]
+    worker.forget_media("192.0.2.77", 443)
+    worker.receive(send_indication(("192.0.2.77", 443), b"gone"), CLIENT, 2 * SECOND)
+    assert sent(worker) == []
+
+
+def test_a_port_that_is_not_open_is_reached_by_nobody_in_either_direction() -> None:
+    ports = bytearray(ALL_PORTS)
+    ports[11211 >> 3] &= ~(1 << (11211 & 7))
+    for given, passes in ((None, ()), (bytes(ports), (11210, 11212, 65535))):
+        worker = Worker(threaded=False)
+        more = {} if given is None else {"open_ports": given}
+        worker.configure_relay(realm="wadud", nonce_key=KEY, **more)
+        allocated(worker)
+        for port in (11210, 11211, 11212, 65535):
+            worker.receive(send_indication((PEER[0], port), b"x"), CLIENT, 2 * SECOND)
+            worker.bind_channel(1, 0x4100 + port % 10, (PEER[0], port), 600 * SECOND)
+            worker.receive(channel_data(0x4100 + port % 10, b"x"), CLIENT, 2 * SECOND)
+            worker.receive_relayed(b"x", (PEER[0], port), RELAYED, 2 * SECOND)
+            assert len(sent(worker)) == (3 if port in passes else 0), port
+        assert worker.counters()["drop_relay_port"] == 3 * (4 - len(passes))
+        worker.close()
+
+
+def test_the_ports_are_given_in_full_or_not_at_all(worker: Worker) -> None:
+    with pytest.raises(ValueError, match="open_ports"):
+        worker.configure_relay(realm="wadud", nonce_key=KEY, open_ports=b"\xff")
+    with pytest.raises(TypeError):
+        worker.know_media(*PEER, "worker")  # type: ignore[arg-type]
+
+
 def test_a_bandwidth_cap_holds(worker: Worker) -> None:
     allocated(worker, bandwidth_bps=1_000_000)
     passed = 0
@@ -285,7 +329,7 @@ def test_an_allocation_moves_with_its_client(worker: Worker) -> None:
 
 def test_an_allocation_moves_also_when_there_is_room_for_no_other() -> None:
     worker = Worker(threaded=False, max_allocations=1)
-    worker.configure_relay(realm="wadud", nonce_key=KEY)
+    worker.configure_relay(realm="wadud", nonce_key=KEY, open_ports=ALL_PORTS)
     allocated(worker)
     worker.move_allocation(1, (0, "198.51.100.99", 1, "", 0))
     worker.receive(channel_data(0x4001, b"new"), ("198.51.100.99", 1), 2 * SECOND)

@@ -12,7 +12,7 @@ from rtc.sdp import parse
 from rtc.sdp_types import SdpError
 from sfu.media import MAX_TRANSPORTS
 from sfu.protocol import MAX_TRACKS, RoomError
-from tests.sfu.fakes import AUDIO_OFFER, House
+from tests.sfu.fakes import ALL_RIGHTS, AUDIO_OFFER, House
 
 
 def offer(directions: list[str]) -> str:
@@ -128,6 +128,23 @@ def test_who_no_longer_fits_into_the_worker_is_refused(monkeypatch: pytest.Monke
     house.join("u0", room="r0", offer=AUDIO_OFFER, tracks=[])  # anew
     assert len(house.worker.transports) == 3
     assert len(house.node.rooms) == 3
+
+
+def test_places_of_a_worker_can_be_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sfu.room, "MAX_TRANSPORTS", 3)
+    house = House()
+
+    def join(name: str, room: str, spare: int) -> None:
+        house.room(room).join(name, name, "guest", ALL_RIGHTS, AUDIO_OFFER, [], house.now, spare=spare)
+
+    join("u0", "r0", 1)
+    join("u1", "r1", 1)
+    for name in ("u2", "u3"):
+        with pytest.raises(RoomError) as refused:
+            join(name, "r2", 1)
+        assert refused.value.code == "room_full"
+    assert len(house.node.rooms) == 2
+    join("visitor", "visit", 0)
 
 
 def test_the_worker_takes_as_many_as_rooms_let_in_and_some_that_come_anew() -> None:

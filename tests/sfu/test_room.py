@@ -232,6 +232,18 @@ def test_connection_states_are_told_once_each(house: House) -> None:
     assert states == ["connected", "reconnecting", "connected", "reconnecting", "connected"]
 
 
+def test_a_room_is_in_use_while_somebodys_media_path_is_alive(house: House) -> None:
+    house.join("ann")
+    house.join("bob")
+    assert not house.room().in_use, "to be in is not enough"
+    house.connect(0)
+    assert house.room().in_use
+    house.event(Event.CONSENT_LOST, house.transport(0))
+    assert not house.room().in_use
+    house.connect(1)
+    assert house.room().in_use
+
+
 def test_new_address_ends_reconnecting(house: House) -> None:
     house.join("ann")
     bob = house.join("bob")

@@ -10,6 +10,7 @@ from sfu.protocol import DeclaredTrack, Joined, Message, Right, RoomError
 from signalling.calls import Calls
 from signalling.codes import CloseCode
 from signalling.conversation import Conversation
+from signalling.room_quotas import RoomLimits
 
 WALL = 1_800_000_000.0
 
@@ -22,6 +23,8 @@ class FakeRoom:
         self.node = node
         self.people: dict[str, dict[str, Any]] = {}
         self.calls: list[tuple[Any, ...]] = []
+        self.in_use = True
+        self.spare = 0
 
     def __len__(self) -> int:
         return len(self.people)
@@ -35,7 +38,10 @@ class FakeRoom:
         offer_sdp: str,
         tracks: Sequence[DeclaredTrack],
         now: float,
+        *,
+        spare: int = 0,
     ) -> Joined:
+        self.spare = spare
         if offer_sdp == "crash":
             raise ZeroDivisionError
         if offer_sdp.startswith("bad"):
@@ -185,10 +191,10 @@ class FakeLink:
 class Client:
     """A peer on one socket: `say` sends a request and returns the last frame that came back."""
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: "World", address: str = "") -> None:
         self.world = world
         self.link = FakeLink()
-        self.conversation = Conversation(world.calls, world.metrics, self.link, world.now)
+        self.conversation = Conversation(world.calls, world.metrics, self.link, world.now, address)
         self.ids = iter(range(1, 1_000_000))
         self.joined: dict[str, Any] = {}
         world.clients.append(self)
@@ -218,7 +224,7 @@ class Client:
 class World:
     """Calls on a fake node, in fake time. ``now`` is monotonic, the wall clock runs beside it."""
 
-    def __init__(self, revocations: Revocations, max_rooms: int = 100) -> None:
+    def __init__(self, revocations: Revocations, limits: RoomLimits | None = None) -> None:
         self.now = 1000.0
         self.node = FakeNode()
         self.metrics = Metrics()
@@ -228,7 +234,7 @@ class World:
             self.node,  # type: ignore[arg-type]
             self.tokens,
             self.metrics,
-            max_rooms=max_rooms,
+            limits=limits or RoomLimits(rooms=100, rooms_per_address=0, people_per_address=0),
             wall_clock=lambda: self.wall,
             clock=lambda: self.now,
         )
@@ -244,11 +250,11 @@ class World:
         )
         return token
 
-    def client(self) -> Client:
-        return Client(self)
+    def client(self, address: str = "") -> Client:
+        return Client(self, address)
 
-    def joined(self, name: str = "Amina", **claims: Any) -> Client:
-        client = self.client()
+    def joined(self, name: str = "Amina", *, address: str = "", **claims: Any) -> Client:
+        client = self.client(address)
         assert client.join(name, **claims)["type"] == "joined"
         return client
 

@@ -18,6 +18,7 @@ from backplane.proxies import TrustedProxies
 from backplane.web import Readiness
 from booking.join.room_names import VisitRoom, VisitRooms
 from signalling import http
+from signalling.room_quotas import RoomLimits
 from signalling.server import build
 from tests.signalling.fakes import World
 
@@ -289,6 +290,45 @@ async def test_one_address_cannot_flood_the_api(client: Client, monkeypatch: pyt
     now[0] += 1.5 / http.REQUESTS_PER_S  # no rounding makes less than one of it
     assert [(await client.post("/v1/rooms")).status for _ in range(2)] == [201, 429]
     assert (await client.get("/healthz")).status == 200
+
+
+async def test_one_address_gets_so_many_rooms_and_tokens_in_a_minute(
+    world: World, web: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [time.monotonic()]
+    monkeypatch.setattr(http, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    app = build(world.calls, world.metrics, Readiness(lambda: {}), web, tokens_per_minute=6)
+    async with TestClient(TestServer(app)) as client:
+        room = (await make_room(client))["room"]
+        for _ in range(5):
+            await make_token(client, room)
+        answer = await client.post(f"/v1/rooms/{room}/tokens", json={"name": "Bilal"})
+        assert (answer.status, (await answer.json())["code"]) == (429, "rate_limited")
+        assert int(answer.headers["Retry-After"]) > 0
+        assert (await client.post("/v1/rooms")).status == 429
+        now[0] += 10.01
+        await make_token(client, room)
+        assert (await client.post("/v1/rooms")).status == 429
+
+
+async def test_who_has_as_many_rooms_as_one_may_is_told_before_another_is_made(world: World, web: Path) -> None:
+    world = World(world.tokens.revocations, RoomLimits(rooms=3, rooms_per_address=2))
+    app = build(world.calls, world.metrics, Readiness(lambda: {}), web)
+    async with TestClient(TestServer(app)) as client:
+        for room in ("one", "two"):
+            world.joined(address="127.0.0.1", room=room)
+        answer = await client.post("/v1/rooms")
+        problem = await answer.json()
+        assert (answer.status, answer.content_type) == (429, "application/problem+json")
+        assert (problem["code"], answer.headers["Retry-After"]) == ("too_many_rooms", "60")
+        assert "End one" in problem["detail"]
+        world.joined(address="127.0.0.2", room="three")
+        world.clients[0].say("leave")
+        await make_room(client)
+        world.joined("Bilal", address="127.0.0.2", room="four")
+        answer = await client.post("/v1/rooms")
+        assert (answer.status, (await answer.json())["code"]) == (503, "rooms_taken")
+        assert answer.headers["Retry-After"] == "60"
 
 
 async def test_health_readiness_and_metrics(client: Client, world: World) -> None:

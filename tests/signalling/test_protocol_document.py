@@ -14,6 +14,7 @@ import signalling.http as http
 import signalling.ice_servers as ice_servers
 import signalling.messages as messages
 from backplane.patient_websocket import PONG_LONGEST_S
+from backplane.settings import Settings
 from sfu.protocol import MAX_PARTICIPANTS, MAX_TRACKS
 from signalling.codes import CloseCode, ErrorCode
 from signalling.compression import COMPRESS_FROM_BYTES, COMPRESSED_SUBPROTOCOL
@@ -274,11 +275,17 @@ def test_limits_are_those_of_the_code(document: str, sections: list[Section]) ->
         "unread messages": f"{MAX_QUEUE_FRAMES} frames or {MAX_QUEUE_BYTES // 2**20} MiB",
         "sockets that have not joined": f"{MAX_WAITING_PER_ADDRESS} per address (/64 for IPv6)",
         "people in a room": str(MAX_PARTICIPANTS),
+        "rooms that were begun from one address (/64 for IPv6) and are not over": (
+            f"{Settings().rooms_per_address} (`rooms_per_address`)"
+        ),
+        "people from one address in rooms": f"{Settings().people_per_address} (`people_per_address`)",
+        "a room in which nobody has a media path that is alive": f"{Settings().room_idle_s} s (`room_idle_s`)",
         "m-lines that send, or did and were not stopped": str(MAX_TRACKS),
     }
     assert f"`{COMPRESSED_SUBPROTOCOL}`" in document
     assert f"compresses from {COMPRESS_FROM_BYTES} bytes on" in document
     assert f"`resume_window_s` ({RESUME_WINDOW_S} s)" in document
+    assert f"more than {Settings().tokens_per_minute} rooms and tokens in a minute" in document
     assert f"at most {MAX_REPLAY_MESSAGES} pushes or\n  {MAX_REPLAY_BYTES // 1024} KiB are kept" in document
 
 

@@ -294,7 +294,7 @@ async def node(
         task.add_done_callback(tasks.discard)
 
     tcp = TcpAllocations(realm=REALM, adopt=adopt, limits=limits, data_limits=data_limits, clock=lambda: clock())
-    pools = [PortPool(host, 20000, 29999, rng) for host in ("127.0.0.1", "::1")]
+    pools = [PortPool(host, 61000, 65535, rng) for host in ("127.0.0.1", "::1")]
     servers = [
         TurnServer(
             tcp.plane(Front(writers)),  # type: ignore[arg-type]  # every command but one is an error

@@ -328,7 +328,7 @@ def test_a_tcp_allocation_needs_a_stream_and_nothing_of_udp() -> None:
     assert world.plane.commands == [], "no packet passes the plane"
     assert world.permit(FOREIGN, client=stream).code == 0
     assert world.permit(MEDIA[0], client=stream).code == 403, "our media are UDP"
-    assert world.bind(0x4000, (FOREIGN, 5), client=stream).code == 400
+    assert world.bind(0x4000, (FOREIGN, 5005), client=stream).code == 400
     assert world.plane.commands == []
     world.server.stream_closed(3)
     assert tcp.removed == [1]

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.turn.world import FOREIGN, FOREIGN_IPV6, MEDIA, TCP, RecordingTcp, World
+from tests.turn.world import FOREIGN, FOREIGN_IPV6, MEDIA, NODE, TCP, RecordingTcp, World
 from turn import attributes as names
 from turn.allocations import COMPACT_ABOVE, Allocation, AllocationTable, Relayed
 from turn.plane import Client
@@ -163,13 +163,13 @@ def last_code(world: World) -> int:
 
 def test_connect_is_answered_when_the_connection_stands(control: tuple[World, Client], tcp: RecordingTcp) -> None:
     world, client = control
-    assert world.send(client, connect(world, client, (FOREIGN, 80))) is None
+    assert world.send(client, connect(world, client, (FOREIGN, 40080))) is None
     tcp.pending[0](0, 77)
     reply = parse(world.plane.replies[-1][1])
     assert reply.kind is MessageClass.SUCCESS
     assert reply.attributes[names.CONNECTION_ID] == encode_uint32(77)
     for code in (446, 447):
-        world.send(client, connect(world, client, (FOREIGN, 80)))
+        world.send(client, connect(world, client, (FOREIGN, 40080)))
         tcp.pending[-1](code, 0)
         assert last_code(world) == code
 
@@ -178,7 +178,7 @@ def test_an_answer_that_comes_after_the_allocation_ended_is_dropped(
     control: tuple[World, Client], tcp: RecordingTcp
 ) -> None:
     world, client = control
-    world.send(client, connect(world, client, (FOREIGN, 80)))
+    world.send(client, connect(world, client, (FOREIGN, 40080)))
     world.refresh(0, client=client)
     before = len(world.plane.replies)
     tcp.pending[0](0, 77)
@@ -186,7 +186,18 @@ def test_an_answer_that_comes_after_the_allocation_ended_is_dropped(
 
 
 @pytest.mark.parametrize(
-    "peer, code", [(("10.0.0.1", 80), 403), (MEDIA, 403), ((FOREIGN_IPV6, 80), 443), ((FOREIGN, 0), 400)]
+    "peer, code",
+    [
+        (("10.0.0.1", 40080), 403),
+        (MEDIA, 403),
+        (NODE, 403),
+        ((FOREIGN, 25), 403),
+        ((FOREIGN, 443), 403),
+        ((FOREIGN, 5432), 403),
+        ((FOREIGN, 37810), 403),
+        ((FOREIGN_IPV6, 40080), 443),
+        ((FOREIGN, 0), 400),
+    ],
 )
 def test_connect_obeys_the_policy(
     control: tuple[World, Client], tcp: RecordingTcp, peer: tuple[str, int], code: int
@@ -201,7 +212,7 @@ def test_connect_obeys_the_policy(
 def test_connect_needs_a_tcp_allocation(tcp: RecordingTcp) -> None:
     world = World(tcp=tcp)
     world.allocate()
-    answer = world.send(world.client(), connect(world, world.client(), (FOREIGN, 80)))
+    answer = world.send(world.client(), connect(world, world.client(), (FOREIGN, 40080)))
     assert answer is not None
     assert answer.code == 400
 
@@ -230,14 +241,14 @@ def test_a_permitted_peer_is_announced(control: tuple[World, Client]) -> None:
     assert not world.server.permitted(1, "1.1.1.1", world.now)
     assert not world.server.permitted(2, FOREIGN, world.now)
     assert not world.server.permitted(1, FOREIGN, world.now + 300)
-    world.server.connection_attempt(1, 78, (FOREIGN, 5))
-    world.server.connection_attempt(2, 79, (FOREIGN, 5))
+    world.server.connection_attempt(1, 78, (FOREIGN, 5005))
+    world.server.connection_attempt(2, 79, (FOREIGN, 5005))
     recipient, data = world.plane.replies[-1]
     indication = parse(data)
     assert recipient == client
     assert (indication.method, indication.kind) == (names.CONNECTION_ATTEMPT, MessageClass.INDICATION)
     assert indication.attributes[names.CONNECTION_ID] == encode_uint32(78)
-    assert decode_xor_address(indication.attributes[names.XOR_PEER_ADDRESS], indication.transaction) == (FOREIGN, 5)
+    assert decode_xor_address(indication.attributes[names.XOR_PEER_ADDRESS], indication.transaction) == (FOREIGN, 5005)
 
 
 # --- revocation and the end ---

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turn.peers import MAX_REMEMBERED, PeerPolicy, Verdict
+from turn.peer_ports import is_open, port_set
+from turn.peers import MAX_NODE_PORTS, MAX_REMEMBERED, PeerPolicy, Verdict
 
 FORBIDDEN_IPV4 = {
     "this network": "0.0.0.0",
@@ -102,7 +103,8 @@ READABLE = {"mapped", "translated", "NAT64", "6to4", "ISATAP", "universal ISATAP
 
 @pytest.fixture(scope="module")
 def policy() -> PeerPolicy:
-    return PeerPolicy((), OWN, MEDIA)
+    """Which lets as many addresses pass as any."""
+    return PeerPolicy((), OWN, MEDIA, public=True)
 
 
 @pytest.mark.parametrize("host", FORBIDDEN_IPV4.values(), ids=FORBIDDEN_IPV4.keys())
@@ -136,7 +138,7 @@ def test_a_public_address_passes_only_in_disguises_that_can_be_read(policy: Peer
 
 @given(st.ip_addresses(v=4))
 def test_a_disguise_never_helps(host: ipaddress.IPv4Address) -> None:
-    policy = PeerPolicy((), OWN, MEDIA)
+    policy = PeerPolicy((), OWN, MEDIA, public=True)
     if policy.decide(str(host)) is not Verdict.ALLOWED:
         verdicts = {name: policy.decide(disguise(int(host))) for name, disguise in DISGUISES.items()}
         assert set(verdicts.values()) == {Verdict.FORBIDDEN}, verdicts
@@ -147,7 +149,7 @@ def test_what_the_registries_call_private_or_special_is_never_allowed(
     host: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ) -> None:
     if host.is_private or host.is_loopback or host.is_link_local or host.is_multicast or host.is_reserved:
-        assert PeerPolicy().decide(str(host)) is not Verdict.ALLOWED or any(
+        assert PeerPolicy(public=True).decide(str(host)) is not Verdict.ALLOWED or any(
             host in ipaddress.ip_network(readable)
             for readable in ("::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "2002::/16")
             if host.version == 6
@@ -157,15 +159,117 @@ def test_what_the_registries_call_private_or_special_is_never_allowed(
 def test_our_own_address_may_be_reached_where_media_are_received(policy: PeerPolicy) -> None:
     assert policy.decide("51.15.0.2") is Verdict.MEDIA_ONLY
     assert policy.decide("192.168.1.5") is Verdict.MEDIA_ONLY, "a server of a private network"
-    assert policy.is_media("51.15.0.2", 5000)
-    assert not policy.is_media("51.15.0.2", 5002)
-    assert not policy.is_media("51.15.0.1", 5000)
+    assert policy.reaches("51.15.0.2", 5000)
+    assert not policy.reaches("51.15.0.2", 5000, tcp=True)
+    assert not policy.reaches("51.15.0.2", 5002)
+    assert not policy.reaches("51.15.0.1", 5000)
     for disguise in DISGUISES.values():
         assert policy.decide(disguise(int(ipaddress.IPv4Address("51.15.0.2")))) is Verdict.FORBIDDEN
 
 
+def test_unless_the_internet_is_opened_only_media_are_reached() -> None:
+    policy = PeerPolicy((), OWN, MEDIA)
+    for host in ("8.8.8.8", "2606:4700:4700::1111", *(each(0x08080808) for each in DISGUISES.values())):
+        assert policy.decide(host) is Verdict.FORBIDDEN, host
+    assert policy.decide("51.15.0.2") is Verdict.MEDIA_ONLY
+    assert policy.only_media
+    assert not policy.nowhere
+    assert PeerPolicy((), OWN).nowhere
+    assert not PeerPolicy(("10.0.0.0/8",)).only_media
+
+
+def test_media_of_other_nodes_are_reached_where_they_are_and_nothing_beside_them() -> None:
+    nodes = [
+        ("51.15.9.1", 443),
+        ("51.15.9.1", 444),
+        ("10.9.0.1", 5000),
+        ("2a00:1450:9::1", 443),
+        MEDIA[0],
+        (OWN[0], 7000),
+    ]
+    policy = PeerPolicy((), OWN, MEDIA, nodes)
+    for host, port in nodes:
+        assert policy.reaches(host, port)
+        assert not policy.reaches(host, port, tcp=True)
+        assert not policy.reaches(host, 9999)
+        if "." in host:
+            for disguise in DISGUISES.values():
+                assert policy.decide(disguise(int(ipaddress.IPv4Address(host)))) is Verdict.FORBIDDEN
+    assert not policy.reaches("8.8.8.8", 444)
+    assert policy.decide("51.15.9.1") is policy.decide("10.9.0.1") is Verdict.MEDIA_ELSEWHERE
+    assert policy.decide(OWN[0]) is Verdict.MEDIA_ELSEWHERE, "another server on this machine"
+    assert policy.decide("51.15.9.2") is policy.decide("10.9.0.2") is Verdict.FORBIDDEN
+    assert policy.nodes == {*nodes} - {MEDIA[0]}
+    opened = PeerPolicy((), OWN, MEDIA, nodes, public=True)
+    assert opened.reaches("51.15.9.1", 40000)
+    assert not opened.reaches("10.9.0.1", 40000)
+    opened.learn_nodes([])
+    assert opened.decide("10.9.0.1") is Verdict.FORBIDDEN
+
+
+@pytest.mark.parametrize("nodes", [[("51.15.9.1", 53)], [("51.15.9.1", 0)], [("nowhere", 443)]])
+def test_a_node_is_an_address_with_ports_of_media(nodes: list[tuple[str, int]]) -> None:
+    with pytest.raises(ValueError):
+        PeerPolicy(nodes=nodes)
+
+
+def test_the_ports_of_nodes_are_bounded() -> None:
+    policy = PeerPolicy(nodes=[("51.15.9.1", 40000 + number) for number in range(MAX_NODE_PORTS)])
+    with pytest.raises(ValueError, match="possible"):
+        policy.learn_nodes([("51.15.9.1", 40000 + number) for number in range(MAX_NODE_PORTS + 1)])
+    assert len(policy.nodes) == MAX_NODE_PORTS
+
+
+ABUSED = (
+    25,
+    53,
+    69,
+    80,
+    111,
+    123,
+    137,
+    161,
+    389,
+    465,
+    587,
+    1900,
+    3283,
+    3389,
+    3702,
+    5060,
+    5353,
+    5683,
+    11211,
+    27015,
+    37810,
+)
+
+
+@pytest.mark.parametrize("port", ABUSED)
+def test_a_port_of_abuse_is_reached_by_no_setting(port: int) -> None:
+    policy = PeerPolicy(("10.1.0.0/16", "127.0.0.1"), OWN, MEDIA, public=True)
+    for host in ("8.8.8.8", "2606:4700:4700::1111", "10.1.2.3", "127.0.0.1"):
+        assert not policy.reaches(host, port)
+        assert not policy.reaches(host, port, tcp=True)
+    assert not port_set()[port >> 3] >> (port & 7) & 1
+
+
+def test_what_was_opened_is_reached_at_ports_of_media() -> None:
+    policy = PeerPolicy(("10.1.0.0/16",), OWN, MEDIA, public=True)
+    for host in ("8.8.8.8", "10.1.2.3"):
+        assert [port for port in (443, 3478, 1024, 10000, 49152, 65535) if not policy.reaches(host, port)] == []
+        reached = [port for port in (443, 3478, 1024, 10000, 49152, 65535) if policy.reaches(host, port, tcp=True)]
+        assert reached == [49152, 65535]
+    ports = port_set()
+    assert [port for port in range(65536) if (ports[port >> 3] >> (port & 7) & 1) != is_open(port)] == []
+    assert not is_open(0)
+    assert not is_open(0, tcp=True)
+
+
 def test_the_operator_opens_networks_also_private_and_own_ones() -> None:
-    policy = PeerPolicy(("10.1.0.0/16", "51.15.0.1/32", "51.15.0.2", "fd12::/32", "2a00:1450::9/128"), OWN, MEDIA)
+    policy = PeerPolicy(
+        ("10.1.0.0/16", "51.15.0.1/32", "51.15.0.2", "fd12::/32", "2a00:1450::9/128"), OWN, MEDIA, public=True
+    )
     for host in ("10.1.2.3", "51.15.0.1", "51.15.0.2", "fd12::5", "2a00:1450::9"):
         assert policy.decide(host) is Verdict.ALLOWED
     assert policy.decide("10.2.0.1") is Verdict.FORBIDDEN
@@ -190,14 +294,14 @@ def test_who_opens_a_network_does_not_open_the_services_of_this_machine_in_it() 
 
 
 def test_who_opens_all_of_ipv6_does_not_open_ipv4_in_its_mapped_form() -> None:
-    policy = PeerPolicy(("::/0",))
+    policy = PeerPolicy(("::/0",), public=True)
     assert policy.decide("fd12::1") is Verdict.ALLOWED
     assert policy.decide("10.0.0.1") is policy.decide("::ffff:10.0.0.1") is Verdict.FORBIDDEN
     assert policy.decide("::ffff:8.8.8.8") is Verdict.ALLOWED
 
 
 def test_addresses_that_are_learnt_count_at_once() -> None:
-    policy = PeerPolicy()
+    policy = PeerPolicy(public=True)
     assert policy.decide("51.15.0.1") is Verdict.ALLOWED
     policy.learn(["51.15.0.1"], [])
     assert policy.decide("51.15.0.1") is Verdict.FORBIDDEN

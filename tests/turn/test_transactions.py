@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.turn.world import FOREIGN, FOREIGN_IPV6, MEDIA, REALM, UDP, World
+from tests.turn.world import FOREIGN, FOREIGN_IPV6, MEDIA, NODE, REALM, UDP, World
 from turn import attributes as names
 from turn.credentials import long_term_key
 from turn.plane import Client
@@ -38,7 +38,7 @@ def test_only_its_owner_touches_an_allocation(world: World, stranger: str) -> No
     assert world.refresh(user=user).code == 441
     assert world.refresh(0, user=user).code == 441
     assert world.permit(FOREIGN, user=user).code == 441
-    assert world.bind(0x4000, (FOREIGN, 5), user=user).code == 441
+    assert world.bind(0x4000, (FOREIGN, 5005), user=user).code == 441
     assert world.server.allocations == 1
 
 
@@ -47,7 +47,7 @@ def test_without_an_allocation_there_is_a_mismatch(world: World) -> None:
     assert world.refresh(client=elsewhere).code == 437
     assert world.refresh(0, client=elsewhere).code == 437
     assert world.permit(FOREIGN, client=elsewhere).code == 437
-    assert world.bind(0x4000, (FOREIGN, 5), client=elsewhere).code == 437
+    assert world.bind(0x4000, (FOREIGN, 5005), client=elsewhere).code == 437
 
 
 def test_a_renewed_credential_of_the_same_subject_goes_on() -> None:
@@ -195,6 +195,25 @@ def test_media_of_ours_need_no_socket_and_foreign_peers_one(world: World) -> Non
     assert order.index("open_relayed") < order.index("permit", order.index("permit") + 1)
 
 
+def test_media_of_another_node_need_a_socket_and_open_nothing_else_of_its_host(world: World) -> None:
+    assert world.permit(NODE[0]).code == 0
+    assert world.plane.named("permit") == [(1, NODE[0], 1300 * SECOND, True)]
+    assert len(world.sockets.open_fds) == 1
+    assert world.bind(0x4000, NODE).code == 0
+    assert world.bind(0x4001, (NODE[0], 5432)).code == 403
+
+
+def test_unless_the_internet_is_opened_nobody_there_is_permitted_or_bound() -> None:
+    world = World(public=False)
+    world.allocate()
+    assert world.permit(FOREIGN).code == 403
+    assert world.permit(NODE[0], FOREIGN).code == 403
+    assert world.bind(0x4000, (FOREIGN, 40000)).code == 403
+    assert world.plane.named("permit") == world.plane.named("bind_channel") == []
+    assert world.sockets.open_fds == {}
+    assert world.bind(0x4000, MEDIA).code == 0
+
+
 @pytest.mark.parametrize(
     "hosts, code",
     [
@@ -228,7 +247,7 @@ def test_a_port_of_another_program_is_told_when_a_foreign_peer_needs_it(world: W
     world.sockets.taken = lambda address: True
     assert world.permit(MEDIA[0]).code == 0
     assert world.permit(FOREIGN).code == 508
-    assert world.bind(0x4000, (FOREIGN, 5)).code == 508
+    assert world.bind(0x4000, (FOREIGN, 5005)).code == 508
     assert world.plane.named("open_relayed") == []
     assert len(world.plane.named("permit")) == 1
 
@@ -247,24 +266,26 @@ def test_permissions_are_bounded_and_old_ones_make_room(world: World) -> None:
 
 
 def test_a_channel_is_bound_and_permits_its_peer(world: World) -> None:
-    assert world.bind(0x4000, (FOREIGN, 5)).code == 0
+    assert world.bind(0x4000, (FOREIGN, 5005)).code == 0
     assert world.plane.commands[-2:] == [
         ("permit", 1, FOREIGN, 1300 * SECOND, False),
-        ("bind_channel", 1, 0x4000, (FOREIGN, 5), 1600 * SECOND),
+        ("bind_channel", 1, 0x4000, (FOREIGN, 5005), 1600 * SECOND),
     ]
     assert world.bind(0x4FFF, MEDIA).code == 0
-    assert world.bind(0x7FFE, (FOREIGN, 6)).code == 0, "of the range that clients of RFC 5766 know"
+    assert world.bind(0x7FFE, (FOREIGN, 5006)).code == 0, "of the range that clients of RFC 5766 know"
     assert world.bind(0x4001, (MEDIA[0], 5001)).code == 403, "ours, but no media there"
 
 
 @pytest.mark.parametrize(
     "number, peer, code",
     [
-        (0x3FFF, (FOREIGN, 5), 400),
-        (0x7FFF, (FOREIGN, 5), 400),
+        (0x3FFF, (FOREIGN, 5005), 400),
+        (0x7FFF, (FOREIGN, 5005), 400),
         (0x4000, (FOREIGN, 0), 400),
-        (0x4000, (FOREIGN_IPV6, 5), 443),
-        (0x4000, ("192.168.0.1", 5), 403),
+        (0x4000, (FOREIGN_IPV6, 5005), 443),
+        (0x4000, ("192.168.0.1", 5005), 403),
+        (0x4000, (FOREIGN, 53), 403),
+        (0x4000, (FOREIGN, 11211), 403),
     ],
 )
 def test_what_cannot_be_bound_is_refused(world: World, number: int, peer: tuple[str, int], code: int) -> None:
@@ -274,29 +295,29 @@ def test_what_cannot_be_bound_is_refused(world: World, number: int, peer: tuple[
 
 def test_a_bind_without_number_or_peer_is_a_bad_request(world: World) -> None:
     assert world.ask(names.CHANNEL_BIND, (names.CHANNEL_NUMBER, b"\x40\0\0\0")).code == 400
-    peer = (names.XOR_PEER_ADDRESS, encode_xor_address((FOREIGN, 5), bytes(12)))
+    peer = (names.XOR_PEER_ADDRESS, encode_xor_address((FOREIGN, 5005), bytes(12)))
     assert world.ask(names.CHANNEL_BIND, peer, transaction=bytes(12)).code == 400
     assert world.ask(names.CHANNEL_BIND, peer, (names.CHANNEL_NUMBER, b"\x40\0")).code == 400
 
 
 def test_a_number_keeps_its_peer_and_a_peer_its_number(world: World) -> None:
-    assert world.bind(0x4000, (FOREIGN, 5)).code == 0
-    assert world.bind(0x4000, (FOREIGN, 6)).code == 400
-    assert world.bind(0x4001, (FOREIGN, 5)).code == 400
-    assert world.bind(0x4000, (FOREIGN, 5)).code == 0, "renewed"
-    assert world.bind(0x4001, (FOREIGN, 6)).code == 0
+    assert world.bind(0x4000, (FOREIGN, 5005)).code == 0
+    assert world.bind(0x4000, (FOREIGN, 5006)).code == 400
+    assert world.bind(0x4001, (FOREIGN, 5005)).code == 400
+    assert world.bind(0x4000, (FOREIGN, 5005)).code == 0, "renewed"
+    assert world.bind(0x4001, (FOREIGN, 5006)).code == 0
     world.refresh(3600)
     world.pass_time(600)
-    assert world.bind(0x4000, (FOREIGN, 6)).code == 0, "all bindings have run out"
+    assert world.bind(0x4000, (FOREIGN, 5006)).code == 0, "all bindings have run out"
 
 
 def test_channels_are_bounded_and_old_ones_make_room(world: World) -> None:
     for number in range(MAX_CHANNELS):
-        assert world.bind(0x4000 + number, (FOREIGN, 1 + number)).code == 0
-    assert world.bind(0x4F00, (FOREIGN, 999)).code == 508
+        assert world.bind(0x4000 + number, (FOREIGN, 40000 + number)).code == 0
+    assert world.bind(0x4F00, (FOREIGN, 39999)).code == 508
     world.refresh(3600)
     world.pass_time(600)
-    assert world.bind(0x4F00, (FOREIGN, 999)).code == 0
+    assert world.bind(0x4F00, (FOREIGN, 39999)).code == 0
 
 
 # --- requests that come again ---

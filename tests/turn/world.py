@@ -30,6 +30,7 @@ REALM = "wadud"
 SECRET, PREVIOUS = "the secret of today", "the secret of yesterday"
 RELAYED_IPV4, RELAYED_IPV6 = "203.0.113.9", "2001:db8::9"  # ours, so never peers
 MEDIA = (RELAYED_IPV4, 5000)
+NODE = ("10.9.0.1", 443)  # where another node receives media
 FOREIGN, FOREIGN_IPV6 = "8.8.8.8", "2606:4700:4700::1111"
 UNIX = 1_800_000_000
 NONCE = b"given by the packet plane"
@@ -152,7 +153,8 @@ class Answer:
 
 
 class World:
-    """One server and its surroundings. ``now`` is the world's clock. ``beside``: another worker's in one process."""
+    """One server and its surroundings. ``now`` is the world's clock. ``beside``: another worker's in one process.
+    ``public``: the internet is open."""
 
     def __init__(
         self,
@@ -161,6 +163,7 @@ class World:
         families: tuple[int, ...] = (names.FAMILY_IPV4, names.FAMILY_IPV6),
         ports: tuple[int, int] = (50000, 50099),
         allow: tuple[str, ...] = (),
+        public: bool = True,
         tcp: TcpRelay | None = None,
         beside: "World | None" = None,
         seed: int = 1,
@@ -171,7 +174,7 @@ class World:
         self.credentials = Credentials(REALM, {"nurse": "pass word", "porter": "other"}, Secrets(SECRET, PREVIOUS))
         hosts = {names.FAMILY_IPV4: RELAYED_IPV4, names.FAMILY_IPV6: RELAYED_IPV6}
         self.pools = {family: PortPool(hosts[family], *ports, self.rng) for family in families}
-        self.peers = PeerPolicy(allow, [RELAYED_IPV4, RELAYED_IPV6], [MEDIA])
+        self.peers = PeerPolicy(allow, [RELAYED_IPV4, RELAYED_IPV6], [MEDIA], [NODE], public=public)
         self.server = TurnServer(
             self.plane,
             settings or TurnSettings(),

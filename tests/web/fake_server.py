@@ -70,6 +70,7 @@ class FakeServer:
         self.participants: list[dict[str, Any]] = []
         self.rights = ["publish", "subscribe", "share_screen", "moderate"]
         self.refusal: dict[str, Any] | None = None
+        self.rooms_refused: tuple[int, str] | None = None  # status and code
         self.ice_servers: list[dict[str, Any]] = []
         self.relay_asked_with: list[str] = []
         self.requests: list[dict[str, Any]] = []
@@ -107,6 +108,10 @@ class FakeServer:
         return self.of_type(kind)
 
     async def _make_room(self, request: web.Request) -> web.Response:
+        if self.rooms_refused is not None:
+            status, code = self.rooms_refused
+            problem = {"status": status, "title": "", "code": code, "detail": "In English."}
+            return web.json_response(problem, status=status, content_type="application/problem+json")
         link = f"{request.scheme}://{request.host}/call/{ROOM}"
         return web.json_response({"room": ROOM, "link": link, "host_token": "host"}, status=201)
 

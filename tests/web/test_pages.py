@@ -291,6 +291,24 @@ async def test_audio_only_leaves_the_camera_off(visit: Visit) -> None:
     assert await visitor.page.evaluate("window.preview.readyState") == "ended"
 
 
+@pytest.mark.parametrize(
+    "language, mine, everybody", [("en", "From your network", "there is room for"), ("ur", "آپ کے نیٹ ورک", "گنجائش")]
+)
+async def test_the_page_says_why_no_call_can_be_started(visit: Visit, language: str, mine: str, everybody: str) -> None:
+    visitor = await visit()
+    await visitor.open_home(language)
+    for status, code, words in ((429, "too_many_rooms", mine), (503, "rooms_taken", everybody)):
+        visitor.server.rooms_refused = (status, code)
+        await visitor.of("start-call").click()
+        await visitor.see("start-problem")
+        assert words in await visitor.of("start-problem").inner_text()
+    visitor.server.rooms_refused = None
+    await visitor.of("start-call").click()
+    await visitor.see("enter-call")
+    assert all(str(status) in "".join(visitor.complaints) for status in (429, 503))
+    visitor.complaints.clear()
+
+
 async def test_a_wrong_link_and_a_full_room_are_explained(visit: Visit) -> None:
     visitor = await visit()
     await visitor.open_check(room="no-such-room-0000")

@@ -12,7 +12,7 @@ import pytest
 
 from booking.join.links import Seat
 from booking.join.passes import Pass
-from booking.rights import ALL_NAMES, GUEST_LINK, rights_of
+from booking.rights import ALL_NAMES, ANONYMOUS, GUEST_LINK, rights_of
 from tests.booking.proofs.samples import Operation, Sampler, operations
 from tests.booking.proofs.world import CLINIC_ROLES, PLATFORM_ROLES, ROLES, STRANGER, World
 
@@ -91,6 +91,15 @@ async def test_every_route_names_a_right_of_the_matrix_or_is_told_of_here(served
     assert {right for right in wanted.values() if right is not None} <= ALL_NAMES
     free = {name for name, right in wanted.items() if right is None}
     assert free - PUBLIC - INSIDE.keys() == set()
+
+
+async def test_what_visitors_without_an_account_can_take_is_bounded_by_their_address(served_world: World) -> None:
+    """Each of them may begin anew as somebody else, so what bounds one person bounds none of them."""
+    theirs = rights_of([ANONYMOUS])
+    makes = [route for route in served_world.routes if route.status == 201 and route.right in theirs]
+    unbounded = {f"{route.method} {route.path}" for route in makes if route.visitors is None}
+    assert unbounded == {"POST /v1/visits/{appointment}/messages"}, "in an appointment of one's own, which was bounded"
+    assert len(makes) > 5
 
 
 async def test_sockets_are_told_of_in_the_document(served_world: World) -> None:

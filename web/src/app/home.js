@@ -5,22 +5,23 @@ import { createRoom } from './api.js';
 import { CopyButton, linkField, shareButton, siteHeader } from './frame.js';
 import { preferredLanguage, setLanguage, t } from './i18n.js';
 import { hero } from './hero.js';
+import { ApiError, problemText } from './http.js';
 import { icon } from './icons.js';
 
-/** @type {{step: 'start' | 'creating' | 'ready', link: string, failed: boolean, badLink: boolean}} */
-const state = { step: 'start', link: '', failed: false, badLink: false };
+/** @type {{step: 'start' | 'creating' | 'ready', link: string, problem: unknown, badLink: boolean}} */
+const state = { step: 'start', link: '', problem: null, badLink: false };
 const root = /** @type {HTMLElement} */ (document.getElementById('app'));
 const copyButton = new CopyButton(draw);
 
 async function start() {
-  Object.assign(state, { step: 'creating', failed: false });
+  Object.assign(state, { step: 'creating', problem: null });
   draw();
   try {
     const { link } = await createRoom();
     Object.assign(state, { step: 'ready', link });
   } catch (error) {
     console.error(error);
-    Object.assign(state, { step: 'start', failed: true });
+    Object.assign(state, { step: 'start', problem: error });
   }
   draw();
   if (state.step === 'ready') document.getElementById('ready-title')?.focus();
@@ -36,6 +37,9 @@ function enter(event) {
   if (room !== undefined) location.assign(`/call/${room}`);
 }
 
+/** Why no call could be started; in the language of the page as it is now. */
+const problem = () => (state.problem instanceof ApiError ? problemText(state.problem) : t('home.failed'));
+
 const startCard = () => html`
   <div class="row wrap ways">
     <button class="button primary large" data-testid="start-call" type="button" ?disabled=${state.step === 'creating'} @click=${start}>
@@ -43,7 +47,7 @@ const startCard = () => html`
     </button>
     <a class="button secondary large" data-testid="home-book" href="/book">${icon('calendar')}<span>${t('home.book')}</span></a>
   </div>
-  ${state.failed ? html`<p class="notice danger" role="alert">${icon('warning')}<span>${t('home.failed')}</span></p>` : nothing}
+  ${state.problem ? html`<p class="notice danger" role="alert" data-testid="start-problem">${icon('warning')}<span>${problem()}</span></p>` : nothing}
   <form class="enter" @submit=${enter} novalidate>
     <label for="enter-link">${t('home.have_link')}</label>
     <div class="row">
