@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from aiohttp import WSCloseCode, web
+from aiohttp._websocket.reader import WebSocketDataQueue
 from aiohttp.http import WebSocketError, WebSocketReader, WebSocketWriter
 from aiohttp.web_request import BaseRequest
 
@@ -63,15 +64,22 @@ class Place:
     def __init__(self, admission: "Admission", address: str) -> None:
         self._admission = admission
         self.address = address
-        self.evict: Callable[[], None] = _nobody
-        """Called when the socket must go because others wait; from then on it does not count."""
+        self._evicted = False
+        self._evict: Callable[[], None] | None = None
 
     def authenticated(self) -> None:
         """The peer has proved who it is. Idempotent."""
         self._admission.stop_waiting(self)
 
+    def on_evict(self, act: Callable[[], None] | None) -> None:
+        """Call ``act`` when the socket must go because others wait, at once when that was said already."""
+        self._evict = act
+        if self._evicted and act is not None:
+            act()
 
-def _nobody() -> None: ...
+    def evict(self) -> None:
+        self._evicted = True
+        self.on_evict(self._evict)
 
 
 class Admission:
@@ -163,8 +171,15 @@ def _count_down(counter: Counter[str], key: str) -> None:
 class _GuardedReader:
     """Stands where aiohttp's connection expects its reader, and hands on what the guard lets through."""
 
-    def __init__(self, reader: WebSocketReader, guard: FrameGuard, transport: asyncio.Transport | None) -> None:
+    def __init__(
+        self,
+        reader: WebSocketReader,
+        queue: WebSocketDataQueue,
+        guard: FrameGuard,
+        transport: asyncio.Transport | None,
+    ) -> None:
         self._reader = reader
+        self._queue = queue
         self._guard = guard
         self._transport = transport
         self._told = False
@@ -181,7 +196,7 @@ class _GuardedReader:
         if fault is not None and not self._told:
             self._told = True
             # raised by `receive` after what came before it
-            self._reader.queue.set_exception(WebSocketError(fault.code, fault.why))
+            self._queue.set_exception(WebSocketError(fault.code, fault.why))
             if self._transport is not None and not self._transport.is_closing():
                 self._transport.pause_reading()
         return answer
@@ -222,8 +237,9 @@ class GuardedSocket(web.WebSocketResponse[bool]):
         early, connection._message_tail = connection._message_tail, b""
         super()._post_start(request, protocol, writer)
         assert self._parser is not None
+        assert self._reader is not None
         guard = FrameGuard(self._bucket, compressed=bool(self._compress))
-        guarded = _GuardedReader(self._parser, guard, request.transport)
+        guarded = _GuardedReader(self._parser, self._reader, guard, request.transport)
         connection._payload_parser = guarded
         if early:
             guarded.feed_data(early)

@@ -1,6 +1,7 @@
 """Who may hold a socket."""
 
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
@@ -65,7 +66,7 @@ def test_when_too_many_wait_the_oldest_makes_room() -> None:
     with ExitStack() as stack:
         for number in range(3):
             (place,) = fill(doors, stack, f"192.0.2.{number}", 1)
-            place.evict = lambda number=number: gone.append(number)
+            place.on_evict(partial(gone.append, number))
         place.authenticated()
         fill(doors, stack, "198.51.100.1", 3)
         assert gone == [0, 1]

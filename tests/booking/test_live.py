@@ -15,7 +15,7 @@ from aiohttp.client_exceptions import WSServerHandshakeError
 from backplane.bus import LocalBus
 from backplane.postgres import Database
 from backplane.redis_bus import RedisBus
-from booking.join import live
+from booking.join import live, live_socket
 from booking.join.links import Seat
 from booking.join.live_messages import SUBPROTOCOL, CloseCode, Kind, LiveTicket, LiveTickets
 from tests.booking.join_world import KEY, START, TENANT, Browser, Clinic, make_clinic, serving
@@ -103,7 +103,7 @@ async def test_a_socket_watches_a_few_things(clinic: Clinic, browser: Browser) -
 
 
 async def test_who_says_nothing_is_closed(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "SILENCE_S", 0.05)
+    monkeypatch.setattr(live_socket, "SILENCE_S", 0.05)
     assert await closed_with(browser) == ("silent", CloseCode.PROTOCOL)
 
 

@@ -13,11 +13,19 @@ from msgspec import inspect
 import signalling.http as http
 import signalling.ice_servers as ice_servers
 import signalling.messages as messages
+from backplane.websocket import HEARTBEAT_S
 from sfu.protocol import MAX_PARTICIPANTS, MAX_TRACKS
 from signalling.codes import CloseCode, ErrorCode
 from signalling.conversation import FAULTS_BURST, FAULTS_PER_S, MAX_WAIT_S, MESSAGES_BURST, MESSAGES_PER_S, SILENCE_S
 from signalling.session import MAX_REPLAY_BYTES, MAX_REPLAY_MESSAGES, RESUME_WINDOW_S
-from signalling.websocket import HEARTBEAT_S, MAX_QUEUE_BYTES, MAX_QUEUE_FRAMES, MAX_WAITING_PER_ADDRESS
+from signalling.websocket import (
+    FRAMES_BURST,
+    FRAMES_PER_S,
+    MAX_QUEUE_BYTES,
+    MAX_QUEUE_FRAMES,
+    MAX_SOCKETS_PER_ADDRESS,
+    MAX_WAITING_PER_ADDRESS,
+)
 
 CLIENT = get_args(messages.ClientMessage)
 ANSWERS = get_args(messages.ServerAnswer)
@@ -247,12 +255,16 @@ def test_limits_are_those_of_the_code(document: str, sections: list[Section]) ->
     limits = {row[0]: row[1] for row in titled(sections, "Limits").tables[0][1:]}
     assert limits == {
         "frame": f"{messages.MAX_FRAME_BYTES // 1024} KiB",
-        "silence before `join` or `resume`": f"{SILENCE_S:.0f} s, and {MAX_WAIT_S / 60:.0f} minutes in all",
+        "silence before `join` or `resume`": f"{SILENCE_S:.0f} s, and {MAX_WAIT_S / 60:.0f} minutes whatever is said",
         "messages": (f"{MESSAGES_PER_S:.0f} per second, {MESSAGES_BURST:.0f} at once; `join` and `offer` count as 10"),
         "refused messages": f"{FAULTS_PER_S:.0f} per second, {FAULTS_BURST:.0f} at once",
         "heartbeat": (f"WebSocket ping every {HEARTBEAT_S:.0f} s, to be answered within {HEARTBEAT_S / 2:.0f} s"),
         "unread messages": f"{MAX_QUEUE_FRAMES} frames or {MAX_QUEUE_BYTES // 2**20} MiB",
         "sockets that have not joined": f"{MAX_WAITING_PER_ADDRESS} per address (/64 for IPv6)",
+        "frames of any kind, control frames and fragments included": (
+            f"{FRAMES_PER_S:.0f} per second, {FRAMES_BURST:.0f} at once"
+        ),
+        "sockets": f"{MAX_SOCKETS_PER_ADDRESS} per address (/64 for IPv6)",
         "people in a room": str(MAX_PARTICIPANTS),
         "m-lines that send, or did and were not stopped": str(MAX_TRACKS),
     }
