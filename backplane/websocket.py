@@ -12,7 +12,7 @@ import binascii
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from aiohttp import WSCloseCode, web
@@ -243,6 +243,10 @@ class GuardedSocket(web.WebSocketResponse[bool]):
         connection._payload_parser = guarded
         if early:
             guarded.feed_data(early)
+
+    async def pong(self, message: bytes = b"") -> None:
+        with suppress(ConnectionError):  # gone meanwhile; the next `receive` tells it
+            await super().pong(message)
 
     async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True) -> bool:
         if code in (WSCloseCode.MESSAGE_TOO_BIG, TOO_MANY_FRAMES) and self.explain is not None:
