@@ -21,6 +21,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta, Struct
 
+from backplane.bounds import Count, outside_decoder
 from backplane.frames import TOO_MANY_FRAMES
 from booking.join.links import Seat
 from booking.join.signed import BadSignature, Signed
@@ -128,17 +129,14 @@ class LiveTickets:
         return None
 
 
-Number = Annotated[int, Meta(ge=0, le=2**31 - 1)]  # a message's number is an int4 of the database
-
-
 class Watch(Struct, frozen=True, tag="watch", forbid_unknown_fields=True):
-    id: Number
+    id: Count
     ticket: Annotated[str, Meta(max_length=200)]
-    after: Number = 0
+    after: Count = 0
 
 
 class Ping(Struct, frozen=True, tag="ping", forbid_unknown_fields=True):
-    id: Number = 0
+    id: Count = 0
 
 
 ClientMessage = Watch | Ping
@@ -219,7 +217,7 @@ class Pong(Struct, frozen=True, tag="pong"):
 Push = VisitPush | QueuePush | PlacePush | InstantPush | RingsPush | Bye
 ServerMessage = Push | Error | Pong
 
-_decoder: Final[msgspec.json.Decoder[ClientMessage]] = msgspec.json.Decoder(ClientMessage)
+_decoder: Final[msgspec.json.Decoder[ClientMessage]] = outside_decoder(ClientMessage)
 _encoder: Final = msgspec.json.Encoder()
 
 
