@@ -29,8 +29,8 @@ CLOSE_TIMEOUT_S: Final = 1.0
 _VERSION: Final = "13"
 
 
-def check_handshake(request: web.Request, subprotocol: str) -> None:
-    """What a client must ask for (RFC 6455 section 4.2.1). Problem 400 or 426."""
+def check_handshake(request: web.Request, *subprotocols: str) -> None:
+    """What a client must ask for (RFC 6455 section 4.2.1), one of the subprotocols included. Problem 400 or 426."""
     headers = request.headers
     upgrade = {word.strip().lower() for word in headers.get("Upgrade", "").split(",")}
     connection = {word.strip().lower() for word in ",".join(headers.getall("Connection", ())).split(",")}
@@ -42,8 +42,8 @@ def check_handshake(request: web.Request, subprotocol: str) -> None:
     if request.method != "GET" or request.version < (1, 1) or len(keys) != 1 or not _is_key(keys[0]):
         raise Problem(400, "bad_handshake", "A WebSocket begins with GET, HTTP/1.1 and one key of 16 bytes.")
     offered = ",".join(headers.getall("Sec-WebSocket-Protocol", ()))
-    if subprotocol not in (name.strip() for name in offered.split(",")):
-        raise Problem(400, "unsupported_protocol", f"Ask for the subprotocol {subprotocol}.")
+    if not {name.strip() for name in offered.split(",")} & {*subprotocols}:
+        raise Problem(400, "unsupported_protocol", f"Ask for the subprotocol {subprotocols[0]}.")
 
 
 def _upgrade(code: str, detail: str) -> Problem:
@@ -212,15 +212,14 @@ class GuardedSocket(web.WebSocketResponse[bool]):
 
     def __init__(
         self,
-        subprotocol: str,
-        *,
+        *subprotocols: str,
         max_frame_bytes: int,
         frames_per_s: float,
         frames_burst: float,
         compress: bool = False,
     ) -> None:
         super().__init__(
-            protocols=(subprotocol,),
+            protocols=subprotocols,
             heartbeat=HEARTBEAT_S,
             timeout=CLOSE_TIMEOUT_S,
             compress=compress,

@@ -154,7 +154,10 @@ class Signalling:
     def sweep_once(self, now: float) -> None:
         self._calls.sweep(now)
         for conversation in list(self._waiting):
-            conversation.sweep(now)
+            try:
+                conversation.sweep(now)
+            except Exception:  # a fault of ours in one must not keep the others from their end
+                _log.error("sweep failed")
 
     async def close(self, timeout_s: float) -> None:
         """Send what is queued and close every socket; those that are slower than ``timeout_s`` are left behind."""
