@@ -21,8 +21,9 @@ from aiohttp.http import WebSocketError, WebSocketReader, WebSocketWriter
 from aiohttp.web_request import BaseRequest
 
 from backplane.frames import TOO_MANY_FRAMES, FrameGuard
+from backplane.metrics import Metrics
 from backplane.ratelimit import KeyedBuckets, TokenBucket, address_key
-from backplane.web import Problem
+from backplane.web import METRICS, Problem
 
 HEARTBEAT_S: Final = 10.0
 CLOSE_TIMEOUT_S: Final = 1.0
@@ -177,11 +178,13 @@ class _GuardedReader:
         queue: WebSocketDataQueue,
         guard: FrameGuard,
         transport: asyncio.Transport | None,
+        metrics: Metrics,
     ) -> None:
         self._reader = reader
         self._queue = queue
         self._guard = guard
         self._transport = transport
+        self._metrics = metrics
         self._told = False
 
     def feed_eof(self) -> None:
@@ -195,6 +198,7 @@ class _GuardedReader:
         fault = self._guard.fault
         if fault is not None and not self._told:
             self._told = True
+            self._metrics.frame_faults.labels(str(fault.code)).inc()
             # raised by `receive` after what came before it
             self._queue.set_exception(WebSocketError(fault.code, fault.why))
             if self._transport is not None and not self._transport.is_closing():
@@ -237,8 +241,9 @@ class GuardedSocket(web.WebSocketResponse[bool]):
         super()._post_start(request, protocol, writer)
         assert self._parser is not None
         assert self._reader is not None
+        assert isinstance(request, web.Request)
         guard = FrameGuard(self._bucket, compressed=bool(self._compress))
-        guarded = _GuardedReader(self._parser, self._reader, guard, request.transport)
+        guarded = _GuardedReader(self._parser, self._reader, guard, request.transport, request.app[METRICS])
         connection._payload_parser = guarded
         if early:
             guarded.feed_data(early)

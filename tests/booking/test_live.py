@@ -18,6 +18,7 @@ from aiohttp.client_exceptions import WSServerHandshakeError
 from backplane.bus import LocalBus
 from backplane.postgres import Database
 from backplane.redis_bus import RedisBus
+from backplane.web import METRICS
 from booking.join import live, live_socket
 from booking.join.links import Seat
 from booking.join.live_messages import SUBPROTOCOL, CloseCode, Kind, LiveTicket, LiveTickets, Watch
@@ -152,6 +153,7 @@ async def test_a_flood_of_control_frames_closes_the_socket(browser: Browser, opc
             await socket.send_frame(b"", opcode)
         assert (await socket.receive_json(timeout=5))["code"] == "rate_limited"
         assert (await socket.receive(timeout=5)).data == CloseCode.RATE
+    assert b'wadud_websocket_faults_total{code="4429"} 1.0' in browser.client.app[METRICS].exposition()
 
 
 async def test_a_watch_that_fails_ends_alone(
