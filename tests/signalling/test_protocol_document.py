@@ -115,6 +115,8 @@ def titled(sections: list[Section], title: str) -> Section:
 def words(kind: inspect.Type) -> str:
     """A type in the words of the document."""
     match kind:
+        case inspect.Metadata(type=inner):
+            return words(inner)
         case inspect.IntType(ge=None, le=None):
             return "integer"
         case inspect.IntType(ge=low, le=high):
