@@ -81,13 +81,6 @@ def refuse_odd_times(value: object, where: str, status: int) -> None:
         raise Problem(status, "bad_request", f"A date of the {where} is not between 1800 and 2200.")
 
 
-def refuse_raw_bytes(request: web.Request) -> None:
-    """Bytes that should have been escaped reach us as half characters, which no text holds (RFC 9112 section 3.2).
-    Problem 400 bad_request."""
-    if not request.raw_path.isascii():
-        raise Problem(400, "bad_request", "Escape what is not ASCII in the address.")
-
-
 def _body_reader(route: Route) -> Part:
     limit = route.body_limit
     if route.body is bytes:
@@ -244,7 +237,6 @@ def bind(route: Route, services: Services) -> Handler:
     tenant_of, authenticate, clock = services.tenant_of, services.authenticate, services.clock
 
     async def serve(request: web.Request) -> web.StreamResponse:
-        refuse_raw_bytes(request)
         tenant = await tenant_of(request)
         request[TENANT] = tenant
         who = await authenticate(request)

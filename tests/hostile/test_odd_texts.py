@@ -98,5 +98,5 @@ async def test_no_bytes_in_an_address_are_our_fault(hostile_server: RunningServe
     asked: list[tuple[str, bytes, object, dict[str, bytes]]] = []
     for method, path, body in REQUESTS:
         asked.append((method, path.encode() + b"/" + part, body, {}))
-        asked.append((method, path.encode() + b"?q=" + part + b"&cursor=" + part, body, {}))
+        asked.append((method, path.encode() + b"?specialty=" + part + b"&place=" + part, body, {}))
     assert await failures(hostile_server, asked) == []
