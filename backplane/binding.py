@@ -16,6 +16,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from backplane.bounds import holds_times, odd_time
 from backplane.idempotency import fingerprint_of, key_of, names_of, once
 from backplane.principal import Principal
 from backplane.proxies import same_origin
@@ -74,11 +75,18 @@ def refuse_nul(value: object, where: str, status: int) -> None:
             pending += item
 
 
+def refuse_odd_times(value: object, where: str, status: int) -> None:
+    """Postgres and Python end their calendars at different days. Problem ``status`` bad_request."""
+    if odd_time(value):
+        raise Problem(status, "bad_request", f"A date of the {where} is not between 1800 and 2200.")
+
+
 def _body_reader(route: Route) -> Part:
     limit = route.body_limit
     if route.body is bytes:
         return lambda call: read_body(call.request, limit)
     decode = msgspec.json.Decoder(route.body).decode
+    with_times = holds_times(route.body)
 
     async def read(call: Call) -> object:
         request = call.request
@@ -95,6 +103,8 @@ def _body_reader(route: Route) -> Part:
             raise Problem(400, "bad_json", "The body is not JSON.") from None
         if b"\\u0000" in body:
             refuse_nul(value, "body", 422)
+        if with_times:
+            refuse_odd_times(value, "body", 422)
         return value
 
     return read
@@ -107,6 +117,7 @@ def _query_reader(model: type) -> Callable[[web.Request], object]:
         if get_origin(item.type) in (list, tuple, set, frozenset)
     }
     convert = partial(msgspec.convert, type=model, strict=False)
+    with_times = holds_times(model)
 
     def read(request: web.Request) -> object:
         query = request.query
@@ -119,9 +130,12 @@ def _query_reader(model: type) -> Callable[[web.Request], object]:
                 raise Problem(400, "bad_request", "A query parameter that is not a list was given twice.")
             given[name] = values if name in many else values[0]
         try:
-            return convert(given)
+            value = convert(given)
         except msgspec.ValidationError as error:
             raise Problem(400, "bad_request", what_is_wrong(error, "query")) from None
+        if with_times:
+            refuse_odd_times(value, "query", 400)
+        return value
 
     return read
 
@@ -177,7 +191,9 @@ def _path_reader(path_types: Mapping[str, object]) -> Callable[[web.Request], di
                 arguments[name] = given[name]
                 continue
             try:
-                arguments[name] = msgspec.convert(given[name], kind, strict=False)
+                arguments[name] = value = msgspec.convert(given[name], kind, strict=False)
+                if odd_time(value):
+                    raise msgspec.ValidationError
             except msgspec.ValidationError:
                 raise Problem(404, "not_found", f"There is nothing here: {name} is not one of ours.") from None
         return arguments

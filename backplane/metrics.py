@@ -90,6 +90,15 @@ class Metrics:
             "wadud_signalling_errors", "Error messages sent, by code.", ["code"], registry=self.registry
         )
         self.sockets = Gauge("wadud_signalling_sockets", "Open signalling sockets.", registry=self.registry)
+        self.frame_faults = Counter(
+            "wadud_websocket_faults",
+            "WebSockets closed over what the client sent, by close code (RFC 6455 section 7.4; 4429: too many frames).",
+            ["code"],
+            registry=self.registry,
+        )
+        self.live_ends = Counter(
+            "wadud_live_ends", "Live sockets and watches that we ended, by reason.", ["reason"], registry=self.registry
+        )
         self.sessions = Gauge("wadud_sessions", "Signalling sessions, suspended ones included.", registry=self.registry)
         self.requests = Counter("wadud_http_requests", "HTTP answers.", ["method", "status"], registry=self.registry)
         self._seconds = Histogram(

@@ -248,7 +248,8 @@ def document(
         "info": {
             "title": title,
             "version": version,
-            "description": "Times are RFC 3339 in UTC, ids are UUIDs, money is in the smallest unit of its currency. "
+            "description": "Times are RFC 3339 in UTC, from 1800 to 2199, ids are UUIDs, money is in the smallest "
+            "unit of its currency. "
             "A refusal is application/problem+json with a stable `code`.",
         },
         "servers": [{"url": "/"}],

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypedDict, TypeVar, Unpack, ge
 from aiohttp import web
 from msgspec import Struct
 
+from backplane.bounds import check_type
 from backplane.postgres import Connection, Database
 from backplane.principal import Principal, Tenant
 from backplane.web import MAX_BODY_BYTES, Problem
@@ -260,6 +261,13 @@ class Routes:
         return declare
 
 
+def _must_be_bounded(handler: Callable[..., Awaitable[object]], where: str, kind: object) -> None:
+    try:
+        check_type(kind)
+    except TypeError as error:
+        raise TypeError(f"{handler.__qualname__}: {where} {error}") from None
+
+
 def _described(
     tag: str, method: str, path: str, handler: Callable[..., Awaitable[object]], options: Options, socket: bool
 ) -> Route:
@@ -282,6 +290,9 @@ def _described(
     together = options.get("together")
     if together is not None and (not idempotent or body is None or in_path or query is not None):
         raise TypeError(f"{handler.__qualname__}: done together is what is idempotent and has a body only")
+    for where, kind in {"body": body, "query": query, **hints}.items():
+        if kind is not None and kind is not bytes:
+            _must_be_bounded(handler, where, kind)
     if get_origin(result) is Answer:
         (result,) = get_args(result)
     result = None if result is type(None) else result

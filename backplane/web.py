@@ -16,6 +16,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from backplane.bounds import outside_decoder
 from backplane.logs import Log
 from backplane.metrics import CONTENT_TYPE, Metrics
 from backplane.proxies import NO_PROXIES, TrustedProxies
@@ -103,7 +104,8 @@ async def read_json(request: web.Request, model: type[T]) -> T:
     except TimeoutError:
         raise Problem(408, "request_timeout", "The body did not arrive in time.", {"Connection": "close"}) from None
     try:
-        return msgspec.json.decode(body, type=model)
+        value: T = outside_decoder(model).decode(body)
+        return value
     except msgspec.ValidationError as error:
         raise Problem(422, "bad_request", str(error)[:200]) from None
     except (msgspec.DecodeError, RecursionError, UnicodeError):

@@ -23,6 +23,7 @@ from backplane.postgres import Database
 from backplane.principal import Principal
 from backplane.routes import TENANT
 from backplane.tokens import TokenAuthority
+from backplane.web import METRICS
 from booking.application import Part
 from booking.appointments.part import DESK, Desk, Life, VisitsNow, appointments
 from booking.calendar.asked import Hours
@@ -98,6 +99,7 @@ class Assembly:
         app[RINGING] = self.ringing
         app[LIVE] = self.live
         app[DESK] = self.desk
+        self.live.count = lambda reason: app[METRICS].live_ends.labels(reason).inc()
         app[VISITS_NOW] = VisitsNow()
         routes: list[Routes] = [group for part in self.parts for group in part.routes]
         install(app, routes, self.services)

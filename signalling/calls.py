@@ -240,9 +240,7 @@ class Calls:
             if session.claims.room == room and identity in (None, session.claims.identity) and not session.ended
             if decided is None or session.claims.signed_at <= decided
         ]
-        for session in sessions:
-            self._expel(session, "revoked", now)
-        return len(sessions)
+        return self._expel_all(sessions, now)
 
     def renew(self, room: str, identity: str, until: float) -> None:
         """Let the calls of one person in one room go on until then (unix seconds), as a newer token would."""
@@ -322,19 +320,28 @@ class Calls:
             return
         try:
             session.push(message, self._clock())
+            if session.ended:
+                self._by_participant.pop(participant, None)
+                self._gone(session, str(message.get("reason")))
         except msgspec.ValidationError:
             _log.error("push is not in the protocol", kind=str(message.get("type")))
-        if session.ended:
-            self._by_participant.pop(participant, None)
-            self._gone(session, str(message.get("reason")))
+        except Exception:
+            _log.error("push failed", kind=str(message.get("type")))
 
     def _expel_stale(self, now: float) -> int:
         stale = [
             session for session in self._sessions.values() if not session.ended and self.tokens.stale(session.claims)
         ]
-        for session in stale:
-            self._expel(session, "revoked", now)
-        return len(stale)
+        return self._expel_all(stale, now)
+
+    def _expel_all(self, sessions: list[Session], now: float) -> int:
+        """Put out all of them, whatever goes wrong with one; how many."""
+        for session in sessions:
+            try:
+                self._expel(session, "revoked", now)
+            except Exception:
+                _log.error("expelling failed", session=short(session.id))
+        return len(sessions)
 
     def _expel(self, session: Session, reason: str, now: float) -> None:
         if reason == "revoked":

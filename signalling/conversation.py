@@ -2,9 +2,9 @@
 
     waiting --join or resume--> joined --leave, bye, fatal error--> closed
 
-While waiting only join, resume and ping are heard, and silence ends the conversation. Whatever a peer sends, it gets an
-answer or an error, and what it can cost is bounded by two token buckets: one over all messages, weighted by the work
-they make, and a smaller one over those that are refused.
+While waiting only join, resume and ping are heard; silence ends the conversation, and so do two minutes, whatever is
+said. Whatever a peer sends, it gets an answer or an error, and what it can cost is bounded by two token buckets: one
+over all messages, weighted by the work they make, and a smaller one over those that are refused.
 """
 
 from typing import Final
@@ -35,7 +35,7 @@ from signalling.messages import (
 from signalling.session import Link, Session
 
 SILENCE_S: Final = 15.0
-MAX_WAIT_S: Final = 30 * 60.0
+MAX_WAIT_S: Final = 120.0  # nothing restarts it; a page that takes longer opens a new socket
 MESSAGES_PER_S: Final = 20.0
 MESSAGES_BURST: Final = 200.0
 FAULTS_PER_S: Final = 1.0

@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from backplane.bounds import WIDE, outside_decoder
 from sfu.protocol import MAX_TRACKS
 from signalling.codes import ErrorCode, SignallingError
 
@@ -19,7 +20,7 @@ VERSION: Final = "1.1"
 MAX_FRAME_BYTES: Final = 256 * 1024
 _MAX_REASON: Final = 200
 
-RequestId = Annotated[int, Meta(ge=1, le=2**53 - 1)]
+RequestId = Annotated[int, Meta(ge=1, le=2**53 - 1, extra=WIDE)]  # kept in no column
 Mid = Annotated[str, Meta(min_length=1, max_length=16)]  # RFC 9143 section 15.1 and RFC 8285: one-byte extensions
 Sdp = Annotated[str, Meta(min_length=1, max_length=200_000)]
 Token = Annotated[str, Meta(min_length=1, max_length=4096)]
@@ -58,7 +59,7 @@ class Join(Request, frozen=True, tag="join"):
 class Resume(Request, frozen=True, tag="resume"):
     session: Annotated[str, Meta(min_length=1, max_length=64)]
     secret: Annotated[str, Meta(min_length=1, max_length=128)]
-    seen: Annotated[int, Meta(ge=0, le=2**53 - 1)]
+    seen: Annotated[int, Meta(ge=0, le=2**53 - 1, extra=WIDE)]
 
 
 class Offer(Request, frozen=True, tag="offer"):
@@ -219,8 +220,8 @@ class _Envelope(Struct):
     id: RequestId | None = None
 
 
-_decoder: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
-_envelope_decoder = msgspec.json.Decoder(_Envelope)
+_decoder: msgspec.json.Decoder[ClientMessage] = outside_decoder(ClientMessage)
+_envelope_decoder: msgspec.json.Decoder[_Envelope] = outside_decoder(_Envelope)
 _encoder = msgspec.json.Encoder()
 CLIENT_TYPES: Final = frozenset(
     str(message.__struct_config__.tag) for message in (Join, Resume, Offer, Mute, Prefer, Remove, Leave, Ping)

@@ -3,58 +3,48 @@
 The WebSocket's own compression is off (its memory per socket would be the largest of all; `signalling.compression` has
 what we do instead), frames are capped while they are read, a ping every 10 s finds dead peers, and what waits to be
 written is bounded: a peer that does not read is cut off and may resume. A thin link is not dead as long as the peer's
-kernel acknowledges what we send. The number of sockets is bounded too, in total and per address those that have not
-joined.
+kernel acknowledges what we send. Who may open a socket, and how many frames it may send, is told in
+`backplane.websocket`.
 """
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import deque
+from functools import partial
 from typing import Final
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from backplane.logs import Log
 from backplane.metrics import Metrics
-from backplane.patient_websocket import PatientWebSocket
-from backplane.ratelimit import KeyedBuckets, address_key
+from backplane.ratelimit import address_key
 from backplane.tcp_progress import progress
-from backplane.web import Problem
+from backplane.websocket import CLOSE_TIMEOUT_S, Admission, GuardedSocket, Place, check_handshake
 from signalling.calls import Calls
 from signalling.codes import CloseCode, ErrorCode, SignallingError
 from signalling.compression import COMPRESS_FROM_BYTES, COMPRESSED_SUBPROTOCOL, deflate
 from signalling.conversation import Conversation
 from signalling.messages import MAX_FRAME_BYTES, SUBPROTOCOL
 
-HEARTBEAT_S: Final = 10.0
 PARTIAL_BYTES: Final = 512  # of a message that has not come whole yet: more than pongs bring
 SWEEP_S: Final = 0.5
-CLOSE_TIMEOUT_S: Final = 1.0
 MAX_QUEUE_FRAMES: Final = 512
 MAX_QUEUE_BYTES: Final = 1024 * 1024
 MAX_SOCKETS: Final = 10_000
+MAX_WAITING: Final = 4_000
+MAX_SOCKETS_PER_ADDRESS: Final = 2_000
 MAX_WAITING_PER_ADDRESS: Final = 500
 OPENINGS_PER_S: Final = 300.0
 OPENINGS_BURST: Final = 600.0
+FRAMES_PER_S: Final = 40.0  # of any kind: a message may come in fragments, and `Conversation` counts the messages
+FRAMES_BURST: Final = 300.0
 _log = Log(__name__)
-
-
-class _Socket(PatientWebSocket):
-    """Says why before it closes on a frame that is too large; aiohttp closes by itself, in the middle of reading it."""
-
-    conversation: Conversation | None = None
-
-    async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True) -> bool:
-        if code == WSCloseCode.MESSAGE_TOO_BIG and self.conversation is not None:
-            self.conversation.refuse(SignallingError(ErrorCode.TOO_LARGE), time.monotonic())
-            await asyncio.sleep(0)  # lets the sender write the error first
-        return await super().close(code=code, message=message, drain=drain)
 
 
 class Connection:
     """The `Link` of one socket: a bounded queue and the task that empties it."""
 
-    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport | None) -> None:
+    def __init__(self, socket: GuardedSocket, transport: asyncio.Transport | None) -> None:
         self._socket = socket
         self.compresses = socket.ws_protocol == COMPRESSED_SUBPROTOCOL
         self._transport = transport
@@ -126,39 +116,48 @@ class Signalling:
     def __init__(self, calls: Calls, metrics: Metrics) -> None:
         self._calls = calls
         self._metrics = metrics
-        self._waiting: dict[Conversation, str] = {}
-        self._waiting_per_address: Counter[str] = Counter()
+        self._waiting: dict[Conversation, Place] = {}
         self._connections: dict[Connection, asyncio.Task[None]] = {}
-        self._openings = KeyedBuckets(OPENINGS_PER_S, OPENINGS_BURST)
+        self._admission = Admission(
+            total=MAX_SOCKETS,
+            waiting=MAX_WAITING,
+            per_address=MAX_SOCKETS_PER_ADDRESS,
+            waiting_per_address=MAX_WAITING_PER_ADDRESS,
+            opened_per_s=OPENINGS_PER_S,
+            opened_burst=OPENINGS_BURST,
+        )
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Upgrade, then carry one conversation until its socket is gone. Problem 400, 429 or 503."""
-        now = time.monotonic()
-        address = address_key(request.remote or "")
-        self._admit(request, address, now)
-        socket = _Socket(
-            protocols=(SUBPROTOCOL, COMPRESSED_SUBPROTOCOL),
-            heartbeat=HEARTBEAT_S,
-            timeout=CLOSE_TIMEOUT_S,
-            compress=False,
-            max_msg_size=MAX_FRAME_BYTES,
-            autoping=False,  # it would answer any number of them, and let nobody else have a turn meanwhile
-            decode_text=False,  # the JSON decoder reads bytes, and answers what is no UTF-8 like any other bad JSON
+        """Upgrade, then carry one conversation until its socket is gone. Problem 400, 426, 429 or 503."""
+        check_handshake(request, SUBPROTOCOL, COMPRESSED_SUBPROTOCOL)
+        with self._admission.place(request.remote, time.monotonic()) as place:
+            return await self._carry(request, place)
+
+    async def _carry(self, request: web.Request, place: Place) -> web.StreamResponse:
+        socket = GuardedSocket(
+            SUBPROTOCOL,
+            COMPRESSED_SUBPROTOCOL,
+            max_frame_bytes=MAX_FRAME_BYTES,
+            frames_per_s=FRAMES_PER_S,
+            frames_burst=FRAMES_BURST,
         )
         await socket.prepare(request)
         connection = Connection(socket, request.transport)
-        conversation = Conversation(self._calls, self._metrics, connection, now, address)
-        socket.conversation = conversation
+        conversation = Conversation(
+            self._calls, self._metrics, connection, time.monotonic(), address_key(request.remote or "")
+        )
+        socket.explain = partial(_refuse, conversation)
+        place.on_evict(partial(_refuse, conversation, None))
         writer = asyncio.create_task(connection.write())
         self._connections[connection] = writer
-        self._waiting[conversation] = address
-        self._waiting_per_address[address] += 1
+        self._waiting[conversation] = place
         self._metrics.sockets.inc()
         try:
             await self._read(socket, connection, conversation)
         finally:
             conversation.lost(time.monotonic())
-            self._no_longer_waiting(conversation)
+            place.on_evict(None)
+            self._waiting.pop(conversation, None)
             del self._connections[connection]
             self._metrics.sockets.dec()
             connection.close(CloseCode.NORMAL)
@@ -166,7 +165,7 @@ class Signalling:
                 await asyncio.wait([writer], timeout=CLOSE_TIMEOUT_S)
             finally:
                 writer.cancel()
-                _untie(socket, request)
+                socket.untie(request)
         return socket
 
     async def sweep(self) -> None:
@@ -181,7 +180,10 @@ class Signalling:
     def sweep_once(self, now: float) -> None:
         self._calls.sweep(now)
         for conversation in list(self._waiting):
-            conversation.sweep(now)
+            try:
+                conversation.sweep(now)
+            except Exception:  # a fault of ours in one must not keep the others from their end
+                _log.error("sweep failed")
 
     async def close(self, timeout_s: float) -> None:
         """Send what is queued and close every socket; those that are slower than ``timeout_s`` are left behind."""
@@ -190,18 +192,7 @@ class Signalling:
         if self._connections:
             await asyncio.wait(list(self._connections.values()), timeout=timeout_s)
 
-    def _admit(self, request: web.Request, address: str, now: float) -> None:
-        if request.headers.get("Upgrade", "").lower() != "websocket":
-            raise Problem(426, "upgrade_required", "This is a WebSocket.", {"Upgrade": "websocket"})
-        offered = request.headers.get("Sec-WebSocket-Protocol", "")
-        if {SUBPROTOCOL, COMPRESSED_SUBPROTOCOL}.isdisjoint(name.strip() for name in offered.split(",")):
-            raise Problem(400, "unsupported_protocol", f"Ask for the subprotocol {SUBPROTOCOL}.")
-        if len(self._connections) >= MAX_SOCKETS:
-            raise Problem(503, "busy", "Too many sockets are open.", {"Retry-After": "5"})
-        if self._waiting_per_address[address] >= MAX_WAITING_PER_ADDRESS or not self._openings.allow(address, now):
-            raise Problem(429, "rate_limited", "Too many sockets from one address.", {"Retry-After": "5"})
-
-    async def _read(self, socket: _Socket, connection: Connection, conversation: Conversation) -> None:
+    async def _read(self, socket: GuardedSocket, connection: Connection, conversation: Conversation) -> None:
         while not connection.closing:
             message = await socket.receive()
             now = time.monotonic()
@@ -224,19 +215,15 @@ class Signalling:
             await asyncio.sleep(0)
 
     def _no_longer_waiting(self, conversation: Conversation) -> None:
-        address = self._waiting.pop(conversation, None)
-        if address is not None:
-            self._waiting_per_address[address] -= 1
-            if not self._waiting_per_address[address]:
-                del self._waiting_per_address[address]
+        place = self._waiting.pop(conversation, None)
+        if place is not None:
+            place.authenticated()
 
 
-def _untie(socket: _Socket, request: web.Request) -> None:
-    """Lets the 40 KiB of a socket that is gone go at once. Circles wait for the garbage collector, which has to look at
-    all other sockets to find them: 0.1 s for 2,000, in which nobody is served."""
-    socket.conversation = None
-    request.protocol._data_received_cb = None  # a method of the socket, which has the request, which has the protocol
-    error: BaseException | None = socket.exception()
-    while error is not None:  # the socket keeps it, and its frames keep the socket
-        error.__traceback__ = None
-        error = error.__context__
+def _refuse(conversation: Conversation, close_code: int | None) -> None:
+    """Say why a socket is closed. ``close_code`` None: somebody else needs the place of one that has not joined."""
+    if close_code is None:
+        code = ErrorCode.NOT_JOINED
+    else:
+        code = ErrorCode.TOO_LARGE if close_code == WSCloseCode.MESSAGE_TOO_BIG else ErrorCode.RATE_LIMITED
+    conversation.refuse(SignallingError(code), time.monotonic())

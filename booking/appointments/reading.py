@@ -9,6 +9,7 @@ from icalendar import Calendar, Event
 from msgspec import Meta, Struct, field
 
 from backplane.api import Call, Routes
+from backplane.bounds import Moment
 from backplane.paging import Page, decode_cursor, page_of
 from backplane.postgres import Connection, Row
 from backplane.principal import Principal
@@ -66,7 +67,7 @@ async def appointments(call: Call, query: AppointmentQuery) -> Page[Appointment]
             provider=query.provider,
             patient=query.patient,
             service=query.service,
-            after=None if query.cursor is None else decode_cursor(query.cursor, tuple[datetime, UUID]),
+            after=None if query.cursor is None else decode_cursor(query.cursor, tuple[Moment, UUID]),
             limit=query.limit + 1,
         )
     )

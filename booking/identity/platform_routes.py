@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 
 from backplane.api import Call, Problem, Routes
 from backplane.audit import Entry, record
+from backplane.bounds import Int8
 from booking.identity import contacts
 from booking.identity.auth_routes import Email, Locale
 from booking.identity.clinic_routes import ClinicName, invited_address, not_found
@@ -103,7 +104,7 @@ async def make_tenant(call: Call, body: NewTenant) -> TenantListed:
     status=201,
     problems={404: ("not_found",), 422: ("bad_contact",)},
 )
-async def invite_admin(call: Call, id: int, body: NewAdmin) -> Invited:
+async def invite_admin(call: Call, id: Int8, body: NewAdmin) -> Invited:
     """Invite somebody as admin of a clinic."""
     _on_the_platform(call)
     try:

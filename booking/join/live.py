@@ -5,12 +5,15 @@
 A note names a subject; all watches of it in this process are read over one connection, once, however many notes came
 meanwhile. A bus that loses notes costs at most `REFRESH_S`: then everything that is watched is read anyway, which also
 lets waits run on and tells the database that the pages are still there. `seq` counts what a socket was sent.
+
+A fault in one watch must not silence the others. When a subject cannot be read as a whole, its watches are read one by
+one, and those that fail end with a ``bye``. A subject that is slow, or locked, holds up one of `SHOWING_AT_ONCE` only.
 """
 
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Final
@@ -20,10 +23,8 @@ from aiohttp import WSMsgType, web
 
 from backplane.bus import GAP, Bus, BusUnavailable
 from backplane.logs import Log
-from backplane.patient_websocket import PatientWebSocket
-from backplane.postgres import PASSING, Database, DatabaseUnavailable
-from backplane.ratelimit import TokenBucket
-from backplane.web import Problem
+from backplane.postgres import PASSING, Database, DatabaseBusy, DatabaseUnavailable
+from backplane.websocket import CLOSE_TIMEOUT_S, Admission, GuardedSocket, check_handshake
 from booking.join import notes
 from booking.join.live_messages import (
     MAX_FRAME_BYTES,
@@ -36,78 +37,30 @@ from booking.join.live_messages import (
     LiveTickets,
     Ping,
     Pong,
-    ServerMessage,
     Watch,
     decode,
-    encode,
 )
-from booking.join.live_sources import Show, Shown, as_push
+from booking.join.live_socket import LiveSocket, Watching
+from booking.join.live_sources import Gone, Show, Shown, as_push
 from booking.join.presence import arrived, gone, still_here
 from booking.queue.tickets import Lines
 
+Subject = tuple[int, UUID]
+
 REFRESH_S: Final = 15.0
-HEARTBEAT_S: Final = 10.0
-SILENCE_S: Final = 10.0
-CLOSE_TIMEOUT_S: Final = 1.0
 RETRY_S: Final = 1.0
+SHOWING_AT_ONCE: Final = 4
 MAX_SOCKETS: Final = 10_000
+MAX_WAITING: Final = 2_000
+MAX_SOCKETS_PER_ADDRESS: Final = 1_000
+MAX_WAITING_PER_ADDRESS: Final = 100
+OPENINGS_PER_S: Final = 50.0
+OPENINGS_BURST: Final = 300.0
 MAX_SOCKETS_PER_PERSON: Final = 6
 MAX_WATCHES: Final = 8
-MAX_QUEUED: Final = 64
 FRAMES_PER_S: Final = 2.0
 FRAMES_BURST: Final = 20.0
 _log = Log(__name__)
-
-
-class Watching:
-    """One thing that one socket shows."""
-
-    def __init__(self, socket: "LiveSocket", id: int, ticket: LiveTicket, after: int) -> None:
-        self.socket = socket
-        self.id = id
-        self.ticket = ticket
-        self.after = after
-        self.shown: Shown | None = None
-
-
-class LiveSocket:
-    """One socket's bounded queue of what is to be written."""
-
-    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport | None) -> None:
-        self.watches: dict[int, Watching] = {}
-        self.holder: UUID | None = None
-        self.seq = 0
-        self._socket = socket
-        self._transport = transport
-        self._queue: asyncio.Queue[bytes | CloseCode] = asyncio.Queue()
-        self.closing = False
-
-    def send(self, message: ServerMessage) -> None:
-        if self.closing:
-            return
-        if self._queue.qsize() >= MAX_QUEUED:  # it does not read, so it would not read a close frame either
-            self.closing = True
-            if self._transport is not None:
-                self._transport.abort()
-            return
-        self._queue.put_nowait(encode(message))
-
-    def close(self, code: CloseCode, error: Error | None = None) -> None:
-        if not self.closing:
-            if error is not None:
-                self.send(error)
-            self.closing = True
-            self._queue.put_nowait(code)
-
-    async def write(self) -> None:
-        """Ends with the socket."""
-        with suppress(ConnectionError, RuntimeError):
-            while True:
-                item = await self._queue.get()
-                if isinstance(item, CloseCode):
-                    await self._socket.close(code=item)
-                    return
-                await self._socket.send_frame(item, WSMsgType.TEXT)
 
 
 class Live:
@@ -126,10 +79,21 @@ class Live:
         self.tickets = tickets
         self._sources = sources
         self._clock = clock
-        self._watches: dict[tuple[int, UUID], set[Watching]] = {}
+        self.count: Callable[[str], None] = lambda reason: None
+        """Called with why a socket or a watch was ended by us."""
+        self._admission = Admission(
+            total=MAX_SOCKETS,
+            waiting=MAX_WAITING,
+            per_address=MAX_SOCKETS_PER_ADDRESS,
+            waiting_per_address=MAX_WAITING_PER_ADDRESS,
+            opened_per_s=OPENINGS_PER_S,
+            opened_burst=OPENINGS_BURST,
+        )
+        self._watches: dict[Subject, set[Watching]] = {}
         self._sockets: dict[LiveSocket, asyncio.Task[None]] = {}
         self._of_person: dict[UUID, list[LiveSocket]] = defaultdict(list)
-        self._dirty: dict[tuple[int, UUID], None] = {}
+        self._dirty: dict[Subject, None] = {}
+        self._showing: set[Subject] = set()
         self._wake = asyncio.Event()
         self._farewells: set[asyncio.Task[None]] = set()
 
@@ -137,7 +101,8 @@ class Live:
         """Shows changes until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._listen())
-            tasks.create_task(self._show())
+            for _ in range(SHOWING_AT_ONCE):
+                tasks.create_task(self._show())
             tasks.create_task(self._refresh())
 
     async def close(self) -> None:
@@ -149,64 +114,60 @@ class Live:
         if self._farewells:
             await asyncio.wait(self._farewells, timeout=CLOSE_TIMEOUT_S)
 
-    async def handle(self, request: web.Request) -> web.WebSocketResponse:
-        """Carry one socket. Problem 400, 426 or 503."""
-        self._admit(request)
-        socket = PatientWebSocket(
-            protocols=(SUBPROTOCOL,),
-            heartbeat=HEARTBEAT_S,
-            timeout=CLOSE_TIMEOUT_S,
-            compress=False,
-            max_msg_size=MAX_FRAME_BYTES,
-            decode_text=False,
-        )
-        await socket.prepare(request)
-        live = LiveSocket(socket, request.transport)
-        writer = asyncio.create_task(live.write())
-        self._sockets[live] = writer
-        try:
-            await self._read(socket, live)
-        finally:
-            # On its own: the server may cancel the handler of a connection that is gone, in the middle of telling so.
-            farewell = asyncio.create_task(self._lost(live))
-            self._farewells.add(farewell)
-            farewell.add_done_callback(self._farewells.discard)
-            live.close(CloseCode.NORMAL)
-            await asyncio.wait([writer], timeout=CLOSE_TIMEOUT_S)
-            writer.cancel()
-            del self._sockets[live]
-        return socket
-
-    def _admit(self, request: web.Request) -> None:
-        if request.headers.get("Upgrade", "").lower() != "websocket":
-            raise Problem(426, "upgrade_required", "This is a WebSocket.", {"Upgrade": "websocket"})
-        offered = request.headers.get("Sec-WebSocket-Protocol", "")
-        if SUBPROTOCOL not in (name.strip() for name in offered.split(",")):
-            raise Problem(400, "unsupported_protocol", f"Ask for the subprotocol {SUBPROTOCOL}.")
-        if len(self._sockets) >= MAX_SOCKETS:
-            raise Problem(503, "busy", "Too many sockets are open.", {"Retry-After": "5"})
-
-    async def _read(self, socket: web.WebSocketResponse, live: LiveSocket) -> None:
-        bucket = TokenBucket(FRAMES_PER_S, FRAMES_BURST)
-        while not live.closing:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Carry one socket. Problem 400, 426, 429 or 503."""
+        check_handshake(request, SUBPROTOCOL)
+        with self._admission.place(request.remote, time.monotonic()) as place:
+            socket = GuardedSocket(
+                SUBPROTOCOL, max_frame_bytes=MAX_FRAME_BYTES, frames_per_s=FRAMES_PER_S, frames_burst=FRAMES_BURST
+            )
+            await socket.prepare(request)
+            live = LiveSocket(socket, request.transport, place, self.count)
+            place.on_evict(live.silent)
+            socket.explain = live.flooded
+            writer = asyncio.create_task(live.write())
+            self._sockets[live] = writer
             try:
-                frame = await socket.receive(None if live.watches else SILENCE_S)
-            except TimeoutError:
-                live.close(CloseCode.PROTOCOL, Error("silent", "Nothing was asked for in time."))
+                await self._read(socket, live)
+            except Exception:
+                _log.error("live socket failed")
+                live.close(CloseCode.FAULT, Error("server_error", "Our fault; it has been logged. Open a new socket."))
+            finally:
+                # On its own: the server may cancel the handler of a connection that is gone, in the middle of this.
+                farewell = asyncio.create_task(self._lost(live))
+                self._farewells.add(farewell)
+                farewell.add_done_callback(self._farewells.discard)
+                live.lost()
+                try:
+                    await asyncio.wait([writer], timeout=CLOSE_TIMEOUT_S)
+                finally:
+                    writer.cancel()
+                    del self._sockets[live]
+                    place.on_evict(None)
+                    socket.untie(request)
+            return socket
+
+    async def _read(self, socket: GuardedSocket, live: LiveSocket) -> None:
+        while not live.closing:
+            frame = await socket.receive()
+            if frame.type is WSMsgType.TEXT:
+                await self._hear(live, decode(frame.data))
+            elif frame.type is WSMsgType.BINARY:
+                await self._hear(live, None)
+            elif frame.type is WSMsgType.PING:
+                await socket.pong(frame.data)
+            elif frame.type is not WSMsgType.PONG:
                 return
-            if frame.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
-                return
-            if not bucket.allow(time.monotonic()):
-                live.close(CloseCode.RATE, Error("rate_limited", "Too many frames."))
-                return
-            message = decode(frame.data) if frame.type is WSMsgType.TEXT else None
-            match message:
-                case None:
-                    live.close(CloseCode.PROTOCOL, Error("bad_message", "This is not of this protocol."))
-                case Ping():
-                    live.send(Pong(message.id))
-                case Watch():
-                    await self._watch(live, message)
+            await asyncio.sleep(0)  # what came in at once is read without a pause: others have a turn in between
+
+    async def _hear(self, live: LiveSocket, message: Watch | Ping | None) -> None:
+        match message:
+            case None:
+                live.close(CloseCode.PROTOCOL, Error("bad_message", "This is not of this protocol."))
+            case Ping():
+                live.send(Pong(message.id))
+            case Watch():
+                await self._watch(live, message)
 
     async def _watch(self, live: LiveSocket, message: Watch) -> None:
         now = self._clock()
@@ -219,7 +180,8 @@ class Live:
             return
         self._belongs(live, ticket.holder)
         watch = Watching(live, message.id, ticket, message.after)
-        live.watches[message.id] = watch
+        live.add(watch)
+        live.place.authenticated()
         subject = (ticket.tenant, ticket.subject)
         self._watches.setdefault(subject, set()).add(watch)
         with suppress(*PASSING):
@@ -268,14 +230,14 @@ class Live:
         return any(each.device == ticket.device or ticket.kind is Kind.PLACE for each in theirs)
 
     def _end(self, watch: Watching) -> None:
-        watch.socket.watches.pop(watch.id, None)
+        watch.socket.remove(watch)
         subject = (watch.ticket.tenant, watch.ticket.subject)
         watches = self._watches.get(subject, set())
         watches.discard(watch)
         if not watches:
             self._watches.pop(subject, None)
 
-    def _mark(self, *subjects: tuple[int, UUID]) -> None:
+    def _mark(self, *subjects: Subject) -> None:
         for subject in subjects:
             if subject in self._watches:
                 self._dirty[subject] = None
@@ -299,22 +261,46 @@ class Live:
 
     async def _show(self) -> None:
         while True:
-            while self._dirty:
-                subject = next(iter(self._dirty))
+            # What another one is reading is left to it, or a page would be shown what was true before.
+            while (subject := next((each for each in self._dirty if each not in self._showing), None)) is not None:
                 del self._dirty[subject]
+                self._showing.add(subject)
                 try:
                     await self._show_subject(*subject)
-                except PASSING:
-                    await asyncio.sleep(1)
+                except DatabaseBusy:
+                    asyncio.get_running_loop().call_later(RETRY_S, self._mark, subject)
+                except DatabaseUnavailable:
+                    await asyncio.sleep(RETRY_S)
                     self._mark(subject)
                 except Exception:
                     _log.error("live view failed")
+                finally:
+                    self._showing.discard(subject)
             self._wake.clear()
             await self._wake.wait()
 
     async def _show_subject(self, tenant: int, subject: UUID) -> None:
-        now = self._clock()
         watches = list(self._watches.get((tenant, subject), ()))
+        try:
+            await self._show_watches(tenant, watches)
+        except PASSING:
+            raise
+        except Exception:  # of one of them: the others shall not suffer from it
+            for watch in watches:
+                await self._show_alone(tenant, watch)
+
+    async def _show_alone(self, tenant: int, watch: Watching) -> None:
+        try:
+            await self._show_watches(tenant, [watch])
+        except PASSING:
+            raise
+        except Exception:
+            _log.error("live view failed", kind=watch.ticket.kind.name)
+            self.count("failed")
+            self._push(watch, Gone("failed"))
+
+    async def _show_watches(self, tenant: int, watches: Sequence[Watching]) -> None:
+        now = self._clock()
         lines: Lines = {}
         async with self._db.tenant(tenant) as connection, connection.transaction("repeatable_read", readonly=True):
             for watch in watches:

@@ -21,6 +21,8 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta, Struct
 
+from backplane.bounds import Count, outside_decoder
+from backplane.frames import TOO_MANY_FRAMES
 from booking.join.links import Seat
 from booking.join.signed import BadSignature, Signed
 from booking.join.views import QueueView, VisitView
@@ -36,6 +38,8 @@ class CloseCode(IntEnum):
 
     NORMAL = 1000
     GOING_AWAY = 1001
+    FAULT = 1011
+    """Our own fault."""
     PROTOCOL = 4400
     """A frame that is not of this protocol, or nothing in time."""
     TICKET = 4401
@@ -44,8 +48,8 @@ class CloseCode(IntEnum):
     """The page does not read what it is sent."""
     REPLACED = 4409
     """The same person has opened too many sockets; the oldest goes."""
-    RATE = 4429
-    """Too many frames."""
+    RATE = TOO_MANY_FRAMES
+    """Too many frames, of whatever kind."""
 
 
 class Kind(IntEnum):
@@ -125,17 +129,14 @@ class LiveTickets:
         return None
 
 
-Number = Annotated[int, Meta(ge=0, le=2**31)]
-
-
 class Watch(Struct, frozen=True, tag="watch", forbid_unknown_fields=True):
-    id: Number
+    id: Count
     ticket: Annotated[str, Meta(max_length=200)]
-    after: Number = 0
+    after: Count = 0
 
 
 class Ping(Struct, frozen=True, tag="ping", forbid_unknown_fields=True):
-    id: Number = 0
+    id: Count = 0
 
 
 ClientMessage = Watch | Ping
@@ -195,17 +196,17 @@ class RingsPush(Struct, frozen=True, tag="rings"):
 
 class Bye(Struct, frozen=True, tag="bye"):
     """moved: another device has the seat. replaced: the visit was changed, its new link holds. gone: it is not there
-    any more, or not for this person."""
+    any more, or not for this person. failed: our own fault; open a new socket after a while."""
 
     id: int
     seq: int
-    reason: Literal["moved", "replaced", "gone"]
+    reason: Literal["moved", "replaced", "gone", "failed"]
 
 
 class Error(Struct, frozen=True, tag="error"):
     """The socket is closed after it."""
 
-    code: Literal["bad_message", "bad_ticket", "rate_limited", "too_many", "silent"]
+    code: Literal["bad_message", "bad_ticket", "rate_limited", "too_many", "silent", "server_error"]
     message: str
 
 
@@ -216,7 +217,7 @@ class Pong(Struct, frozen=True, tag="pong"):
 Push = VisitPush | QueuePush | PlacePush | InstantPush | RingsPush | Bye
 ServerMessage = Push | Error | Pong
 
-_decoder: Final[msgspec.json.Decoder[ClientMessage]] = msgspec.json.Decoder(ClientMessage)
+_decoder: Final[msgspec.json.Decoder[ClientMessage]] = outside_decoder(ClientMessage)
 _encoder: Final = msgspec.json.Encoder()
 
 

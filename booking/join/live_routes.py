@@ -88,8 +88,8 @@ async def rings_ticket(call: Call) -> LiveTicketGiven:
     return _given(call, _of(call, Kind.RINGS, provider, provider, Seat.DOCTOR))
 
 
-@routes.socket("/v1/visits/live", problems=(400, 426, 503))
-async def live(call: Call) -> web.WebSocketResponse:
+@routes.socket("/v1/visits/live", problems=(400, 426, 429, 503))
+async def live(call: Call) -> web.StreamResponse:
     """Live views of visits, lines and requests: subprotocol wadud.visits.v1"""
     return await call.request.app[LIVE].handle(call.request)
 

@@ -35,7 +35,7 @@ from booking.queue.tickets import Lines, line_once
 
 
 class Gone(Struct, frozen=True):
-    reason: Literal["moved", "replaced", "gone"]
+    reason: Literal["moved", "replaced", "gone", "failed"]
 
 
 # ``lines``: what was read of lines in this moment, shared by all that is shown in it.

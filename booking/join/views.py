@@ -173,16 +173,21 @@ async def visit_view(
         wait=None if wait is None else WaitRange(wait.low_min, wait.high_min),
         delay_minutes=_whole_minutes(delay),
         others=others,
-        messages=await messages(connection, visit.appointment, after),
+        messages=await messages(connection, visit, visitor, after),
     )
 
 
-async def messages(connection: Connection, appointment: UUID, after: int) -> list[Message]:
+async def messages(connection: Connection, visit: Visit, visitor: Visitor, after: int) -> list[Message]:
+    """In a class everybody speaks with the doctor and the clinic, and no patient reads what another one writes."""
     rows = await connection.fetch(
         """SELECT seq, from_seat, body, at FROM waiting_message WHERE appointment_id = $1 AND seq > $2
+             AND ($3 OR from_seat IN ('doctor', 'clinic') OR (from_seat, sender) = ($4, $5))
            ORDER BY seq""",
-        appointment,
+        visit.appointment,
         after,
+        visitor.seat is Seat.DOCTOR or visit.kind != "class",
+        visitor.seat.word,
+        visitor.holder,
     )
     return [Message(row["seq"], row["from_seat"], row["body"], row["at"]) for row in rows]
 

@@ -149,7 +149,7 @@ async def leave(call: Call, appointment: UUID) -> None:
     rate=Rate(per_s=1, burst=10),
 )
 async def write(call: Call, appointment: UUID, body: NewMessage) -> MessageKept:
-    """A message to the others of the visit while waiting"""
+    """A message to the others of the visit while waiting; in a class to the doctor and the clinic"""
     async with call.transaction() as connection:
         visit, who = await _at(call, connection, appointment)
         waiting_room.must_be_open(visit, call.now)
@@ -161,8 +161,6 @@ async def write(call: Call, appointment: UUID, body: NewMessage) -> MessageKept:
         ):
             raise waiting_room.denied()
         number = await waiting_room.say(connection, visit, who.seat.word, who.holder, body.body, call.now)
-    if number is None:
-        raise Problem(409, "too_many_messages", "This visit has all the messages that it may have.")
     note_after(call, visit.provider)
     return MessageKept(number)
 

@@ -29,7 +29,9 @@ from booking.queue import tickets
 
 REOPENED_FOR: Final = timedelta(minutes=60)
 REOPENED_JOB: Final = "visit.reopened"
-MAX_MESSAGES: Final = 200
+MAX_MESSAGES: Final = 200  # of a visit
+KEPT_FOR_STAFF: Final = 50  # of them, which only the doctor and the clinic may use
+MAX_OF_A_VISITOR: Final = 50
 IS_ON: Final = frozenset({"in_progress", "interrupted"})
 
 
@@ -279,17 +281,25 @@ async def call_again(connection: Connection, visit: Visit, by: UUID, now: dateti
     return until
 
 
-async def say(
-    connection: Connection, visit: Visit, from_seat: str, sender: UUID, body: str, now: datetime
-) -> int | None:
-    """A message to those who wait; its number, None when there are too many."""
+async def say(connection: Connection, visit: Visit, from_seat: str, sender: UUID, body: str, now: datetime) -> int:
+    """A message to those who wait; its number. Problem 409 too_many_messages, which must leave the transaction.
+
+    Of those who come to a visit nobody can write so much that the others, or the doctor, cannot.
+    """
     number: int = await connection.fetchval(
         """INSERT INTO visit AS v (appointment_id, last_message) VALUES ($1, 1)
            ON CONFLICT (appointment_id) DO UPDATE SET last_message = v.last_message + 1 RETURNING last_message""",
         visit.appointment,
     )
-    if number > MAX_MESSAGES:
-        return None
+    own = await connection.fetchval(
+        "SELECT count(*) FROM waiting_message WHERE (appointment_id, from_seat, sender) = ($1, $2, $3)",
+        visit.appointment,
+        from_seat,
+        sender,
+    )
+    most = MAX_MESSAGES if from_seat in ("doctor", "clinic") else MAX_MESSAGES - KEPT_FOR_STAFF
+    if number > most or (own >= MAX_OF_A_VISITOR and most < MAX_MESSAGES):
+        raise Problem(409, "too_many_messages", "This visit has all the messages that it may have.")
     await connection.execute(
         """INSERT INTO waiting_message (appointment_id, seq, from_seat, sender, body, at)
            VALUES ($1, $2, $3, $4, $5, $6)""",

@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from backplane.api import Call, Problem, Routes
+from backplane.bounds import WIDE
 from booking import places, specialties
 from booking.providers import views
 from booking.providers.search import MAX_PAGE, Wanted, find
@@ -37,7 +38,7 @@ class ProviderQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     language: Language | None = None
     gender: Literal["female", "male", "other"] | None = None
     kind: Literal["video", "audio", "in_person", "class"] | None = None
-    price_max: Annotated[int, Meta(ge=0, le=_MAX_PRICE_MINOR)] | None = None
+    price_max: Annotated[int, Meta(ge=0, le=_MAX_PRICE_MINOR, extra=WIDE)] | None = None
     currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")] | None = None
     rating_min: Annotated[float, Meta(ge=1, le=5)] | None = None
     available_before: Annotated[datetime, Meta(tz=True)] | None = None

@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from backplane.api import Call, Problem, Routes
 from backplane.audit import Entry, record
+from backplane.bounds import WIDE
 from backplane.ids import uuid7
 from backplane.outbox import Event, emit
 from backplane.postgres import Connection, Row
@@ -47,7 +48,7 @@ Buffer = Annotated[int, Meta(ge=0, le=240)]
 NoticeMinutes = Annotated[int, Meta(ge=0, le=43_200)]
 HorizonDays = Annotated[int, Meta(ge=1, le=730)]
 Capacity = Annotated[int, Meta(ge=1, le=500)]
-Price = Annotated[int, Meta(ge=0, le=10**12)]
+Price = Annotated[int, Meta(ge=0, le=10**12, extra=WIDE)]
 Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
 ServiceKind = Literal["video", "audio", "in_person", "class"]
 

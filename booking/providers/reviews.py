@@ -13,6 +13,7 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from backplane.api import Call, Page, Problem, Routes, decode_cursor, page_of
+from backplane.bounds import WIDE
 from backplane.postgres import Connection
 from booking import documents
 from booking.documents import DOCUMENTS
@@ -44,7 +45,7 @@ class ApplicationQuery(Struct, forbid_unknown_fields=True):
 class _Place(Struct, frozen=True, array_like=True):
     """Where a page of the list ended: microseconds since 1970, and the provider."""
 
-    at_us: Annotated[int, Meta(ge=0, le=10**16)]
+    at_us: Annotated[int, Meta(ge=0, le=10**16, extra=WIDE)]
     provider: UUID
 
 

@@ -18,6 +18,7 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
+from backplane.bounds import WIDE
 from backplane.paging import decode_cursor, encode_cursor
 from backplane.postgres import Connection
 from backplane.web import Problem
@@ -78,8 +79,8 @@ class _Cursor(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
 
     tier: Annotated[int, Meta(ge=0, le=2)]
     key: Annotated[float, Meta(ge=-9e12, le=9e12)]  # the largest time that Postgres takes, in seconds
-    no: Annotated[int, Meta(ge=0, le=2**63 - 1)]
-    seen: Annotated[int, Meta(ge=0, le=2**31)]
+    no: Annotated[int, Meta(ge=0, le=2**63 - 1, extra=WIDE)]
+    seen: Annotated[int, Meta(ge=0, le=2**30)]
 
 
 @dataclass(frozen=True, slots=True)

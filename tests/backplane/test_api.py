@@ -10,6 +10,7 @@ from aiohttp import WSMsgType, web
 from msgspec import Meta, Struct
 
 from backplane.api import Answer, Call, Page, Problem, Rate, Routes, decode_cursor, encode_cursor, page_of
+from backplane.bounds import Count, Moment
 from tests.support.api import CLINIC, NOW, person, served
 
 ID = "0190a1b2-0000-7000-8000-000000000001"
@@ -69,7 +70,7 @@ async def wish(call: Call, body: Wish) -> Answer[Wish]:
 
 
 @routes.put("/notes/{number}")
-async def note(call: Call, number: int, body: Wish | None = None) -> None: ...
+async def note(call: Call, number: Count, body: Wish | None = None) -> None: ...
 
 
 @routes.get("/kinds/{kind}")
@@ -102,7 +103,7 @@ async def versioned(call: Call) -> Answer[str]:
 
 
 @routes.get("/toys/{id}/card.ics", content_type="text/calendar")
-async def card(call: Call, id: int) -> web.Response:
+async def card(call: Call, id: Count) -> web.Response:
     return web.Response(text="BEGIN:VCALENDAR", content_type="text/calendar")
 
 
@@ -326,13 +327,13 @@ def test_handlers_that_do_not_fit_their_path_are_refused_at_import() -> None:
 def test_a_cursor_carries_a_typed_key() -> None:
     number = UUID(ID)
     cursor = encode_cursor(NOW, number)
-    assert decode_cursor(cursor, tuple[datetime, UUID]) == (NOW, number)
+    assert decode_cursor(cursor, tuple[Moment, UUID]) == (NOW, number)
 
 
 @pytest.mark.parametrize("cursor", ["", "!", "bm9uc2Vuc2U", encode_cursor("a", "b"), encode_cursor(1), "A" * 600, "é"])
 def test_a_forged_cursor_is_a_problem(cursor: str) -> None:
     with pytest.raises(Problem, match="bad_cursor"):
-        decode_cursor(cursor, tuple[datetime, UUID])
+        decode_cursor(cursor, tuple[Moment, UUID])
 
 
 def test_one_row_more_than_shown_tells_that_there_is_a_next_page() -> None:

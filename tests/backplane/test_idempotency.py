@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from backplane import idempotency
 from backplane.api import Answer, Call, Problem, Routes
+from backplane.bounds import Count
 from backplane.idempotency import KEPT_FOR, forget_expired
 from backplane.postgres import Database
 from tests.support.api import CLINIC, NOW, served
@@ -18,7 +19,7 @@ KEY = "key-of-one-action"
 
 
 class Order(Struct, forbid_unknown_fields=True):
-    amount: int
+    amount: Count
     note: str = ""
 
 

@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from msgspec import Struct
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
+import tests.support.formats  # noqa: F401 - registers itself
 from backplane.api import Call, Page, Rate, Routes
+from backplane.bounds import Count
 from backplane.openapi import SHARED_CODES, codes_of, document
 from backplane.reference import page
 from tests.backplane.test_api import Search, routes
@@ -22,7 +24,7 @@ orders = Routes(tag="orders")
 
 
 class Order(Struct):
-    amount: int
+    amount: Count
 
 
 @orders.post(
@@ -49,7 +51,7 @@ async def listing(call: Call, query: Search) -> Page[Order]:
 
 
 @orders.socket("/orders/live/{id:[0-9]+}")
-async def live(call: Call, id: int) -> WebSocketResponse:
+async def live(call: Call, id: Count) -> WebSocketResponse:
     raise NotImplementedError
 
 

@@ -10,12 +10,13 @@ from msgspec import Struct
 
 from backplane import together
 from backplane.api import Answer, Call, Problem, Routes
+from backplane.bounds import Int4
 from backplane.postgres import Connection, Database
 from tests.support.api import CLINIC, served
 
 
 class Order(Struct, forbid_unknown_fields=True):
-    amount: int
+    amount: Int4
 
 
 class Made(Struct):

@@ -1,11 +1,14 @@
 """The live socket: hostile pages, bounds, and two server processes over Redis."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
@@ -15,9 +18,12 @@ from aiohttp.client_exceptions import WSServerHandshakeError
 from backplane.bus import LocalBus
 from backplane.postgres import Database
 from backplane.redis_bus import RedisBus
-from booking.join import live
+from backplane.web import METRICS
+from booking.join import live, live_socket
 from booking.join.links import Seat
-from booking.join.live_messages import SUBPROTOCOL, CloseCode, Kind, LiveTicket, LiveTickets
+from booking.join.live_messages import SUBPROTOCOL, CloseCode, Kind, LiveTicket, LiveTickets, Watch
+from booking.join.live_routes import LIVE
+from booking.join.live_sources import SOURCES
 from tests.booking.join_world import KEY, START, TENANT, Browser, Clinic, make_clinic, serving
 from tests.support.redis import RedisServer
 
@@ -103,8 +109,101 @@ async def test_a_socket_watches_a_few_things(clinic: Clinic, browser: Browser) -
 
 
 async def test_who_says_nothing_is_closed(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "SILENCE_S", 0.05)
+    monkeypatch.setattr(live_socket, "SILENCE_S", 0.05)
     assert await closed_with(browser) == ("silent", CloseCode.PROTOCOL)
+
+
+@pytest.mark.parametrize("frame", [WSMsgType.PING, WSMsgType.PONG, "ping"])
+async def test_nothing_but_a_ticket_gives_more_time(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch, frame: WSMsgType | str
+) -> None:
+    monkeypatch.setattr(live_socket, "SILENCE_S", 0.3)
+    async with browser.client.ws_connect("/v1/visits/live", protocols=(SUBPROTOCOL,)) as socket, asyncio.timeout(5):
+
+        async def speak() -> None:
+            with suppress(ConnectionError):
+                while True:
+                    await (
+                        socket.send_json({"type": frame}) if isinstance(frame, str) else socket.send_frame(b"", frame)
+                    )
+                    await asyncio.sleep(0.1)
+
+        speaking = asyncio.create_task(speak())
+        while (message := await socket.receive_json())["type"] == "pong":
+            pass
+        assert message["code"] == "silent"
+        speaking.cancel()
+
+
+async def test_a_socket_whose_watches_have_ended_has_no_longer_than_a_stranger(
+    clinic: Clinic, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_socket, "SILENCE_S", 0.3)
+    stranger = {"type": "watch", "id": 1, "ticket": a_ticket(clinic, kind=Kind.PLACE)}
+    async with browser.client.ws_connect("/v1/visits/live", protocols=(SUBPROTOCOL,)) as socket:
+        await socket.send_json(stranger)
+        assert (await socket.receive_json(timeout=5))["reason"] == "gone"
+        assert (await socket.receive_json(timeout=5))["code"] == "silent"
+
+
+@pytest.mark.parametrize("opcode", [WSMsgType.PING, WSMsgType.PONG])
+async def test_a_flood_of_control_frames_closes_the_socket(browser: Browser, opcode: WSMsgType) -> None:
+    async with browser.client.ws_connect("/v1/visits/live", protocols=(SUBPROTOCOL,)) as socket:
+        for _ in range(100):
+            await socket.send_frame(b"", opcode)
+        assert (await socket.receive_json(timeout=5))["code"] == "rate_limited"
+        assert (await socket.receive(timeout=5)).data == CloseCode.RATE
+    assert b'wadud_websocket_faults_total{code="4429"} 1.0' in browser.client.app[METRICS].exposition()
+
+
+async def test_a_watch_that_fails_ends_alone(
+    clinic: Clinic, browser: Browser, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The doctor's board stays, whatever a patient's page asks for."""
+    appointment = await clinic.appointment()
+    pass_ = await browser.sit_down(await clinic.link(appointment))
+    poison = 2**31  # more than the number of a message can be: Postgres takes no such argument
+    monkeypatch.setattr(live, "decode", lambda frame: decode_without_bounds(frame))
+    async with browser.screen() as board, browser.screen() as patient, browser.screen() as other:
+        await board.watch("/v1/queue/live", {}, by=(clinic.doctor, DOCTOR))
+        await other.watch(f"/v1/visits/{appointment}/live", pass_=pass_)
+        ended = await patient.watch(f"/v1/visits/{appointment}/live", pass_=pass_, after=poison)
+        assert (ended["type"], ended["reason"]) == ("bye", "failed")
+        assert "live view failed" in caplog.text
+        await browser.ask("POST", f"/v1/visits/{appointment}/check-in", {}, pass_=pass_)
+        told = await board.until(lambda message: bool(message["queue"]["entries"]))
+        assert told["queue"]["entries"][0]["state"] == "waiting"
+        assert (await other.until(lambda message: message["visit"]["state"] == "waiting"))["type"] == "visit"
+
+
+def decode_without_bounds(frame: bytes) -> Watch:
+    """As if the protocol had forgotten a limit."""
+    message: dict[str, Any] = json.loads(frame)
+    return Watch(message["id"], message["ticket"], message["after"])
+
+
+async def test_a_number_beyond_its_column_is_refused_by_the_protocol(clinic: Clinic, browser: Browser) -> None:
+    watch = {"type": "watch", "id": 1, "ticket": a_ticket(clinic), "after": 2**31}
+    assert await closed_with(browser, watch) == ("bad_message", CloseCode.PROTOCOL)
+
+
+async def test_a_subject_that_is_slow_does_not_hold_up_the_others(
+    clinic: Clinic, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never, reading = asyncio.Event(), asyncio.Event()
+    show_queue = SOURCES[Kind.QUEUE]
+
+    async def stuck(*arguments: Any) -> Any:
+        reading.set()
+        await never.wait()
+
+    sources = {**SOURCES, Kind.RINGS: stuck, Kind.QUEUE: show_queue}
+    monkeypatch.setattr(browser.client.app[LIVE], "_sources", sources)
+    async with browser.screen() as slow, browser.screen() as board:
+        ticket = a_ticket(clinic, kind=Kind.RINGS, subject=UUID(int=1), key=UUID(int=1))
+        await slow.socket.send_json({"type": "watch", "id": 1, "ticket": ticket})
+        await asyncio.wait_for(reading.wait(), 5)
+        await board.watch("/v1/queue/live", {}, by=(clinic.doctor, DOCTOR))
 
 
 async def test_the_oldest_page_of_a_person_makes_room(clinic: Clinic, browser: Browser) -> None:

@@ -326,3 +326,33 @@ def test_a_fault_in_one_session_does_not_keep_the_others_from_their_end(world: W
     world.calls.sweep(world.now)
     assert broken.link.of("bye") == []
     assert sound.link.of("bye")[0]["reason"] == "token_expired"
+
+
+def test_a_receiver_whose_socket_fails_keeps_nothing_from_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, broken, other = (world.joined(name) for name in ("Amina", "Bilal", "Chandra"))
+
+    def fail(frame: bytes) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(broken.link, "send", fail)
+    world.joined("Dawud")
+    for client in (host, other):
+        assert client.link.of("participant_joined")[-1]["participant"]["name"] == "Dawud"
+
+
+def test_somebody_who_cannot_be_put_out_keeps_nobody_else_in(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who withdraws a room's tokens withdraws all of them."""
+    clients = [world.joined(name) for name in ("Amina", "Bilal", "Chandra")]
+    room = world.node.all_rooms["room"]
+    expel, first = room.expel, clients[0].joined["participant"]
+
+    def expel_or_fail(id: str, reason: str, now: float) -> None:
+        if id == first:
+            raise ZeroDivisionError
+        expel(id, reason, now)
+
+    monkeypatch.setattr(room, "expel", expel_or_fail)
+    world.calls.revoke_room("room", world.now)
+    assert [client.link.code for client in clients[1:]] == [CloseCode.BYE] * 2

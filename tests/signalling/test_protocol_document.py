@@ -15,6 +15,7 @@ import signalling.ice_servers as ice_servers
 import signalling.messages as messages
 from backplane.patient_websocket import PONG_LONGEST_S
 from backplane.settings import Settings
+from backplane.websocket import HEARTBEAT_S
 from sfu.protocol import MAX_PARTICIPANTS, MAX_TRACKS
 from signalling.codes import CloseCode, ErrorCode
 from signalling.compression import COMPRESS_FROM_BYTES, COMPRESSED_SUBPROTOCOL
@@ -28,7 +29,14 @@ from signalling.conversation import (
     SILENCE_S,
 )
 from signalling.session import MAX_REPLAY_BYTES, MAX_REPLAY_MESSAGES, RESUME_WINDOW_S
-from signalling.websocket import HEARTBEAT_S, MAX_QUEUE_BYTES, MAX_QUEUE_FRAMES, MAX_WAITING_PER_ADDRESS
+from signalling.websocket import (
+    FRAMES_BURST,
+    FRAMES_PER_S,
+    MAX_QUEUE_BYTES,
+    MAX_QUEUE_FRAMES,
+    MAX_SOCKETS_PER_ADDRESS,
+    MAX_WAITING_PER_ADDRESS,
+)
 
 CLIENT = get_args(messages.ClientMessage)
 ANSWERS = get_args(messages.ServerAnswer)
@@ -118,6 +126,8 @@ def titled(sections: list[Section], title: str) -> Section:
 def words(kind: inspect.Type) -> str:
     """A type in the words of the document."""
     match kind:
+        case inspect.Metadata(type=inner):
+            return words(inner)
         case inspect.IntType(ge=None, le=None):
             return "integer"
         case inspect.IntType(ge=low, le=high):
@@ -264,7 +274,7 @@ def test_limits_are_those_of_the_code(document: str, sections: list[Section]) ->
         ),
         "silence before `join` or `resume`": (
             f"{SILENCE_S:.0f} s in which no message came whole and no long one came on, "
-            f"and {MAX_WAIT_S / 60:.0f} minutes in all"
+            f"and {MAX_WAIT_S / 60:.0f} minutes whatever is said"
         ),
         "messages": (f"{MESSAGES_PER_S:.0f} per second, {MESSAGES_BURST:.0f} at once; `join` and `offer` count as 10"),
         "refused messages": f"{FAULTS_PER_S:.0f} per second, {FAULTS_BURST:.0f} at once",
@@ -274,6 +284,10 @@ def test_limits_are_those_of_the_code(document: str, sections: list[Section]) ->
         ),
         "unread messages": f"{MAX_QUEUE_FRAMES} frames or {MAX_QUEUE_BYTES // 2**20} MiB",
         "sockets that have not joined": f"{MAX_WAITING_PER_ADDRESS} per address (/64 for IPv6)",
+        "frames of any kind, control frames and fragments included": (
+            f"{FRAMES_PER_S:.0f} per second, {FRAMES_BURST:.0f} at once"
+        ),
+        "sockets": f"{MAX_SOCKETS_PER_ADDRESS} per address (/64 for IPv6)",
         "people in a room": str(MAX_PARTICIPANTS),
         "rooms that were begun from one address (/64 for IPv6) and are not over": (
             f"{Settings().rooms_per_address} (`rooms_per_address`)"

@@ -6,6 +6,7 @@ import json
 import socket
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -16,6 +17,7 @@ from aiohttp import WSMsgType
 from aiohttp.test_utils import TestClient, TestServer
 
 from backplane.web import Readiness
+from backplane.websocket import GuardedSocket
 from signalling import websocket
 from signalling.messages import SUBPROTOCOL
 from signalling.server import build
@@ -26,6 +28,12 @@ Client = TestClient[Any, Any]
 
 @pytest.fixture
 async def client(world: World, tmp_path: Path) -> AsyncIterator[Client]:
+    async with served(world, tmp_path) as client:
+        yield client
+
+
+@asynccontextmanager
+async def served(world: World, tmp_path: Path) -> AsyncIterator[Client]:
     world.calls._clock = asyncio.get_running_loop().time
     app = build(world.calls, world.metrics, Readiness(lambda: {"takes_calls": not world.calls.draining}), tmp_path)
     async with TestClient(TestServer(app)) as client:
@@ -207,17 +215,29 @@ async def test_a_peer_that_does_not_read_is_cut_off(
 
 
 async def test_waiting_sockets_of_one_address_are_bounded(
-    client: Client, world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(websocket, "MAX_WAITING_PER_ADDRESS", 3)
-    joined = [await join(client, world, name) for name in "abcd"]
-    assert len(joined) == 4, "those that have joined do not count"
-    waiting = [await open_socket(client) for _ in range(3)]
-    with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+    async with served(world, tmp_path) as client:
+        joined = [await join(client, world, name) for name in "abcd"]
+        assert len(joined) == 4, "those that have joined do not count"
+        waiting = [await open_socket(client) for _ in range(3)]
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+            await open_socket(client)
+        assert refusal.value.status == 429
+        await waiting[0].close()
         await open_socket(client)
-    assert refusal.value.status == 429
-    await waiting[0].close()
-    await open_socket(client)
+
+
+async def test_when_too_many_have_not_joined_the_oldest_makes_room(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket, "MAX_WAITING", 2)
+    async with served(world, tmp_path) as client:
+        oldest, newer, newest = [await open_socket(client) for _ in range(3)]
+        assert (await oldest.receive_json(timeout=5))["code"] == "not_joined"
+        assert await close_code(oldest) == 4400
+        assert [(await say(ws, "ping"))["type"] for ws in (newer, newest)] == ["pong", "pong"]
 
 
 async def test_draining_says_goodbye_on_every_socket(client: Client, world: World) -> None:
@@ -266,7 +286,7 @@ async def test_a_socket_that_is_gone_waits_for_no_garbage_collector(client: Clie
             transport = ws.get_extra_info("socket")
             transport.shutdown(2)
         await until(lambda: b"wadud_signalling_sockets 1.0" in world.metrics.exposition())
-        await until(lambda: sum(isinstance(each, websocket._Socket) for each in gc.get_objects()) == 1)
+        await until(lambda: sum(isinstance(each, GuardedSocket) for each in gc.get_objects()) == 1)
     finally:
         gc.enable()
 

@@ -48,3 +48,23 @@ test('of two languages chosen quickly the last one holds', async () => {
   await urdu;
   assert.equal(language(), 'en');
 });
+
+test('a live view that failed at the server is opened again', async (context) => {
+  context.mock.timers.enable({ apis: ['setTimeout'] });
+  waiting.length = 0;
+  const ended = [];
+  const live = new Live({ ticketPath: '/v1/t', anonymous: true, onPush: () => {}, onEnd: (reason) => ended.push(reason) });
+  const give = async () => {
+    await settle();
+    for (const { resolve } of waiting.splice(0)) resolve(new Response(JSON.stringify({ ticket: 't' })));
+    await new Promise((resolve) => setImmediate(resolve));
+    await settle();
+  };
+  await give();
+  const opened = sockets.length;
+  sockets.at(-1).onmessage({ data: '{"type":"bye","id":1,"seq":1,"reason":"failed"}' });
+  context.mock.timers.tick(60_000);
+  await give();
+  live.stop();
+  assert.deepEqual([sockets.length - opened, ended], [1, []]);
+});

@@ -27,6 +27,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+import tests.support.formats  # noqa: F401 - registers itself
 from tests.booking.proofs.samples import Sampler, operations
 from tests.booking.proofs.world import ROLES, STRANGER, World
 

@@ -76,6 +76,10 @@ export class Live {
   #receive(message) {
     this.#beat();
     if (message.type === 'pong' || message.type === 'error') return;  // after an error the server closes
+    if (message.type === 'bye' && message.reason === 'failed') {  // the server's fault
+      if (this.#socket) this.#lost(this.#socket);
+      return;
+    }
     if (message.type === 'bye') {
       this.#end(message.reason ?? 'gone');
       return;
