@@ -149,7 +149,7 @@ def _dates(text: str, first: date | datetime, home: tzinfo, start: datetime, end
             if rule.until.endswith("Z"):
                 limit = limit.replace(tzinfo=UTC).astimezone(place).replace(tzinfo=None)
             until = limit.date() if limit.time() >= first.time() else limit.date() - _DAY
-    found = recurrence.dates(rule, day, start.astimezone(place).date(), end.astimezone(place).date(), until)
+    found = recurrence.occurrences(rule, day, start.astimezone(place).date(), end.astimezone(place).date(), until)
     if isinstance(first, datetime):
         return [datetime.combine(each, first.timetz().replace(tzinfo=None), first.tzinfo) for each in found]
     return list(found)

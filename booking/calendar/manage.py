@@ -231,7 +231,8 @@ def _fault(rule: RuleBody, now: datetime) -> str | None:
         if read.count is not None:
             return "give valid_until in place of COUNT"
         start = max(rule.valid_from, now.date())
-        if not recurrence.dates(read, rule.valid_from, start, start + RULE_MUST_HAPPEN_WITHIN):
+        upcoming = recurrence.occurrences(read, rule.valid_from, start, start + RULE_MUST_HAPPEN_WITHIN)
+        if next(upcoming, None) is None:
             return "the rrule has no date in the next five years"
     except (ValueError, OverflowError) as error:
         return str(error)
