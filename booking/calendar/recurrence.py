@@ -154,7 +154,9 @@ def occurrences(rule: Recurrence, first: date, start: date, end: date, until: da
     begin = start if rule.count is None else first
     if end.toordinal() - begin.toordinal() > MAX_DAYS:
         raise ValueError("a rule with COUNT began too long ago" if rule.count else "too many days at once")
-    found = (day for period in _periods(rule, first, begin, end) for day in period if first <= day < end)
+    found: Iterator[date] = (
+        day for period in _periods(rule, first, begin, end) for day in period if first <= day < end
+    )
     if rule.count is not None:
         found = islice(found, rule.count)
     return (day for day in found if day >= start)

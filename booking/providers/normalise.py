@@ -183,7 +183,7 @@ def _skeletons(readings: list[tuple[str, ...]]) -> set[str]:
     letters: list[set[str]] = [{""}]  # that may stand before each reading
     for choice in readings:
         letters.append({reading[-1:] or before for before in letters[-1] for reading in choice})
-    ends = dict.fromkeys(letters.pop(), ("",))
+    ends: dict[str, tuple[str, ...]] = dict.fromkeys(letters.pop(), ("",))
     for choice in reversed(readings):
         ends = {before: _ends_after(before, choice, ends) for before in letters.pop()}
     return set(ends[""]) - {""}
