@@ -9,6 +9,7 @@ import hashlib
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import date, datetime
 from functools import partial
 from typing import Final, get_origin
 
@@ -22,11 +23,14 @@ from backplane.proxies import same_origin
 from backplane.ratelimit import KeyedBuckets, address_key
 from backplane.routes import TENANT, Answer, Call, Route, Services, forbidden, unauthorized
 from backplane.together import Asked, Crowd
-from backplane.web import BODY_TIMEOUT_S, Problem
+from backplane.web import BODY_TIMEOUT_S, Problem, media_type_of
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _ODD_FIELD: Final = re.compile(r"unknown field `(?!\w{1,64}`)[^`]*.*?`(?= - at|$)", re.DOTALL)
 _QUOTED_VALUE: Final = re.compile(r"(Invalid (?:enum )?value) .*?( - at `[^`]*`)?$", re.DOTALL)
+YEARS: Final = range(1900, 2200)
+# The beginning of a date that may be of another age, or of a text whose letters are written as numbers.
+_FAR: Final = re.compile(rb'"(?!19|20|21)[0-9]{4}-[0-9]{2}-|\\u00[23]')
 _encoder: Final = msgspec.json.Encoder()
 
 Part = Callable[[Call], Awaitable[object]]
@@ -74,6 +78,20 @@ def refuse_nul(value: object, where: str, status: int) -> None:
             pending += item
 
 
+def refuse_far_times(value: object, where: str, status: int) -> None:
+    """No date of ours lies in another age, and at the ends of time arithmetic fails. Problem ``status`` bad_request."""
+    pending = [(msgspec.to_builtins(value, builtin_types=(datetime, date)), where)]
+    while pending:
+        item, place = pending.pop()
+        if isinstance(item, date) and item.year not in YEARS:
+            detail = f"Times lie between the years {YEARS.start} and {YEARS.stop - 1} - at `{place}`"
+            raise Problem(status, "bad_request", detail)
+        if isinstance(item, dict):
+            pending += [(each, f"{place}.{name}") for name, each in item.items()]
+        elif isinstance(item, list | tuple | set | frozenset):
+            pending += [(each, f"{place}[...]") for each in item]
+
+
 def _body_reader(route: Route) -> Part:
     limit = route.body_limit
     if route.body is bytes:
@@ -84,7 +102,7 @@ def _body_reader(route: Route) -> Part:
         request = call.request
         if route.body_optional and not request.can_read_body:
             return None
-        if request.content_type != "application/json":
+        if media_type_of(request) != "application/json":
             raise Problem(415, "unsupported_media_type", "Send the body as application/json.")
         body = await read_body(request, limit)
         try:
@@ -95,6 +113,8 @@ def _body_reader(route: Route) -> Part:
             raise Problem(400, "bad_json", "The body is not JSON.") from None
         if b"\\u0000" in body:
             refuse_nul(value, "body", 422)
+        if _FAR.search(body):
+            refuse_far_times(value, "body", 422)
         return value
 
     return read
@@ -107,6 +127,7 @@ def _query_reader(model: type) -> Callable[[web.Request], object]:
         if get_origin(item.type) in (list, tuple, set, frozenset)
     }
     convert = partial(msgspec.convert, type=model, strict=False)
+    timed = b'"date' in msgspec.json.encode(msgspec.json.schema(model))
 
     def read(request: web.Request) -> object:
         query = request.query
@@ -119,9 +140,12 @@ def _query_reader(model: type) -> Callable[[web.Request], object]:
                 raise Problem(400, "bad_request", "A query parameter that is not a list was given twice.")
             given[name] = values if name in many else values[0]
         try:
-            return convert(given)
+            value = convert(given)
         except msgspec.ValidationError as error:
             raise Problem(400, "bad_request", what_is_wrong(error, "query")) from None
+        if timed:
+            refuse_far_times(value, "query", 400)
+        return value
 
     return read
 
@@ -177,9 +201,11 @@ def _path_reader(path_types: Mapping[str, object]) -> Callable[[web.Request], di
                 arguments[name] = given[name]
                 continue
             try:
-                arguments[name] = msgspec.convert(given[name], kind, strict=False)
+                arguments[name] = value = msgspec.convert(given[name], kind, strict=False)
             except msgspec.ValidationError:
-                raise Problem(404, "not_found", f"There is nothing here: {name} is not one of ours.") from None
+                value = None
+            if value is None or (isinstance(value, date) and value.year not in YEARS):
+                raise Problem(404, "not_found", f"There is nothing here: {name} is not one of ours.")
         return arguments
 
     return read

@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from backplane.ids import uuid7
 from backplane.postgres import Connection, Database, Row
-from backplane.web import Problem
+from backplane.web import Problem, media_type_of
 from booking.virus import NoScanner, Scanner, ScannerUnavailable, Verdict
 
 MAX_BYTES: Final = 10 * 1024 * 1024
@@ -214,7 +214,7 @@ async def read_upload(request: web.Request, limit: int = MAX_BYTES) -> bytes:
     parts = bytearray()
     try:
         async with asyncio.timeout(UPLOAD_TIMEOUT_S):
-            if request.content_type == "multipart/form-data":
+            if media_type_of(request) == "multipart/form-data":
                 try:
                     reader = await request.multipart()
                     part = await reader.next()
