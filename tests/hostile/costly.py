@@ -7,12 +7,12 @@ of the request is the smallest good one (`samples.Sampler`), so that the handler
 gets bodies that are costly to read at all. A new route or field is covered by being declared.
 """
 
-import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
+from uuid import uuid4
 
 from tests.booking.proofs.samples import TEXTS, Operation, Sampler
 
@@ -160,8 +160,12 @@ def shots(document: Mapping[str, Any], sampler: Sampler, operation: Operation, n
     typed = {**headers, "Content-Type": "application/json"} if body is not None else headers
     plain = None if body is None else json.dumps(body).encode()
 
+    keyed = "Idempotency-Key" in headers
+
     def shot(what: str, path: str, asked: Mapping[str, Any], sent: bytes | None) -> Shot:
-        return Shot(operation, path + (f"?{urlencode(asked)}" if asked else ""), typed, sent, what)
+        # a key of its own: an answer that is given again costs nothing
+        own = {**typed, "Idempotency-Key": uuid4().hex} if keyed else typed
+        return Shot(operation, path + (f"?{urlencode(asked)}" if asked else ""), own, sent, what)
 
     for parameter in operation.said.get("parameters", ()):
         name, schema = parameter["name"], sampler.plain(parameter["schema"])
@@ -171,8 +175,7 @@ def shots(document: Mapping[str, Any], sampler: Sampler, operation: Operation, n
                 asked = [*query.items(), *((name, each) for each in listed)] if listed else {**query, name: shape}
                 text = urlencode(asked)
                 if len(text) < 7_800:
-                    said = Shot(operation, f"{sample.path}?{text}", typed, plain, f"query {name}={str(shape)[:30]}")
-                    yield said
+                    yield shot(f"query {name}={str(shape)[:30]}", f"{sample.path}?{text}", {}, plain)
         elif parameter["in"] == "path" and schema.get("type") == "string" and schema.get("format") != "uuid":
             for shape in texts(name, schema):
                 path = operation.path.replace("{" + name + "}", quote(shape[:800], safe=""))
@@ -189,5 +192,5 @@ def shots(document: Mapping[str, Any], sampler: Sampler, operation: Operation, n
         for what, sent in _FILES:
             yield shot(what, sample.path, query, sent)
     for name, value in _turn([*EVIL_HEADS.items()], number):
-        evil = {**copy.copy(typed), name: value}
-        yield Shot(operation, shot("", sample.path, query, plain).path, evil, plain, f"head {name}")
+        good = shot(f"head {name}", sample.path, query, plain)
+        yield replace(good, headers={**good.headers, name: value})
