@@ -15,9 +15,9 @@ ALL = " ".join(str(number) for number in range(128))
 
 
 def media(count: int, lines: str, formats: str = "0") -> str:
+    ice = f"a=ice-ufrag:aaaa\r\na=ice-pwd:{'a' * 22}\r\n"
     return "".join(
-        f"m=audio 9 UDP/TLS/RTP/SAVPF {formats}\r\na=mid:{number}\r\na=ice-ufrag:aaaa\r\na=ice-pwd:{'a' * 22}\r\n{lines}"
-        for number in range(count)
+        f"m=audio 9 UDP/TLS/RTP/SAVPF {formats}\r\na=mid:{number}\r\n{ice}{lines}" for number in range(count)
     )
 
 
