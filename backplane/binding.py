@@ -23,7 +23,7 @@ from backplane.proxies import same_origin
 from backplane.ratelimit import KeyedBuckets, address_key
 from backplane.routes import TENANT, Answer, Call, Route, Services, forbidden, unauthorized
 from backplane.together import Asked, Crowd
-from backplane.web import BODY_TIMEOUT_S, Problem
+from backplane.web import BODY_TIMEOUT_S, Problem, media_type_of
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _ODD_FIELD: Final = re.compile(r"unknown field `(?!\w{1,64}`)[^`]*.*?`(?= - at|$)", re.DOTALL)
@@ -92,7 +92,7 @@ def _body_reader(route: Route) -> Part:
         request = call.request
         if route.body_optional and not request.can_read_body:
             return None
-        if request.content_type != "application/json":
+        if media_type_of(request) != "application/json":
             raise Problem(415, "unsupported_media_type", "Send the body as application/json.")
         body = await read_body(request, limit)
         try:

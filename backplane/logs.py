@@ -10,7 +10,7 @@ import logging
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
@@ -24,6 +24,7 @@ ALLOWED_KEYS: Final = frozenset(
     {
         "code",
         "count",
+        "cpu_ms",
         "duration_ms",
         "field",
         "generation",
@@ -34,6 +35,7 @@ ALLOWED_KEYS: Final = frozenset(
         "participant",
         "participants",
         "port",
+        "process_cpu_ms",
         "reason",
         "request",
         "room",
@@ -41,6 +43,7 @@ ALLOWED_KEYS: Final = frozenset(
         "route",
         "session",
         "sessions",
+        "stack",
         "stage",
         "state",
         "status",
@@ -59,7 +62,7 @@ _MAX_FRAMES: Final = 12
 # Id of the request that is being served, as its answer's X-Request-Id says it; "" outside of one.
 REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id", default="")
 
-LogValue = str | int | float | bool | None
+LogValue = str | int | float | bool | tuple[str, ...] | None  # a tuple holds frames, as `frames_of` gives them
 
 
 def short(identifier: str) -> str:
@@ -67,9 +70,21 @@ def short(identifier: str) -> str:
     return identifier[:_ID_PREFIX]
 
 
-def _frames(trace: TracebackType | None) -> list[str]:
-    summary = traceback.extract_tb(trace)[-_MAX_FRAMES:]
-    return [f"{'/'.join(frame.filename.rsplit('/', 2)[-2:])}:{frame.lineno} {frame.name}" for frame in summary]
+def frames_of(places: Iterable[tuple[str, int | None, str]]) -> tuple[str, ...]:
+    """The last of ``places`` (file, line, function) in the words of the log: no text of a line, no value."""
+    last = list(places)[-_MAX_FRAMES:]
+    return tuple(f"{'/'.join(file.rsplit('/', 2)[-2:])}:{line} {function}" for file, line, function in last)
+
+
+def frames_of_trace(trace: TracebackType | None) -> tuple[str, ...]:
+    """`frames_of` the places that an exception passed through."""
+    return frames_of((frame.filename, frame.lineno, frame.name) for frame in traceback.extract_tb(trace))
+
+
+def _short(value: LogValue) -> LogValue:
+    if isinstance(value, tuple):
+        return tuple(each[:_MAX_TEXT] for each in value[-_MAX_FRAMES:])
+    return value[:_MAX_TEXT] if isinstance(value, str) else value
 
 
 class JsonFormatter(logging.Formatter):
@@ -85,12 +100,12 @@ class JsonFormatter(logging.Formatter):
         line["event"] = _FOREIGN_EVENT if fields is None else record.getMessage()
         for key, value in (fields or {}).items():
             if key in ALLOWED_KEYS:
-                line[key] = value[:_MAX_TEXT] if isinstance(value, str) else value
+                line[key] = _short(value)
         if record.levelno >= logging.WARNING and (request := REQUEST_ID.get()):
             line["request"] = request
         if record.exc_info and record.exc_info[0] is not None:
             line["error"] = record.exc_info[0].__name__
-            line["trace"] = _frames(record.exc_info[2])
+            line["trace"] = frames_of_trace(record.exc_info[2])
         return msgspec.json.encode(line).decode()
 
 

@@ -36,6 +36,7 @@ _JOIN_BUCKETS: Final = (
 )
 _ROUTE_BUCKETS: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _ESTIMATE_BUCKETS: Final = (50e3, 100e3, 200e3, 400e3, 800e3, 1.5e6, 3e6, 6e6, 12e6)
+_STALL_BUCKETS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _DROP: Final = "drop_"
 
 # Worker counters that stand under a name of their own; the rest of them go to wadud_worker_events_total by name.
@@ -115,6 +116,18 @@ class Metrics:
             buckets=_ESTIMATE_BUCKETS,
             registry=self.registry,
         )
+
+        self._stalls = Histogram(
+            "wadud_loop_stall_seconds",
+            "Stretches of 50 ms and more in which the event loop served nobody, by cause (see loop_watch).",
+            ["cause"],
+            buckets=_STALL_BUCKETS,
+            registry=self.registry,
+        )
+
+    def observe_stall(self, cause: str, seconds: float) -> None:
+        """The event loop stood still. ``cause``: as `loop_watch.Stall.cause`."""
+        self._stalls.labels(cause).observe(seconds)
 
     def observe_stage(self, stage: str, seconds: float) -> None:
         """A join has reached ``stage``, ``seconds`` after its offer."""

@@ -94,9 +94,18 @@ def json_response(value: object, status: int = 200) -> web.Response:
     )
 
 
+def media_type_of(request: web.Request) -> str:
+    """What the body is said to be, in small letters, without parameters; empty when nothing is said.
+
+    Not aiohttp's ``content_type``: it reads the parameters too, by a parser of mails that takes a third of a second for
+    a header of 7 KB.
+    """
+    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
 async def read_json(request: web.Request, model: type[T]) -> T:
     """The request's body as ``model``. Problem 400, 413, 415 or 422."""
-    if request.content_type != "application/json":
+    if media_type_of(request) != "application/json":
         raise Problem(415, "unsupported_media_type", "Send the body as application/json.")
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):

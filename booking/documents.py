@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from backplane.ids import uuid7
 from backplane.postgres import Connection, Database, Row
-from backplane.web import Problem
+from backplane.web import Problem, media_type_of
 from booking.virus import NoScanner, Scanner, ScannerUnavailable, Verdict
 
 MAX_BYTES: Final = 10 * 1024 * 1024
@@ -165,6 +165,7 @@ async def keep(
     media_type, verdict = admitted
     document = uuid7(now)
     await documents.store.put(document, content)
+    digest = await _digest(content)
     row = await connection.fetchrow(
         """
         INSERT INTO document (id, owner_id, provider_id, kind, media_type, bytes, sha256, scan, created_at)
@@ -175,12 +176,17 @@ async def keep(
         kind,
         media_type,
         len(content),
-        hashlib.sha256(content).digest(),
+        digest,
         verdict.value,
         now,
     )
     assert row is not None
     return document_of(row)
+
+
+async def _digest(content: bytes) -> bytes:
+    """SHA-256 of a file, in a thread: of 10 MB it takes 30 ms where the processor has no instruction for it."""
+    return await asyncio.to_thread(lambda: hashlib.sha256(content).digest())
 
 
 async def give(documents: Documents, row: Row) -> web.Response:
@@ -189,7 +195,7 @@ async def give(documents: Documents, row: Row) -> web.Response:
         content = await documents.store.get(row["id"])
     except FileNotFoundError:
         raise Problem(500, "document_lost", "The file is not in the store. It has been logged.") from None
-    if hashlib.sha256(content).digest() != row["sha256"]:
+    if await _digest(content) != row["sha256"]:
         raise Problem(500, "document_damaged", "The file is not what was sent. It has been logged.")
     name = f"{row['kind']}.{EXTENSIONS[row['media_type']]}"
     return web.Response(
@@ -214,7 +220,7 @@ async def read_upload(request: web.Request, limit: int = MAX_BYTES) -> bytes:
     parts = bytearray()
     try:
         async with asyncio.timeout(UPLOAD_TIMEOUT_S):
-            if request.content_type == "multipart/form-data":
+            if media_type_of(request) == "multipart/form-data":
                 try:
                     reader = await request.multipart()
                     part = await reader.next()

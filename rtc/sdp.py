@@ -41,6 +41,8 @@ MAX_ATTRIBUTES = 1_024  # of the session or of one m-line
 MAX_PAYLOAD_TYPES = 128
 MAX_FEEDBACK = 64  # different kinds of rtcp-fb in one m-line; browsers write six
 MAX_FINGERPRINTS = 16  # of the session or of one m-line
+MAX_DIGEST_BYTES = 64  # of the longest hash that has a name (RFC 8122 section 5)
+MAX_GROUPED_SSRCS = 256  # named in all ssrc-groups of one m-line; browsers write two for each encoding
 MAX_MID = 16  # the header extension carries no more (RFC 9143 section 15.1)
 
 RTP_PROTOCOLS = frozenset({"UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP", "TCP/TLS/RTP/SAVPF", "RTP/SAVPF"})
@@ -254,6 +256,8 @@ def _fingerprints(section: _Section) -> tuple[Fingerprint, ...]:
         algorithm, _, digits = value.partition(" ")
         algorithm = algorithm.lower()
         digits = digits.strip()
+        if len(digits) > 3 * MAX_DIGEST_BYTES:  # the session's are read again for each m-line
+            raise SdpError(f"{section.where} has a fingerprint of more than {MAX_DIGEST_BYTES} bytes")
         if not _HEX_PAIRS.fullmatch(digits):
             raise SdpError(f"{section.where} has a fingerprint that is not hexadecimal pairs")
         digest = bytes.fromhex(digits.replace(":", ""))
@@ -293,8 +297,12 @@ def _ssrcs(section: _Section) -> tuple[int, ...]:
 
 def _ssrc_groups(section: _Section) -> tuple[tuple[str, tuple[int, ...]], ...]:
     groups = []
+    named = 0
     for value in section.all("ssrc-group"):
         semantics, *members = value.split() or [""]
+        named += len(members)
+        if named > MAX_GROUPED_SSRCS:
+            raise SdpError(f"{section.where} names more than {MAX_GROUPED_SSRCS} SSRCs in groups")
         groups.append((semantics, tuple(_ssrc(member, section.where) for member in members)))
     return tuple(groups)
 

@@ -22,6 +22,7 @@ from backplane.api import utc_now
 from backplane.certificates import self_signed
 from backplane.config import effective
 from backplane.garbage import collect_seldom
+from backplane.loop_watch import watched
 from backplane.metrics import Metrics
 from backplane.proxies import TrustedProxies
 from backplane.settings import Settings
@@ -86,6 +87,7 @@ async def serve(settings: Settings) -> None:
     warn(settings, addresses)
     metrics = Metrics()
     async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(watched(metrics))
         # ports first: a wrong option is told at once, not after the database was made
         workers = [stack.enter_context(_worker(settings, addresses, index)) for index in range(settings.workers)]
         sockets = stack.enter_context(reserved(settings))

@@ -22,6 +22,7 @@ from backplane.addresses import MediaAddresses
 from backplane.arguments import TURN_PORT, turn_parser
 from backplane.config import effective
 from backplane.garbage import collect_seldom
+from backplane.loop_watch import watched
 from backplane.metrics import Metrics
 from backplane.settings import Settings, bracketed
 from backplane.web import KEEP_ALIVE_S, Readiness, application, cut_impatient
@@ -81,6 +82,7 @@ async def relay(settings: Settings) -> None:
         _log.warning("the relay reaches nobody")
     metrics = Metrics()
     async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(watched(metrics))
         workers = stack.enter_context(_workers(settings, addresses))
         sockets = stack.enter_context(reserved(settings, workers[0].port))
         node = RelayNode(workers, relay_config(settings, secrets, addresses.advertised))

@@ -7,6 +7,7 @@ does not exist is a conflict, as one that is taken. All conflicts are reported; 
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Final
 from uuid import UUID
 
@@ -47,9 +48,14 @@ def starts(rule: str, first: datetime, zone: str, most: int = MOST) -> tuple[lis
     if (parsed.count or 0) > most:
         raise ValueError(f"the rule has more than {most} dates")
     place = zones.zone(zone)
-    wall = first.astimezone(place).replace(tzinfo=None)
-    day = wall.date()
-    dates = recurrence.dates(parsed, day, day, day + LONGEST, recurrence.until_date(parsed))
+    try:
+        wall = first.astimezone(place).replace(tzinfo=None)
+        day = wall.date()
+        last = day + LONGEST
+    except OverflowError:
+        raise ValueError("the first visit is too far away") from None
+    upcoming = recurrence.occurrences(parsed, day, day, last, recurrence.until_date(parsed))
+    dates = list(islice(upcoming, most + 1))
     if len(dates) > most:
         raise ValueError(f"the rule has more than {most} dates")
     found: list[datetime] = []

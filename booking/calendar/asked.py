@@ -6,7 +6,7 @@ from uuid import UUID
 
 from backplane.postgres import Connection
 from booking.calendar.glance import Glance, KeptCalendars
-from booking.calendar.slots import free_slots, is_free
+from booking.calendar.slots import in_turns, is_free
 from booking.calendar.store import Asked, load, times_of
 
 
@@ -41,4 +41,9 @@ class Hours:
     ) -> list[datetime]:
         """The first free starts in [``start``, ``end``)."""
         calendar, taken = await load(connection, service.provider, start, end, now, service.id)
-        return [slot.start for slot in free_slots(calendar, times_of(service), taken, start, end, now)[:most]]
+        found: list[datetime] = []
+        async for part in in_turns(calendar, times_of(service), taken, start, end, now):
+            found += [slot.start for slot in part]
+            if len(found) >= most:
+                break
+        return found[:most]

@@ -14,6 +14,7 @@ whichever stretch is asked for.
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
+from itertools import islice
 from typing import Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -111,7 +112,7 @@ def _pieces(schedule: Schedule, start: datetime, end: datetime) -> list[tuple[in
     for day, spans in schedule.overrides.items():
         if first <= day < last:
             opened.extend(_instants(span, day, place) for span in spans)
-    shut.sort()
+    shut = _trimmed(shut)
     opened = _trimmed(opened)
     return [(a, b, schedule) for a, b in (_without(opened, shut) if shut else opened)]
 
@@ -155,12 +156,13 @@ def _trimmed(opened: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _without(opened: list[tuple[int, int]], shut: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """``opened`` less ``shut``; both in the order of starts."""
+    """``opened`` less ``shut``; both in the order of starts, and none of ``shut`` overlaps another."""
     left: list[tuple[int, int]] = []
+    passed = 0  # of ``shut`` lie before everything that comes
     for start, end in opened:
-        for a, b in shut:
-            if b <= start:
-                continue
+        while passed < len(shut) and shut[passed][1] <= start:
+            passed += 1
+        for a, b in islice(shut, passed, None):
             if a >= end:
                 break
             if a > start:

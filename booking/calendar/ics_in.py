@@ -1,28 +1,36 @@
 """Calendars from elsewhere, read as taken time (RFC 5545).
 
-A stranger's file is read only through icalendar, within limits of size, number and time. Of an entry only its time is
-kept. Free (TRANSP:TRANSPARENT) and cancelled entries take none; an all-day or floating entry means the owner's zone.
-Recurrences are expanded as local dates (`recurrence`), and each local time becomes an instant as section 3.3.5 says:
-one in a gap is read with the offset before it, one that comes twice is the first. An entry with RECURRENCE-ID replaces
-the instance that it names. A rule that is not understood leaves its first instance, and is counted.
+A stranger's file is read only through icalendar, within limits of size, number and time, and by the server only in a
+process of its own (`backplane.confined`): icalendar writes out every change of a zone that a file describes, and a zone
+may be described as changing each second. Such zones are refused before that. Of an entry only its time is kept. Free
+(TRANSP:TRANSPARENT) and cancelled entries take none; an all-day or floating entry means the owner's zone. Recurrences
+are expanded as local dates (`recurrence`), and each local time becomes an instant as section 3.3.5 says: one in a gap
+is read with the offset before it, one that comes twice is the first. An entry with RECURRENCE-ID replaces the instance
+that it names. A rule that is not understood leaves its first instance, and is counted.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final
 
+import msgspec
 from icalendar import Calendar, Component
 from msgspec import Struct
 
+from backplane.confined import Confined, Failed, Limits, TooCostly
 from booking.calendar import recurrence, zones
 
 MAX_BYTES: Final = 2 * 1024 * 1024
 MAX_ENTRIES: Final = 5000
 MAX_BLOCKS: Final = 5000
 MAX_LENGTH: Final = timedelta(days=366)
-BUDGET_S: Final = 5.0
+BUDGET_S: Final = 4.0  # of processor time
+LIMITS: Final = Limits(wall_s=15.0, cpu_s=5, memory_bytes=256 * 1024 * 1024, result_bytes=4 * 1024 * 1024)
 _DAY: Final = timedelta(days=1)
+_FOLD: Final = re.compile(rb"\r?\n[ \t]")
+_TOO_OFTEN: Final = re.compile(rb"FREQ[ \t]*=[ \t]*(?:SECONDLY|MINUTELY|HOURLY)")
 
 
 class BadCalendar(ValueError):
@@ -44,10 +52,59 @@ class Imported(Struct, frozen=True):
     not_understood: int
 
 
+class _Asked(Struct, frozen=True, array_like=True):
+    content: bytes
+    zone: str
+    start: datetime
+    end: datetime
+
+
+class _Told(Struct, frozen=True, array_like=True):
+    imported: Imported | None
+    refused: str = ""
+
+
+def answer(asked: bytes) -> bytes:
+    """`read` for a process of its own: msgpack of `_Asked` to that of `_Told`."""
+    given = msgspec.msgpack.decode(asked, type=_Asked)
+    try:
+        told = _Told(read(given.content, given.zone, given.start, given.end))
+    except BadCalendar as error:
+        told = _Told(None, str(error))
+    return msgspec.msgpack.encode(told)
+
+
+class Files:
+    """Reads files of strangers, each in a process of its own, a few at once."""
+
+    def __init__(self, limits: Limits = LIMITS) -> None:
+        self._confined = Confined(answer, limits)
+
+    async def read(self, content: bytes, zone: str, start: datetime, end: datetime) -> Imported:
+        """As the function `read`; what asks for too much memory is ``too_large``."""
+        asked = msgspec.msgpack.encode(_Asked(content, zone, start, end))
+        try:
+            told = msgspec.msgpack.decode(await self._confined.run(asked), type=_Told)
+        except TooCostly as error:
+            raise BadCalendar("takes_too_long" if str(error) == "time" else "too_large") from None
+        except Failed:  # it is in the log
+            raise BadCalendar("not_a_calendar") from None
+        if told.imported is None:
+            raise BadCalendar(told.refused)
+        return told.imported
+
+
+def _zones_that_change_often(content: bytes) -> bool:
+    """Whether a VTIMEZONE has a rule that repeats more often than daily."""
+    described = _FOLD.sub(b"", content.upper()).split(b"BEGIN:VTIMEZONE")[1:]
+    return any(_TOO_OFTEN.search(each.partition(b"END:VTIMEZONE")[0]) for each in described)
+
+
 def read(
-    content: bytes, zone: str, start: datetime, end: datetime, clock: Callable[[], float] = time.monotonic
+    content: bytes, zone: str, start: datetime, end: datetime, clock: Callable[[], float] = time.process_time
 ) -> Imported:
-    """What is taken in [``start``, ``end``). ``zone``: of whose calendar it is. Takes up to `BUDGET_S` of a thread.
+    """What is taken in [``start``, ``end``). ``zone``: of whose calendar it is. Gives up after `BUDGET_S`, but only
+    between two entries: what icalendar does with the file before that has no end of its own.
 
     Raises:
         BadCalendar: ``too_large``, ``not_a_calendar``, ``too_many_entries`` or ``takes_too_long``.
@@ -56,6 +113,8 @@ def read(
         raise BadCalendar("too_large")
     if content.count(b"BEGIN:") > MAX_ENTRIES:
         raise BadCalendar("too_many_entries")
+    if _zones_that_change_often(content):
+        raise BadCalendar("not_a_calendar")
     give_up = clock() + BUDGET_S
     try:
         calendar = Calendar.from_ical(content)
@@ -149,7 +208,7 @@ def _dates(text: str, first: date | datetime, home: tzinfo, start: datetime, end
             if rule.until.endswith("Z"):
                 limit = limit.replace(tzinfo=UTC).astimezone(place).replace(tzinfo=None)
             until = limit.date() if limit.time() >= first.time() else limit.date() - _DAY
-    found = recurrence.dates(rule, day, start.astimezone(place).date(), end.astimezone(place).date(), until)
+    found = recurrence.occurrences(rule, day, start.astimezone(place).date(), end.astimezone(place).date(), until)
     if isinstance(first, datetime):
         return [datetime.combine(each, first.timetz().replace(tzinfo=None), first.tzinfo) for each in found]
     return list(found)

@@ -64,6 +64,8 @@ async def rotate_feed(call: Call) -> NewFeed:
     """Make a secret address for one's own appointments; an older one stops working."""
     secret = secrets.token_urlsafe(SECRET_BYTES)
     async with call.transaction() as connection:
+        # one at a time: of two that see none, the second would break the rule of one for each person
+        await connection.execute("SELECT true FROM person WHERE id = $1 FOR NO KEY UPDATE", call.principal.person)
         await _revoke(call, connection)
         await connection.execute(
             "INSERT INTO feed (id, person_id, secret_hash, created_at) VALUES ($1, $2, $3, $4)",

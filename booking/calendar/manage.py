@@ -5,12 +5,14 @@ tells `availability.changed`. Appointments that lie outside the new hours stay; 
 promised and only people can move them.
 """
 
+import asyncio
+from bisect import bisect_right
 from datetime import date, datetime, time, timedelta
+from itertools import accumulate
 from typing import Annotated, Final
 from uuid import UUID
 
 import msgspec
-from asyncpg import Range as PgRange
 from msgspec import Meta, Struct
 
 from backplane.api import Call, Problem, Routes
@@ -19,10 +21,12 @@ from backplane.postgres import Connection
 from booking.calendar import recurrence, zones
 from booking.calendar.access import MANAGE, NOT_FOUND, changed, managed
 from booking.calendar.hours import windows
+from booking.calendar.slots import STRETCH_DAYS
 from booking.calendar.store import load_calendar
 
 MAX_SCHEDULES: Final = 20
 MAX_RULES: Final = 100
+MAX_ALL_RULES: Final = 200  # of one provider: each day's hours are worked out from all of them
 MAX_EXDATES: Final = 366
 MAX_OVERRIDES: Final = 1000
 RULE_MUST_HAPPEN_WITHIN: Final = timedelta(days=5 * 366)
@@ -202,9 +206,17 @@ async def _zone(connection: Connection, body: ScheduleBody, provider: UUID) -> s
 
 
 async def _write_rules(connection: Connection, schedule: UUID, rules: list[RuleBody], now: datetime) -> None:
+    others = await connection.fetchval(
+        """SELECT count(*) FROM schedule_rule r JOIN schedule s ON s.id = r.schedule_id
+           WHERE s.id <> $1 AND s.provider_id = (SELECT provider_id FROM schedule WHERE id = $1)""",
+        schedule,
+    )
+    if others + len(rules) > MAX_ALL_RULES:
+        raise Problem(422, "too_many", f"A provider has at most {MAX_ALL_RULES} rules in all schedules. Remove some.")
     for number, rule in enumerate(rules, 1):
         if fault := _fault(rule, now):
             raise Problem(422, "bad_rule", f"Rule {number}: {fault}.")
+        await asyncio.sleep(0)  # each may look at five years of days
     await connection.executemany(
         """INSERT INTO schedule_rule (id, schedule_id, opens, closes, closed, weekdays, rrule, exdates, valid_from,
                valid_until) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)""",
@@ -231,7 +243,8 @@ def _fault(rule: RuleBody, now: datetime) -> str | None:
         if read.count is not None:
             return "give valid_until in place of COUNT"
         start = max(rule.valid_from, now.date())
-        if not recurrence.dates(read, rule.valid_from, start, start + RULE_MUST_HAPPEN_WITHIN):
+        upcoming = recurrence.occurrences(read, rule.valid_from, start, start + RULE_MUST_HAPPEN_WITHIN)
+        if next(upcoming, None) is None:
             return "the rrule has no date in the next five years"
     except (ValueError, OverflowError) as error:
         return str(error)
@@ -276,7 +289,7 @@ async def _view(connection: Connection, schedule: UUID, now: datetime, *, confli
 
 async def _conflicts(connection: Connection, provider: UUID, now: datetime) -> list[UUID]:
     end = now + timedelta(days=CONFLICT_DAYS)
-    open_ = windows(await load_calendar(connection, provider, now, end), now, end)
+    calendar = await load_calendar(connection, provider, now, end)
     rows = await connection.fetch(
         """SELECT id, during FROM appointment WHERE provider_id = $1 AND starts_at >= $2 AND starts_at < $3
                AND status IN ('requested', 'confirmed') AND NOT overridden ORDER BY starts_at""",
@@ -285,13 +298,20 @@ async def _conflicts(connection: Connection, provider: UUID, now: datetime) -> l
         end,
     )
 
-    def fits(during: "PgRange[datetime]") -> bool:
-        assert during.lower is not None
-        assert during.upper is not None
-        start, stop = during.lower.timestamp(), during.upper.timestamp()
-        return any(window.start <= start and stop <= window.reach for window in open_)
-
-    return [row["id"] for row in rows if not fits(row["during"])]
+    outside: list[UUID] = []
+    while rows:  # a fortnight after another, so that others are served meanwhile
+        start = rows[0]["during"].lower
+        stretch = start + timedelta(days=STRETCH_DAYS)
+        open_ = windows(calendar, start, stretch)
+        starts, reaches = [each.start for each in open_], list(accumulate((each.reach for each in open_), max))
+        at_hand = [row for row in rows if row["during"].lower < stretch]
+        for row in at_hand:
+            begun = bisect_right(starts, row["during"].lower.timestamp())
+            if not begun or reaches[begun - 1] < row["during"].upper.timestamp():
+                outside.append(row["id"])
+        rows = rows[len(at_hand) :]
+        await asyncio.sleep(0)
+    return outside
 
 
 def _text(at: time) -> str:

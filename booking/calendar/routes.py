@@ -16,7 +16,7 @@ from backplane.api import Call, Problem, Routes
 from backplane.postgres import Connection
 from booking.calendar import zones
 from booking.calendar.access import MANAGE, managed, not_found
-from booking.calendar.slots import Slot, free_slots, next_free
+from booking.calendar.slots import Slot, in_turns, next_free
 from booking.calendar.store import SERVICE_COLUMNS, load, times_of_row
 
 MAX_DAYS: Final = 62
@@ -94,17 +94,19 @@ async def _slots(call: Call, connection: Connection, provider: UUID, query: Slot
     start, end = _stretch(query, name, call.now)
     service = times_of_row(row)
     calendar, taken = await load(connection, provider, start, end, call.now, query.service)
-    found = free_slots(calendar, service, taken, start, end, call.now)
+    found: list[FreeSlot] = []
+    async for part in in_turns(calendar, service, taken, start, end, call.now):
+        found += [_free(slot, name) for slot in part]
     following: Slot | None = None
     if not found and end < (horizon := call.now + timedelta(days=service.horizon_days)):
         calendar, taken = await load(connection, provider, end, horizon, call.now, query.service)
-        following = next_free(calendar, service, taken, call.now, max(end, call.now))
+        following = await next_free(calendar, service, taken, call.now, max(end, call.now))
     return Slots(
         provider=provider,
         service=query.service,
         zone=name,
         provider_zone=row["timezone"],
-        slots=[_free(slot, name) for slot in found],
+        slots=found,
         next=None if following is None else following.start,
     )
 

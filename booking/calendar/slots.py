@@ -8,9 +8,10 @@ both counted from ``now``. No instant lies in a gap of the clocks, so no slot be
 A class that has begun to fill is a taken range that still offers itself, at its own time, while seats are left.
 """
 
+import asyncio
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from math import ceil
@@ -22,7 +23,7 @@ from msgspec import Struct
 from booking.calendar import zones
 from booking.calendar.hours import Calendar, Schedule, Window, at, windows
 
-LOOK_AHEAD_DAYS: Final = 7
+STRETCH_DAYS: Final = 14
 MINUTE_S: Final = 60
 DAY_S: Final = 86400
 
@@ -90,10 +91,27 @@ def free_slots(
 ) -> list[Slot]:
     """Slots that begin in [``start``, ``end``), in order. ``taken`` must hold all ranges that reach into it, a day more
     on both sides when a schedule has a daily cap."""
-    return list(_slots(calendar, service, taken, start, end, now))
+    return [slot for part in _stretches(calendar, service, taken, start, end, now) for slot in part]
 
 
-def next_free(
+async def in_turns(
+    calendar: Calendar,
+    service: ServiceTimes,
+    taken: Sequence[Range],
+    start: datetime,
+    end: datetime,
+    now: datetime,
+) -> AsyncIterator[list[Slot]]:
+    """As `free_slots`, a fortnight (a day, where there are many schedules) after another.
+
+    Between two of them the event loop serves others: two months may hold hundreds of rules and thousands of slots.
+    """
+    for part in _stretches(calendar, service, taken, start, end, now):
+        yield part
+        await asyncio.sleep(0)
+
+
+async def next_free(
     calendar: Calendar,
     service: ServiceTimes,
     taken: Sequence[Range],
@@ -101,15 +119,12 @@ def next_free(
     after: datetime | None = None,
     until: datetime | None = None,
 ) -> Slot | None:
-    """The first slot that begins not before ``after`` and before ``until``, or None within the horizon."""
-    begin = after or now
+    """The first slot that begins not before ``after`` and before ``until``, or None within the horizon. In turns."""
     last = now + timedelta(days=service.horizon_days, seconds=1)
     last = last if until is None else min(last, until)
-    while begin < last:
-        end = min(begin + timedelta(days=LOOK_AHEAD_DAYS), last)
-        for slot in _slots(calendar, service, taken, begin, end, now):
-            return slot
-        begin = end
+    async for part in in_turns(calendar, service, taken, after or now, last, now):
+        if part:
+            return part[0]
     return None
 
 
@@ -139,10 +154,28 @@ def is_free(
     return Refusal.TAKEN if _Busy(service, taken).at(moment) else None
 
 
+def _stretches(
+    calendar: Calendar,
+    service: ServiceTimes,
+    taken: Sequence[Range],
+    start: datetime,
+    end: datetime,
+    now: datetime,
+) -> Iterator[list[Slot]]:
+    busy, caps = _Busy(service, taken), _Caps(taken)
+    days = timedelta(days=max(1, STRETCH_DAYS // max(1, len(calendar.schedules) // 2)))
+    while start < end:
+        stop = min(start + days, end)
+        yield list(_slots(calendar, service, taken, busy, caps, start, stop, now))
+        start = stop
+
+
 def _slots(
     calendar: Calendar,
     service: ServiceTimes,
     taken: Sequence[Range],
+    busy: "_Busy",
+    caps: "_Caps",
     start: datetime,
     end: datetime,
     now: datetime,
@@ -155,7 +188,6 @@ def _slots(
     low = ceil(first.timestamp())
     high = min(ceil(end.timestamp()), int(horizon.timestamp()) + 1)
     length, step = service.minutes * MINUTE_S, service.step_minutes * MINUTE_S
-    busy, caps = _Busy(service, taken), _Caps(taken)
     classes = _open_classes(taken, low, high)
     upcoming = 0
     seen = -1
@@ -181,20 +213,23 @@ def _slots(
 def _grid(found: Sequence[Window], low: int, high: int, length: int, step: int) -> Iterator[tuple[int, Window]]:
     """All steps in the order of time; windows of several places may lie over one another."""
     steps: list[tuple[int, Window]] = []
+    mixed = False
     frontier = low
     for window in found:
         if window.start >= frontier:
-            yield from steps
-            steps.clear()
+            yield from _in_order(steps, mixed)
+            steps, mixed = [], False
         skipped = max(0, low - window.start + step - 1) // step
         last = min(window.end - 1, window.reach - length, high - 1)
         mine = [(moment, window) for moment in range(window.start + skipped * step, last + 1, step)]
-        if steps:
-            steps = sorted([*steps, *mine], key=lambda pair: pair[0])
-        else:
-            steps = mine
+        mixed = mixed or bool(steps)
+        steps += mine
         frontier = max(frontier, window.end)
-    yield from steps
+    yield from _in_order(steps, mixed)
+
+
+def _in_order(steps: list[tuple[int, Window]], mixed: bool) -> list[tuple[int, Window]]:
+    return sorted(steps, key=lambda pair: pair[0]) if mixed else steps
 
 
 class _Busy:

@@ -5,7 +5,6 @@ that fails keeps what was read last, with the code of the failure beside it, for
 because a server is away.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Final
@@ -21,7 +20,7 @@ from backplane.jobs import Errand, Job, JobRow, schedule, withdraw
 from backplane.postgres import Connection, Database
 from booking.calendar.access import MANAGE, NOT_FOUND, changed, managed
 from booking.calendar.fetch import Fetcher, FetchError, checked_url
-from booking.calendar.ics_in import MAX_BYTES, BadCalendar, Imported, read
+from booking.calendar.ics_in import MAX_BYTES, BadCalendar, Files, Imported
 from booking.calendar.upkeep import availability_changed
 
 KIND: Final = "calendar.ics_in"
@@ -123,6 +122,7 @@ class Reader:
         self._database = database
         self._clock = clock
         self._fetcher = fetcher or Fetcher()
+        self._files = Files()
 
     @property
     def handlers(self) -> Mapping[str, Errand]:
@@ -144,7 +144,7 @@ class Reader:
             fetched = await self._fetcher.get(row["url"], MAX_BYTES, None if old else row["etag"])
             imported = None
             if fetched.content is not None:
-                imported = await asyncio.to_thread(read, fetched.content, row["timezone"], now - PAST, now + FUTURE)
+                imported = await self._files.read(fetched.content, row["timezone"], now - PAST, now + FUTURE)
         except (FetchError, BadCalendar) as error:
             async with self._database.tenant(job.tenant) as connection, connection.transaction():
                 await connection.execute("UPDATE ics_source SET error = $2 WHERE id = $1", job.subject, str(error))

@@ -73,7 +73,7 @@ async def refresh_next_free(connection: Connection, provider: UUID, now: datetim
         calendar = await load_calendar(connection, provider, now, until)
         for row in services:
             taken = await load_taken(connection, provider, now, until, now, row["id"])
-            slot = next_free(calendar, times_of_row(row), taken, now, until=until)
+            slot = await next_free(calendar, times_of_row(row), taken, now, until=until)
             if slot is not None and (best is None or slot.start < best.start):
                 best = slot
                 look_again = min(now + LOOK_AGAIN, slot.start - timedelta(minutes=row["notice_minutes"]))

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 Kind = Literal["email", "phone"]
 MAX_EMAIL_CHARS: Final = 254  # RFC 5321 section 4.5.3.1
+MAX_LABEL_CHARS: Final = 63  # RFC 1035 section 2.3.4; Punycode does not make a label shorter
 _LOCAL: Final = re.compile(r"[^\s@<>()\[\],;:\\\"\x00-\x1f\x7f]{1,64}")
 _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -31,7 +32,11 @@ class Contact(Struct, frozen=True):
 
 def email(text: str) -> Contact:
     """ValueError when it cannot be an address."""
+    if len(text) > MAX_EMAIL_CHARS:  # before letters unfold and the domain is translated, which takes long
+        raise ValueError("this is not an e-mail address")
     local, at, domain = unicodedata.normalize("NFKC", text).strip().rpartition("@")
+    if any(len(label) > MAX_LABEL_CHARS for label in domain.split(".")):
+        raise ValueError("this is not an e-mail address")
     try:
         ascii_domain = domain.encode("idna").decode().lower()
     except UnicodeError:

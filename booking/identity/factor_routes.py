@@ -33,7 +33,7 @@ from backplane.api import Answer, Call, Problem, Routes
 from backplane.audit import Entry, record
 from backplane.ids import uuid7
 from backplane.postgres import Connection
-from booking.identity import totp
+from booking.identity import passkey_cbor, totp
 from booking.identity.access import LIFETIME, SECOND_FACTOR
 from booking.identity.auth_routes import NO_NUL, wrong_code
 from booking.identity.people import standing
@@ -45,6 +45,7 @@ from booking.tenants import host_name
 CEREMONY: Final = timedelta(minutes=5)
 MAX_PASSKEYS: Final = 20
 routes = Routes(tag="auth")
+passkey_cbor.install()
 
 FactorCode = Annotated[str, Meta(min_length=6, max_length=40)]
 WebAuthnJson = dict[str, Any]

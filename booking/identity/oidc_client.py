@@ -28,11 +28,14 @@ from joserfc.jwk import KeySet
 from msgspec import Struct
 
 MAX_ANSWER_BYTES: Final = 256 * 1024
+MAX_KEYS: Final = 32  # issuers publish two to five; each is read in a tenth of a millisecond, a large one in many
+MAX_KEY_CHARS: Final = 2048  # of one number in Base64url: 12,288 bits
 TIMEOUT_S: Final = 10.0
 KEPT_FOR: Final = timedelta(hours=1)
 REREAD_AFTER: Final = timedelta(seconds=30)
 SKEW_S: Final = 60
 FRESH_S: Final = 600
+_KEY_MEMBERS: Final = frozenset({"kty", "kid", "use", "key_ops", "alg", "n", "e", "crv", "x", "y"})
 ALGORITHMS: Final = ["RS256", "PS256", "ES256", "EdDSA"]
 
 T = TypeVar("T")
@@ -204,7 +207,13 @@ class OidcClient:
             self.check_url(endpoint)
         try:
             raw = await self._ask(metadata.jwks_uri, dict[str, list[dict[str, str | list[str]]]])
-            usable = [key for key in raw.get("keys", []) if key.get("kty") in ("RSA", "EC", "OKP")]
+            usable = [
+                {name: value for name, value in key.items() if name in _KEY_MEMBERS}
+                for key in raw.get("keys", [])
+                if key.get("kty") in ("RSA", "EC", "OKP")
+            ]
+            if len(usable) > MAX_KEYS or any(len(value) > MAX_KEY_CHARS for key in usable for value in key.values()):
+                raise OidcError("bad_keys")
             keys = KeySet.import_key_set({"keys": usable})
         except (JoseError, ValueError, KeyError, TypeError):
             raise OidcError("bad_keys") from None

@@ -17,8 +17,8 @@ known. Devanagari is folded and found as written only.
 """
 
 import unicodedata
-from collections.abc import Iterable, Iterator
-from itertools import product
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Final
 
 MAX_WORDS: Final = 12
@@ -174,16 +174,28 @@ def keys(word: str) -> list[str]:
 
 
 def _skeletons(readings: list[tuple[str, ...]]) -> set[str]:
-    found: set[str] = set()
-    for choice in product(*readings):
-        found.add(_collapsed("".join(choice)))
-        if len(found) >= _MAX_KEYS:
-            break
-    return found - {""}
+    """The first `_MAX_KEYS` distinct skeletons, in the order in which a product of the readings would give them.
+
+    Nearly all members of that product collapse into the same few keys ('wwww...'), so a word is read from its end: what
+    may follow depends on the letter before it alone, and of the ends after one letter only the first `_MAX_KEYS` can
+    count, since before one beginning they all stay distinct. The work is linear in the word.
+    """
+    letters: list[set[str]] = [{""}]  # that may stand before each reading
+    for choice in readings:
+        letters.append({reading[-1:] or before for before in letters[-1] for reading in choice})
+    ends: dict[str, tuple[str, ...]] = dict.fromkeys(letters.pop(), ("",))
+    for choice in reversed(readings):
+        ends = {before: _ends_after(before, choice, ends) for before in letters.pop()}
+    return set(ends[""]) - {""}
 
 
-def _collapsed(key: str) -> str:
-    return "".join(letter for index, letter in enumerate(key) if index == 0 or key[index - 1] != letter)
+def _ends_after(before: str, choice: tuple[str, ...], ends: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for reading in choice:
+        added = "".join(letter for letter, last in zip(reading, (before or " ") + reading) if letter != last)
+        for end in ends[reading[-1:] or before]:
+            found[added + end] = None
+    return tuple(islice(found, _MAX_KEYS))
 
 
 def _latin_readings(word: str) -> list[tuple[str, ...]]:

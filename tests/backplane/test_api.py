@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime
 from enum import Enum
+from time import thread_time
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -204,6 +205,32 @@ async def test_a_body_without_length_is_cut_off_as_well() -> None:
     async with served([routes]) as client:
         answer = await client.post("/toys", data=endless(), headers={"Content-Type": "application/json"})
         assert answer.status == 413
+
+
+@pytest.mark.parametrize("year", ["0001", "1799", "2200", "9999", r"\u0039999", r"99\u00399"])
+async def test_times_of_another_age_are_refused_at_the_border(year: str) -> None:
+    """At the ends of time the arithmetic of handlers fails, and so do offsets."""
+    async with served([routes]) as client:
+        body = f'{{"name": "a", "at": "{year}-01-01T00:00:00+14:00"}}'
+        json_type = {"Content-Type": "application/json"}
+        async with client.post("/toys", data=body, headers=json_type) as answer:
+            assert answer.status == 422
+            assert (await answer.json())["detail"] == "A date of the body is not between 1800 and 2200."
+        async with client.post("/toys", data='{"name": "9999-01-01"}', headers=json_type) as answer:
+            assert answer.status == 201, "a text may say what it likes"
+        async with client.get(f"/toys/{ID}", params={"day": "9999-12-31"}) as answer:
+            assert answer.status == 400
+            assert "of the query" in (await answer.json())["detail"]
+
+
+async def test_what_is_said_of_a_body_is_read_quickly() -> None:
+    """aiohttp reads the parameters of a Content-Type with a parser of mails: a third of a second for 7 KB."""
+    async with served([routes]) as client:
+        began = thread_time()
+        for kind, status in ((f"APPLICATION/json ;{' a=b;' * 1300}", 201), ("text/plain; a=application/json", 415)):
+            async with client.post("/toys", data='{"name": "a"}', headers={"Content-Type": kind}) as answer:
+                assert answer.status == status
+        assert thread_time() - began < 0.1
 
 
 async def test_other_media_types_are_refused() -> None:

@@ -126,6 +126,7 @@ OWN: dict[str, str] = {
     "backplane/keys.py": "tokens that our keys signed; times are only compared",
     "backplane/tokens.py": "tokens that our key signed; times are only compared",
     "booking/admin_command.py": "an operator's command line, of texts",
+    "booking/calendar/ics_in.py": "between our own processes",
     "booking/calendar/store.py": "our own query",
     "booking/identity/courier.py": "letters that we sealed",
     "booking/identity/factor_routes.py": "options of our own library",

@@ -4,16 +4,19 @@ import asyncio
 import json
 from datetime import timedelta
 from pathlib import Path
+from time import thread_time
 from uuid import UUID
 
 import pytest
+from webauthn.helpers import parse_cbor
+from webauthn.helpers.exceptions import InvalidCBORData
 
 from backplane.ids import uuid7
 from backplane.jobs import Errand, JobRow
 from backplane.postgres import Database
 from backplane.sealed import Sealer
 from backplane.web import Problem
-from booking.identity import contacts
+from booking.identity import contacts, factor_routes  # noqa: F401 (which has the decoder of passkeys bound)
 from booking.identity.contacts import Contact
 from booking.identity.courier import KIND, TEXTS, JobCourier, Letter, SandboxSms, errands
 from booking.identity.passwords import Passwords
@@ -176,3 +179,28 @@ async def test_spent_tokens_are_forgotten_when_they_could_not_be_used_any_more(s
     await served.identity.tend()
     async with served.db.platform() as connection:
         assert await connection.fetchval("SELECT count(*) FROM session") == 0
+
+
+def test_what_an_authenticator_sends_holds_no_tags() -> None:
+    for tag in (*range(300), 1004, 43000, 55799, 65535):
+        for item in (b"\x00", b"\x40", b"\x60", b"\x80", b"\xa0", b"\x82\x01\x02"):
+            with pytest.raises(InvalidCBORData) as refused:
+                parse_cbor(b"\xa1\x00\xd9" + tag.to_bytes(2, "big") + item)
+            why = refused.value.__cause__
+            assert "tag" in f"{why} {why and why.__cause__}", tag
+
+
+def test_a_regular_expression_in_cbor_is_not_compiled() -> None:
+    text = "[\u0100-\uffff\U00010000-\U0010ffff]".encode() * 600  # two seconds
+    began = thread_time()
+    with pytest.raises(InvalidCBORData):
+        parse_cbor(b"\xa1\x00\xd8\x23\x79" + len(text).to_bytes(2, "big") + text)
+    assert thread_time() - began < 0.05
+
+
+def test_an_address_that_unfolds_is_refused_before_it_is_translated() -> None:
+    began = thread_time()
+    for typed in ("ﷺ" * 5000 + "@b.co", "a@" + "ﷺ" * 240 + ".co", "a@" + "ü" * 240 + ".co", "a@" + "ﷺ." * 120 + "co"):
+        with pytest.raises(ValueError, match="not an e-mail address"):
+            contacts.email(typed)
+    assert thread_time() - began < 0.05

@@ -39,6 +39,7 @@ class Issuer:
             "sub": "sub-1", "email": "amina@example.com", "email_verified": True, "name": "Amina",
         }  # fmt: skip
         self.lies: dict[str, Any] = {}
+        self.more_keys: list[dict[str, str]] = []
         self.metadata_lies: dict[str, Any] = {}
         self.signer: Callable[[dict[str, Any]], str] = self._signed
         self.codes: dict[str, dict[str, str]] = {}
@@ -79,7 +80,9 @@ class Issuer:
         return web.json_response({**said, **self.metadata_lies})
 
     async def _keys(self, request: web.Request) -> web.Response:
-        return web.json_response({"keys": [self.key.as_dict(private=False), {"kty": "oct", "k": "AAAA"}]})
+        return web.json_response(
+            {"keys": [self.key.as_dict(private=False), {"kty": "oct", "k": "AAAA"}, *self.more_keys]}
+        )
 
     async def _token(self, request: web.Request) -> web.Response:
         form = {name: str(value) for name, value in (await request.post()).items()}

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from booking.calendar.ics_in import MAX_BYTES, BadCalendar, read
+from backplane.confined import Limits
+from booking.calendar.ics_in import MAX_BYTES, BadCalendar, Files, read
 
 START, END = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -122,3 +123,42 @@ def test_a_file_that_takes_too_long_is_given_up() -> None:
     seconds = iter(range(0, 1000, 3))
     with pytest.raises(BadCalendar, match="takes_too_long"):
         read(ics(*["DTSTART:20260302T040000Z\nDURATION:PT1H"] * 5), "UTC", START, END, lambda: next(seconds))
+
+
+def zone(rule: str, at: str = "20260302T090000") -> bytes:
+    """A calendar that describes a time zone by the changes of its clocks, and an entry in it."""
+    standard = f"BEGIN:STANDARD\r\nDTSTART:19700101T000000\r\nRRULE:{rule}\r\nTZOFFSETFROM:+0000\r\nTZOFFSETTO:+0100"
+    daylight = standard.replace("STANDARD", "DAYLIGHT").replace("+0000", "+0200")
+    described = (
+        f"BEGIN:VTIMEZONE\r\nTZID:X\r\n{standard}\r\nEND:STANDARD\r\n{daylight}\r\nEND:DAYLIGHT\r\n"
+        "END:VTIMEZONE\r\nBEGIN:VEVENT"
+    )
+    return ics(f"DTSTART;TZID=X:{at}\nDURATION:PT1H").replace(b"BEGIN:VEVENT", described.encode(), 1)
+
+
+@pytest.mark.parametrize("often", ["SECONDLY", "MINUTELY", "hourly", "SECO\r\n NDLY"])
+def test_a_zone_whose_clocks_change_all_the_time_is_refused_before_it_is_written_out(often: str) -> None:
+    with pytest.raises(BadCalendar, match="not_a_calendar"):
+        read(zone(f"FREQ={often}"), "UTC", START, END)
+
+
+async def test_a_file_that_never_ends_is_ended_and_the_next_one_is_read() -> None:
+    """Whatever it is that takes icalendar so long: here a zone whose clocks change daily, and an entry far ahead."""
+    files = Files(Limits(wall_s=10, cpu_s=1))
+    with pytest.raises(BadCalendar, match=r"takes_too_long|too_large"):
+        await files.read(zone("FREQ=DAILY", "99980101T000000"), "UTC", START, END)
+    found = await files.read(ics("DTSTART:20260302T040000Z\nDURATION:PT1H"), "Asia/Karachi", START, END)
+    assert [f"{block.start:%H:%M}" for block in found.blocks] == ["04:00"]
+
+
+async def test_a_zone_of_one_file_is_not_that_of_another() -> None:
+    """icalendar remembers the zones of a file by their name as long as its process lives."""
+    files = Files()
+    for hours, opens in (("+0300", "06:00"), ("+0500", "04:00")):
+        described = (
+            f"BEGIN:VTIMEZONE\r\nTZID:Here\r\nBEGIN:STANDARD\r\nDTSTART:19700101T000000\r\nTZOFFSETFROM:{hours}\r\n"
+            f"TZOFFSETTO:{hours}\r\nEND:STANDARD\r\nEND:VTIMEZONE\r\nBEGIN:VEVENT"
+        ).encode()
+        content = ics("DTSTART;TZID=Here:20260302T090000\nDURATION:PT1H").replace(b"BEGIN:VEVENT", described, 1)
+        found = await files.read(content, "UTC", START, END)
+        assert [f"{block.start:%H:%M}" for block in found.blocks] == [opens]

@@ -1,7 +1,8 @@
 """Free slots: days of all lengths, rules of schedules, notice, horizon, buffers, caps and classes."""
 
 from datetime import UTC, date, datetime, time, timedelta
-from uuid import UUID
+from time import thread_time
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -18,6 +19,7 @@ from booking.calendar import (
     next_free,
     occupied,
 )
+from booking.calendar.slots import in_turns
 
 CLIFTON, SADDAR = UUID(int=1), UUID(int=2)
 LONG_AGO = datetime(2010, 1, 1, tzinfo=UTC)
@@ -294,15 +296,29 @@ def test_a_start_that_cannot_be_booked_has_a_reason(start: str, reason: Refusal 
     assert is_free(day, service, taken, utc(start), utc("2026-01-04 12:00")) is reason
 
 
-def test_the_next_free_slot_is_the_first_of_all() -> None:
+async def test_the_next_free_slot_is_the_first_of_all() -> None:
     now = utc("2026-01-05 09:30")
     late = calendar("UTC", hours("09:00-10:00", valid_from=date(2026, 2, 20)))
     service = ServiceTimes(60, 60)
-    found = next_free(late, service, [], now)
+    found = await next_free(late, service, [], now)
     assert found is not None
     assert found.start == utc("2026-02-20 09:00")
-    assert next_free(late, ServiceTimes(60, 60, horizon_days=30), [], now) is None
-    taken = next_free(late, service, [occupied(service, found.start)], now)
+    assert await next_free(late, ServiceTimes(60, 60, horizon_days=30), [], now) is None
+    taken = await next_free(late, service, [occupied(service, found.start)], now)
     assert taken is not None
     assert taken.start == utc("2026-02-21 09:00")
-    assert next_free(Calendar(), service, [], now) is None
+    assert await next_free(Calendar(), service, [], now) is None
+
+
+async def test_the_busiest_calendar_is_worked_out_in_short_turns() -> None:
+    """As many rules and places as a provider may have, the finest grid, two months, and nothing free in it."""
+    rules = tuple(hours("00:00-00:00") for _ in range(5)) + tuple(hours("12:00-12:05", closed=True) for _ in range(5))
+    crowd = Calendar(tuple(Schedule("Asia/Karachi", uuid4(), rules) for _ in range(20)))
+    service = ServiceTimes(5, 5)
+    began = utc("2026-01-05")
+    taken = [Range(began + timedelta(minutes=5 * n), began + timedelta(minutes=5 * n + 4)) for n in range(10_000)]
+    longest, last, count = 0.0, thread_time(), 0
+    async for part in in_turns(crowd, service, taken, began, began + timedelta(days=20), began):
+        longest, last, count = max(longest, thread_time() - last), thread_time(), count + len(part)
+    assert longest < 0.1  # half of it on a machine with nothing else to do
+    assert count == 0

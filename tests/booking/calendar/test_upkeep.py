@@ -1,5 +1,6 @@
 """The next free time for search, moved clocks, feeds and imported calendars, with real Postgres."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from uuid import UUID, uuid4
@@ -141,6 +142,13 @@ async def test_a_feed_tells_when_and_nothing_else(world: World) -> None:
     doctors = (await world.amina.send("POST", "/v1/feeds", status=201))["path"]
     async with world.client.get(doctors) as response:
         assert str(visit).encode() in await response.read()
+
+
+async def test_feeds_that_are_made_at_once_leave_one(world: World) -> None:
+    bilal = world.who(world.patient, "patient")
+    made = await asyncio.gather(*(bilal.send("POST", "/v1/feeds", status=201) for _ in range(6)))
+    answers = [await world.client.get(each["path"]) for each in made]
+    assert sorted(each.status for each in answers) == [200, *[404] * 5]
 
 
 async def test_a_feed_that_was_rotated_or_revoked_is_gone(world: World) -> None:

@@ -68,6 +68,7 @@ EXCEPTIONS = {
 # Strings whose schema tells a pattern, and some that mean more than their schema tells.
 TEXTS = {
     "client_id": "clinic",
+    "closes": "17:00",
     "country": "PK",
     "currency": "PKR",
     "file": f"{'A' * 43}.ics",
@@ -79,6 +80,7 @@ TEXTS = {
     "locale": "en",
     "name": "somebody",
     "near": "31.5,74.3",
+    "opens": "09:00",
     "region": "PK",
     "slug": "clinic",
     "specialties": "general-practice",
@@ -140,7 +142,7 @@ class Sampler:
         made = Sample(operation.path, {})
         headers: dict[str, str] = {}
         for parameter in operation.said.get("parameters", ()):
-            name, schema = parameter["name"], self._plain(parameter["schema"])
+            name, schema = parameter["name"], self.plain(parameter["schema"])
             if parameter["in"] == "path":
                 before = operation.path.partition("{" + name + "}")[0].rstrip("/").rpartition("/")[2]
                 made.path = made.path.replace(
@@ -153,7 +155,7 @@ class Sampler:
         content = operation.said.get("requestBody", {}).get("content", {})
         if "application/json" in content:
             made.options["json"] = self._value(
-                operation, "", self._plain(content["application/json"]["schema"]), made.in_body
+                operation, "", self.plain(content["application/json"]["schema"]), made.in_body
             )
         elif content:
             made.options["data"] = b"%PDF-1.4 proof"
@@ -179,7 +181,7 @@ class Sampler:
         made.in_path.append(kind)
         return str(self._ids.get(kind, 999_999_999 if schema.get("type") == "integer" else uuid4()))
 
-    def _plain(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    def plain(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
         """Without references, and without the null of what may be missing."""
         while "$ref" in schema or "anyOf" in schema:
             if "$ref" in schema:
@@ -188,12 +190,16 @@ class Sampler:
                 schema = next(each for each in schema["anyOf"] if each != {"type": "null"})
         return schema
 
+    def value(self, operation: Operation, name: str, schema: Mapping[str, Any]) -> Any:
+        """The smallest good value of a field."""
+        return self._value(operation, name, schema, [])
+
     @staticmethod
     def _is_id(schema: Mapping[str, Any]) -> bool:
         return schema.get("format") == "uuid"
 
     def _value(self, operation: Operation, name: str, schema: Mapping[str, Any], used: list[str]) -> Any:
-        schema = self._plain(schema)
+        schema = self.plain(schema)
         if self._is_id(schema):
             kind = EXCEPTIONS.get((operation.path, name)) or KINDS.get(name.removesuffix("_id"))
             if kind is None:
@@ -223,7 +229,7 @@ class Sampler:
         required = set(schema.get("required", ()))
         made = {}
         for name, about in schema.get("properties", {}).items():
-            if name in required or self._is_id(self._plain(about)) or name == "email":
+            if name in required or self._is_id(self.plain(about)) or name == "email":
                 made[name] = self._value(operation, name, about, used)
         return made
 

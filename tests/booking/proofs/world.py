@@ -176,9 +176,9 @@ async def _clinic(db: Database, tenant: int, host: str, roles: tuple[str, ...], 
 
 @asynccontextmanager
 async def world(
-    db: Database, data: Path, *, smtp_url: str | None = None, bus: Bus | None = None
+    db: Database, data: Path, *, smtp_url: str | None = None, bus: Bus | None = None, traced: bool = True
 ) -> AsyncIterator[World]:
-    """At rest: `booking.application.at_work` would set it to work."""
+    """At rest: `booking.application.at_work` would set it to work. ``traced``: every request leaves its spans."""
     clock, bus, spans = Clock(), bus or LocalBus(), InMemorySpanExporter()
     async with db.platform() as connection:
         a = await connection.fetchval("INSERT INTO tenant (slug, name) VALUES ('a', 'Clinic A') RETURNING id")
@@ -187,7 +187,7 @@ async def world(
     second = await _clinic(db, b, "b.localhost", CLINIC_ROLES, clock())
     platform = await _clinic(db, PLATFORM_TENANT, "localhost", PLATFORM_ROLES, clock())
     await Sealer(db).seal()
-    tracing = Tracing(SimpleSpanProcessor(spans), 1.0)
+    tracing = Tracing(SimpleSpanProcessor(spans), 1.0 if traced else 0.0)
     app = application(Metrics(), Readiness(lambda: {}), NO_PROXIES, tracing)
     tokens = TokenAuthority.open(data, clock().timestamp())
     around = Surroundings(db, bus, data, tokens, clock, base_url="http://localhost", smtp_url=smtp_url)

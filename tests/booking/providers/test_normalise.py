@@ -1,9 +1,13 @@
 """Names of both scripts: what becomes equal, what stays apart, how far words may differ."""
 
+from itertools import groupby, product
+from time import process_time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from booking.providers import normalise
 from booking.providers.normalise import MAX_WORD_LETTERS, MAX_WORDS, distance, features, fold, keys, script, words
 
 texts = st.text(st.characters(codec="utf-8"), max_size=60)
@@ -109,6 +113,26 @@ def test_keys_and_features_of_anything_are_few(text: str) -> None:
     for word in words(text):
         assert len(keys(word)) <= 24
         assert len(features(word)) <= MAX_WORD_LETTERS + 2 + 24
+
+
+READINGS = st.lists(st.sampled_from([("", "V"), ("", "Y"), ("V", "A"), ("K",), ("KS",), ("T", "S")]), max_size=9)
+
+
+@given(READINGS)
+def test_keys_are_the_first_of_all_spellings_run_together(readings: list[tuple[str, ...]]) -> None:
+    spellings = ("".join(choice) for choice in product(*readings))
+    together = dict.fromkeys("".join(letter for letter, _ in groupby(spelling)) for spelling in spellings)
+    assert normalise._skeletons(readings) == set(list(together)[: normalise._MAX_KEYS]) - {""}
+
+
+@pytest.mark.parametrize("letters", ["w", "و", "ی", "wy", "ویہ", "th", "xw", "ذض", "yaya", "ﷺ", "̀"])
+def test_no_word_takes_longer_than_its_letters(letters: str) -> None:
+    """A search for 40 times 'w' once tried 2 to the power of 39 spellings on the event loop."""
+    typed = " ".join((letters * MAX_WORD_LETTERS)[: MAX_WORD_LETTERS - 2] + str(n) for n in range(MAX_WORDS))
+    began = process_time()
+    for word in words(typed):
+        features(word)
+    assert process_time() - began < 0.25
 
 
 @given(st.text("abc", max_size=6), st.text("abc", max_size=6))
