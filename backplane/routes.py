@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Final, Generic, TypedDict, TypeVar, Unpack, ge
 from aiohttp import web
 from msgspec import Struct
 
+from backplane.hosts import PublicUrls, asked_host
 from backplane.postgres import Connection, Database
 from backplane.principal import Principal, Tenant
-from backplane.web import MAX_BODY_BYTES, Problem
+from backplane.problems import Problem
+from backplane.web import MAX_BODY_BYTES
 
 if TYPE_CHECKING:
     from backplane.bus import Bus
@@ -50,7 +52,8 @@ class Services:
     """What handlers stand on. The two hooks may raise `Problem`; ``authenticate`` gives None for a stranger.
 
     ``tenant_of`` runs first; its answer is at ``request[TENANT]`` when ``authenticate`` runs. ``refusals``: the codes
-    that they raise, by status; they run before every route, so every route is documented to answer with them.
+    that they raise, by status; they run before every route, so every route is documented to answer with them. ``urls``:
+    where links lead that outlive a request.
     """
 
     db: Database
@@ -61,6 +64,7 @@ class Services:
     title: str = "Wadud"
     version: str = "1"
     refusals: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    urls: PublicUrls = field(default_factory=PublicUrls)
 
 
 TENANT: Final = web.RequestKey("tenant", Tenant)
@@ -97,6 +101,16 @@ class Call:
         if self.who is None:
             raise unauthorized()
         return self.who
+
+    @property
+    def host(self) -> str:
+        """Name of the host that was asked for, without port."""
+        return asked_host(self.request).name
+
+    @property
+    def clinic_url(self) -> str:
+        """Scheme and host for links to the clinic's pages: from the settings, never from the request."""
+        return self.services.urls.of_clinic(self.tenant.slug, self.tenant.hosts)
 
     def may(self, right: str) -> bool:
         return self.who is not None and right in self.who.rights

@@ -18,6 +18,7 @@ from typing import Any, Final
 from aiohttp import web
 from msgspec import Struct
 
+from backplane.hosts import asked_host
 from backplane.postgres import Database, Row
 from backplane.principal import Tenant
 from backplane.web import Problem
@@ -59,7 +60,7 @@ class Tenants:
 
     async def tenant_of(self, request: web.Request) -> Clinic:
         """The hook of `backplane.api.Services`. Problem 404: no clinic has this name."""
-        return await self.at(request.host)
+        return await self.at(asked_host(request).name)
 
     async def at(self, host: str) -> Clinic:
         """The clinic at ``host``, which may have a port. Problem 404."""

@@ -31,6 +31,7 @@ from webauthn.helpers.structs import (
 
 from backplane.api import Answer, Call, Problem, Routes
 from backplane.audit import Entry, record
+from backplane.hosts import asked_host
 from backplane.ids import uuid7
 from backplane.postgres import Connection
 from booking.identity import totp
@@ -40,7 +41,6 @@ from booking.identity.people import standing
 from booking.identity.service import address_of, identity_of
 from booking.identity.signing_in import Keep, SignIn, factor_claims, require_recent, sign_in
 from booking.rights import acting_role
-from booking.tenants import host_name
 
 CEREMONY: Final = timedelta(minutes=5)
 MAX_PASSKEYS: Final = 20
@@ -208,7 +208,7 @@ async def begin_passkey(call: Call) -> Ceremony:
         if len(known) >= MAX_PASSKEYS:
             raise Problem(409, "too_many_passkeys", "Remove a passkey that you do not use.")
         options = generate_registration_options(
-            rp_id=host_name(call.request.host),
+            rp_id=call.host,
             rp_name=call.tenant.name,
             user_id=person.bytes,
             user_name=str(contact or "account"),
@@ -232,7 +232,7 @@ async def finish_passkey(call: Call, body: NewPasskey) -> PasskeyMade:
         proven = verify_registration_response(
             credential=body.credential,
             expected_challenge=challenge,
-            expected_rp_id=host_name(call.request.host),
+            expected_rp_id=call.host,
             expected_origin=_origins(call),
             require_user_verification=True,
         )
@@ -248,7 +248,7 @@ async def finish_passkey(call: Call, body: NewPasskey) -> PasskeyMade:
             proven.credential_id,
             proven.credential_public_key,
             proven.sign_count,
-            host_name(call.request.host),
+            call.host,
             body.label,
             call.now,
         )
@@ -264,9 +264,7 @@ async def begin_passkey_login(call: Call) -> Ceremony:
     """Begin to sign in with a passkey."""
     identity = identity_of(call)
     await identity.allow("login address", address_of(call), identity.paces.login_per_address)
-    options = generate_authentication_options(
-        rp_id=host_name(call.request.host), user_verification=UserVerificationRequirement.REQUIRED
-    )
+    options = generate_authentication_options(rp_id=call.host, user_verification=UserVerificationRequirement.REQUIRED)
     async with call.transaction() as connection:
         return await _begun(call, connection, None, options.challenge, options_to_json(options))
 
@@ -367,7 +365,7 @@ async def _taken(call: Call, ceremony: UUID, person: UUID | None) -> bytes:
 
 def _origins(call: Call) -> list[str]:
     """Pages that may use a passkey of this host: its own, over https, or as it is asked now."""
-    host = call.request.host
+    host = asked_host(call.request)
     return [f"https://{host}", f"{call.request.scheme}://{host}"]
 
 

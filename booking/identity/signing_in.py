@@ -6,7 +6,6 @@ it is called ``wadud-refresh`` and bound to /v1/auth, on loopback hosts only; el
 Routes that act on the cookie demand that the Origin is ours.
 """
 
-import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -15,6 +14,7 @@ from uuid import UUID
 from aiohttp import web
 from msgspec import Struct
 
+from backplane.hosts import asked_host
 from backplane.keys import TokenError, TokenKind
 from backplane.postgres import Connection
 from backplane.proxies import same_origin
@@ -24,7 +24,7 @@ from booking.identity.access import LIFETIME, SECOND_FACTOR, second_factor_roles
 from booking.identity.people import Standing, standing
 from booking.identity.refresh import Opened, open_session
 from booking.identity.service import Identity, identity_of
-from booking.tenants import Clinic, host_name
+from booking.tenants import Clinic
 
 COOKIE: Final = "__Host-wadud-refresh"
 LOOPBACK_COOKIE: Final = "wadud-refresh"
@@ -116,12 +116,12 @@ def cookie(request: web.Request, value: str, lives: timedelta) -> str:
     """A Set-Cookie header. Problem 400: plain http that is not loopback; 403: not from a page of ours."""
     if not same_origin(request):
         raise Problem(403, "bad_origin", "This may be done from our own pages only.")
-    return _set_cookie(request.headers["Origin"].startswith("https://"), request.host, value, lives)
+    return _set_cookie(request.headers["Origin"].startswith("https://"), request, value, lives)
 
 
 def cookie_after_redirect(request: web.Request, value: str, lives: timedelta) -> str:
     """The same for the end of a navigation, which has no Origin; its caller has checked where it began."""
-    return _set_cookie(request.scheme == "https", request.host, value, lives)
+    return _set_cookie(request.scheme == "https", request, value, lives)
 
 
 def no_cookie(request: web.Request) -> dict[str, str]:
@@ -135,24 +135,24 @@ def no_cookie(request: web.Request) -> dict[str, str]:
 
 def cookie_token(request: web.Request) -> str | None:
     """The refresh token that came as a cookie. Problem 403 when another site made the browser send it."""
-    value = request.cookies.get(COOKIE) or (request.cookies.get(LOOPBACK_COOKIE) if loopback(request.host) else None)
+    value = request.cookies.get(COOKIE) or (request.cookies.get(LOOPBACK_COOKIE) if loopback(request) else None)
     if value and not same_origin(request):
         raise Problem(403, "bad_origin", "This may be done from our own pages only.")
     return value or None
 
 
-def _set_cookie(secure: bool, host: str, value: str, lives: timedelta) -> str:
+def _set_cookie(secure: bool, request: web.Request, value: str, lives: timedelta) -> str:
     tail = f"HttpOnly; SameSite=Lax; Max-Age={int(lives.total_seconds())}"
     if secure:
         return f"{COOKIE}={value}; Path=/; Secure; {tail}"
-    if not loopback(host):
+    if not loopback(request):
         raise Problem(400, "https_required", "A cookie needs https here. Use https, or keep the token yourself.")
     return f"{LOOPBACK_COOKIE}={value}; Path=/v1/auth; {tail}"
 
 
-def loopback(host: str) -> bool:
-    name = host_name(host)
-    return name == "localhost" or name.endswith(".localhost") or name == "[::1]" or re.match(r"127\.", name) is not None
+def loopback(request: web.Request) -> bool:
+    """Whether the page that asks was reached on the browser's own machine."""
+    return asked_host(request).loopback
 
 
 def device(request: web.Request) -> str:

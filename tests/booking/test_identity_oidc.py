@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 import pytest_asyncio
@@ -68,7 +68,7 @@ async def idp(served: House) -> AsyncIterator[Trusted]:
 
 async def test_somebody_new_signs_in_and_comes_back_to_the_same_account(idp: Trusted) -> None:
     first = await idp.whole()
-    assert first.headers["Location"] == "/visits"
+    assert urlsplit(first.headers["Location"]).path == "/visits"
     me = await idp.me(first)
     assert (me["name"], me["roles"]) == ("Amina", ["patient"])
     assert {each["kind"] for each in me["contacts"]} == {"email", "oidc"}
@@ -172,7 +172,9 @@ async def test_a_refusal_and_the_name_of_another_issuer_sign_nobody_in(idp: Trus
     assert idp.issuer.token_requests == []
 
 
-@pytest.mark.parametrize("path", ["//evil.example", "https://evil.example", "/\\evil.example", "evil", "/a\r\nX: y"])
+@pytest.mark.parametrize(
+    "path", ["//evil.example", "https://evil.example", "/\\evil.example", "evil", "/a\r\nX: y", "/.//evil.example/x"]
+)
 async def test_the_way_back_leads_to_our_own_pages(idp: Trusted, path: str) -> None:
     answer = await idp.served.ask("GET", f"/v1/auth/oidc/idp/start?{urlencode({'return_to': path})}", host=idp.host)
     assert answer.code == "bad_request"
