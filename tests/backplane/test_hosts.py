@@ -179,7 +179,7 @@ READS_FORWARDED = re.compile(r'"X-Forwarded-')
 
 
 def test_only_the_border_reads_which_host_was_asked_for(root: Path) -> None:
-    """``request.host``, ``request.url`` and the headers Host, Forwarded and X-Forwarded-*, in all that we serve with."""
+    """``request.host``, ``request.url`` and the headers Host, Forwarded and X-Forwarded-*, in all that serves."""
     allowed = {"backplane/hosts.py": READS_HOST, "backplane/proxies.py": READS_FORWARDED}
     found = [
         f"{name}:{number} {line.strip()}"
