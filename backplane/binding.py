@@ -140,6 +140,14 @@ def matches(request: web.Request, etag: str) -> bool:
 
 
 def _answer(request: web.Request, value: object, status: int, tagged: bool) -> web.StreamResponse:
+    response = _response(request, value, status, tagged)
+    if isinstance(value, Answer):
+        for cookie in value.cookies:
+            response.headers.add("Set-Cookie", cookie)
+    return response
+
+
+def _response(request: web.Request, value: object, status: int, tagged: bool) -> web.StreamResponse:
     if isinstance(value, web.StreamResponse):
         return value
     headers = {"Cache-Control": "no-store"}

@@ -113,6 +113,10 @@ class KeyRing:
     def __len__(self) -> int:
         return len(self._keys)
 
+    def may_sign(self, now: datetime) -> bool:
+        """Whether any key may sign."""
+        return any(key.signs_from <= now < key.signs_until for key in self._keys.values())
+
     def signer(self, now: datetime) -> SigningKey:
         """The newest key that may sign. LookupError when none may."""
         able = [key for key in self._keys.values() if key.signs_from <= now < key.signs_until]
@@ -129,7 +133,7 @@ class KeyRing:
 
     def due(self, now: datetime) -> datetime | None:
         """From when on a new key should sign, when it is time to make one; None: not yet."""
-        if not any(key.signs_from <= now < key.signs_until for key in self._keys.values()):
+        if not self.may_sign(now):
             return now
         latest = max(key.signs_until for key in self._keys.values())
         if latest - now > RENEWED_BEFORE:

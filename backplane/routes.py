@@ -35,12 +35,14 @@ Problems = Mapping[int, Sequence[str]] | Sequence[int]
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[T]):
-    """A body with headers, a tag for `If-None-Match`, or another status than the route's."""
+    """A body with headers, a tag for `If-None-Match`, or another status than the route's. ``cookies``: the values of
+    Set-Cookie headers."""
 
     body: T
     headers: Mapping[str, str] = field(default_factory=dict)
     etag: str | None = None
     status: int | None = None
+    cookies: Sequence[str] = ()
 
 
 def utc_now() -> datetime:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from aiohttp import web
 from msgspec import Struct
 
+from backplane.clocks import just_now
 from backplane.hosts import asked_host
 from backplane.postgres import Database, Row
 from backplane.principal import Tenant
@@ -43,7 +44,7 @@ class Clinic(Tenant, frozen=True):
 
 class _Kept(Struct, frozen=True):
     clinic: Clinic | None
-    until: datetime
+    read_at: datetime
 
 
 class Tenants:
@@ -67,8 +68,8 @@ class Tenants:
         name = host_name(host)
         now = self._clock()
         kept = self._kept.get(name)
-        if kept is None or kept.until <= now:
-            kept = _Kept(await self._find(name), now + KEPT_FOR)
+        if kept is None or not just_now(kept.read_at, now, KEPT_FOR):
+            kept = _Kept(await self._find(name), now)
             self._kept.pop(name, None)
             self._kept[name] = kept
             if len(self._kept) > MAX_HOSTS:

@@ -130,7 +130,7 @@ async def confirm_totp(call: Call, body: OneCode) -> Enrolled:
     """End the enrolment with a code of the app."""
     identity = identity_of(call)
     who = call.principal
-    await _check(call, who.person, body.code)
+    await _check(call, who.person, body.code, who.session)
     async with call.transaction() as connection:
         enrolled = await connection.fetchval(
             "SELECT confirmed_at IS NOT NULL FROM totp WHERE person_id = $1 FOR UPDATE", who.person
@@ -148,7 +148,7 @@ async def confirm_totp(call: Call, body: OneCode) -> Enrolled:
 )
 async def remove_totp(call: Call, body: OneCode) -> None:
     """Take the authenticator away, with a code of it or a recovery code."""
-    await _check(call, call.principal.person, body.code)
+    await _check(call, call.principal.person, body.code, call.principal.session)
     async with call.transaction() as connection:
         await totp.remove(connection, call.principal.person)
         await _note(call, connection, "second_factor.removed")
@@ -159,7 +159,7 @@ async def remove_totp(call: Call, body: OneCode) -> None:
 )
 async def renew_recovery_codes(call: Call, body: OneCode) -> RecoveryCodes:
     """Ten new recovery codes; the old ones are void."""
-    await _check(call, call.principal.person, body.code)
+    await _check(call, call.principal.person, body.code, call.principal.session)
     async with call.transaction() as connection:
         made = await totp.renew_recovery_codes(connection, identity_of(call).sealer, call.principal.person)
         await _note(call, connection, "recovery_codes.renewed")
@@ -185,7 +185,7 @@ async def enter_second_factor(call: Call, body: Entered) -> Answer[SignIn]:
         async with call.transaction() as connection:
             return await sign_in(call, connection, claims.sub, (*claims.amr, "otp", SECOND_FACTOR), body.keep)
     who = call.require("account.manage.own")
-    await _check(call, who.person, body.code, confirmed=True)
+    await _check(call, who.person, body.code, who.session, confirmed=True)
     async with call.transaction() as connection:
         token = await _raised(call, connection, ("otp", SECOND_FACTOR))
     amr = tuple(sorted({*who.amr, "otp", SECOND_FACTOR}))
@@ -299,12 +299,16 @@ async def finish_passkey_login(call: Call, body: Assertion) -> Answer[SignIn]:
         return await sign_in(call, connection, row["person_id"], ("hwk", "user", SECOND_FACTOR), body.keep)
 
 
-async def _check(call: Call, person: UUID, code: str, *, confirmed: bool = False) -> None:
-    """Problem 400 wrong_code, 429."""
+async def _check(call: Call, person: UUID, code: str, session: UUID | None = None, *, confirmed: bool = False) -> None:
+    """Problem 400 wrong_code, 429. ``session``: that it is entered in, none when it is to open one."""
+    identity = identity_of(call)
+    # Of a recovery code nobody guesses any, so it must open the door whoever stands before it.
+    guessable = not totp.is_recovery_code(code)
+    by_stranger = guessable and await identity.allow_try(call, "factor", str(person), person, session)
     async with call.db.tenant(call.tenant.id) as connection:  # its own transaction: a try stays counted
         if confirmed and not (await standing(connection, person)).totp:
             raise wrong_code()
-        if not await totp.check(connection, identity_of(call).sealer, person, code, call.now):
+        if not await totp.check(connection, identity.sealer, person, code, call.now, counted=by_stranger):
             raise wrong_code()
 
 

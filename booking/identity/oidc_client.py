@@ -27,6 +27,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 from msgspec import Struct
 
+from backplane.clocks import just_now
+
 MAX_ANSWER_BYTES: Final = 256 * 1024
 TIMEOUT_S: Final = 10.0
 KEPT_FOR: Final = timedelta(hours=1)
@@ -166,7 +168,7 @@ class OidcClient:
         """What the ID token proves (OpenID Connect Core 3.1.3.7). OidcError."""
         kept = await self._known(issuer, now)
         payload = _signed(token, kept.keys)
-        if payload is None and now - kept.read_at >= REREAD_AFTER:  # the issuer has new keys
+        if payload is None and not just_now(kept.read_at, now, REREAD_AFTER):  # the issuer has new keys
             payload = _signed(token, (await self._read(issuer, now)).keys)
         if payload is None:
             raise OidcError("bad_signature")
@@ -192,7 +194,7 @@ class OidcClient:
 
     async def _known(self, issuer: str, now: datetime) -> _Kept:
         kept = self._kept.get(issuer)
-        if kept is not None and now - kept.read_at < KEPT_FOR:
+        if kept is not None and just_now(kept.read_at, now, KEPT_FOR):
             return kept
         return await self._read(issuer, now)
 

@@ -30,7 +30,7 @@ from booking.identity.oidc_client import IdClaims, OidcError
 from booking.identity.people import add_identity, known_by, new_person, tell
 from booking.identity.refresh import IDLE
 from booking.identity.service import address_of, identity_of
-from booking.identity.signing_in import cookie_after_redirect, loopback, sign_in
+from booking.identity.signing_in import cookie_after_redirect, device_cookie, loopback, sign_in
 from booking.rights import acting_role
 
 LOGIN: Final = timedelta(minutes=10)
@@ -211,14 +211,19 @@ async def end_oidc(call: Call, name: ProviderName, query: Callback) -> web.Respo
         person = await _person_of(call, connection, row["provider"], claims)
         signed_in = (await sign_in(call, connection, person, ("fed",), "body")).body
     headers = {"Cache-Control": "no-store"}
+    given: list[str] = []
     goal = _origin(call) + row["return_to"]  # whole, so that no reading of the path can lead elsewhere
     if signed_in.refresh_token is None:
         # The ticket goes in the fragment, which no server sees; the page asks for the code.
         headers["Location"] = f"{goal}#second_factor={quote(signed_in.ticket or '', safe='.')}"
     else:
         headers["Location"] = goal
-        headers["Set-Cookie"] = cookie_after_redirect(call.request, signed_in.refresh_token, IDLE)
-    return web.Response(status=303, headers=headers)
+        given.append(cookie_after_redirect(call.request, signed_in.refresh_token, IDLE))
+        given.append(device_cookie(call, person, call.request.scheme == "https"))
+    response = web.Response(status=303, headers=headers)
+    for cookie in given:
+        response.headers.add("Set-Cookie", cookie)
+    return response
 
 
 async def _person_of(call: Call, connection: Connection, provider: UUID, claims: IdClaims) -> UUID:

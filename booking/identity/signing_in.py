@@ -14,6 +14,7 @@ from uuid import UUID
 from aiohttp import web
 from msgspec import Struct
 
+from backplane.clocks import just_now
 from backplane.hosts import asked_host
 from backplane.keys import TokenError, TokenKind
 from backplane.postgres import Connection
@@ -21,6 +22,10 @@ from backplane.proxies import same_origin
 from backplane.routes import Answer, Call
 from backplane.web import Problem
 from booking.identity.access import LIFETIME, SECOND_FACTOR, second_factor_roles
+from booking.identity.devices import COOKIE as DEVICE_COOKIE
+from booking.identity.devices import LIFETIME as DEVICE_LIFETIME
+from booking.identity.devices import LOOPBACK_COOKIE as LOOPBACK_DEVICE_COOKIE
+from booking.identity.devices import remembering
 from booking.identity.people import Standing, standing
 from booking.identity.refresh import Opened, open_session
 from booking.identity.service import Identity, identity_of
@@ -74,7 +79,7 @@ async def sign_in(call: Call, connection: Connection, person: UUID, amr: Sequenc
         ticket = identity.authority.sign(TokenKind.SECOND_FACTOR, _FACTOR_AUDIENCE, claims, call.now, _FACTOR_LIFETIME)
         return Answer(SignIn("second_factor", ticket=ticket))
     opened = await open_session(connection, person, amr, device(call.request), call.now)
-    return answer(call, opened, who, keep)
+    return answer(call, opened, who, keep, proven=True)
 
 
 def factor_claims(call: Call, ticket: str) -> FactorClaims:
@@ -90,8 +95,9 @@ def factor_claims(call: Call, ticket: str) -> FactorClaims:
     return claims
 
 
-def answer(call: Call, opened: Opened, who: Standing, keep: Keep) -> Answer[SignIn]:
-    """The tokens of a session, the refresh token where it is kept."""
+def answer(call: Call, opened: Opened, who: Standing, keep: Keep, *, proven: bool = False) -> Answer[SignIn]:
+    """The tokens of a session, the refresh token where it is kept. ``proven``: the person has just shown who they are,
+    so that a browser is remembered as theirs."""
     identity: Identity = identity_of(call)
     clinic = call.tenant
     assert isinstance(clinic, Clinic)
@@ -109,7 +115,16 @@ def answer(call: Call, opened: Opened, who: Standing, keep: Keep) -> Answer[Sign
     )
     if keep == "body":
         return Answer(body)
-    return Answer(body, {"Set-Cookie": cookie(call.request, opened.refresh, opened.expires_at - call.now)})
+    cookies = [cookie(call.request, opened.refresh, opened.expires_at - call.now)]
+    if proven:
+        cookies.append(device_cookie(call, opened.person, call.request.headers["Origin"].startswith("https://")))
+    return Answer(body, cookies=cookies)
+
+
+def device_cookie(call: Call, person: UUID, secure: bool) -> str:
+    """The Set-Cookie header that remembers the browser as one of ``person``'s."""
+    value = remembering(call.request, identity_of(call).sealer, call.tenant.id, person, call.now)
+    return _set_cookie(secure, call.request, value, DEVICE_LIFETIME, (DEVICE_COOKIE, LOOPBACK_DEVICE_COOKIE))
 
 
 def cookie(request: web.Request, value: str, lives: timedelta) -> str:
@@ -141,13 +156,15 @@ def cookie_token(request: web.Request) -> str | None:
     return value or None
 
 
-def _set_cookie(secure: bool, request: web.Request, value: str, lives: timedelta) -> str:
+def _set_cookie(
+    secure: bool, request: web.Request, value: str, lives: timedelta, names: tuple[str, str] = (COOKIE, LOOPBACK_COOKIE)
+) -> str:
     tail = f"HttpOnly; SameSite=Lax; Max-Age={int(lives.total_seconds())}"
     if secure:
-        return f"{COOKIE}={value}; Path=/; Secure; {tail}"
+        return f"{names[0]}={value}; Path=/; Secure; {tail}"
     if not loopback(request):
         raise Problem(400, "https_required", "A cookie needs https here. Use https, or keep the token yourself.")
-    return f"{LOOPBACK_COOKIE}={value}; Path=/v1/auth; {tail}"
+    return f"{names[1]}={value}; Path=/v1/auth; {tail}"
 
 
 def loopback(request: web.Request) -> bool:
@@ -167,5 +184,5 @@ def device(request: web.Request) -> str:
 async def require_recent(connection: Connection, session: UUID, now: datetime) -> None:
     """Problem 403 unless the session began a moment ago: for changes that a borrowed device must not make."""
     began = await connection.fetchval("SELECT created_at FROM session WHERE id = $1", session)
-    if not isinstance(began, datetime) or now - began > RECENT:
+    if not isinstance(began, datetime) or not just_now(began, now, RECENT):
         raise Problem(403, "sign_in_again", "Sign in again first: this needs a sign-in of the last 15 minutes.")
