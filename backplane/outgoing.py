@@ -3,8 +3,8 @@
 A name is resolved once; every address that it has must be a plain one of the public internet
 (`backplane.public_addresses.is_public`), and the connection is made to one of those: there is no second look-up that
 could answer otherwise (DNS rebinding). Each redirect is looked at in the same way. An answer is bounded in size,
-counted after decompression, and in time, name resolution included. Proxies of the environment, cookies and netrc are not
-used.
+counted after decompression, and in time, name resolution included. Proxies of the environment, cookies and netrc are
+not used.
 """
 
 import asyncio

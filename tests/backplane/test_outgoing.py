@@ -25,10 +25,7 @@ def test_these_addresses_are_public(address: str) -> None:
     assert is_public(ip_address(address))
 
 
-FORBIDDEN = [
-    str(network[1]) for network in (*public_addresses.FORBIDDEN_IPV4[:4], *public_addresses.FORBIDDEN_IPV4[5:])
-]
-FORBIDDEN += [str(network[1]) for network in public_addresses.FORBIDDEN_IPV6]
+FORBIDDEN = [str(network[-1]) for network in (*public_addresses.FORBIDDEN_IPV4, *public_addresses.FORBIDDEN_IPV6)]
 FORBIDDEN += [
     *("127.0.0.1", "169.254.169.254", "100.100.100.200", "168.63.129.16", "255.255.255.255", "0.0.0.0", "224.0.0.1"),
     *("::1", "::", "fe80::1", "fe80::1%lo", "fc00::1", "fec0::1", "ff02::1", "ff0e::1", "4000::1", "2001:db8::1"),
@@ -154,9 +151,7 @@ async def test_the_connection_is_made_to_the_address_that_was_looked_at(
 
 
 def test_nobody_else_goes_out(root: Path) -> None:
-    way_out = re.compile(
-        r"\bClientSession\b|\baiohttp\.request\b|\burlopen\b|\bhttp\.client\b|\brequests\.(?:get|post)\b|\bhttpx\b"
-    )
+    way_out = re.compile(r"\b(?:ClientSession|aiohttp\.request|urlopen|http\.client|import requests|import httpx)\b")
     found = [
         f"{path.relative_to(root)}: {match[0]}"
         for package in ("backplane", "booking", "signalling", "sfu", "turn")

@@ -197,7 +197,8 @@ async def test_another_clinic_does_not_know_the_issuer(idp: Trusted) -> None:
 @pytest.mark.parametrize(
     "url",
     ["http://accounts.example", "https://127.0.0.1", "https://[::1]/", "https://10.0.0.1", "https://169.254.169.254",
-     "file:///etc/passwd", "https://user@accounts.example", "https://[::ffff:127.0.0.1]", "https://[abc", "https://[64:ff9b::8.8.8.8]", "https://[2002:808:808::1]",
+     "file:///etc/passwd", "https://user@accounts.example", "https://[::ffff:127.0.0.1]", "https://[abc",
+     "https://[64:ff9b::8.8.8.8]", "https://[2002:808:808::1]",
      "https://[ff0e::1]", "https://168.63.129.16"],
 )  # fmt: skip
 async def test_an_issuer_is_never_inside(url: str) -> None:
