@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from backplane.api import Call, Problem, Rate, Routes
 from backplane.audit import Entry, record
 from backplane.ids import uuid7
+from backplane.lines import LINES
 from backplane.postgres import Connection
 from booking.identity import contacts
 from booking.identity.auth_routes import NO_NUL, Email, Locale
@@ -73,7 +74,7 @@ class ClinicChange(Struct, frozen=True, forbid_unknown_fields=True):
 class NewLocation(Struct, frozen=True, forbid_unknown_fields=True):
     name: ClinicName
     timezone: Zone
-    address: Annotated[str, Meta(max_length=400, pattern=NO_NUL)] = ""
+    address: Annotated[str, Meta(max_length=400, pattern=NO_NUL), LINES] = ""
     latitude: Annotated[float, Meta(ge=-90, le=90)] | None = None
     longitude: Annotated[float, Meta(ge=-180, le=180)] | None = None
 

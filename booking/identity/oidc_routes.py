@@ -21,6 +21,7 @@ from backplane.api import Call, Problem, Routes
 from backplane.audit import Entry, record
 from backplane.hosts import is_own_path
 from backplane.ids import uuid7
+from backplane.lines import one_line
 from backplane.logs import Log
 from backplane.postgres import Connection
 from backplane.sealed import SealError
@@ -242,7 +243,7 @@ async def _person_of(call: Call, connection: Connection, provider: UUID, claims:
         person = await new_person(
             connection,
             call.now,
-            name=claims.name[:120],
+            name=one_line(claims.name)[:120],
             locale=call.tenant.locale,
             timezone=call.tenant.timezone,
         )

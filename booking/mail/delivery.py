@@ -146,6 +146,7 @@ class Delivery:
             await self._note(job, ready, "queued", str(error))
             raise Later(str(error)) from None
         except (MailRefused, ValueError) as error:
+            # One mail that cannot be written, such as to what is no address, must not keep others back.
             await self._note(job, ready, "failed", str(error) if isinstance(error, MailRefused) else "bad_address")
         else:
             await self._note(job, ready, "sent", None, now)

@@ -13,6 +13,7 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from backplane.api import Call, Page, Problem, Routes, decode_cursor, page_of
+from backplane.lines import LINES
 from backplane.postgres import Connection
 from booking import documents
 from booking.documents import DOCUMENTS
@@ -28,7 +29,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 routes = Routes(tag="onboarding review")
 
-Text = Annotated[str, Meta(min_length=1, max_length=4000, pattern=STORABLE)]
+Text = Annotated[str, Meta(min_length=1, max_length=4000, pattern=STORABLE), LINES]
 
 
 class ApplicationQuery(Struct, forbid_unknown_fields=True):
@@ -68,7 +69,7 @@ class Note(Struct, forbid_unknown_fields=True):
 class Reason(Struct, forbid_unknown_fields=True):
     """``text`` goes to the applicant; needed to reject or suspend."""
 
-    text: Annotated[str, Meta(max_length=4000, pattern=STORABLE)] = ""
+    text: Annotated[str, Meta(max_length=4000, pattern=STORABLE), LINES] = ""
 
 
 class Assignment(Struct, forbid_unknown_fields=True):
