@@ -17,7 +17,7 @@ import asyncpg
 from backplane.problems import Problem
 
 RESERVE_BYTES: Final = 32 * 1024 * 1024  # two segments of the embedded database's log: without one it stops
-REMEMBERED_S: Final = 10.0
+REMEMBERED_S: Final = 5.0
 RETRY_AFTER_S: Final = 30
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
