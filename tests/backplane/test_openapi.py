@@ -83,17 +83,18 @@ def test_every_reference_leads_somewhere() -> None:
 def test_an_operation_tells_every_answer_with_its_codes() -> None:
     (route,) = (route for route in ALL if route.name == "order")
     assert codes_of(route) == {
-        400: ["bad_json", "idempotency_key_required"],
+        400: ["bad_body", "bad_json", "idempotency_key_required", "bad_host"],
         401: ["unauthorized"],
         403: ["forbidden", "bad_origin"],
         408: ["request_timeout"],
         409: ["slot_taken", "hold_expired", "idempotency_in_progress"],
         413: ["payload_too_large"],
-        415: ["unsupported_media_type"],
+        415: ["unsupported_media_type", "unsupported_coding"],
+        417: ["unknown_expectation"],
         422: ["too_late", "bad_request", "idempotency_mismatch"],
         429: ["rate_limited"],
         500: ["server_error"],
-        503: ["database_unavailable", "database_busy"],
+        503: ["database_unavailable", "database_busy", "storage_full"],
     }
     operation = document(ALL)["paths"]["/orders"]["post"]
     assert operation["operationId"] == "orders_order"
