@@ -73,7 +73,7 @@ def parsed_host(text: str) -> Host:
 
 
 _ASKED: Final = web.RequestKey("asked_host", Host)
-FORWARDED_HOST: Final = web.RequestKey("forwarded_host", str)  # what a trusted proxy says, not looked at yet
+_FORWARDED: Final = web.RequestKey("forwarded_host", str)  # what a trusted proxy says, not looked at yet
 
 
 def asked_host(request: web.Request) -> Host:
@@ -94,12 +94,18 @@ def asked_host(request: web.Request) -> Host:
         # In the absolute form of RFC 9112 section 3.2.2 the target names a host too, and it must be the same.
         if given and request.host != given[0] and parsed_host(request.host).name != host.name:
             raise bad_host()
-        if (forwarded := request.get(FORWARDED_HOST)) is not None:
+        if (forwarded := request.get(_FORWARDED)) is not None:
             host = parsed_host(forwarded)
     except ValueError:
         raise bad_host() from None
     request[_ASKED] = host
     return host
+
+
+def say_forwarded_host(request: web.Request, text: str) -> None:
+    """A trusted proxy has said that ``request`` asked it for the host ``text``."""
+    request[_FORWARDED] = text
+    request.pop(_ASKED, None)  # a copy of a request knows what the original was asked for
 
 
 def bad_host() -> Problem:

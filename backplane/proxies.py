@@ -12,7 +12,7 @@ from typing import Final
 
 from aiohttp import web
 
-from backplane.hosts import FORWARDED_HOST, asked_host, parsed_host
+from backplane.hosts import asked_host, parsed_host, say_forwarded_host
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -62,7 +62,7 @@ class TrustedProxies:
         host = headers.get("X-Forwarded-Host", "").rpartition(",")[2].strip()
         seen = request.clone(remote=remote, scheme=scheme if scheme in ("http", "https") else request.scheme)
         if host:
-            seen[FORWARDED_HOST] = host
+            say_forwarded_host(seen, host)
         return seen
 
     def _client(self, forwarded_for: str, peer: str) -> str:

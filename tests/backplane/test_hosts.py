@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
 
 from backplane.hosts import Host, PublicUrls, asked_host, is_own_path, parsed_host
+from backplane.http_server import Runner
 from backplane.metrics import Metrics
 from backplane.proxies import TrustedProxies
 from backplane.web import Problem, Readiness, application
@@ -89,8 +90,15 @@ async def client() -> AsyncIterator[Client]:
 
     app = application(Metrics(), Readiness(lambda: {}), TrustedProxies(("127.0.0.0/8",)))
     app.router.add_get("/tell", tell)
-    async with TestClient(TestServer(app)) as client:
+    async with TestClient(_Served(app)) as client:
         yield client
+
+
+class _Served(TestServer):
+    """Behind the border, as `signalling.main` serves."""
+
+    async def _make_runner(self, **_: object) -> web.BaseRunner:
+        return Runner(self.app, shutdown_timeout=1)
 
 
 async def test_a_bad_host_gets_no_further_than_the_border(client: Client) -> None:
