@@ -19,11 +19,15 @@ from backplane.problems import Problem
 RESERVE_BYTES: Final = 32 * 1024 * 1024  # two segments of the embedded database's log: without one it stops
 REMEMBERED_S: Final = 5.0
 RETRY_AFTER_S: Final = 30
+CODE: Final = "storage_full"
+DETAIL: Final = "There is no room left to keep this; nothing was changed. Try again later."
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_full(error: BaseException) -> bool:
     """Whether ``error`` says that no space is left."""
+    if isinstance(error, Problem):
+        return error.code == CODE
     return isinstance(error, asyncpg.DiskFullError) or (isinstance(error, OSError) and error.errno in _FULL)
 
 
@@ -31,8 +35,7 @@ def problem_of(error: BaseException) -> Problem | None:
     """503 storage_full, when that is what ``error`` says."""
     if not is_full(error):
         return None
-    detail = "There is no room left to keep this; nothing was changed. Try again later."
-    return Problem(503, "storage_full", detail, {"Retry-After": str(RETRY_AFTER_S)})
+    return Problem(503, CODE, DETAIL, {"Retry-After": str(RETRY_AFTER_S)})
 
 
 class Storage:

@@ -11,7 +11,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from backplane.metrics import Metrics
-from backplane.storage import REMEMBERED_S, RESERVE_BYTES, Storage, problem_of
+from backplane.postgres import Database, DatabaseUnavailable
+from backplane.storage import REMEMBERED_S, RESERVE_BYTES, Storage, is_full, problem_of
 from backplane.web import STORAGE, Readiness, application
 
 FULL = [OSError(errno.ENOSPC, "full"), OSError(errno.EDQUOT, "quota"), asyncpg.DiskFullError("could not extend file")]
@@ -57,3 +58,14 @@ def test_room_is_looked_for_in_the_directory(tmp_path: Path, monkeypatch: pytest
         assert Storage(tmp_path).has_room() is room
     monkeypatch.undo()
     assert not Storage(tmp_path / "gone").has_room()
+
+
+async def test_a_database_without_room_is_away_for_now(database: Database) -> None:
+    """Who waits for a database that is away waits for room in the same way: no job and no event is given up."""
+    with pytest.raises(DatabaseUnavailable) as refused:
+        async with database.platform() as connection:
+            await connection.execute("DO $$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = 'disk_full'; END $$")
+    assert (refused.value.status, refused.value.code) == (503, "storage_full")
+    assert is_full(refused.value)
+    async with database.platform() as connection:
+        assert await connection.fetchval("SELECT 1") == 1
