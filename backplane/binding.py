@@ -18,6 +18,8 @@ from aiohttp.typedefs import Handler
 
 from backplane.bounds import holds_times, odd_time
 from backplane.idempotency import fingerprint_of, key_of, names_of, once
+from backplane.lines import control_in, has_control
+from backplane.parameters import converted, reader
 from backplane.principal import Principal
 from backplane.proxies import same_origin
 from backplane.ratelimit import KeyedBuckets, address_key
@@ -62,17 +64,8 @@ def _too_large(limit: int) -> Problem:
     return Problem(413, "payload_too_large", f"The body may have at most {limit} bytes.", {"Connection": "close"})
 
 
-def refuse_nul(value: object, where: str, status: int) -> None:
-    """Postgres cannot keep U+0000, so no text from outside may hold it. Problem ``status`` bad_request."""
-    pending = [msgspec.to_builtins(value)]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, str) and "\0" in item:
-            raise Problem(status, "bad_request", f"A text of the {where} holds the character U+0000.")
-        if isinstance(item, dict):
-            pending += [*item.keys(), *item.values()]
-        elif isinstance(item, list | tuple | set | frozenset):
-            pending += item
+def _control(status: int, place: str) -> Problem:
+    return Problem(status, "bad_request", f"A text holds a line break or another control character - at `{place}`")
 
 
 def refuse_odd_times(value: object, where: str, status: int) -> None:
@@ -101,8 +94,8 @@ def _body_reader(route: Route) -> Part:
             raise Problem(422, "bad_request", what_is_wrong(error, "body")) from None
         except (msgspec.DecodeError, RecursionError, UnicodeError):
             raise Problem(400, "bad_json", "The body is not JSON.") from None
-        if b"\\u0000" in body:
-            refuse_nul(value, "body", 422)
+        if (place := control_in(body, value)) is not None:
+            raise _control(422, f"body{place}")
         if with_times:
             refuse_odd_times(value, "body", 422)
         return value
@@ -116,18 +109,20 @@ def _query_reader(model: type) -> Callable[[web.Request], object]:
         for item in msgspec.structs.fields(model)
         if get_origin(item.type) in (list, tuple, set, frozenset)
     }
-    convert = partial(msgspec.convert, type=model, strict=False)
+    readers = {item.encode_name: reader(item.type) for item in msgspec.structs.fields(model)}
+    convert = partial(msgspec.convert, type=model)
     with_times = holds_times(model)
 
     def read(request: web.Request) -> object:
         query = request.query
-        if "%00" in request.raw_path:
-            refuse_nul([*query.keys(), *query.values()], "query", 400)
         given: dict[str, object] = {}
         for name in query:
-            values = query.getall(name)
-            if name not in many and len(values) > 1:
+            texts = query.getall(name)
+            if any(map(has_control, texts)):
+                raise _control(400, "query")
+            if name not in many and len(texts) > 1:
                 raise Problem(400, "bad_request", "A query parameter that is not a list was given twice.")
+            values = list(map(readers[name], texts)) if name in readers else texts
             given[name] = values if name in many else values[0]
         try:
             value = convert(given)
@@ -154,6 +149,14 @@ def matches(request: web.Request, etag: str) -> bool:
 
 
 def _answer(request: web.Request, value: object, status: int, tagged: bool) -> web.StreamResponse:
+    response = _response(request, value, status, tagged)
+    if isinstance(value, Answer):
+        for cookie in value.cookies:
+            response.headers.add("Set-Cookie", cookie)
+    return response
+
+
+def _response(request: web.Request, value: object, status: int, tagged: bool) -> web.StreamResponse:
     if isinstance(value, web.StreamResponse):
         return value
     headers = {"Cache-Control": "no-store"}
@@ -179,19 +182,16 @@ def _answer(request: web.Request, value: object, status: int, tagged: bool) -> w
 
 
 def _path_reader(path_types: Mapping[str, object]) -> Callable[[web.Request], dict[str, object]]:
-    parts = tuple(path_types.items())
+    parts = tuple((name, kind, reader(kind)) for name, kind in path_types.items())
 
     def read(request: web.Request) -> dict[str, object]:
         given = request.match_info
         arguments: dict[str, object] = {}
-        for name, kind in parts:
-            if kind is str:
-                if "\0" in given[name]:
-                    raise Problem(404, "not_found", f"There is nothing here: {name} is not one of ours.")
-                arguments[name] = given[name]
-                continue
+        for name, kind, read_text in parts:
             try:
-                arguments[name] = value = msgspec.convert(given[name], kind, strict=False)
+                if has_control(given[name]):
+                    raise msgspec.ValidationError
+                arguments[name] = value = converted(given[name], kind, read_text)
                 if odd_time(value):
                     raise msgspec.ValidationError
             except msgspec.ValidationError:

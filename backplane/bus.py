@@ -18,7 +18,6 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Final, Protocol
 
 QUEUE_LENGTH: Final = 256
@@ -125,26 +124,27 @@ class Bus(Protocol):
     async def get(self, key: str) -> bytes | None:
         """The value, unless its time is over."""
 
-    async def allow(self, key: str, rate_per_s: float, burst: int, now: datetime) -> Verdict:
+    async def allow(self, key: str, rate_per_s: float, burst: int) -> Verdict:
         """Whether ``key`` may go on: ``burst`` times at once, ``rate_per_s`` in the long run (GCRA). Never raises:
-        without the bus every process limits on its own."""
+        without the bus every process limits on its own. The bus's own clock counts, and one that is set back makes
+        nobody wait longer."""
 
     async def close(self) -> None:
         """Ends connections and tasks."""
 
 
 class Limiter:
-    """The generic cell rate algorithm in memory: per key the theoretical time at which the next one would be due."""
+    """The generic cell rate algorithm in memory: per key the theoretical time at which the next one would be due.
+    ``now`` is in monotonic seconds."""
 
     def __init__(self, max_keys: int = MAX_KEYS) -> None:
         self._due: OrderedDict[str, float] = OrderedDict()
         self._max_keys = max_keys
 
-    def allow(self, key: str, rate_per_s: float, burst: int, now: datetime) -> Verdict:
-        at = now.timestamp()
+    def allow(self, key: str, rate_per_s: float, burst: int, now: float) -> Verdict:
         interval_s = 1.0 / rate_per_s
-        due = max(self._due.get(key, at), at)
-        wait_s = due + interval_s - burst * interval_s - at
+        due = max(self._due.get(key, now), now)
+        wait_s = due + interval_s - burst * interval_s - now
         if wait_s > 1e-6:
             return Verdict(False, wait_s)
         self._due[key] = due + interval_s
@@ -279,8 +279,8 @@ class LocalBus:
         self._values.pop(key, None)
         return None
 
-    async def allow(self, key: str, rate_per_s: float, burst: int, now: datetime) -> Verdict:
-        return self._limiter.allow(key, rate_per_s, burst, now)
+    async def allow(self, key: str, rate_per_s: float, burst: int) -> Verdict:
+        return self._limiter.allow(key, rate_per_s, burst, self._clock())
 
     async def close(self) -> None:
         self._listeners.clear()

@@ -11,8 +11,8 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from backplane.proxies import is_host, plain_address
-from backplane.web import Problem
+from backplane.hosts import asked_host
+from backplane.proxies import plain_address
 
 PLAIN_ON_LOOPBACK: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
@@ -22,13 +22,10 @@ async def https_only(request: web.Request, handler: Handler) -> web.StreamRespon
     """Serves what came by https, and redirects the rest."""
     if request.scheme == "https" or (request.path in PLAIN_ON_LOOPBACK and _from_here(request)):
         return await handler(request)
-    host = request.headers.get("Host", "")
-    if not is_host(host):
-        raise Problem(400, "https_only", "Ask by https://.")
     return web.Response(
         status=308,
         headers={
-            "Location": f"https://{host}/{request.path_qs.lstrip('/')}",
+            "Location": f"https://{asked_host(request)}/{request.path_qs.lstrip('/')}",
             "Connection": "close",
             "Cache-Control": "no-store",
         },

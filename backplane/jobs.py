@@ -98,14 +98,16 @@ WITH written AS (
 )
 SELECT count(*) + 0 * (SELECT count(*) FROM woken) FROM written"""
 
-# Two lists, so that each is read from its index in order and no more of it than is taken.
+# Two lists, so that each is read from its index in order and no more of it than is taken. A lease that would last
+# longer than any may was given before the clock was set back.
 _CLAIM: Final = """
 UPDATE job SET state = 'running', locked_until = $1::timestamptz + $2::interval, attempts = attempts + 1
 WHERE id = ANY(ARRAY(
         SELECT id FROM job WHERE state = 'waiting' AND run_at <= $1 AND kind = ANY($3)
         ORDER BY run_at LIMIT $4 FOR UPDATE SKIP LOCKED)
     || ARRAY(
-        SELECT id FROM job WHERE state = 'running' AND locked_until <= $1 AND kind = ANY($3)
+        SELECT id FROM job WHERE state = 'running' AND (locked_until <= $1 OR locked_until > $1 + 2 * $2::interval)
+            AND kind = ANY($3)
         ORDER BY locked_until LIMIT $4 FOR UPDATE SKIP LOCKED))
 RETURNING id, tenant_id, key, kind, subject, run_at, payload, attempts, locked_until"""
 

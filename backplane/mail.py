@@ -7,6 +7,7 @@ dead one; a connection that breaks after the message has begun leaves unknown wh
 """
 
 import asyncio
+import errno
 import os
 import ssl
 import time
@@ -24,6 +25,7 @@ from urllib.parse import unquote, urlsplit
 import aiosmtplib
 from msgspec import Struct
 
+from backplane.lines import one_line
 from backplane.logs import Log
 
 _log = Log(__name__)
@@ -201,7 +203,12 @@ class LocalMailbox:
     async def send(self, message: EmailMessage, to: str) -> None:
         name = "".join(each for each in str(message["Message-ID"] or "") if each.isalnum() or each == "-")
         path = self._directory / f"{self._clock():%Y%m%dT%H%M%S}-{name[:40] or 'mail'}.eml"
-        await asyncio.to_thread(self._write, path, message.as_bytes(policy=SMTP))
+        content = message.as_bytes(policy=SMTP)
+        try:
+            await asyncio.to_thread(self._write, path, content)
+        except OSError as error:
+            _log.error("mail file could not be written", reason=errno.errorcode.get(error.errno or 0, ""))
+            raise MailUnavailable from None
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -211,9 +218,13 @@ class LocalMailbox:
         # under another name until it is whole; a message with the same id replaces the one before
         part = path.with_suffix(".part")
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        part.replace(path)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            part.replace(path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
 
 
 def bare_address(mailbox: str) -> str:
@@ -225,14 +236,15 @@ def bare_address(mailbox: str) -> str:
 
 
 def envelope(sender: str, to: str, subject: str, message_id: str, now: datetime) -> EmailMessage:
-    """An empty message with its headers. Raises ValueError: ``to`` is no address."""
+    """An empty message with its headers; a name in ``subject`` that holds a line break cannot make another header.
+    Raises ValueError: ``to`` is no address."""
     message = EmailMessage(policy=SMTP)
     name, address = parseaddr(sender)
     user, _, domain = address.rpartition("@")
     message["From"] = Address(name, user, domain)
     user, _, domain = bare_address(to).rpartition("@")
     message["To"] = Address("", user, domain)
-    message["Subject"] = subject
+    message["Subject"] = one_line(subject)
     message["Date"] = format_datetime(now)
     message["Message-ID"] = message_id
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answering machine answers

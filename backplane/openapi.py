@@ -29,7 +29,9 @@ NOWHERE: Final[Mapping[int, Sequence[str]]] = {}
 
 # What the codes mean that routes do not declare themselves.
 SHARED_CODES: Final[Mapping[str, str]] = {
+    "bad_body": "The body is not what its head says it is.",
     "bad_cursor": "The cursor is not one of ours.",
+    "bad_host": "The header Host is not a host name with a port.",
     "bad_json": "The body is not JSON.",
     "bad_origin": "A request with cookies came from a page that is not ours.",
     "bad_token": "The access token is not one of ours, or is for another clinic.",
@@ -47,9 +49,12 @@ SHARED_CODES: Final[Mapping[str, str]] = {
     "request_timeout": "The body did not arrive in time.",
     "server_error": "Our fault; it has been logged under the answer's X-Request-Id.",
     "session_ended": "The session of the access token was ended; sign in again.",
+    "storage_full": "There is no room to keep this, and nothing was changed; try again after Retry-After seconds.",
     "token_expired": "The access token is too old; get a new one with the refresh token.",
     "unauthorized": "Sign in first.",
     "unknown_clinic": "No clinic has this host name.",
+    "unknown_expectation": "Of expectations only 100-continue is known.",
+    "unsupported_coding": "Bodies are sent without Content-Encoding.",
     "unsupported_media_type": "The body must be application/json.",
 }
 
@@ -90,6 +95,7 @@ def codes_of(route: Route, everywhere: Mapping[int, Sequence[str]] = NOWHERE) ->
     if route.body is not None:
         add(408, "request_timeout")
         add(413, "payload_too_large")
+        add(400, "bad_body")
         if route.body is not bytes:
             add(400, "bad_json")
             add(415, "unsupported_media_type")
@@ -103,8 +109,11 @@ def codes_of(route: Route, everywhere: Mapping[int, Sequence[str]] = NOWHERE) ->
     for status, refusals in everywhere.items():
         if route.problems.get(status) != ():  # whose codes are not told: any may come
             add(status, *refusals)
+    add(400, "bad_host")
+    add(415, "unsupported_coding")
+    add(417, "unknown_expectation")
     add(500, "server_error")
-    add(503, "database_unavailable", "database_busy")
+    add(503, "database_unavailable", "database_busy", "storage_full")
     return dict(sorted(found.items()))
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import asyncpg
 import msgspec
 
+from backplane import storage
 from backplane.logs import Log
 from backplane.web import Problem
 
@@ -81,6 +82,13 @@ class DatabaseUnavailable(Problem):
         super().__init__(503, "database_unavailable", detail, {"Retry-After": str(RETRY_AFTER_S)})
 
 
+class DatabaseFull(DatabaseUnavailable):
+    """The server has no room left on its disk. Nothing of an open transaction was kept; it may have some later."""
+
+    def __init__(self) -> None:
+        Problem.__init__(self, 503, storage.CODE, storage.DETAIL, {"Retry-After": str(storage.RETRY_AFTER_S)})
+
+
 class DatabaseBusy(Problem):
     """A statement took longer than it may, or met others of which only one could win. Its transaction is undone."""
 
@@ -107,12 +115,14 @@ def _leaves_traces(statement: str) -> bool:
 
 @contextmanager
 def _as_problems(session: _Session) -> "Iterator[None]":
-    """Turns what a lost or busy server raises into `DatabaseUnavailable` and `DatabaseBusy`."""
+    """Turns what a lost, full or busy server raises into `DatabaseUnavailable`, `DatabaseFull` and `DatabaseBusy`."""
     try:
         yield
     except _BUSY as error:
         _log.warning("statement given up", reason=type(error).__name__)
         raise DatabaseBusy from error
+    except asyncpg.DiskFullError as error:
+        raise DatabaseFull from error
     except _LOST as error:  # also TimeoutError, an OSError: the server should have ended the statement before
         if isinstance(error, asyncpg.InternalClientError):
             session.terminate()

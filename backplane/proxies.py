@@ -9,9 +9,10 @@ request is then replaced by a copy that says so, and nobody below needs to know.
 import ipaddress
 from collections.abc import Sequence
 from typing import Final
-from urllib.parse import urlsplit
 
 from aiohttp import web
+
+from backplane.hosts import asked_host, parsed_host, say_forwarded_host
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -59,11 +60,10 @@ class TrustedProxies:
         remote = self._client(",".join(headers.getall("X-Forwarded-For", ())), request.remote or "")
         scheme = headers.get("X-Forwarded-Proto", "").rpartition(",")[2].strip().lower()
         host = headers.get("X-Forwarded-Host", "").rpartition(",")[2].strip()
-        return request.clone(
-            remote=remote,
-            scheme=scheme if scheme in ("http", "https") else request.scheme,
-            host=host if is_host(host) else request.host,
-        )
+        seen = request.clone(remote=remote, scheme=scheme if scheme in ("http", "https") else request.scheme)
+        if host:
+            say_forwarded_host(seen, host)
+        return seen
 
     def _client(self, forwarded_for: str, peer: str) -> str:
         client = peer
@@ -80,21 +80,6 @@ class TrustedProxies:
 NO_PROXIES: Final = TrustedProxies()
 
 
-def is_host(text: str) -> bool:
-    """Whether ``text`` can stand as host and port in a link of ours."""
-    if (
-        not text
-        or len(text) > 255
-        or any(letter in "/?#@\\ \t\"'<>" or letter < "!" or letter > "~" for letter in text)
-    ):
-        return False
-    try:
-        parts = urlsplit(f"//{text}")
-        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        return False
-
-
 def same_origin(request: web.Request) -> bool:
     """Whether a page of ours sent this: its Origin is the host asked. False when there is no Origin.
 
@@ -103,4 +88,7 @@ def same_origin(request: web.Request) -> bool:
     """
     origin = request.headers.get("Origin", "")
     scheme, separator, host = origin.partition("://")
-    return bool(separator) and scheme in ("https", request.scheme) and host.lower() == request.host.lower()
+    try:
+        return bool(separator) and scheme in ("https", request.scheme) and parsed_host(host) == asked_host(request)
+    except ValueError:
+        return False

@@ -8,9 +8,9 @@ memory is recognised by its run id, which changes with every start and failover.
 
 import asyncio
 import builtins
-from collections.abc import AsyncIterator, Awaitable, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from datetime import datetime
 from typing import Final, TypeVar, cast
 
 from redis.asyncio import Redis
@@ -34,15 +34,24 @@ LONGEST_PAUSE_S: Final = 1.0
 _BODY: Final = b"e"
 _LOST: Final = (ConnectionError, TimeoutError, OSError)
 
-# KEYS: the cell. ARGV: now, interval, burst. One round trip; the cell goes away when it would be empty anyway.
+# KEYS: the cell. ARGV: interval, burst, in tests now. One round trip; the cell goes away when it would be empty anyway.
+# Time is that of the Redis server, one clock for all processes. It is a wall clock, so the cell holds when it was
+# written beside what is due; a cell from the future (the clock was set back) keeps what was left to wait, and no more.
 _GCRA: Final = """
-local now, interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local due = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
+local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local time = redis.call('TIME')
+local now = tonumber(ARGV[3] or (time[1] + time[2] / 1e6))
+local due, written = string.match(redis.call('GET', KEYS[1]) or '', '^(%S+) (%S+)$')
+due, written = tonumber(due or now), tonumber(written or now)
+local ahead = math.max(written - now, 0)
+due = math.max(due - ahead, now)
 local wait = due + interval - burst * interval - now
-if wait > 1e-6 then return string.format('%.6f', wait) end
-due = due + interval
-redis.call('SET', KEYS[1], string.format('%.6f', due), 'PX', math.ceil((due - now) * 1000) + 1000)
-return '0'
+if wait <= 1e-6 then due = due + interval end
+if wait <= 1e-6 or ahead > 0 then
+    local cell = string.format('%.6f %.6f', due, now)
+    redis.call('SET', KEYS[1], cell, 'PX', math.ceil((due - now) * 1000) + 1000)
+end
+return wait <= 1e-6 and '0' or string.format('%.6f', wait)
 """
 
 # ARGV: the longest that the stream may get, then the entries. One command of many arguments instead of many commands:
@@ -78,9 +87,11 @@ async def _answer(command: Awaitable[T]) -> T:
 
 
 class RedisBus:
-    """``url``: redis://, rediss:// or unix://. Connects on first use and whenever it has to."""
+    """``url``: redis://, rediss:// or unix://. Connects on first use and whenever it has to. ``clock``: what limits
+    count by; None: the server's own."""
 
-    def __init__(self, url: str, prefix: str = PREFIX) -> None:
+    def __init__(self, url: str, prefix: str = PREFIX, clock: Callable[[], float] | None = None) -> None:
+        self._clock = clock
         self._client: Redis = Redis.from_url(
             url,
             socket_timeout=None,
@@ -195,12 +206,13 @@ class RedisBus:
     async def get(self, key: str) -> bytes | None:
         return cast(bytes | None, await _answer(self._client.get(self._key("value", key))))
 
-    async def allow(self, key: str, rate_per_s: float, burst: int, now: datetime) -> Verdict:
-        arguments = (f"{now.timestamp():.6f}", f"{1.0 / rate_per_s:.9f}", burst)
+    async def allow(self, key: str, rate_per_s: float, burst: int) -> Verdict:
+        told = () if self._clock is None else (f"{self._clock():.6f}",)
+        arguments = (f"{1.0 / rate_per_s:.9f}", burst, *told)
         try:
             wait_s = float(await _answer(self._allow(keys=[self._key("rate", key)], args=arguments)))
         except BusUnavailable:
-            return self._limiter.allow(key, rate_per_s, burst, now)
+            return self._limiter.allow(key, rate_per_s, burst, time.monotonic())
         return Verdict(wait_s <= 0, wait_s)
 
     async def close(self) -> None:

@@ -15,9 +15,11 @@ from aiohttp import web
 from msgspec import Struct
 
 from backplane.bounds import check_type
+from backplane.hosts import PublicUrls, asked_host
 from backplane.postgres import Connection, Database
 from backplane.principal import Principal, Tenant
-from backplane.web import MAX_BODY_BYTES, Problem
+from backplane.problems import Problem
+from backplane.web import MAX_BODY_BYTES
 
 if TYPE_CHECKING:
     from backplane.bus import Bus
@@ -34,12 +36,14 @@ Problems = Mapping[int, Sequence[str]] | Sequence[int]
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[T]):
-    """A body with headers, a tag for `If-None-Match`, or another status than the route's."""
+    """A body with headers, a tag for `If-None-Match`, or another status than the route's. ``cookies``: the values of
+    Set-Cookie headers."""
 
     body: T
     headers: Mapping[str, str] = field(default_factory=dict)
     etag: str | None = None
     status: int | None = None
+    cookies: Sequence[str] = ()
 
 
 def utc_now() -> datetime:
@@ -51,7 +55,8 @@ class Services:
     """What handlers stand on. The two hooks may raise `Problem`; ``authenticate`` gives None for a stranger.
 
     ``tenant_of`` runs first; its answer is at ``request[TENANT]`` when ``authenticate`` runs. ``refusals``: the codes
-    that they raise, by status; they run before every route, so every route is documented to answer with them.
+    that they raise, by status; they run before every route, so every route is documented to answer with them. ``urls``:
+    where links lead that outlive a request.
     """
 
     db: Database
@@ -62,6 +67,7 @@ class Services:
     title: str = "Wadud"
     version: str = "1"
     refusals: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    urls: PublicUrls = field(default_factory=PublicUrls)
 
 
 TENANT: Final = web.RequestKey("tenant", Tenant)
@@ -98,6 +104,16 @@ class Call:
         if self.who is None:
             raise unauthorized()
         return self.who
+
+    @property
+    def host(self) -> str:
+        """Name of the host that was asked for, without port."""
+        return asked_host(self.request).name
+
+    @property
+    def clinic_url(self) -> str:
+        """Scheme and host for links to the clinic's pages: from the settings, never from the request."""
+        return self.services.urls.of_clinic(self.tenant.slug, self.tenant.hosts)
 
     def may(self, right: str) -> bool:
         return self.who is not None and right in self.who.rights

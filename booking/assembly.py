@@ -8,16 +8,16 @@ is a bus: the process that runs them listens (signalling/visits.py).
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from backplane.api import Routes, Services, install
 from backplane.bus import Bus
+from backplane.hosts import PublicUrls
 from backplane.mail import LocalMailbox, Postman, SmtpSettings
 from backplane.postgres import Database
 from backplane.principal import Principal
@@ -62,7 +62,7 @@ REFUSALS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What one process gives to booking. ``base_url``: where people reach it; ``default``: slug of the clinic of the
+    """What one process gives to booking. ``urls``: where people reach it; ``default``: slug of the clinic of the
     base host. Without ``smtp_url`` mails go into ``data/mail``."""
 
     database: Database
@@ -70,7 +70,7 @@ class Surroundings:
     data: Path
     tokens: TokenAuthority
     clock: Callable[[], datetime]
-    base_url: str | None = None
+    urls: PublicUrls = field(default_factory=PublicUrls)
     default: str | None = None
     smtp_url: str | None = None
     mail_from: str = "Wadud <wadud@localhost>"
@@ -89,7 +89,6 @@ class Assembly:
     live: Live
     desk: Desk
     call_events: CallEvents
-    addresses: PublicAddresses
 
     def install(self, app: web.Application) -> None:
         """Put routes and what their handlers look for into ``app``; once, before it starts."""
@@ -114,7 +113,8 @@ class Assembly:
 async def assemble(around: Surroundings) -> AsyncIterator[Assembly]:
     """Booking in these surroundings, at rest: `application.at_work` sets the parts to work."""
     database, bus, clock = around.database, around.bus, around.clock
-    host = urlsplit(around.base_url).hostname if around.base_url else None
+    urls = around.urls
+    host = urls.host if urls.configured else None
     tenants = Tenants(database, clock, base=host, default=around.default)
     identity = await Identity.open(database, bus, around.data, tenants, clock)
     keys = {0: around.tokens.key}
@@ -130,8 +130,7 @@ async def assemble(around: Surroundings) -> AsyncIterator[Assembly]:
         if around.smtp_url
         else LocalMailbox(around.data / "mail", around.mail_from, clock)
     )
-    addresses = PublicAddresses(links, around.base_url or "http://localhost")
-    delivery = Delivery(database, sender, addresses, clock)
+    delivery = Delivery(database, sender, PublicAddresses(links, urls), clock)
     store = await asyncio.to_thread(FileStore, around.data / "documents")
 
     async def authenticate(request: web.Request) -> Principal | None:
@@ -151,12 +150,10 @@ async def assemble(around: Surroundings) -> AsyncIterator[Assembly]:
         ),
         delivery.part(),
     )
-    services = Services(database, bus, tenants.tenant_of, authenticate, clock, refusals=REFUSALS)
+    services = Services(database, bus, tenants.tenant_of, authenticate, clock, refusals=REFUSALS, urls=urls)
     showing = asyncio.create_task(live.run())
     try:
-        yield Assembly(
-            parts, services, identity, Documents(store), joining, ringing, live, desk, call_events, addresses
-        )
+        yield Assembly(parts, services, identity, Documents(store), joining, ringing, live, desk, call_events)
     finally:
         showing.cancel()
         await asyncio.wait([showing])  # it takes leave of the bus, which its owner closes next

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, Literal, Protocol, get_args
 from uuid import UUID
 
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 from msgspec import Struct
 
 from backplane.ids import uuid7
@@ -28,6 +28,7 @@ from booking.virus import NoScanner, Scanner, ScannerUnavailable, Verdict
 MAX_BYTES: Final = 10 * 1024 * 1024
 MAX_PER_OWNER: Final = 40
 UPLOAD_TIMEOUT_S: Final = 120.0
+AROUND_BYTES: Final = 64 * 1024
 STRAY_AFTER: Final = timedelta(hours=24)
 
 Kind = Literal["licence", "identity", "degree", "insurance", "other"]
@@ -210,38 +211,42 @@ async def give(documents: Documents, row: Row) -> web.Response:
 
 
 async def read_upload(request: web.Request, limit: int = MAX_BYTES) -> bytes:
-    """The file of a request: the part named ``file`` of multipart/form-data, or the raw body. Problem 400, 408, 413."""
-    too_large = Problem(
-        413,
-        "document_too_large",
-        "A file may have 10 MB. Send a smaller picture or fewer pages.",
-        {"Connection": "close"},
-    )
-    parts = bytearray()
+    """The file of a request: the part named ``file`` of multipart/form-data, or the raw body. Problem 400, 408, 413.
+
+    What stands around the file may have `AROUND_BYTES`, other parts included.
+    """
+    content = bytearray()
     try:
         async with asyncio.timeout(UPLOAD_TIMEOUT_S):
+            read = request.content.readany
             if media_type_of(request) == "multipart/form-data":
-                try:
-                    reader = await request.multipart()
-                    part = await reader.next()
-                    while part is not None and getattr(part, "name", None) != "file":
-                        part = await reader.next()
-                except ValueError:
-                    part = None
-                if part is None or not hasattr(part, "read_chunk"):
-                    raise Problem(400, "no_file", "Send the file as the part named file, or as the raw body.")
-                while chunk := await part.read_chunk():
-                    parts += chunk
-                    if len(parts) > limit:
-                        raise too_large
-            else:
-                while chunk := await request.content.readany():
-                    parts += chunk
-                    if len(parts) > limit:
-                        raise too_large
+                read = (await _part_named_file(request, limit)).read_chunk
+            while chunk := await read():
+                content += chunk
+                if len(content) > limit:
+                    raise _too_large()
     except TimeoutError:
         raise Problem(408, "request_timeout", "The file did not arrive in time.", {"Connection": "close"}) from None
-    return bytes(parts)
+    return bytes(content)
+
+
+async def _part_named_file(request: web.Request, limit: int) -> BodyPartReader:
+    try:
+        reader = await request.multipart()
+        while isinstance(part := await reader.next(), BodyPartReader):
+            if part.name == "file":
+                return part
+            while await part.read_chunk():
+                if request.content.total_bytes > limit + AROUND_BYTES:
+                    raise _too_large()
+    except ValueError:
+        pass  # no boundary, or parts that do not end
+    raise Problem(400, "no_file", "Send the file as the part named file, or as the raw body.", {"Connection": "close"})
+
+
+def _too_large() -> Problem:
+    detail = "A file may have 10 MB. Send a smaller picture or fewer pages."
+    return Problem(413, "document_too_large", detail, {"Connection": "close"})
 
 
 async def sweep_strays(database: Database, store: FileStore, now: datetime) -> int:

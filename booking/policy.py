@@ -71,6 +71,32 @@ def _read(tenant: bytes, service: bytes) -> Policy:
     )
 
 
+class Join(Struct, frozen=True, forbid_unknown_fields=True):
+    """``tenant.policy["join"]``. ``birth_year``: who follows a patient's link is asked for the year of birth."""
+
+    birth_year: bool = False
+
+
+TENANT_KEYS: Final = frozenset({"booking", "join", "rights", "second_factor"})
+"""What a clinic's policy may hold; the last two are looked at by `booking.rights` and `booking.identity.access`."""
+
+
+def check_tenant(policy: Mapping[str, object]) -> None:
+    """ValueError that says what in ``policy``, of a clinic, nobody would read or understand. What cannot be read counts
+    as not written, so it must not be written at all."""
+    unknown = sorted(set(policy) - TENANT_KEYS)
+    if unknown:
+        raise ValueError(f"policy: there is no {unknown[0]}; booking keys stand inside of booking")
+    booking = policy.get("booking", {})
+    if not isinstance(booking, dict):
+        raise ValueError("policy: booking is an object")
+    check(booking)
+    try:
+        msgspec.convert(policy.get("join", {}), Join)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"policy: join: {error}") from None
+
+
 def check(keys: Mapping[str, object]) -> None:
     """ValueError that says what in ``keys`` cannot be a policy."""
     unknown = sorted(set(keys) - set(Policy.__struct_fields__))

@@ -18,6 +18,8 @@ from typing import Any, Final
 from aiohttp import web
 from msgspec import Struct
 
+from backplane.clocks import just_now
+from backplane.hosts import asked_host
 from backplane.postgres import Database, Row
 from backplane.principal import Tenant
 from backplane.web import Problem
@@ -42,7 +44,7 @@ class Clinic(Tenant, frozen=True):
 
 class _Kept(Struct, frozen=True):
     clinic: Clinic | None
-    until: datetime
+    read_at: datetime
 
 
 class Tenants:
@@ -59,15 +61,15 @@ class Tenants:
 
     async def tenant_of(self, request: web.Request) -> Clinic:
         """The hook of `backplane.api.Services`. Problem 404: no clinic has this name."""
-        return await self.at(request.host)
+        return await self.at(asked_host(request).name)
 
     async def at(self, host: str) -> Clinic:
         """The clinic at ``host``, which may have a port. Problem 404."""
         name = host_name(host)
         now = self._clock()
         kept = self._kept.get(name)
-        if kept is None or kept.until <= now:
-            kept = _Kept(await self._find(name), now + KEPT_FOR)
+        if kept is None or not just_now(kept.read_at, now, KEPT_FOR):
+            kept = _Kept(await self._find(name), now)
             self._kept.pop(name, None)
             self._kept[name] = kept
             if len(self._kept) > MAX_HOSTS:

@@ -15,7 +15,7 @@ def doctor_head(services: Services) -> FindHead:
 
     async def find(request: web.Request, slug: str) -> Head | None:
         clinic = await services.tenant_of(request)
-        address = f"{request.scheme}://{clinic.hosts[0] if clinic.hosts else request.host}"
+        address = services.urls.of_clinic(clinic.slug, clinic.hosts)
         async with services.db.tenant(clinic.id) as connection:
             profile = await views.profile(connection, slug, clinic.locale, address, services.clock())
         return None if profile is None else profile.seo

@@ -15,6 +15,7 @@ from typing import Annotated, Final
 from aiohttp import web
 from msgspec import Meta, Struct
 
+from backplane.hosts import PublicUrls, asked_origin
 from backplane.logs import Log
 from backplane.ratelimit import KeyedBuckets, address_key
 from backplane.tokens import MAX_LIFETIME_S, Claims, TokenError
@@ -91,11 +92,12 @@ class Revoked(Struct, frozen=True):
 class Api:
     """Handlers of the HTTP API."""
 
-    def __init__(self, calls: Calls, names: RoomNames, tokens_per_minute: int = 0) -> None:
+    def __init__(self, calls: Calls, names: RoomNames, urls: PublicUrls, tokens_per_minute: int = 0) -> None:
         """``tokens_per_minute``: that one address may ask for, for which it may save up a minute's; 0 = any number."""
         self._calls = calls
         self._tokens = KeyedBuckets(tokens_per_minute / 60, tokens_per_minute) if tokens_per_minute else None
         self._names = names
+        self._urls = urls
         self._visits = VisitRooms(calls.tokens.key)
         self._buckets = KeyedBuckets(REQUESTS_PER_S, REQUESTS_BURST)
         self._revocation_buckets = KeyedBuckets(REVOCATIONS_PER_S, REVOCATIONS_BURST)
@@ -112,7 +114,9 @@ class Api:
         body = await read_json(request, NewRoom) if request.can_read_body else NewRoom()
         room = self._names.new()
         token, claims = self._issue(room, body.name, "host", HOST_LIFETIME_S)
-        link = f"{request.scheme}://{request.host}/call/{room}"
+        # Without a base URL the answer repeats where its own asker is.
+        origin = self._urls.base if self._urls.configured else asked_origin(request)
+        link = f"{origin}/call/{room}"
         return json_response(RoomMade(room=room, link=link, host_token=token, expires_at=claims.exp), 201)
 
     async def make_token(self, request: web.Request) -> web.Response:

@@ -8,19 +8,17 @@ media server is ICE-lite and tells its addresses, so a client learns nothing fro
 """
 
 import hashlib
-import ipaddress
 import re
 import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 from aiohttp import web
 from msgspec import Struct
 
-from backplane.proxies import is_host
+from backplane.hosts import asked_host, parsed_host
 from backplane.ratelimit import KeyedBuckets
 from backplane.settings import bracketed
 from backplane.tokens import Claims
@@ -32,9 +30,6 @@ from signalling.http import REQUESTS_BURST, REQUESTS_PER_S, admit, bearer_token
 # Nothing in a browser can give new credentials to an allocation that it has: renewal is an ICE restart. So they live
 # longer than nearly every call, and still no longer than a working day when the token, a host's, lives for a week.
 MAX_LIFETIME_S: Final = 6 * 3600
-# A label is of letters, digits and hyphens (RFC 1123 section 2.1): what else a Host header may hold is no TURN URI.
-_NAME: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\Z")
-
 _URL_SAFE: Final = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 Issue = Callable[[str, int], tuple[str, str]]
@@ -111,13 +106,11 @@ def server_name(asked: str) -> str | None:
     decides nothing here: who lies sends his own relay traffic elsewhere, where it ends at a certificate that does not
     fit, with credentials that are his already and a password that TURN never sends.
     """
-    if not is_host(asked):
-        return None
-    name = (urlsplit(f"//{asked}").hostname or "").lower()
     try:
-        return str(ipaddress.ip_address(name)) if "%" not in name else None  # a zone means something on one machine
+        name = parsed_host(asked).name.strip("[]")
     except ValueError:
-        return name if _NAME.match(name) else None
+        return None
+    return None if "_" in name else name  # no letter of a label in a URI (RFC 1123 section 2.1)
 
 
 def subject_of(jti: str) -> str:
@@ -146,7 +139,7 @@ class RelayAccess:
         now = int(self._calls.wall_clock())
         expires_at = min(claims.exp, now + MAX_LIFETIME_S)
         self._calls.token_use.expect(claims.jti, time.monotonic())
-        servers = [] if self.relay is None else self._servers(self.relay, claims, expires_at, request.host)
+        servers = [] if self.relay is None else self._servers(self.relay, claims, expires_at, str(asked_host(request)))
         return json_response(IceServers(servers, expires_at, expires_at - now))
 
     def _servers(self, relay: Relay, claims: Claims, expires_at: int, asked: str) -> list[IceServer]:

@@ -14,21 +14,22 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from aiohttp import web
-
 from backplane import logs
 from backplane.addresses import MediaAddresses
 from backplane.api import utc_now
 from backplane.certificates import self_signed
 from backplane.config import effective
 from backplane.garbage import collect_seldom
+from backplane.hosts import PublicUrls
+from backplane.http_server import Runner
 from backplane.loop_watch import watched
 from backplane.metrics import Metrics
 from backplane.proxies import TrustedProxies
 from backplane.settings import Settings
+from backplane.storage import Storage
 from backplane.telemetry import Tracing
 from backplane.tokens import TokenAuthority
-from backplane.web import KEEP_ALIVE_S, Readiness, cut_impatient
+from backplane.web import STORAGE, Readiness, cut_impatient
 from booking import demo
 from booking.application import at_work
 from booking.assembly import Surroundings, assemble
@@ -123,21 +124,15 @@ async def serve(settings: Settings) -> None:
         media_loop.start()
         stack.callback(media_loop.stop)
         stack.enter_context(relay.running())
-        readiness = Readiness(lambda: {"takes_calls": not calls.draining})
+        storage = Storage(settings.data)
+        readiness = Readiness(lambda: {"takes_calls": not calls.draining, "has_room": storage.has_room()})
         tracing = Tracing.open(settings.otlp_endpoint, settings.trace_ratio)
         stack.callback(tracing.close)
         access = RelayAccess(calls)
-        app = build(
-            calls,
-            metrics,
-            readiness,
-            settings.web,
-            TrustedProxies(settings.trusted_proxies),
-            tracing,
-            access,
-            settings.tokens_per_minute,
-        )
-        booking = await stack.enter_async_context(assemble(_surroundings(settings, store, tokens)))
+        proxies, urls = TrustedProxies(settings.trusted_proxies), PublicUrls(settings.base_url)
+        app = build(calls, metrics, readiness, settings.web, proxies, tracing, access, urls, settings.tokens_per_minute)
+        app[STORAGE] = storage
+        booking = await stack.enter_async_context(assemble(_surroundings(settings, store, tokens, urls)))
         booking.install(app)
         app[DOCTOR_HEAD] = doctor_head(booking.services)
         if settings.demo:
@@ -148,13 +143,7 @@ async def serve(settings: Settings) -> None:
             await stack.enter_async_context(renewed(tls))
         visits = asyncio.create_task(Visits(calls, booking.call_events, booking.joining.names, store.bus).run())
         stack.push_async_callback(_cancelled, visits)
-        runner = web.AppRunner(
-            app,
-            access_log=None,
-            shutdown_timeout=_HTTP_SHUTDOWN_S,
-            keepalive_timeout=KEEP_ALIVE_S,
-            handle_signals=False,
-        )
+        runner = Runner(app, shutdown_timeout=_HTTP_SHUTDOWN_S)
         await runner.setup()
         await stack.enter_async_context(at_work(store.database, store.bus, booking.parts, utc_now))
         impatient = asyncio.create_task(cut_impatient(app, runner))
@@ -162,7 +151,7 @@ async def serve(settings: Settings) -> None:
         try:
             url = listen(port, settings, sockets)
             relay.open(port, port.number, calls, access)
-            booking.addresses.base_url = settings.base_url or url
+            urls.listens_at(url)
             _log.info("started", workers=len(workers), media_port=workers[0].port)
             collect_seldom()
             print(f"Wadud is ready: {url}", flush=True)
@@ -180,14 +169,14 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
 
 
-def _surroundings(settings: Settings, store: Store, tokens: TokenAuthority) -> Surroundings:
+def _surroundings(settings: Settings, store: Store, tokens: TokenAuthority, urls: PublicUrls) -> Surroundings:
     return Surroundings(
         database=store.database,
         bus=store.bus,
         data=settings.data,
         tokens=tokens,
         clock=utc_now,
-        base_url=settings.base_url,
+        urls=urls,
         default=demo.SLUG if settings.demo else None,
         smtp_url=settings.smtp_url,
         mail_from=settings.mail_from,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from backplane.hosts import PublicUrls
 from backplane.metrics import Metrics
 from backplane.proxies import NO_PROXIES, TrustedProxies
 from backplane.telemetry import NO_TRACING, Tracing
@@ -32,13 +33,14 @@ def build(
     proxies: TrustedProxies = NO_PROXIES,
     tracing: Tracing = NO_TRACING,
     relay_access: RelayAccess | None = None,
+    urls: PublicUrls | None = None,
     tokens_per_minute: int = 0,
 ) -> web.Application:
-    """The application; when it shuts down, everybody gets a bye first. ``relay_access`` None: without a relay.
-    ``tokens_per_minute``: see `Api`."""
+    """The application; when it shuts down, everybody gets a bye first. ``relay_access`` None: without a relay;
+    ``urls`` None: no base URL is configured; ``tokens_per_minute``: see `Api`."""
     app = application(metrics, readiness, proxies, tracing)
     signalling = Signalling(calls, metrics)
-    Api(calls, RoomNames(calls.tokens.key), tokens_per_minute).add_routes(app)
+    Api(calls, RoomNames(calls.tokens.key), urls or PublicUrls(), tokens_per_minute).add_routes(app)
     (relay_access or RelayAccess(calls)).add_routes(app)
     Pages(pages).add_routes(app)
     app.router.add_get("/v1/signal", signalling.handle)

@@ -17,64 +17,19 @@ opened only by an entry that names one alone, or loopback alone.
 Our own addresses are refused, or packets could come back to the server as if from inside. The relayed addresses of
 other clients are among them: people who are relayed meet in our rooms, not through two allocations. The ports where
 our own media are received may be reached, by that address in plain form, because those packets never pass a socket.
-
-`ipaddress` knows the registries of its release, so its opinion is asked too, but never alone: its `is_global` lets
-NAT64, 6to4 and multicast through.
+What is public, and what embeds what, `backplane.public_addresses` knows.
 """
 
 import enum
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Final, TypeAlias
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Final
 
+from backplane.public_addresses import MAPPED, Ip, Network, embedded_ipv4, public_ipv4, public_ipv6
 from turn.peer_ports import is_open, may_be_ours
-
-Ip: TypeAlias = IPv4Address | IPv6Address
-Network: TypeAlias = IPv4Network | IPv6Network
 
 MAX_REMEMBERED: Final = 4096
 MAX_NODE_PORTS: Final = 1024  # in all; the packet plane knows them one by one
-
-FORBIDDEN_IPV4: Final = tuple(
-    IPv4Network(text)
-    for text in (
-        "0.0.0.0/8",  # this network
-        "10.0.0.0/8",
-        "100.64.0.0/10",  # carrier-grade NAT, and a provider's metadata service at 100.100.100.200
-        "127.0.0.0/8",
-        "168.63.129.16/32",  # public by number, yet a provider's wire server beside every machine
-        "161.26.0.0/16",  # public by number, yet a provider's services behind every machine, and so is the next
-        "166.8.0.0/14",
-        "169.254.0.0/16",  # link-local, and the metadata services at 169.254.169.254
-        "172.16.0.0/12",
-        "192.0.0.0/24",  # IETF protocol assignments
-        "192.0.2.0/24",  # documentation
-        "192.88.99.0/24",  # 6to4 relays
-        "192.168.0.0/16",
-        "198.18.0.0/15",  # benchmarks
-        "198.51.100.0/24",
-        "203.0.113.0/24",
-        "224.0.0.0/4",  # multicast
-        "240.0.0.0/4",  # reserved, and broadcast
-    )
-)
-GLOBAL_UNICAST: Final = IPv6Network(
-    "2000::/3"
-)  # the rest: loopback, ULA, link-local, site-local, multicast, unassigned
-FORBIDDEN_IPV6: Final = tuple(
-    IPv6Network(text)
-    for text in (
-        "2001::/23",  # IETF protocol assignments: Teredo, benchmarks, ORCHID and others
-        "2001:db8::/32",  # documentation
-        "3fff::/20",
-    )
-)
-
-_MAPPED: Final = IPv6Network("::ffff:0:0/96")
-_TRANSLATED: Final = IPv6Network("::ffff:0:0:0/96")  # SIIT, RFC 2765
-_NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052
-_6TO4: Final = IPv6Network("2002::/16")
-_ISATAP_MARKS: Final = (0x00005EFE, 0x02005EFE)  # first half of the interface identifier, RFC 5214 section 6.1
 
 
 class Verdict(enum.Enum):
@@ -82,31 +37,6 @@ class Verdict(enum.Enum):
     MEDIA_ONLY = enum.auto()  # one of our own addresses: only the ports where media are received, by hand-over
     MEDIA_ELSEWHERE = enum.auto()  # another node: only the ports where it receives media, by a socket
     FORBIDDEN = enum.auto()
-
-
-def _embedded(ip: IPv6Address) -> tuple[list[IPv4Address], bool]:
-    """The IPv4 addresses that a packet to ``ip`` could be sent on to, and whether ``ip`` is nothing but one of them in
-    disguise."""
-    value = int(ip)
-    if ip in _TRANSLATED or ip in _NAT64:
-        return [IPv4Address(value & 0xFFFFFFFF)], True
-    found = []
-    if ip in _6TO4:
-        found.append(IPv4Address(value >> 80 & 0xFFFFFFFF))
-    if value >> 32 & 0xFFFFFFFF in _ISATAP_MARKS:
-        found.append(IPv4Address(value & 0xFFFFFFFF))
-    return found, False
-
-
-def _public_ipv4(ip: IPv4Address) -> bool:
-    return ip.is_global and not ip.is_multicast and not any(ip in network for network in FORBIDDEN_IPV4)
-
-
-def _public_ipv6(ip: IPv6Address) -> bool:
-    """Without regard to what it embeds."""
-    if ip in _6TO4:
-        return True
-    return ip in GLOBAL_UNICAST and ip.is_global and not any(ip in network for network in FORBIDDEN_IPV6)
 
 
 class PeerPolicy:
@@ -204,23 +134,23 @@ class PeerPolicy:
             return Verdict.FORBIDDEN
         if isinstance(ip, IPv6Address) and ip.scope_id is not None:
             return Verdict.FORBIDDEN
-        if ip in _MAPPED:  # the packet plane and the kernel send that by IPv4
+        if ip in MAPPED:  # the packet plane and the kernel send that by IPv4
             plain = self._decided(str(IPv4Address(int(ip) & 0xFFFFFFFF)))
             return plain if plain is Verdict.ALLOWED else Verdict.FORBIDDEN
         verdict = self._without_nodes(ip)
         return Verdict.MEDIA_ELSEWHERE if verdict is not Verdict.ALLOWED and ip in self._node_hosts else verdict
 
     def _without_nodes(self, ip: Ip) -> Verdict:
-        embedded, disguise = _embedded(ip) if isinstance(ip, IPv6Address) else ([], False)
+        embedded, disguise = embedded_ipv4(ip) if isinstance(ip, IPv6Address) else ([], False)
         if (self._opened(ip) and not any(map(self._ours, embedded))) or (disguise and all(map(self._opened, embedded))):
             return Verdict.ALLOWED
         if ip in self._media_hosts:
             return Verdict.MEDIA_ONLY
         if ip in self._own or any(each in self._own or each in self._media_hosts for each in embedded):
             return Verdict.FORBIDDEN
-        if not all(_public_ipv4(each) or self._opened(each) for each in embedded):
+        if not all(public_ipv4(each) or self._opened(each) for each in embedded):
             return Verdict.FORBIDDEN
-        public = disguise or (_public_ipv4(ip) if isinstance(ip, IPv4Address) else _public_ipv6(ip))
+        public = disguise or (public_ipv4(ip) if isinstance(ip, IPv4Address) else public_ipv6(ip))
         return Verdict.ALLOWED if public and self._public else Verdict.FORBIDDEN
 
     def _opened(self, ip: Ip) -> bool:

@@ -123,7 +123,8 @@ SELECT asked.n, {_COLUMNS}, {glance.COLUMNS},
         SELECT FROM dependant d WHERE d.guardian_id = asked.who AND d.person_id = asked.patient
             AND 'book' = ANY(d.rights) AND d.ended_at IS NULL AND (d.until IS NULL OR d.until > $7) LIMIT 1) AS cares,
     (SELECT count(*) FROM appointment h
-        WHERE h.booked_by = asked.who AND h.status = 'held' AND h.hold_until > $6) AS holds
+        WHERE h.booked_by = asked.who AND h.status = 'held' AND h.hold_until > $6
+            AND h.hold_until <= $6 + interval '25 hours') AS holds
 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[], $5::timestamptz[])
     WITH ORDINALITY AS asked (service, who, patient, since, until, n)
 JOIN service s ON s.id = asked.service JOIN provider p ON p.id = s.provider_id JOIN tenant t ON t.id = s.tenant_id

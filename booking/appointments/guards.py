@@ -35,15 +35,24 @@ class Refusal:
 
 Guard = Callable[[Circumstances, datetime], Refusal | None]
 
+# No hold is given for longer (`policy.offer_minutes`): one that ends later was given before the clock was set back, and
+# must not keep its slot for as long as the clock was ahead.
+LONGEST_HOLD: Final = timedelta(hours=25)
+
+
+def hold_is_over(until: datetime, now: datetime) -> bool:
+    """Whether a hold that was given until then keeps nothing any more."""
+    return not now < until <= now + LONGEST_HOLD
+
 
 def _hold_alive(it: Circumstances, now: datetime) -> Refusal | None:
-    if it.hold_until is not None and now >= it.hold_until:
+    if it.hold_until is not None and hold_is_over(it.hold_until, now):
         return Refusal("hold_expired", "The time that was kept for you has passed. Choose a slot again.")
     return None
 
 
 def _hold_over(it: Circumstances, now: datetime) -> Refusal | None:
-    if it.hold_until is not None and now < it.hold_until:
+    if it.hold_until is not None and not hold_is_over(it.hold_until, now):
         return Refusal("hold_alive", "This hold has not ended yet.")
     return None
 

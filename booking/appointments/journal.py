@@ -111,11 +111,13 @@ WAKE: Final = f"(SELECT count(pg_notify('{CHANNEL}', '')) FROM outbox_relay WHER
 TOLD: Final = """a.id, a.tenant_id, a.provider_id, a.service_id, a.during, a.ics_sequence, a.join_epoch, a.overridden,
     a.version"""
 
-# status twice: without it the planner may walk through all appointments of the clinic to find those ids
+# The 25 hours are `guards.LONGEST_HOLD`. Status twice: without it the planner may walk through all appointments of the
+# clinic to find those ids
 _EXPIRE: Final = """
     UPDATE appointment a SET status = 'expired', hold_until = NULL, version = a.version + 1, updated_at = $1
     WHERE a.status = 'held' AND a.id = ANY(ARRAY(
-        SELECT h.id FROM appointment h WHERE {due} AND h.status = 'held' AND h.hold_until <= $1 {limit}
+        SELECT h.id FROM appointment h WHERE {due} AND h.status = 'held'
+            AND (h.hold_until <= $1 OR h.hold_until > $1 + interval '25 hours') {limit}
         FOR UPDATE SKIP LOCKED))"""
 _EXPIRED: Final = f"""{TOLD}, a.patient_id AS of_patient, NULL::uuid AS seat_id, 'expire'::text AS action,
     'held'::text AS from_status, 'expired'::text AS to_status, 'hold.expired'::text AS event, NULL::uuid AS actor,

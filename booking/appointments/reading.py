@@ -93,7 +93,7 @@ async def ics(call: Call, appointment: UUID) -> web.Response:
     async with call.transaction() as connection:
         found = await need(connection, appointment, call.principal, call.now)
     return web.Response(
-        body=entry(found.row, call.request.host, call.now),
+        body=entry(found.row, call.services.urls.host, call.now),
         content_type="text/calendar",
         charset="utf-8",
         headers={

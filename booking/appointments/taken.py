@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from backplane.clocks import just_now
+
 LIVES: Final = timedelta(seconds=2)
 MOST: Final = 20_000
 
@@ -18,7 +20,7 @@ MOST: Final = 20_000
 @dataclass(frozen=True, slots=True)
 class _Entry:
     tenant: int
-    until: datetime
+    at: datetime
     alternatives: tuple[datetime, ...]
 
 
@@ -31,14 +33,14 @@ class TakenSlots:
     def known(self, tenant: int, service: UUID, start: datetime, now: datetime) -> tuple[datetime, ...] | None:
         """The alternatives to a slot that is taken; None: nothing is known."""
         entry = self._entries.get((service, start))
-        if entry is None or entry.until <= now or entry.tenant != tenant:
+        if entry is None or not just_now(entry.at, now, LIVES) or entry.tenant != tenant:
             return None
         return entry.alternatives
 
     def remember(
         self, tenant: int, service: UUID, start: datetime, alternatives: Sequence[datetime], now: datetime
     ) -> None:
-        self._entries[service, start] = _Entry(tenant, now + LIVES, tuple(alternatives))
+        self._entries[service, start] = _Entry(tenant, now, tuple(alternatives))
         self._entries.move_to_end((service, start))
         if len(self._entries) > MOST:
             self._entries.popitem(last=False)

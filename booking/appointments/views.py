@@ -6,6 +6,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from backplane.lines import LINES
 from backplane.postgres import Row
 from backplane.web import Problem
 from booking.appointments.journal import Begun
@@ -13,7 +14,7 @@ from booking.calendar import zones
 
 Instant = Annotated[datetime, Meta(tz=True)]
 Zone = Annotated[str, Meta(min_length=1, max_length=64)]
-Reason = Annotated[str, Meta(max_length=2000)]
+Reason = Annotated[str, Meta(max_length=2000), LINES]
 Code = Annotated[str, Meta(pattern="^[a-z][a-z_]{2,39}$")]
 Status = Literal[
     "held", "requested", "confirmed", "checked_in", "in_progress", "interrupted", "completed", "expired", "declined",

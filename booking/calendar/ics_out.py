@@ -105,7 +105,7 @@ async def read_feed(call: Call, file: File) -> web.Response:
         if person is None:
             raise not_found("feed")
         rows = await appointments(connection, person, call.now)
-    content = feed(rows, call.request.host.partition(":")[0])
+    content = feed(rows, call.services.urls.host)
     tag = tag_of(content)
     headers = {"ETag": tag, "Cache-Control": "private, no-cache", "X-Robots-Tag": "noindex"}
     if matches(call.request, tag):

@@ -127,6 +127,7 @@ class Access:
 
     async def authenticate(self, request: web.Request) -> Principal | None:
         """Who asks; None: nobody said so. Problem 401 bad_token, token_expired, session_ended; 403 mfa_required."""
+        await self._keys.able_to_sign()
         header = request.headers.get("Authorization")
         if header is None:
             return None

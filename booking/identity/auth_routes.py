@@ -18,7 +18,8 @@ from backplane.postgres import Connection
 from booking.identity import codes, contacts
 from booking.identity.contacts import Contact
 from booking.identity.courier import Letter
-from booking.identity.people import new_person, person_for, recognise, standing
+from booking.identity.devices import shown
+from booking.identity.people import known_by, new_person, person_for, recognise, standing
 from booking.identity.refresh import Ended, open_session, refresh, revoke, revoke_all
 from booking.identity.service import address_of, identity_of
 from booking.identity.signing_in import Keep, SignIn, answer, cookie_token, device, no_cookie, sign_in
@@ -104,7 +105,7 @@ async def register(call: Call, body: Registration) -> Ticket:
     """Begin an account. A code is sent to the contact; entering it makes the account."""
     identity = identity_of(call)
     contact = contact_of(body.email, body.phone, call.tenant.region)
-    await _pace_codes(call, contact)
+    await pace_codes(call, contact)
     hashed = None
     if body.password is not None:
         identity.passwords.check(body.password, near=contact.value.partition("@")[0])
@@ -119,7 +120,7 @@ async def register(call: Call, body: Registration) -> Ticket:
 async def request_code(call: Call, body: CodeWish) -> Ticket:
     """Get a code that signs in, or makes the account of a contact that has none."""
     contact = contact_of(body.email, body.phone, call.tenant.region)
-    await _pace_codes(call, contact)
+    await pace_codes(call, contact)
     return await send_code(call, contact, "sign_in", body.locale, payload={"locale": body.locale})
 
 
@@ -150,7 +151,6 @@ async def log_in(call: Call, body: Credentials) -> Answer[SignIn]:
     identity = identity_of(call)
     contact = contact_of(body.email, body.phone, call.tenant.region)
     await identity.allow("login address", address_of(call), identity.paces.login_per_address)
-    await identity.allow("login account", f"{call.tenant.id} {contact.value}", identity.paces.login_per_account)
     async with call.db.tenant(call.tenant.id) as connection:
         row = await connection.fetchrow(
             "SELECT i.person_id, p.hash FROM identity i JOIN password p ON p.person_id = i.person_id"
@@ -158,6 +158,7 @@ async def log_in(call: Call, body: Credentials) -> Answer[SignIn]:
             contact.kind,
             contact.value,
         )
+    await identity.allow_try(call, "login", contact.value, None if row is None else row["person_id"])
     hashed = None if row is None else str(row["hash"])
     if not await identity.passwords.verify(hashed, body.password) or row is None or hashed is None:
         raise Problem(401, "wrong_credentials", "Contact or password is wrong. You can get a code instead.")
@@ -321,10 +322,16 @@ async def _person_of(call: Call, connection: Connection, proven: codes.Proven) -
     )
 
 
-async def _pace_codes(call: Call, contact: Contact) -> None:
+async def pace_codes(call: Call, contact: Contact) -> None:
+    """Problem 429 when too many codes are asked for. Whom the contact belongs to is looked up only for a browser that
+    says that somebody has signed in on it."""
     identity = identity_of(call)
     await identity.allow("code address", address_of(call), identity.paces.code_per_address)
-    await identity.allow("code contact", f"{call.tenant.id} {contact.value}", identity.paces.code_per_contact)
+    person = None
+    if shown(call.request):
+        async with call.db.tenant(call.tenant.id) as connection:
+            person = await known_by(connection, contact.kind, contact.value)
+    await identity.allow_try(call, "code", contact.value, person)
 
 
 async def _warn_of_reuse(call: Call, connection: Connection, session: UUID) -> None:

@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from backplane.api import Call, Problem, Rate, Routes
 from backplane.audit import Entry, record
 from backplane.ids import uuid7
+from backplane.lines import LINES
 from backplane.postgres import Connection
 from booking.identity import contacts
 from booking.identity.auth_routes import NO_NUL, Email, Locale
@@ -23,6 +24,7 @@ from booking.identity.me_routes import Invited, Zone, check_zone
 from booking.identity.people import tell
 from booking.identity.refresh import make_stale
 from booking.identity.service import identity_of
+from booking.policy import check_tenant
 from booking.rights import MAY_GRANT, ROLES, acting_role, check_narrowing
 from booking.tenants import Clinic, check_colour, clinic, text_on
 
@@ -72,7 +74,7 @@ class ClinicChange(Struct, frozen=True, forbid_unknown_fields=True):
 class NewLocation(Struct, frozen=True, forbid_unknown_fields=True):
     name: ClinicName
     timezone: Zone
-    address: Annotated[str, Meta(max_length=400, pattern=NO_NUL)] = ""
+    address: Annotated[str, Meta(max_length=400, pattern=NO_NUL), LINES] = ""
     latitude: Annotated[float, Meta(ge=-90, le=90)] | None = None
     longitude: Annotated[float, Meta(ge=-180, le=180)] | None = None
 
@@ -149,7 +151,7 @@ async def change_clinic(call: Call, body: ClinicChange) -> TenantSeen:
         if body.policy is not UNSET:
             policy = {**row["policy"], **body.policy}
             values["policy"] = {name: value for name, value in policy.items() if value is not None}
-            _check_policy(values["policy"])
+            _check_policy(values["policy"], [name for name, value in body.policy.items() if value is not None])
         if values:
             columns = ", ".join(f"{name} = ${number}" for number, name in enumerate(values, 2))
             row = await connection.fetchrow(
@@ -332,7 +334,8 @@ def invited_address(text: str) -> contacts.Contact:
         raise Problem(422, "bad_contact", "This is not an e-mail address.") from None
 
 
-def _check_policy(policy: object) -> None:
+def _check_policy(policy: object, written: list[str]) -> None:
+    """Problem 422 bad_policy. Only keys that are ``written`` now must be known: an older release may have kept more."""
     assert isinstance(policy, dict)
     text = msgspec.json.encode(policy)
     if len(text) > MAX_POLICY_BYTES or b"\\u0000" in text:
@@ -341,6 +344,7 @@ def _check_policy(policy: object) -> None:
     if not isinstance(factors, list) or not all(isinstance(role, str) and role in ROLES for role in factors):
         raise Problem(422, "bad_policy", "second_factor is a list of roles.")
     try:
+        check_tenant({name: policy[name] for name in written})
         check_narrowing(policy)
     except ValueError as error:
         raise Problem(422, "bad_policy", str(error)[:200]) from None

@@ -6,6 +6,7 @@ and hold nothing but the code or the link.
 """
 
 import asyncio
+import errno
 import os
 from collections.abc import Mapping
 from datetime import datetime
@@ -17,7 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from backplane.ids import uuid7
-from backplane.jobs import Errand, Job, JobRow, schedule
+from backplane.jobs import Errand, Job, JobRow, Later, schedule
 from backplane.logs import Log
 from backplane.postgres import Connection
 from backplane.sealed import Sealer, SealError
@@ -132,11 +133,12 @@ class SandboxSms:
         self._path = path
 
     async def send_text(self, to: str, body: str) -> None:
-        await asyncio.to_thread(self._append, msgspec.json.encode({"to": to, "text": body}) + b"\n")
+        try:
+            await asyncio.to_thread(self._append, msgspec.json.encode({"to": to, "text": body}) + b"\n")
+        except OSError as error:
+            raise Later(errno.errorcode.get(error.errno or 0, "not written")) from None
 
     def _append(self, line: bytes) -> None:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            os.write(descriptor, line)
-        finally:
-            os.close(descriptor)
+        with os.fdopen(descriptor, "ab") as file:
+            file.write(line)

@@ -31,6 +31,7 @@ from webauthn.helpers.structs import (
 
 from backplane.api import Answer, Call, Problem, Routes
 from backplane.audit import Entry, record
+from backplane.hosts import asked_host
 from backplane.ids import uuid7
 from backplane.postgres import Connection
 from booking.identity import passkey_cbor, totp
@@ -40,7 +41,6 @@ from booking.identity.people import standing
 from booking.identity.service import address_of, identity_of
 from booking.identity.signing_in import Keep, SignIn, factor_claims, require_recent, sign_in
 from booking.rights import acting_role
-from booking.tenants import host_name
 
 CEREMONY: Final = timedelta(minutes=5)
 MAX_PASSKEYS: Final = 20
@@ -131,7 +131,7 @@ async def confirm_totp(call: Call, body: OneCode) -> Enrolled:
     """End the enrolment with a code of the app."""
     identity = identity_of(call)
     who = call.principal
-    await _check(call, who.person, body.code)
+    await _check(call, who.person, body.code, who.session)
     async with call.transaction() as connection:
         enrolled = await connection.fetchval(
             "SELECT confirmed_at IS NOT NULL FROM totp WHERE person_id = $1 FOR UPDATE", who.person
@@ -149,7 +149,7 @@ async def confirm_totp(call: Call, body: OneCode) -> Enrolled:
 )
 async def remove_totp(call: Call, body: OneCode) -> None:
     """Take the authenticator away, with a code of it or a recovery code."""
-    await _check(call, call.principal.person, body.code)
+    await _check(call, call.principal.person, body.code, call.principal.session)
     async with call.transaction() as connection:
         await totp.remove(connection, call.principal.person)
         await _note(call, connection, "second_factor.removed")
@@ -160,7 +160,7 @@ async def remove_totp(call: Call, body: OneCode) -> None:
 )
 async def renew_recovery_codes(call: Call, body: OneCode) -> RecoveryCodes:
     """Ten new recovery codes; the old ones are void."""
-    await _check(call, call.principal.person, body.code)
+    await _check(call, call.principal.person, body.code, call.principal.session)
     async with call.transaction() as connection:
         made = await totp.renew_recovery_codes(connection, identity_of(call).sealer, call.principal.person)
         await _note(call, connection, "recovery_codes.renewed")
@@ -186,7 +186,7 @@ async def enter_second_factor(call: Call, body: Entered) -> Answer[SignIn]:
         async with call.transaction() as connection:
             return await sign_in(call, connection, claims.sub, (*claims.amr, "otp", SECOND_FACTOR), body.keep)
     who = call.require("account.manage.own")
-    await _check(call, who.person, body.code, confirmed=True)
+    await _check(call, who.person, body.code, who.session, confirmed=True)
     async with call.transaction() as connection:
         token = await _raised(call, connection, ("otp", SECOND_FACTOR))
     amr = tuple(sorted({*who.amr, "otp", SECOND_FACTOR}))
@@ -209,7 +209,7 @@ async def begin_passkey(call: Call) -> Ceremony:
         if len(known) >= MAX_PASSKEYS:
             raise Problem(409, "too_many_passkeys", "Remove a passkey that you do not use.")
         options = generate_registration_options(
-            rp_id=host_name(call.request.host),
+            rp_id=call.host,
             rp_name=call.tenant.name,
             user_id=person.bytes,
             user_name=str(contact or "account"),
@@ -233,7 +233,7 @@ async def finish_passkey(call: Call, body: NewPasskey) -> PasskeyMade:
         proven = verify_registration_response(
             credential=body.credential,
             expected_challenge=challenge,
-            expected_rp_id=host_name(call.request.host),
+            expected_rp_id=call.host,
             expected_origin=_origins(call),
             require_user_verification=True,
         )
@@ -249,7 +249,7 @@ async def finish_passkey(call: Call, body: NewPasskey) -> PasskeyMade:
             proven.credential_id,
             proven.credential_public_key,
             proven.sign_count,
-            host_name(call.request.host),
+            call.host,
             body.label,
             call.now,
         )
@@ -265,9 +265,7 @@ async def begin_passkey_login(call: Call) -> Ceremony:
     """Begin to sign in with a passkey."""
     identity = identity_of(call)
     await identity.allow("login address", address_of(call), identity.paces.login_per_address)
-    options = generate_authentication_options(
-        rp_id=host_name(call.request.host), user_verification=UserVerificationRequirement.REQUIRED
-    )
+    options = generate_authentication_options(rp_id=call.host, user_verification=UserVerificationRequirement.REQUIRED)
     async with call.transaction() as connection:
         return await _begun(call, connection, None, options.challenge, options_to_json(options))
 
@@ -302,12 +300,16 @@ async def finish_passkey_login(call: Call, body: Assertion) -> Answer[SignIn]:
         return await sign_in(call, connection, row["person_id"], ("hwk", "user", SECOND_FACTOR), body.keep)
 
 
-async def _check(call: Call, person: UUID, code: str, *, confirmed: bool = False) -> None:
-    """Problem 400 wrong_code, 429."""
+async def _check(call: Call, person: UUID, code: str, session: UUID | None = None, *, confirmed: bool = False) -> None:
+    """Problem 400 wrong_code, 429. ``session``: that it is entered in, none when it is to open one."""
+    identity = identity_of(call)
+    # Of a recovery code nobody guesses any, so it must open the door whoever stands before it.
+    guessable = not totp.is_recovery_code(code)
+    by_stranger = guessable and await identity.allow_try(call, "factor", str(person), person, session)
     async with call.db.tenant(call.tenant.id) as connection:  # its own transaction: a try stays counted
         if confirmed and not (await standing(connection, person)).totp:
             raise wrong_code()
-        if not await totp.check(connection, identity_of(call).sealer, person, code, call.now):
+        if not await totp.check(connection, identity.sealer, person, code, call.now, counted=by_stranger):
             raise wrong_code()
 
 
@@ -368,7 +370,7 @@ async def _taken(call: Call, ceremony: UUID, person: UUID | None) -> bytes:
 
 def _origins(call: Call) -> list[str]:
     """Pages that may use a passkey of this host: its own, over https, or as it is asked now."""
-    host = call.request.host
+    host = asked_host(call.request)
     return [f"https://{host}", f"{call.request.scheme}://{host}"]
 
 

@@ -66,9 +66,8 @@ async def invite(
     role: str | None = None,
     care: Care | None = None,
     location: UUID | None = None,
-    host: str | None = None,
 ) -> UUID:
-    """Write the invitation and post its letter. ``connection`` is of ``clinic``, ``host`` where the link leads."""
+    """Write the invitation and post its letter. ``connection`` is of ``clinic``."""
     identity = identity_of(call)
     made = uuid7(call.now)
     who = call.principal
@@ -90,7 +89,7 @@ async def invite(
     )
     claims = InviteClaims(made, clinic.id, contact.value)
     token = identity.authority.sign(TokenKind.INVITE, AUDIENCE, claims, call.now, LIFETIME)
-    link = f"{call.request.scheme}://{host or call.request.host}/invite#{token}"
+    link = f"{call.services.urls.of_clinic(clinic.slug, clinic.hosts)}/invite#{token}"
     text: Text = "staff_invite" if care is None else "caregiver_invite"
     await identity.courier.post(
         connection, Letter(contact, text, clinic.locale, clinic.name, ends, link), made, call.now

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 from joserfc.jwk import ECKey
 
+from backplane.clocks import just_now
 from backplane.keys import Authority, KeyRing, SigningKey
 from backplane.logs import Log
 from backplane.postgres import Connection, Database
@@ -43,6 +44,11 @@ class KeyStore:
                     await self._write(connection, SigningKey.generate(now, signs_from=begins))
             self.authority.ring = await self._read(connection)
 
+    async def able_to_sign(self) -> None:
+        """Make a key at once when none may sign now: the clock has leapt, over days or back before the first key."""
+        if not self.authority.ring.may_sign(self._clock()):
+            await self.tend()
+
     async def rotate(self) -> None:
         """A new key that signs as soon as every server can know it, before its time: the old one may have leaked."""
         now = self._clock()
@@ -57,7 +63,7 @@ class KeyStore:
     async def reread(self) -> bool:
         """Read the keys for a token that names an unknown one, but not for every such token. Whether it was done."""
         now = self._clock()
-        if self._read_at is not None and now - self._read_at < REREAD_AFTER:
+        if self._read_at is not None and just_now(self._read_at, now, REREAD_AFTER):
             return False
         self._read_at = now
         async with self._db.platform() as connection:

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from backplane.api import Call, Problem, Routes
+from backplane.clocks import just_now
 from booking.identity import contacts, dependants
 from booking.identity.auth_routes import (
     NO_NUL,
@@ -19,6 +20,7 @@ from booking.identity.auth_routes import (
     Password,
     Ticket,
     contact_of,
+    pace_codes,
     prove,
     send_code,
     set_password,
@@ -182,9 +184,9 @@ async def change_password(call: Call, body: NewPassword) -> None:
     async with call.db.tenant(call.tenant.id) as connection:
         current = await connection.fetchval("SELECT hash FROM password WHERE person_id = $1", who.person)
         began = await connection.fetchval("SELECT created_at FROM session WHERE id = $1", who.session)
-    by_code = not {"email", "sms"}.isdisjoint(who.amr) and began is not None and call.now - began <= RECENT
+    by_code = not {"email", "sms"}.isdisjoint(who.amr) and began is not None and just_now(began, call.now, RECENT)
     if body.current is not None:
-        await identity.allow("login account", str(who.person), identity.paces.login_per_account)
+        await identity.allow_try(call, "login", str(who.person), who.person, who.session)
         if not await identity.passwords.verify(current, body.current):
             raise Problem(403, "wrong_credentials", "The current password is another.")
     elif not by_code:
@@ -204,8 +206,8 @@ async def add_contact(call: Call, body: CodeWish) -> Ticket:
     """Add an address or number: a code is sent there, which goes to /v1/me/contacts/verify."""
     identity = identity_of(call)
     contact = contact_of(body.email, body.phone, call.tenant.region)
-    await identity.allow("code contact", f"{call.tenant.id} {contact.value}", identity.paces.code_per_contact)
-    await identity.allow("code person", str(call.principal.person), identity.paces.code_per_contact)
+    await pace_codes(call, contact)
+    await identity.allow("code person", str(call.principal.person), identity.paces.code_per_person)
     async with call.transaction() as connection:
         await require_recent(connection, call.principal.session, call.now)
     return await send_code(call, contact, "add_contact", body.locale, person=call.principal.person)
@@ -341,7 +343,7 @@ async def name_caregiver(call: Call, body: NewCaregiver) -> Invited:
     except ValueError:
         raise Problem(422, "bad_contact", "This is not an e-mail address.") from None
     who = call.principal
-    await identity.allow("invite person", str(who.person), identity.paces.code_per_contact)
+    await identity.allow("invite person", str(who.person), identity.paces.code_per_person)
     async with call.transaction() as connection:
         care = InvitedCare(who.person, body.relation, body.rights)
         return Invited(await invite(call, connection, call.tenant, contact, care=care))

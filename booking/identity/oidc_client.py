@@ -1,7 +1,7 @@
 """The talk with an OpenID Connect issuer (OpenID Connect Core 1.0, code flow with PKCE, RFC 7636).
 
-An issuer is an address that an administrator typed, so it is nowhere inside: https only, public addresses only (looked
-at after the name was resolved, by the resolver that the connection uses), no redirects, small answers, short waits.
+An issuer is an address that an administrator typed, so `backplane.outgoing` fetches it: https only, public addresses
+only, no redirects, small answers, short waits.
 
 The issuer is pinned: what discovery, the ID token and the setting say must be one text. An ID token counts when one of
 the issuer's own keys signed it with an asymmetric algorithm, it is for us alone, carries the nonce of this sign-in, and
@@ -11,21 +11,19 @@ is fresh.
 import base64
 import hashlib
 import hmac
-import ipaddress
-import socket
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
-import aiohttp
 import msgspec
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 from msgspec import Struct
+
+from backplane.clocks import just_now
+from backplane.outgoing import Outgoing, OutgoingError
 
 MAX_ANSWER_BYTES: Final = 256 * 1024
 MAX_KEYS: Final = 32  # issuers publish two to five; each is read in a tenth of a millisecond, a large one in many
@@ -38,6 +36,12 @@ FRESH_S: Final = 600
 _KEY_MEMBERS: Final = frozenset({"kty", "kid", "use", "key_ops", "alg", "n", "e", "crv", "x", "y"})
 ALGORITHMS: Final = ["RS256", "PS256", "ES256", "EdDSA"]
 
+_REASONS: Final = {
+    "bad_url": "issuer_not_https",
+    "not_public": "issuer_not_public",
+    "unreachable": "issuer_unreachable",
+    "too_large": "answer_too_large",
+}
 T = TypeVar("T")
 
 
@@ -79,50 +83,26 @@ class _Kept(Struct):
     read_at: datetime
 
 
-class PublicResolver(AbstractResolver):
-    """Resolves names, and knows no private addresses."""
-
-    def __init__(self) -> None:
-        self._inner = ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
-        public = [each for each in found if ipaddress.ip_address(each["host"].partition("%")[0]).is_global]
-        if not public:
-            raise OSError(None, "no public address")
-        return public
-
-    async def close(self) -> None:
-        await self._inner.close()
-
-
 class OidcClient:
     """``allow_private``: for tests and for issuers in one's own network."""
 
     def __init__(self, *, allow_private: bool = False) -> None:
-        self._allow_private = allow_private
-        self._session: aiohttp.ClientSession | None = None
+        self._outgoing = (
+            Outgoing(TIMEOUT_S, ("https", "http"), lambda _: True, lambda *_: True)
+            if allow_private
+            else Outgoing(TIMEOUT_S, ("https",), port_allowed=lambda *_: True)
+        )
         self._kept: dict[str, _Kept] = {}
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._outgoing.close()
 
     def check_url(self, url: str) -> None:
         """OidcError when we do not go there."""
-        parts = urlsplit(url)
-        if self._allow_private and parts.scheme in ("http", "https"):
-            return
-        if parts.scheme != "https" or not parts.hostname or parts.username is not None:
-            raise OidcError("issuer_not_https")
         try:
-            public = ipaddress.ip_address(parts.hostname).is_global
-        except ValueError:
-            return  # a name: the resolver looks
-        if not public:
-            raise OidcError("issuer_not_public")
+            self._outgoing.check(url)
+        except OutgoingError as error:
+            raise OidcError(_REASONS[str(error)]) from None
 
     async def metadata(self, issuer: str, now: datetime) -> Metadata:
         """Where the parts of the issuer are. OidcError."""
@@ -169,7 +149,7 @@ class OidcClient:
         """What the ID token proves (OpenID Connect Core 3.1.3.7). OidcError."""
         kept = await self._known(issuer, now)
         payload = _signed(token, kept.keys)
-        if payload is None and now - kept.read_at >= REREAD_AFTER:  # the issuer has new keys
+        if payload is None and not just_now(kept.read_at, now, REREAD_AFTER):  # the issuer has new keys
             payload = _signed(token, (await self._read(issuer, now)).keys)
         if payload is None:
             raise OidcError("bad_signature")
@@ -195,7 +175,7 @@ class OidcClient:
 
     async def _known(self, issuer: str, now: datetime) -> _Kept:
         kept = self._kept.get(issuer)
-        if kept is not None and now - kept.read_at < KEPT_FOR:
+        if kept is not None and just_now(kept.read_at, now, KEPT_FOR):
             return kept
         return await self._read(issuer, now)
 
@@ -224,30 +204,15 @@ class OidcClient:
     async def _ask(
         self, url: str, model: type[T], form: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
     ) -> T:
-        self.check_url(url)
-        if self._session is None:
-            resolver = None if self._allow_private else PublicResolver()
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(resolver=resolver, limit=20),
-                timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-            )
-        method = "GET" if form is None else "POST"
+        sent = {"Accept": "application/json", **(headers or {})}
         try:
-            async with self._session.request(
-                method, url, data=form, headers={"Accept": "application/json", **(headers or {})}, allow_redirects=False
-            ) as response:
-                body = bytearray()
-                async for chunk in response.content.iter_chunked(16 * 1024):
-                    body += chunk
-                    if len(body) > MAX_ANSWER_BYTES:
-                        raise OidcError("answer_too_large")
-                if response.status != 200:
-                    raise OidcError("issuer_refused")
-                return msgspec.json.decode(body, type=model)
-        except (TimeoutError, aiohttp.ClientError, OSError):
-            raise OidcError("issuer_unreachable") from None
+            answer = await self._outgoing.fetch(url, max_bytes=MAX_ANSWER_BYTES, headers=sent, form=form)
+        except OutgoingError as error:
+            raise OidcError(_REASONS[str(error)]) from None
+        if answer.status != 200:
+            raise OidcError("issuer_refused")
+        try:
+            return msgspec.json.decode(answer.body, type=model)
         except msgspec.MsgspecError:
             raise OidcError("bad_answer") from None
 

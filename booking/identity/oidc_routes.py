@@ -8,7 +8,6 @@ subject.
 
 import hashlib
 import hmac
-import re
 import secrets
 from datetime import timedelta
 from typing import Annotated, Final, NoReturn
@@ -20,7 +19,9 @@ from msgspec import Meta, Struct
 
 from backplane.api import Call, Problem, Routes
 from backplane.audit import Entry, record
+from backplane.hosts import is_own_path
 from backplane.ids import uuid7
+from backplane.lines import one_line
 from backplane.logs import Log
 from backplane.postgres import Connection
 from backplane.sealed import SealError
@@ -30,14 +31,13 @@ from booking.identity.oidc_client import IdClaims, OidcError
 from booking.identity.people import add_identity, known_by, new_person, tell
 from booking.identity.refresh import IDLE
 from booking.identity.service import address_of, identity_of
-from booking.identity.signing_in import cookie_after_redirect, loopback, sign_in
+from booking.identity.signing_in import cookie_after_redirect, device_cookie, loopback, sign_in
 from booking.rights import acting_role
 
 LOGIN: Final = timedelta(minutes=10)
 STATE_COOKIE: Final = "__Host-wadud-oidc"
 LOOPBACK_STATE_COOKIE: Final = "wadud-oidc"
 _PURPOSE: Final = "oidc"
-_RETURN_TO: Final = re.compile(r"/(?![/\\])[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*")
 _log = Log(__name__)
 routes = Routes(tag="auth")
 
@@ -132,13 +132,13 @@ async def begin_oidc(call: Call, name: ProviderName, query: Start) -> web.Respon
     """Send the browser to the issuer."""
     identity = identity_of(call)
     secure = call.request.scheme == "https"
-    if not secure and not loopback(call.request.host):
+    if not secure and not loopback(call.request):
         raise Problem(400, "https_required", "Signing in elsewhere needs https here.")
-    if not _RETURN_TO.fullmatch(query.return_to):
+    if not is_own_path(query.return_to):
         raise Problem(400, "bad_request", "return_to is a path of this site.")
     await identity.allow("visitor", address_of(call), identity.paces.visitor_per_address)
     state, nonce, verifier, browser = (secrets.token_urlsafe(32) for _ in range(4))
-    redirect_uri = f"{call.request.scheme}://{call.request.host}/v1/auth/oidc/{name}/callback"
+    redirect_uri = f"{_origin(call)}/v1/auth/oidc/{name}/callback"
     async with call.db.tenant(call.tenant.id) as connection:
         provider = await connection.fetchrow("SELECT * FROM oidc_provider WHERE name = $1 AND enabled", name)
     if provider is None:
@@ -212,13 +212,19 @@ async def end_oidc(call: Call, name: ProviderName, query: Callback) -> web.Respo
         person = await _person_of(call, connection, row["provider"], claims)
         signed_in = (await sign_in(call, connection, person, ("fed",), "body")).body
     headers = {"Cache-Control": "no-store"}
+    given: list[str] = []
+    goal = _origin(call) + row["return_to"]  # whole, so that no reading of the path can lead elsewhere
     if signed_in.refresh_token is None:
         # The ticket goes in the fragment, which no server sees; the page asks for the code.
-        headers["Location"] = f"{row['return_to']}#second_factor={quote(signed_in.ticket or '', safe='.')}"
+        headers["Location"] = f"{goal}#second_factor={quote(signed_in.ticket or '', safe='.')}"
     else:
-        headers["Location"] = row["return_to"]
-        headers["Set-Cookie"] = cookie_after_redirect(call.request, signed_in.refresh_token, IDLE)
-    return web.Response(status=303, headers=headers)
+        headers["Location"] = goal
+        given.append(cookie_after_redirect(call.request, signed_in.refresh_token, IDLE))
+        given.append(device_cookie(call, person, call.request.scheme == "https"))
+    response = web.Response(status=303, headers=headers)
+    for cookie in given:
+        response.headers.add("Set-Cookie", cookie)
+    return response
 
 
 async def _person_of(call: Call, connection: Connection, provider: UUID, claims: IdClaims) -> UUID:
@@ -237,7 +243,7 @@ async def _person_of(call: Call, connection: Connection, provider: UUID, claims:
         person = await new_person(
             connection,
             call.now,
-            name=claims.name[:120],
+            name=one_line(claims.name)[:120],
             locale=call.tenant.locale,
             timezone=call.tenant.timezone,
         )
@@ -247,6 +253,11 @@ async def _person_of(call: Call, connection: Connection, provider: UUID, claims:
     if not await add_identity(connection, person, "oidc", account, call.now):
         raise Problem(409, "conflict", "Somebody signed in with this account at the same moment. Begin again.")
     return person
+
+
+def _origin(call: Call) -> str:
+    """Where the browser comes back to, with the cookie that it was given."""
+    return call.services.urls.of_page(call.request, call.tenant.slug, call.tenant.hosts)
 
 
 def _hash(text: str) -> bytes:

@@ -115,10 +115,8 @@ async def invite_admin(call: Call, id: Int8, body: NewAdmin) -> Invited:
 
 
 async def _invite_admin(call: Call, to: Clinic, contact: contacts.Contact) -> UUID:
-    base = call.request.host.removeprefix("platform.")
-    host = to.hosts[0] if to.hosts else f"{to.slug}.{base}"
     async with call.db.tenant(to.id) as connection, connection.transaction():
-        return await invite(call, connection, to, contact, role=CLINIC_ADMIN, host=host)
+        return await invite(call, connection, to, contact, role=CLINIC_ADMIN)
 
 
 def _on_the_platform(call: Call) -> None:

@@ -1,5 +1,6 @@
 """Everything that identity stands on, put together once per server and found by handlers at ``app[IDENTITY]``."""
 
+import math
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -18,31 +19,29 @@ from backplane.sealed import Sealer
 from backplane.web import Problem
 from booking.identity.access import Access, Denylist
 from booking.identity.courier import Courier, JobCourier
+from booking.identity.devices import known_device
 from booking.identity.key_store import KeyStore
 from booking.identity.oidc_client import OidcClient
 from booking.identity.passwords import Passwords
 from booking.identity.refresh import sweep
+from booking.identity.throttle import CODE, FACTOR, LOGIN, Pace, Throttle, What
 from booking.tenants import Tenants
 
 ISSUER: Final = "wadud"
 
 
-class Pace(Struct, frozen=True):
-    """So often at once, so often in the long run."""
-
-    burst: int
-    per_s: float
-
-
 class Paces(Struct, frozen=True):
-    """How often strangers may try. Addresses are generous: a clinic's waiting room shares one."""
+    """How often addresses and people may try (`booking.identity.throttle` has the rule). Addresses are generous: a
+    clinic's waiting room shares one."""
 
     code_per_address: Pace = Pace(30, 1 / 10)
-    code_per_contact: Pace = Pace(5, 1 / 600)
+    code_per_person: Pace = Pace(5, 1 / 600)
     try_per_address: Pace = Pace(60, 1.0)
     login_per_address: Pace = Pace(60, 1 / 2)
-    login_per_account: Pace = Pace(10, 1 / 60)
     visitor_per_address: Pace = Pace(60, 1 / 2)
+    login: Throttle = LOGIN
+    factor: Throttle = FACTOR
+    code: Throttle = CODE
 
 
 class Identity:
@@ -106,10 +105,27 @@ class Identity:
     async def allow(self, name: str, key: str, pace: Pace) -> None:
         """Problem 429 when ``key`` is too fast. The key is not kept in the clear: it may be a contact."""
         secret = self.sealer.mac("pace", name, key)[:16].hex()
-        verdict = await self._bus.allow(f"pace:{name}:{secret}", pace.per_s, pace.burst, self._clock())
+        verdict = await self._bus.allow(f"pace:{name}:{secret}", pace.per_s, pace.burst)
         if not verdict:
-            wait = {"Retry-After": str(max(1, round(verdict.retry_after_s)))}
-            raise Problem(429, "rate_limited", "Too many tries. Wait before the next one.", wait)
+            wait = {"Retry-After": str(max(1, math.ceil(verdict.retry_after_s)))}
+            raise Problem(429, "rate_limited", "Too many tries. Wait, or come in another way.", wait)
+
+    async def allow_try(
+        self, call: Call, what: What, account: str, person: UUID | None, session: UUID | None = None
+    ) -> bool:
+        """Count a try at ``account``, which is ``person``'s or nobody's, by the rule of `booking.identity.throttle`.
+        ``session``: that it is done in. Returns whether it was counted for strangers. Problem 429."""
+        pace: Throttle = getattr(self.paces, what)
+        device = None if session is None else str(session)
+        if device is None and person is not None:
+            device = known_device(call.request, self.sealer, call.tenant.id, person, call.now)
+        name = f"{call.tenant.id} {account}"
+        if device is not None:
+            await self.allow(f"{what} device", f"{name} {device}", pace.device)
+            return False
+        await self.allow(f"{what} pair", f"{name} {address_of(call)}", pace.pair)
+        await self.allow(f"{what} account", name, pace.account)
+        return True
 
     async def void(self, sessions: Sequence[UUID]) -> None:
         """Tell every server that tokens of ``sessions`` issued until now are void; belongs after the commit."""

@@ -6,7 +6,6 @@ it is called ``wadud-refresh`` and bound to /v1/auth, on loopback hosts only; el
 Routes that act on the cookie demand that the Origin is ours.
 """
 
-import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -15,16 +14,22 @@ from uuid import UUID
 from aiohttp import web
 from msgspec import Struct
 
+from backplane.clocks import just_now
+from backplane.hosts import asked_host
 from backplane.keys import TokenError, TokenKind
 from backplane.postgres import Connection
 from backplane.proxies import same_origin
 from backplane.routes import Answer, Call
 from backplane.web import Problem
 from booking.identity.access import LIFETIME, SECOND_FACTOR, second_factor_roles
+from booking.identity.devices import COOKIE as DEVICE_COOKIE
+from booking.identity.devices import LIFETIME as DEVICE_LIFETIME
+from booking.identity.devices import LOOPBACK_COOKIE as LOOPBACK_DEVICE_COOKIE
+from booking.identity.devices import remembering
 from booking.identity.people import Standing, standing
 from booking.identity.refresh import Opened, open_session
 from booking.identity.service import Identity, identity_of
-from booking.tenants import Clinic, host_name
+from booking.tenants import Clinic
 
 COOKIE: Final = "__Host-wadud-refresh"
 LOOPBACK_COOKIE: Final = "wadud-refresh"
@@ -74,7 +79,7 @@ async def sign_in(call: Call, connection: Connection, person: UUID, amr: Sequenc
         ticket = identity.authority.sign(TokenKind.SECOND_FACTOR, _FACTOR_AUDIENCE, claims, call.now, _FACTOR_LIFETIME)
         return Answer(SignIn("second_factor", ticket=ticket))
     opened = await open_session(connection, person, amr, device(call.request), call.now)
-    return answer(call, opened, who, keep)
+    return answer(call, opened, who, keep, proven=True)
 
 
 def factor_claims(call: Call, ticket: str) -> FactorClaims:
@@ -90,8 +95,9 @@ def factor_claims(call: Call, ticket: str) -> FactorClaims:
     return claims
 
 
-def answer(call: Call, opened: Opened, who: Standing, keep: Keep) -> Answer[SignIn]:
-    """The tokens of a session, the refresh token where it is kept."""
+def answer(call: Call, opened: Opened, who: Standing, keep: Keep, *, proven: bool = False) -> Answer[SignIn]:
+    """The tokens of a session, the refresh token where it is kept. ``proven``: the person has just shown who they are,
+    so that a browser is remembered as theirs."""
     identity: Identity = identity_of(call)
     clinic = call.tenant
     assert isinstance(clinic, Clinic)
@@ -109,19 +115,28 @@ def answer(call: Call, opened: Opened, who: Standing, keep: Keep) -> Answer[Sign
     )
     if keep == "body":
         return Answer(body)
-    return Answer(body, {"Set-Cookie": cookie(call.request, opened.refresh, opened.expires_at - call.now)})
+    cookies = [cookie(call.request, opened.refresh, opened.expires_at - call.now)]
+    if proven:
+        cookies.append(device_cookie(call, opened.person, call.request.headers["Origin"].startswith("https://")))
+    return Answer(body, cookies=cookies)
+
+
+def device_cookie(call: Call, person: UUID, secure: bool) -> str:
+    """The Set-Cookie header that remembers the browser as one of ``person``'s."""
+    value = remembering(call.request, identity_of(call).sealer, call.tenant.id, person, call.now)
+    return _set_cookie(secure, call.request, value, DEVICE_LIFETIME, (DEVICE_COOKIE, LOOPBACK_DEVICE_COOKIE))
 
 
 def cookie(request: web.Request, value: str, lives: timedelta) -> str:
     """A Set-Cookie header. Problem 400: plain http that is not loopback; 403: not from a page of ours."""
     if not same_origin(request):
         raise Problem(403, "bad_origin", "This may be done from our own pages only.")
-    return _set_cookie(request.headers["Origin"].startswith("https://"), request.host, value, lives)
+    return _set_cookie(request.headers["Origin"].startswith("https://"), request, value, lives)
 
 
 def cookie_after_redirect(request: web.Request, value: str, lives: timedelta) -> str:
     """The same for the end of a navigation, which has no Origin; its caller has checked where it began."""
-    return _set_cookie(request.scheme == "https", request.host, value, lives)
+    return _set_cookie(request.scheme == "https", request, value, lives)
 
 
 def no_cookie(request: web.Request) -> dict[str, str]:
@@ -135,24 +150,26 @@ def no_cookie(request: web.Request) -> dict[str, str]:
 
 def cookie_token(request: web.Request) -> str | None:
     """The refresh token that came as a cookie. Problem 403 when another site made the browser send it."""
-    value = request.cookies.get(COOKIE) or (request.cookies.get(LOOPBACK_COOKIE) if loopback(request.host) else None)
+    value = request.cookies.get(COOKIE) or (request.cookies.get(LOOPBACK_COOKIE) if loopback(request) else None)
     if value and not same_origin(request):
         raise Problem(403, "bad_origin", "This may be done from our own pages only.")
     return value or None
 
 
-def _set_cookie(secure: bool, host: str, value: str, lives: timedelta) -> str:
+def _set_cookie(
+    secure: bool, request: web.Request, value: str, lives: timedelta, names: tuple[str, str] = (COOKIE, LOOPBACK_COOKIE)
+) -> str:
     tail = f"HttpOnly; SameSite=Lax; Max-Age={int(lives.total_seconds())}"
     if secure:
-        return f"{COOKIE}={value}; Path=/; Secure; {tail}"
-    if not loopback(host):
+        return f"{names[0]}={value}; Path=/; Secure; {tail}"
+    if not loopback(request):
         raise Problem(400, "https_required", "A cookie needs https here. Use https, or keep the token yourself.")
-    return f"{LOOPBACK_COOKIE}={value}; Path=/v1/auth; {tail}"
+    return f"{names[1]}={value}; Path=/v1/auth; {tail}"
 
 
-def loopback(host: str) -> bool:
-    name = host_name(host)
-    return name == "localhost" or name.endswith(".localhost") or name == "[::1]" or re.match(r"127\.", name) is not None
+def loopback(request: web.Request) -> bool:
+    """Whether the page that asks was reached on the browser's own machine."""
+    return asked_host(request).loopback
 
 
 def device(request: web.Request) -> str:
@@ -167,5 +184,5 @@ def device(request: web.Request) -> str:
 async def require_recent(connection: Connection, session: UUID, now: datetime) -> None:
     """Problem 403 unless the session began a moment ago: for changes that a borrowed device must not make."""
     began = await connection.fetchval("SELECT created_at FROM session WHERE id = $1", session)
-    if not isinstance(began, datetime) or now - began > RECENT:
+    if not isinstance(began, datetime) or not just_now(began, now, RECENT):
         raise Problem(403, "sign_in_again", "Sign in again first: this needs a sign-in of the last 15 minutes.")

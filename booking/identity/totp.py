@@ -1,8 +1,9 @@
 """Codes of an authenticator app (TOTP, RFC 6238), and the ten codes for the day it is lost.
 
 The step of now, the one before and the one after are taken; a step counts once (section 5.2), which the database
-decides with a compare-and-set, so the same code shown twice at the same time opens one door. Five tries in five minutes
-per person, counted before the comparison.
+decides with a compare-and-set, so the same code shown twice at the same time opens one door. How often one may try says
+`booking.identity.throttle`; that strangers have a hundred tries a day stands here, in the database, which forgets
+nothing when servers and buses are started anew.
 """
 
 import base64
@@ -20,9 +21,10 @@ from backplane.sealed import Sealer
 from backplane.web import Problem
 
 STEP_S: Final = 30
-MAX_TRIES: Final = 5
-TRIES_WITHIN: Final = timedelta(minutes=5)
+MAX_TRIES: Final = 100
+TRIES_WITHIN: Final = timedelta(days=1)
 RECOVERY_CODES: Final = 10
+RECOVERY_CHARS: Final = 16  # of base32: 80 bits
 _PURPOSE: Final = "totp"
 
 
@@ -47,30 +49,40 @@ def uri(secret: str, account: str, issuer: str) -> str:
     return pyotp.TOTP(secret, interval=STEP_S).provisioning_uri(name=account, issuer_name=issuer)
 
 
-async def check(connection: Connection, sealer: Sealer, person: UUID, code: str, now: datetime) -> bool:
+async def check(
+    connection: Connection, sealer: Sealer, person: UUID, code: str, now: datetime, *, counted: bool
+) -> bool:
     """Whether ``code`` is right and new, or a recovery code that was not used. Problem 429 after too many tries.
 
-    Must not stand in a transaction that may roll back: a try stays counted.
+    ``counted``: a stranger tries. Must not stand in a transaction that may roll back: a try stays counted.
     """
+    # A stamp from the future (the clock was set back) counts as now: nobody waits longer than from now on.
     row = await connection.fetchrow(
-        "UPDATE totp SET tries = CASE WHEN tries_since <= $2 THEN 1 ELSE least(tries, 1000) + 1 END,"
-        " tries_since = CASE WHEN tries_since <= $2 THEN $3 ELSE tries_since END"
-        " WHERE person_id = $1 RETURNING secret_sealed, tries, confirmed_at",
+        "UPDATE totp SET tries = CASE WHEN tries_since <= $2 THEN 0 ELSE least(tries, 1000) END + $4,"
+        " tries_since = CASE WHEN tries_since <= $2 THEN $3 ELSE least(tries_since, $3) END"
+        " WHERE person_id = $1 RETURNING secret_sealed, tries, tries_since, confirmed_at",
         person,
         now - TRIES_WITHIN,
         now,
+        int(counted),
     )
     if row is None:
         return False
-    if row["tries"] > MAX_TRIES:
-        wait = {"Retry-After": str(int(TRIES_WITHIN.total_seconds()))}
-        raise Problem(429, "rate_limited", "Too many wrong codes. Wait five minutes.", wait)
+    if counted and row["tries"] > MAX_TRIES:
+        wait_s = (row["tries_since"] + TRIES_WITHIN - now).total_seconds()
+        detail = "Too many wrong codes. Use a recovery code, a passkey, or a browser that you have signed in with."
+        raise Problem(429, "rate_limited", detail, {"Retry-After": str(max(1, int(wait_s)))})
     if await _right(connection, sealer, person, row["secret_sealed"], code, now) or (
         row["confirmed_at"] is not None and await _recovers(connection, sealer, person, code, now)
     ):
         await connection.execute("UPDATE totp SET tries = 0 WHERE person_id = $1", person)
         return True
     return False
+
+
+def is_recovery_code(code: str) -> bool:
+    """Whether ``code`` has the length of a recovery code; of those there are too many to guess one."""
+    return len(_plain(code)) == RECOVERY_CHARS
 
 
 async def confirm(connection: Connection, sealer: Sealer, person: UUID, now: datetime) -> list[str]:
@@ -108,8 +120,12 @@ async def _right(connection: Connection, sealer: Sealer, person: UUID, sealed: s
     ]
     if not matching:
         return False
+    # No step beyond the next one can have been used, unless the clock was set back since.
     fresh = await connection.fetchval(
-        "UPDATE totp SET last_step = $2 WHERE person_id = $1 AND last_step < $2 RETURNING true", person, matching[0]
+        "UPDATE totp SET last_step = $2 WHERE person_id = $1 AND (last_step < $2 OR last_step > $3) RETURNING true",
+        person,
+        matching[0],
+        step + 1,
     )
     return bool(fresh)
 
@@ -118,10 +134,14 @@ async def _recovers(connection: Connection, sealer: Sealer, person: UUID, code: 
     used = await connection.fetchval(
         "UPDATE recovery_code SET used_at = $3 WHERE person_id = $1 AND mac = $2 AND used_at IS NULL RETURNING true",
         person,
-        _mac(sealer, person, re.sub(r"[^a-z2-7]", "", code.lower())),
+        _mac(sealer, person, _plain(code)),
         now,
     )
     return bool(used)
+
+
+def _plain(code: str) -> str:
+    return re.sub(r"[^a-z2-7]", "", code.lower())
 
 
 def _mac(sealer: Sealer, person: UUID, code: str) -> bytes:

@@ -23,6 +23,7 @@ from backplane.api import Call, Rate, Routes
 from backplane.bus import Bus
 from backplane.ids import uuid7
 from backplane.jobs import Handler, Job, JobRow, hold, schedule, withdraw
+from backplane.lines import LINES
 from backplane.outbox import Event, emit
 from backplane.postgres import Connection
 from backplane.web import Problem
@@ -60,7 +61,7 @@ class NewRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
     specialty: Annotated[str, Meta(min_length=1, max_length=64)]
     language: Annotated[str, Meta(pattern="^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length=35)]
-    reason: Annotated[str, Meta(max_length=2000)] = ""
+    reason: Annotated[str, Meta(max_length=2000), LINES] = ""
 
 
 class Rings(Struct, frozen=True):

@@ -12,6 +12,7 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from backplane.api import Call, Rate, Routes
+from backplane.lines import LINES
 from backplane.postgres import Connection
 from backplane.web import Problem
 from booking.join import waiting_room
@@ -29,7 +30,7 @@ MAX_NAME: Final = 64
 routes = Routes(tag="visits")
 
 DeviceCheck = Annotated[dict[Annotated[str, Meta(pattern="^[a-z_]{1,24}$")], bool], Meta(max_length=8)]
-Text = Annotated[str, Meta(min_length=1, max_length=500)]
+Text = Annotated[str, Meta(min_length=1, max_length=500), LINES]
 
 
 class CheckIn(Struct, frozen=True, forbid_unknown_fields=True):

@@ -75,13 +75,14 @@ WHERE a.id = $1"""
 
 _MAIL: Final = """
 SELECT mail.id, mail.kind, mail.appointment_id, mail.created_at, reader.locale, reader.timezone, reader.clinic,
-    reader.slug, reader.id IS NOT NULL AND reader.disabled_at IS NULL AS reads,
+    reader.slug, reader.hosts, reader.id IS NOT NULL AND reader.disabled_at IS NULL AS reads,
     (SELECT value FROM identity WHERE person_id = mail.person_id AND kind = 'email' ORDER BY verified_at DESC LIMIT 1)
         AS address,
     EXISTS (SELECT FROM mail other WHERE other.appointment_id = mail.appointment_id
         AND other.person_id = mail.person_id AND other.state = 'sent' AND other.kind = ANY($2)) AS invited
 FROM mail LEFT JOIN LATERAL (
-    SELECT person.id, person.locale, person.timezone, person.disabled_at, tenant.name AS clinic, tenant.slug
+    SELECT person.id, person.locale, person.timezone, person.disabled_at,
+        tenant.name AS clinic, tenant.slug, tenant.hosts
     FROM person JOIN tenant ON tenant.id = person.tenant_id WHERE person.id = mail.person_id) reader ON true
 WHERE mail.id = $1 AND mail.state IN ('queued', 'sending') FOR UPDATE OF mail"""
 
@@ -92,7 +93,7 @@ class Addresses(Protocol):
     def join(self, visit: Visit, patient: UUID, locale: str) -> str | None:
         """The patient's own link into the visit, ``https://HOST/j/SLUG#TOKEN``."""
 
-    def page(self, slug: str, path: str) -> str:
+    def page(self, slug: str, hosts: tuple[str, ...], path: str) -> str:
         """A page of the clinic."""
 
 
@@ -110,6 +111,7 @@ class _Ready(Struct, frozen=True):
     zone: str
     clinic: str
     slug: str
+    hosts: tuple[str, ...]
     message_id: str
     visit: Visit | None
     invited: bool
@@ -144,6 +146,7 @@ class Delivery:
             await self._note(job, ready, "queued", str(error))
             raise Later(str(error)) from None
         except (MailRefused, ValueError) as error:
+            # One mail that cannot be written, such as to what is no address, must not keep others back.
             await self._note(job, ready, "failed", str(error) if isinstance(error, MailRefused) else "bad_address")
         else:
             await self._note(job, ready, "sent", None, now)
@@ -203,6 +206,7 @@ class Delivery:
             zone=mail["timezone"],
             clinic=mail["clinic"],
             slug=mail["slug"],
+            hosts=tuple(mail["hosts"]),
             message_id=self._message_id(mail["id"]),
             visit=visit,
             invited=mail["invited"],
@@ -214,11 +218,11 @@ class Delivery:
         link, manage, values = None, None, {}
         if visit is not None:
             if ready.kind in _MANAGEABLE:
-                manage = self._addresses.page(ready.slug, VISITS_PAGE)
+                manage = self._addresses.page(ready.slug, ready.hosts, VISITS_PAGE)
             if ready.kind in _WITH_LINK and visit.status in _GOING_ON and visit.kind != "in_person":
                 link = self._addresses.join(visit, UUID(str(facts["patient"])), ready.locale)
         if path := facts.get("path"):
-            link = self._addresses.page(ready.slug, str(path))
+            link = self._addresses.page(ready.slug, ready.hosts, str(path))
         if until := facts.get("until"):
             values["until"] = local_time(datetime.fromisoformat(str(until)), ready.zone, language_of(ready.locale))
         letter = write(ready.kind, ready.locale, ready.clinic, visit=visit, link=link, manage=manage, values=values)

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from backplane.api import Call, Problem, Rate, Routes
 from backplane.audit import Entry, record
 from backplane.ids import uuid7
+from backplane.lines import LINES
 from backplane.postgres import Connection, Row
 from booking import documents, specialties
 from booking.documents import DOCUMENTS, Document, Kind
@@ -34,7 +35,7 @@ Languages = Annotated[list[Language], Meta(max_length=12)]
 Specialties = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=8)]
 Country = Annotated[str, Meta(pattern="^[A-Z]{2}$")]
 Gender = Literal["female", "male", "other"]
-Bio = Annotated[str, Meta(max_length=4000, pattern=STORABLE)]
+Bio = Annotated[str, Meta(max_length=4000, pattern=STORABLE), LINES]
 Title = Annotated[str, Meta(max_length=60, pattern=STORABLE)]
 Zone = Annotated[str, Meta(max_length=64)]
 

@@ -155,10 +155,9 @@ def _near(query: ProviderQuery) -> tuple[float, float] | None:
 @routes.get("/v1/providers/{reference}", etag=True, problems={404: ("no_such_provider",)})
 async def show_provider(call: Call, reference: str, query: LocaleQuery) -> views.Profile:
     """A provider's profile, by id or by the name in its address."""
-    host = call.tenant.hosts[0] if call.tenant.hosts else call.request.host
     async with call.db.tenant(call.tenant.id) as connection:
         found = await views.profile(
-            connection, reference, query.locale or call.tenant.locale, f"{call.request.scheme}://{host}", call.now
+            connection, reference, query.locale or call.tenant.locale, call.clinic_url, call.now
         )
     if found is None:
         raise Problem(404, "no_such_provider", "This provider is not listed here. Search with /v1/providers.")

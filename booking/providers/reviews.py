@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 
 from backplane.api import Call, Page, Problem, Routes, decode_cursor, page_of
 from backplane.bounds import WIDE
+from backplane.lines import LINES
 from backplane.postgres import Connection
 from booking import documents
 from booking.documents import DOCUMENTS
@@ -29,7 +30,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 routes = Routes(tag="onboarding review")
 
-Text = Annotated[str, Meta(min_length=1, max_length=4000, pattern=STORABLE)]
+Text = Annotated[str, Meta(min_length=1, max_length=4000, pattern=STORABLE), LINES]
 
 
 class ApplicationQuery(Struct, forbid_unknown_fields=True):
@@ -69,7 +70,7 @@ class Note(Struct, forbid_unknown_fields=True):
 class Reason(Struct, forbid_unknown_fields=True):
     """``text`` goes to the applicant; needed to reject or suspend."""
 
-    text: Annotated[str, Meta(max_length=4000, pattern=STORABLE)] = ""
+    text: Annotated[str, Meta(max_length=4000, pattern=STORABLE), LINES] = ""
 
 
 class Assignment(Struct, forbid_unknown_fields=True):

@@ -181,6 +181,16 @@ async def test_a_job_whose_process_died_is_taken_over_when_its_lease_ends(world:
     assert (await world.states(), await world.effects()) == ({"a": "done"}, 1 if kind == "remind" else 0)
 
 
+async def test_a_lease_from_before_the_clock_was_set_back_holds_nobody_up(world: World) -> None:
+    await world.add("a", NOW - timedelta(days=2))
+    world.error = asyncio.CancelledError()
+    await world.scheduler().step()
+    world.error = None
+    world.now -= timedelta(days=1)
+    assert await world.scheduler().step() == 1
+    assert await world.states() == {"a": "done"}
+
+
 async def test_a_job_that_is_withdrawn_or_moved_during_its_errand_stays_so(world: World) -> None:
     async def withdraw_and_move(job: JobRow, now: datetime) -> None:
         if job.key == "a":

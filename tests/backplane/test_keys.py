@@ -186,3 +186,14 @@ def test_fingerprints_depend_on_purpose_and_on_where_parts_end() -> None:
     sealer = Sealer(b"k" * 32)
     different = [("a", "bc"), ("b", "bc"), ("a", "b", "c"), ("a", "", "bc")]
     assert len({sealer.mac(purpose, *parts) for purpose, *parts in different}) == 4
+
+
+def test_an_invitation_outlives_a_clock_that_is_set_back() -> None:
+    """It lies in a mailbox; an access token is fetched again at once, so it is refused."""
+    for kind, holds in ((TokenKind.INVITE, True), (TokenKind.ACCESS, False)):
+        token = authority().sign(kind, "api", Who("x"), NOW, timedelta(days=3))
+        if holds:
+            assert verify(token, NOW - 60 * MINUTE, kind) == Who("x")
+        else:
+            with pytest.raises(TokenError, match="token_not_yet_valid"):
+                verify(token, NOW - 60 * MINUTE, kind)

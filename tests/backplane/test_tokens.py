@@ -235,3 +235,11 @@ def test_half_a_line_is_no_revocation(tmp_path: Path) -> None:
     kept.revoke("second", int(NOW) + 1000, NOW)
     for each in (kept, Revocations(path, NOW)):
         assert [jti for jti in ("zeroth", "first", "second") if each.revoked(jti)] == ["zeroth", "second"]
+
+
+def test_a_token_outlives_a_clock_that_is_set_back(authority: TokenAuthority) -> None:
+    """It began when it was signed, so it has begun, whatever the clock says now."""
+    token, claims = issue(authority)
+    assert authority.verify(token, NOW - 86_400) == claims
+    later, _ = issue(authority, not_before=int(NOW) + 3600)
+    assert refusal(authority, later, NOW - 86_400) == "token_not_yet_valid"

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from backplane.bus import LocalBus
 from backplane.consumers import Worker
+from backplane.hosts import PublicUrls
 from backplane.ids import uuid7
 from backplane.jobs import Scheduler
 from backplane.mail import Postman, SmtpSettings
@@ -37,7 +38,7 @@ class Clinic:
         self.bus = LocalBus()
         self.postman = Postman(SmtpSettings(host="127.0.0.1", port=smtp.port, sender=SENDER))
         self.links = Links({0: b"k" * 32})
-        self.delivery = Delivery(database, self.postman, PublicAddresses(self.links, BASE_URL), self.clock)
+        self.delivery = Delivery(database, self.postman, PublicAddresses(self.links, PublicUrls(BASE_URL)), self.clock)
         self.relay = Relay(database, self.bus, self.clock)
         self.worker = Worker(database, self.bus, CONSUMER, self.clock)
         self.scheduler = Scheduler(database, self.delivery.jobs(), self.clock)

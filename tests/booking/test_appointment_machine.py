@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from booking.appointments import machine
-from booking.appointments.guards import GUARDS, Circumstances, refusal
+from booking.appointments.guards import GUARDS, LONGEST_HOLD, Circumstances, hold_is_over, refusal
 from booking.appointments.machine import CLINIC, LIVE, PATIENT, PROVIDER, SYSTEM, Party, Status
 from booking.policy import DEFAULT
 from booking.rights import RIGHTS
@@ -108,3 +108,17 @@ def test_an_override_passes_cut_offs_but_not_time_itself() -> None:
     objection = refusal(("check_in_open",), HELD, early, override=True)
     assert objection is not None
     assert objection.code == "too_early"
+
+
+@pytest.mark.parametrize(
+    ("until", "over"),
+    [
+        (timedelta(0), True),
+        (timedelta(seconds=1), False),
+        (LONGEST_HOLD, False),
+        (timedelta(days=400), True),  # given before the clock was set back
+        (-timedelta(days=400), True),
+    ],
+)
+def test_a_hold_ends_and_no_clock_makes_it_last(until: timedelta, over: bool) -> None:
+    assert hold_is_over(START + until, START) is over

@@ -43,6 +43,13 @@ async def test_a_slot_is_held_then_booked(place: Clinic, front: Front) -> None:
     assert await place.balanced() == 2
 
 
+async def test_a_clinic_says_for_how_long_slots_are_held(place: Clinic, front: Front) -> None:
+    async with place.db.tenant(place.tenant.id) as connection:
+        await connection.execute("UPDATE tenant SET policy = $1", {"booking": {"hold_minutes": 4}})
+    held = await front.post("amina", "/v1/holds", wish(place), 201)
+    assert held["hold_until"] == wire(NOW + timedelta(minutes=4))
+
+
 async def test_a_hold_is_extended_twice_and_released(place: Clinic, front: Front) -> None:
     held = await front.post("amina", "/v1/holds", wish(place), 201)
     path = f"/v1/holds/{held['id']}"

@@ -6,11 +6,25 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 
+from backplane.metrics import Metrics
 from backplane.postgres import Database
-from backplane.web import Problem
-from booking.documents import MAX_BYTES, Documents, FileStore, admit, keep, sniff, sweep_strays
+from backplane.web import Problem, Readiness, application
+from booking.documents import (
+    AROUND_BYTES,
+    MAX_BYTES,
+    Documents,
+    FileStore,
+    admit,
+    keep,
+    read_upload,
+    sniff,
+    sweep_strays,
+)
 from booking.virus import Clamd, NoScanner, ScannerUnavailable, Verdict, scanner_at
 from tests.support.clamd import EICAR, fake_clamd
 from tests.support.providers import add_clinic, add_person
@@ -144,3 +158,48 @@ async def test_files_without_a_row_go_after_a_day(database: Database, tmp_path: 
     for name in (deleted.id, stray):
         with pytest.raises(FileNotFoundError):
             await store.get(name)
+
+
+async def sent(body: bytes, kind: str, limit: int = 1000) -> tuple[int, str]:
+    """Status, and code or content, of an upload."""
+
+    async def take(request: web.Request) -> web.Response:
+        return web.Response(body=await read_upload(request, limit))
+
+    app = application(Metrics(), Readiness(lambda: {}))
+    app.router.add_post("/", take)
+    async with TestClient(TestServer(app)) as client:
+        answer = await client.post("/", data=body, headers={"Content-Type": kind})
+        told = await answer.read()
+        return answer.status, msgspec.json.decode(told)["code"] if answer.status >= 400 else told.decode()
+
+
+FORM = "multipart/form-data; boundary=x"
+FILE = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nhere\r\n--x--\r\n'
+OTHER = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n'
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "told"),
+    [
+        (b"here", "application/pdf", 200, "here"),
+        (FILE, FORM, 200, "here"),
+        (OTHER + b"a\r\n" + FILE, FORM, 200, "here"),
+        (b"x" * 1001, "application/pdf", 413, "document_too_large"),
+        (FILE.replace(b"here", b"x" * 1001), FORM, 413, "document_too_large"),
+        (OTHER + b"a" * (AROUND_BYTES + 2000) + b"\r\n" + FILE, FORM, 413, "document_too_large"),
+        (OTHER + b"a\r\n--x--\r\n", FORM, 400, "no_file"),
+        (FILE, "multipart/form-data", 400, "no_file"),
+        (FILE, "multipart/form-data; boundary=" + "y" * 100, 400, "no_file"),
+        (b"--x\r\n" + b"A: b\r\n" * 5000 + b"\r\n", FORM, 400, "bad_body"),  # headers without end
+        (b"--x\r\nA: " + b"b" * 100_000 + b"\r\n\r\n", FORM, 400, "bad_body"),
+        (b"--x\r\nno colon\r\n\r\nx\r\n--x--", FORM, 400, "bad_body"),
+        (b"--x\r\n\xff: \xff\r\n\r\nx\r\n--x--", FORM, 400, "bad_body"),
+        (b"--x\r\nContent-Type: multipart/mixed; boundary=z\r\n\r\n--z\r\n\r\n--z--\r\n--x--", FORM, 400, "no_file"),
+        (FILE[:-20], FORM, 400, "no_file"),
+        (b"", FORM, 400, "no_file"),
+        (b"nothing like it", FORM, 400, "no_file"),
+    ],
+)
+async def test_a_form_that_is_none_is_no_fault_of_ours(body: bytes, kind: str, status: int, told: str) -> None:
+    assert await sent(body, kind) == (status, told)

@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 import pytest_asyncio
@@ -68,7 +68,7 @@ async def idp(served: House) -> AsyncIterator[Trusted]:
 
 async def test_somebody_new_signs_in_and_comes_back_to_the_same_account(idp: Trusted) -> None:
     first = await idp.whole()
-    assert first.headers["Location"] == "/visits"
+    assert urlsplit(first.headers["Location"]).path == "/visits"
     me = await idp.me(first)
     assert (me["name"], me["roles"]) == ("Amina", ["patient"])
     assert {each["kind"] for each in me["contacts"]} == {"email", "oidc"}
@@ -172,7 +172,9 @@ async def test_a_refusal_and_the_name_of_another_issuer_sign_nobody_in(idp: Trus
     assert idp.issuer.token_requests == []
 
 
-@pytest.mark.parametrize("path", ["//evil.example", "https://evil.example", "/\\evil.example", "evil", "/a\r\nX: y"])
+@pytest.mark.parametrize(
+    "path", ["//evil.example", "https://evil.example", "/\\evil.example", "evil", "/a\r\nX: y", "/.//evil.example/x"]
+)
 async def test_the_way_back_leads_to_our_own_pages(idp: Trusted, path: str) -> None:
     answer = await idp.served.ask("GET", f"/v1/auth/oidc/idp/start?{urlencode({'return_to': path})}", host=idp.host)
     assert answer.code == "bad_request"
@@ -205,7 +207,9 @@ async def test_another_clinic_does_not_know_the_issuer(idp: Trusted) -> None:
 @pytest.mark.parametrize(
     "url",
     ["http://accounts.example", "https://127.0.0.1", "https://[::1]/", "https://10.0.0.1", "https://169.254.169.254",
-     "file:///etc/passwd", "https://user@accounts.example", "https://[::ffff:127.0.0.1]"],
+     "file:///etc/passwd", "https://user@accounts.example", "https://[::ffff:127.0.0.1]", "https://[abc",
+     "https://[64:ff9b::8.8.8.8]", "https://[2002:808:808::1]",
+     "https://[ff0e::1]", "https://168.63.129.16"],
 )  # fmt: skip
 async def test_an_issuer_is_never_inside(url: str) -> None:
     with pytest.raises(OidcError):
@@ -214,6 +218,6 @@ async def test_an_issuer_is_never_inside(url: str) -> None:
 
 async def test_a_name_that_resolves_to_the_inside_is_not_reached(served: House) -> None:
     client = OidcClient()
-    with pytest.raises(OidcError, match="issuer_unreachable"):
+    with pytest.raises(OidcError, match="issuer_not_public"):
         await client.metadata("https://localhost", served.clock())
     await client.close()

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from dateutil.tz import tzical
 
+from backplane.hosts import PublicUrls
 from backplane.mail import envelope
 from booking.join.links import Links
 from booking.mail.addresses import PublicAddresses
@@ -117,13 +118,13 @@ def test_plain_letters_keep_braces_and_markup_as_text() -> None:
     [
         ("https://clinics.example", "https://noor.clinics.example/visits"),
         ("http://localhost:8080", "http://noor.localhost:8080/visits"),
-        ("http://127.0.0.1:8080", "http://127.0.0.1:8080/visits"),
+        ("http://127.0.0.1:8080", "http://noor.localhost:8080/visits"),
         ("https://[2001:db8::1]", "https://[2001:db8::1]/visits"),
     ],
 )
 def test_a_page_of_a_clinic_is_on_its_own_host_where_hosts_have_names(base_url: str, page: str) -> None:
-    addresses = PublicAddresses(Links({0: b"k" * 32}), base_url)
-    assert addresses.page("noor", "/visits") == page
+    addresses = PublicAddresses(Links({0: b"k" * 32}), PublicUrls(base_url))
+    assert addresses.page("noor", (), "/visits") == page
     assert addresses.join(VISIT, UUID(int=1), "ur-PK").startswith(f"{base_url}/j/noor#")
 
 

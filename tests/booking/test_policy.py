@@ -1,10 +1,26 @@
 """What a change costs, by who and when, as tables."""
 
+import ast
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
-from booking.policy import DEFAULT, By, Policy, Tier, cancelling, check, missing, policy_of, rescheduling, share
+from booking.policy import (
+    DEFAULT,
+    TENANT_KEYS,
+    By,
+    Policy,
+    Tier,
+    cancelling,
+    check,
+    check_tenant,
+    missing,
+    policy_of,
+    rescheduling,
+    share,
+)
 
 START = datetime(2030, 1, 10, 9, 0, tzinfo=UTC)
 
@@ -88,3 +104,48 @@ def test_a_wrong_policy_is_told_when_it_is_written(keys: dict[str, object]) -> N
 @pytest.mark.parametrize("amount, bp, part", [(1000, 5000, 500), (1001, 5000, 501), (1, 4999, 0), (0, 10_000, 0)])
 def test_a_share_is_rounded_once(amount: int, bp: int, part: int) -> None:
     assert share(amount, bp) == part
+
+
+def test_every_key_of_a_policy_has_a_reader(root: Path) -> None:
+    """What is stored and not read is a promise that nobody keeps."""
+    read: set[str] = set()
+    for path in (root / "booking").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            of = node.value if isinstance(node, ast.Attribute) else None
+            if isinstance(node, ast.Attribute) and "policy" in (getattr(of, "id", ""), getattr(of, "attr", "")):
+                read.add(node.attr)
+    assert set(Policy.__struct_fields__) - read == set()
+    sources = "\n".join(path.read_text() for path in (root / "booking").rglob("*.py") if path.name != "policy.py")
+    sources += "tenant.get('booking'"  # of `policy_of`, which stands beside the keys
+    assert [key for key in sorted(TENANT_KEYS) if not re.search(rf"\.get\([\"']{key}[\"']", sources)] == []
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"booking": {"hold_minutes": 5, "cancel_tiers": [{"before_minutes": 60, "fee_bp": 0}]}},
+        {"join": {"birth_year": True}},
+        {"second_factor": ["doctor"]},
+        {},
+    ],
+)
+def test_a_clinic_may_set_what_somebody_reads(policy: dict[str, object]) -> None:
+    check_tenant(policy)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"booking.hold_minutes": 5},
+        {"hold_minutes": 5},
+        {"booking": {"hold_minutes": 61}},
+        {"booking": {"hold_minutes": "5"}},
+        {"booking": {"hold_minute": 5}},
+        {"booking": 5},
+        {"join": {"birthyear": True}},
+        {"join": {"birth_year": 1}},
+    ],
+)
+def test_a_clinic_cannot_set_what_nobody_would_read(policy: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="policy"):
+        check_tenant(policy)

@@ -14,7 +14,7 @@ async def test_clinics_are_found_by_host_and_know_nothing_of_each_other(served: 
     seen = {host: await served.ask("GET", "/v1/tenant", host=host) for host in ("a.localhost", "B.localhost:99")}
     assert [answer.body["name"] for answer in seen.values()] == ["Clinic A", "Clinic B"]
     assert (await served.ask("GET", "/v1/tenant", host="localhost")).body["slug"] == "platform"
-    for host in ("c.localhost", "x.a.localhost", ".localhost"):
+    for host in ("c.localhost", "x.a.localhost", "_.localhost"):
         assert (await served.ask("GET", "/v1/tenant", host=host)).code == "unknown_clinic"
     admin = await served.with_role("boss@example.com", "clinic_admin")
     place = {"name": "Main", "timezone": "Asia/Karachi"}
@@ -113,3 +113,12 @@ async def test_a_clinic_admin_is_nobody_on_the_platform(served: House) -> None:
     assert (await served.ask("POST", "/v1/tenants", body, token=admin["access_token"])).code == "forbidden"
     assert (await served.ask("GET", "/v1/tenants", token=admin["access_token"])).code == "forbidden"
     assert (await served.ask("GET", "/v1/tenants", token=admin["access_token"], host="localhost")).code == "bad_token"
+
+
+async def test_no_link_in_a_letter_repeats_the_host_that_was_asked_for(served: House) -> None:
+    admin = await served.with_role("boss@example.com", "clinic_admin")
+    invitation = {"email": "doctor@example.com", "role": "doctor"}
+    for host, status in (("a.localhost:99", 201), ("a.localhost:x@evil.example", 400)):
+        asked = await served.ask("POST", "/v1/invites", invitation, token=admin["access_token"], host=host)
+        assert asked.status == status, asked.body
+    assert served.post.last("doctor@example.com").startswith("http://a.localhost/invite#")

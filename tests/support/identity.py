@@ -15,6 +15,7 @@ from backplane.bus import Bus, LocalBus
 from backplane.ids import uuid7
 from backplane.metrics import Metrics
 from backplane.postgres import Connection, Database
+from backplane.proxies import TrustedProxies
 from backplane.sealed import Sealer
 from backplane.web import Readiness, application
 from booking.identity.courier import Letter
@@ -29,16 +30,21 @@ PASSWORD = "correct horse battery"
 
 
 class Clock:
-    """Stands still until it is turned."""
+    """Stands still until it is turned. ``steady`` is the monotonic clock beside it, which is never turned back."""
 
     def __init__(self) -> None:
         self.now = START
+        self._steady_s = 0.0
+
+    def steady(self) -> float:
+        return self._steady_s
 
     def __call__(self) -> datetime:
         return self.now
 
     def turn(self, **units: float) -> None:
         self.now += timedelta(**units)
+        self._steady_s += max(0.0, timedelta(**units).total_seconds())
 
 
 class Postbox:
@@ -147,13 +153,15 @@ async def house(database: Database, *, paces: Paces = GENEROUS) -> AsyncIterator
     """Two clinics, a.localhost and b.localhost, and the platform at localhost."""
     async with database.platform() as connection:
         await connection.execute("INSERT INTO tenant (slug, name) VALUES ('a', 'Clinic A'), ('b', 'Clinic B')")
-    clock, post, bus = Clock(), Postbox(), LocalBus()
+    clock, post = Clock(), Postbox()
+    bus = LocalBus(clock.steady)
     tenants = Tenants(database, clock)
     identity = Identity(
         database, bus, SEALER, tenants, clock, courier=post, paces=paces, oidc=OidcClient(allow_private=True)
     )
     await identity.keys.tend()
-    app = application(Metrics(), Readiness(lambda: {}))
+    # so that a test may come from any address
+    app = application(Metrics(), Readiness(lambda: {}), TrustedProxies(("127.0.0.1",)))
     app[IDENTITY] = identity
     install(app, ROUTES, Services(database, bus, tenants.tenant_of, identity.access.authenticate, clock))
     # Cookies are sent by tests that want to, not kept by the client.

@@ -98,3 +98,28 @@ def test_pages_hold_nothing_inline_and_load_nothing_foreign(page: str) -> None:
 
 def test_the_lock_file_names_no_registry() -> None:
     assert '"resolved"' not in (WEB / "package-lock.json").read_text()
+
+
+LEAVES = re.compile(
+    r"\blocation\s*\.\s*(?:assign|replace)\b|\blocation(?:\s*\.\s*\w+)?\s*=(?!=)|\bwindow\s*\.\s*open\b"
+    r"|\.\s*(?:href|action|formAction)\s*=(?!=)|\bnavigation\s*\.\s*navigate\b|setAttribute\(\s*'(?:href|action)'"
+)
+LEADS = re.compile(r"""\b(?:href|action|formaction|xlink:href)=(?:"[^"]*)?\$\{(.{0,60})""")
+OWN = re.compile(
+    r"`/(?!/)[a-z]|ownAddress\(|signInPage\(|who\(\)\?\.factorDue \? '/account\?next=/visits' : '/visits'\}"
+)
+# What leads elsewhere by design, or was made by `ownAddress` before: an authenticator app, the page that one came from.
+KNOWN = {"uri", "page.next", "page.visit.back", "page.visit?.back ?? '/visits'"}
+
+
+def test_navigation_goes_through_the_one_function() -> None:
+    found = []
+    for path in sorted((WEB / "src").rglob("*.js")):
+        name = str(path.relative_to(WEB))
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            code = re.sub(r"(?:^|\s)//.*|^\s*\*.*", "", line)
+            leads = [expression for expression in LEADS.findall(code) if not OWN.match(expression)]
+            leads = [expression for expression in leads if expression.partition("}")[0] not in KNOWN]
+            if name != "src/app/navigation.js" and (leads or LEAVES.search(code)):
+                found.append(f"{name}:{number} {line.strip()}")
+    assert found == []

@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from backplane.audit import Sealer
 from backplane.bus import Bus, LocalBus
+from backplane.hosts import PublicUrls
 from backplane.ids import uuid7
 from backplane.metrics import Metrics
 from backplane.postgres import Database
@@ -190,7 +191,7 @@ async def world(
     tracing = Tracing(SimpleSpanProcessor(spans), 1.0 if traced else 0.0)
     app = application(Metrics(), Readiness(lambda: {}), NO_PROXIES, tracing)
     tokens = TokenAuthority.open(data, clock().timestamp())
-    around = Surroundings(db, bus, data, tokens, clock, base_url="http://localhost", smtp_url=smtp_url)
+    around = Surroundings(db, bus, data, tokens, clock, urls=PublicUrls("http://localhost"), smtp_url=smtp_url)
     async with assemble(around) as assembly:
         assembly.install(app)
         for clinic in (first, second):

@@ -7,9 +7,10 @@ import { preferredLanguage, setLanguage, t } from './i18n.js';
 import { hero } from './hero.js';
 import { ApiError, problemText } from './http.js';
 import { icon } from './icons.js';
+import { goTo, ownAddress } from './navigation.js';
 
-/** @type {{step: 'start' | 'creating' | 'ready', link: string, problem: unknown, badLink: boolean}} */
-const state = { step: 'start', link: '', problem: null, badLink: false };
+/** @type {{step: 'start' | 'creating' | 'ready', link: string, room: string, problem: unknown, badLink: boolean}} */
+const state = { step: 'start', link: '', room: '', problem: null, badLink: false };
 const root = /** @type {HTMLElement} */ (document.getElementById('app'));
 const copyButton = new CopyButton(draw);
 
@@ -17,8 +18,8 @@ async function start() {
   Object.assign(state, { step: 'creating', problem: null });
   draw();
   try {
-    const { link } = await createRoom();
-    Object.assign(state, { step: 'ready', link });
+    const { link, room } = await createRoom();
+    Object.assign(state, { step: 'ready', link, room });
   } catch (error) {
     console.error(error);
     Object.assign(state, { step: 'start', problem: error });
@@ -34,7 +35,7 @@ function enter(event) {
   const room = /(?:^|\/call\/)([\w-]{8,})\/?(?:[?#].*)?$/.exec(given)?.[1];
   state.badLink = room === undefined;
   draw();
-  if (room !== undefined) location.assign(`/call/${room}`);
+  if (room !== undefined) goTo(`/call/${room}`);
 }
 
 /** Why no call could be started; in the language of the page as it is now. */
@@ -64,7 +65,7 @@ const readyCard = () => html`
     <p>${t('home.ready_help')}</p>
     ${linkField(state.link)}
     <div class="row wrap">${copyButton.view(state.link)}${shareButton(state.link)}</div>
-    <a class="button primary large" data-testid="enter-call" href=${state.link}><span>${t('home.enter_call')}</span>${icon('arrow')}</a>
+    <a class="button primary large" data-testid="enter-call" href=${ownAddress(state.link, `/call/${state.room}`)}><span>${t('home.enter_call')}</span>${icon('arrow')}</a>
   </section>`;
 
 /** @param {import('./icons.js').IconName} name @param {string} key */

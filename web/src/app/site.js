@@ -8,6 +8,7 @@ import { languageSelect } from './frame.js';
 import { who } from './http.js';
 import { t } from './i18n.js';
 import { icon, logo } from './icons.js';
+import { goTo, signInPage } from './navigation.js';
 import { isVisitor, logOut } from './session.js';
 import { dayAndClock, ownZone, sameClock, zoneName } from './when.js';
 
@@ -19,11 +20,11 @@ export const visitHeader = (changed) => html`
       <a class="nav-link" href="/book">${icon('search')}<span>${t('nav.book')}</span></a>
       ${who() === null ? nothing : html`<a class="nav-link" href="/visits">${icon('calendar')}<span>${t('nav.visits')}</span></a>`}
       ${isVisitor()
-        ? html`<a class="nav-link" data-testid="nav-sign-in" href=${`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`}>${icon('person')}<span>${t('nav.sign_in')}</span></a>`
+        ? html`<a class="nav-link" data-testid="nav-sign-in" href=${signInPage(location.pathname + location.search)}>${icon('person')}<span>${t('nav.sign_in')}</span></a>`
         : html`<a class="nav-link" data-testid="nav-account" href="/account">${icon('person')}<span>${t('nav.account')}</span></a>
           <button class="nav-link" data-testid="sign-out" type="button" @click=${async () => {
           await logOut();
-          location.assign('/');
+          goTo('/');
         }}>${icon('door')}<span>${t('nav.sign_out')}</span></button>`}
     </nav>
     ${languageSelect(changed)}

@@ -12,6 +12,7 @@ import { oncePerFrame } from '../dom.js';
 import { CopyButton } from '../frame.js';
 import { ApiError, forget, problemText, resume, who } from '../http.js';
 import { t } from '../i18n.js';
+import { goTo, replaceWith, signInPage, wishedNext } from '../navigation.js';
 import { isVisitor } from '../session.js';
 import { SignInForm } from '../sign-in/form.js';
 import * as api from './api.js';
@@ -55,7 +56,7 @@ export class AccountPage {
     this.#render();
     try {
       if (!await resume() || isVisitor()) {
-        location.replace(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
+        replaceWith(signInPage(location.pathname + location.search));
         return;
       }
       await this.#load();
@@ -75,12 +76,9 @@ export class AccountPage {
   /** A role of theirs counts only once there is a second factor. */
   get factorDue() { return who()?.factorDue === true; }
 
-  /** Where they wanted to go: a path of ours, or none. */
+  /** Where they wanted to go: an address of ours, or none. */
   get next() {
-    const wished = new URLSearchParams(location.search).get('next');
-    if (wished === null) return '';
-    const url = new URL(wished, location.origin);
-    return url.origin === location.origin ? url.pathname + url.search + url.hash : '';
+    return new URLSearchParams(location.search).has('next') ? wishedNext('/visits') : '';
   }
 
   // What the person asks for.
@@ -167,7 +165,7 @@ export class AccountPage {
     await this.#run('devices', async () => {
       await api.endAll();
       forget();
-      location.assign('/sign-in');
+      goTo('/sign-in');
     });
   }
 

@@ -9,6 +9,7 @@ import { saveFile } from '../calendar-file.js';
 import { oncePerFrame } from '../dom.js';
 import { ApiError, download, newKey, onWhoChanged, problemText, resume } from '../http.js';
 import { duration, t } from '../i18n.js';
+import { goTo, signInPage } from '../navigation.js';
 import { askForCode, ensureSomebody, enterCode, isVisitor } from '../session.js';
 import { visitHeader } from '../site.js';
 import { dayAndClock, ownZone } from '../when.js';
@@ -263,7 +264,7 @@ export class BookPage {
     this.held = null;
     this.#keep();
     if (held) await api.release(held.id).catch((error) => console.info('the hold ends by itself', error));
-    location.assign(`/sign-in?next=${encodeURIComponent(`${location.pathname}#details`)}`);
+    goTo(signInPage(`${location.pathname}#details`));
   }
 
   otherTime() {

@@ -8,6 +8,7 @@ import { announce } from '../announce.js';
 import { newKey, problemText } from '../http.js';
 import { t } from '../i18n.js';
 import { icon } from '../icons.js';
+import { signInPage } from '../navigation.js';
 import { isVisitor } from '../session.js';
 import { trouble } from '../site.js';
 import { dayAndClock, dayKey, ownZone, plusDays } from '../when.js';
@@ -75,7 +76,7 @@ export class Wait {
         <summary>${icon('clock')}<span>${t('waitlist.ask')}</span></summary>
         ${this.entry ? this.#joined(this.entry) : isVisitor() ? html`
           <p>${t('waitlist.sign_in')}</p>
-          <a class="button secondary" data-testid="waitlist-sign-in" href=${`/sign-in?next=${encodeURIComponent(location.pathname)}`}>${t('nav.sign_in')}</a>` : this.#form()}
+          <a class="button secondary" data-testid="waitlist-sign-in" href=${signInPage(location.pathname)}>${t('nav.sign_in')}</a>` : this.#form()}
       </details>`;
   }
 

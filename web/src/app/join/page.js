@@ -15,6 +15,7 @@ import { oncePerFrame } from '../dom.js';
 import { ApiError, problemText, resume } from '../http.js';
 import { LANGUAGES, language, languageChosen, setLanguage, t } from '../i18n.js';
 import { Live } from '../live.js';
+import { goTo, ownAddress, signInPage } from '../navigation.js';
 import { VisitSeat } from '../visit-seat.js';
 import * as api from './api.js';
 import { joinView } from './views.js';
@@ -252,8 +253,8 @@ export class JoinPage {
       const { room, role } = await this.#seat.token();
       this.#live?.stop();
       const { appointment, byPass } = this.#seat;
-      handOver(room, { appointment, byPass, back: location.pathname, host: role === 'host', name: this.#ownName() });
-      location.assign(`/call/${encodeURIComponent(room)}`);
+      handOver(room, { appointment, byPass, back: ownAddress(location.pathname), host: role === 'host', name: this.#ownName() });
+      goTo(`/call/${encodeURIComponent(room)}`);
     } catch (error) {
       this.#failed(error);
     }
@@ -312,7 +313,7 @@ export class JoinPage {
   #failed(error) {
     const code = error instanceof ApiError ? error.code : '';
     if (code === 'sign_in' || (error instanceof ApiError && error.status === 401)) {
-      location.assign(`/sign-in?next=${encodeURIComponent(location.pathname)}`);
+      goTo(signInPage(location.pathname));
     } else if (code === 'device_moved') this.#show('elsewhere');
     else if (['unknown_link', 'not_found', 'link_replaced', 'invitation_withdrawn', 'denied', 'not_your_visit'].includes(code)) this.#stop(code);
     else {

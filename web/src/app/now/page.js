@@ -13,6 +13,7 @@ import { oncePerFrame } from '../dom.js';
 import { ApiError, onWhoChanged, problemText, resume } from '../http.js';
 import { language, t } from '../i18n.js';
 import { Live } from '../live.js';
+import { goTo } from '../navigation.js';
 import { ensureSomebody } from '../session.js';
 import { VisitSeat } from '../visit-seat.js';
 import { SPOKEN } from '../when.js';
@@ -156,7 +157,7 @@ export class NowPage {
     this.draw();
     try {
       await new VisitSeat(appointment, false).checkIn(true);  // the place is of whoever asked, and asked here
-      location.assign(`/visits/${appointment}`);
+      goTo(`/visits/${appointment}`);
     } catch (error) {
       this.problem = problemText(error);
     }

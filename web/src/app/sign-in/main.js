@@ -4,20 +4,16 @@ import { html, render } from '../../../vendor/lit-html/lit-html.js';
 import { oncePerFrame } from '../dom.js';
 import { preferredLanguage, setLanguage, t } from '../i18n.js';
 import { icon } from '../icons.js';
+import { goTo, wishedNext } from '../navigation.js';
 import { visitHeader } from '../site.js';
 import { SignInForm } from './form.js';
 
 const root = /** @type {HTMLElement} */ (document.getElementById('app'));
 const draw = oncePerFrame(show);
 const form = new SignInForm(show, ({ second_factor_due: due }) => {
-  location.assign(due ? `/account?next=${encodeURIComponent(next())}` : next());
+  const next = wishedNext('/visits');
+  goTo(due ? `/account?next=${encodeURIComponent(next)}` : next);
 });
-
-/** Only a path of ours: a link elsewhere must not use our sign-in. */
-function next() {
-  const wished = new URL(new URLSearchParams(location.search).get('next') ?? '/visits', location.origin);
-  return wished.origin === location.origin ? wished.pathname + wished.search + wished.hash : '/visits';
-}
 
 function show() {
   document.title = t('title.sign_in');

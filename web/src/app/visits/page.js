@@ -13,6 +13,7 @@ import { oncePerFrame } from '../dom.js';
 import { ApiError, download, onWhoChanged, problemText, resume, who } from '../http.js';
 import { t } from '../i18n.js';
 import { Live } from '../live.js';
+import { goTo } from '../navigation.js';
 import { isDoctor } from '../session.js';
 import { clock, longDay, ownZone } from '../when.js';
 import * as api from './api.js';
@@ -251,14 +252,14 @@ export class VisitsPage {
   async admit(entry) {
     await this.#doing(`${entry.ticket} admit`, async () => {
       await api.admit(entry.appointment ?? '');
-      location.assign(`/visits/${entry.appointment}#enter`);
+      goTo(`/visits/${entry.appointment}#enter`);
     });
   }
 
   async admitNext() {
     await this.#doing('next', async () => {
       const { appointment } = await api.admitNext();
-      location.assign(`/visits/${appointment}#enter`);
+      goTo(`/visits/${appointment}#enter`);
     });
   }
 

@@ -9,6 +9,7 @@ import { playChime } from '../call/chime.js';
 import { duration, t } from '../i18n.js';
 import { icon } from '../icons.js';
 import { Live } from '../live.js';
+import { goTo } from '../navigation.js';
 import { clock, languageName, ownZone } from '../when.js';
 import * as api from './api.js';
 
@@ -71,7 +72,7 @@ export class Requests {
   accept(ring) {
     return this.doing(`${ring.request} accept`, async () => {
       const { appointment } = await api.takeRequest(ring.request);
-      location.assign(`/visits/${appointment}#enter`);
+      goTo(`/visits/${appointment}#enter`);
     });
   }
 
