@@ -280,9 +280,18 @@ async def call_again(connection: Connection, visit: Visit, by: UUID, now: dateti
 
 
 async def say(
-    connection: Connection, visit: Visit, from_seat: str, sender: UUID, body: str, now: datetime
+    connection: Connection,
+    visit: Visit,
+    from_seat: str,
+    sender: UUID,
+    body: str,
+    now: datetime,
+    to_patient: UUID | None = None,
 ) -> int | None:
-    """A message to those who wait; its number, None when there are too many."""
+    """A message to those who wait; its number, None when there are too many.
+
+    ``to_patient``: of a class, the only patient who reads it. What a patient of a class writes only the staff reads.
+    """
     number: int = await connection.fetchval(
         """INSERT INTO visit AS v (appointment_id, last_message) VALUES ($1, 1)
            ON CONFLICT (appointment_id) DO UPDATE SET last_message = v.last_message + 1 RETURNING last_message""",
@@ -291,14 +300,15 @@ async def say(
     if number > MAX_MESSAGES:
         return None
     await connection.execute(
-        """INSERT INTO waiting_message (appointment_id, seq, from_seat, sender, body, at)
-           VALUES ($1, $2, $3, $4, $5, $6)""",
+        """INSERT INTO waiting_message (appointment_id, seq, from_seat, sender, body, at, to_patient)
+           VALUES ($1, $2, $3, $4, $5, $6, $7)""",
         visit.appointment,
         number,
         from_seat,
         sender,
         body,
         now,
+        to_patient,
     )
     return number
 
