@@ -45,6 +45,8 @@ export class BookPage {
   slot = '';
   /** @type {Appointment | null} */
   held = null;
+  /** What it will cost to cancel the slot that is held. @type {import('../booking.js').CancelStep[]} */
+  terms = [];
   /** @type {string[]} */
   alternatives = [];
 
@@ -124,6 +126,7 @@ export class BookPage {
         return;
       }
       this.#show('details');
+      this.#learnTerms();
       this.#tick();
     } else if (this.step !== 'booked') this.#show('doctor');
   }
@@ -209,6 +212,7 @@ export class BookPage {
       this.#keep();
       history.pushState({ inside: true }, '', `${location.pathname}#details`);
       this.#show('details');
+      this.#learnTerms();
       announce(`${t('details.chosen')} ${dayAndClock(starts_at, ownZone())}`);
       this.#tick();
     } catch (error) {
@@ -217,6 +221,15 @@ export class BookPage {
       this.holding = '';
       this.draw();
     }
+  }
+
+  /** Nobody books without having seen what cancelling costs. */
+  async #learnTerms() {
+    const id = this.held?.id ?? '';
+    const terms = await api.terms(id).catch((error) => console.info('terms not known', error));
+    if (this.held?.id !== id) return;
+    this.terms = terms?.steps ?? [];
+    this.draw();
   }
 
   /** @param {unknown} error */
