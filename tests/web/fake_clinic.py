@@ -56,6 +56,7 @@ def ring(index: int = 0, **changes: Any) -> dict[str, Any]:
         "reason": "An itching rash since Monday",
         "rung_at": soon(0),
         "ring_until": soon(1.5),
+        "here": True,
         **changes,
     }
 

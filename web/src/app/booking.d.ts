@@ -82,7 +82,7 @@ export interface InstantView {
   request: string; state: 'ringing' | 'accepted' | 'unanswered' | 'cancelled'; ring: number; ring_until: string;
   doctor: string | null; appointment: string | null;
 }
-export interface Ring { request: string; specialty: string; language: string; reason: string; rung_at: string; ring_until: string }
+export interface Ring { request: string; specialty: string; language: string; reason: string; rung_at: string; ring_until: string; here: boolean }
 export interface QueueEntry {
   ticket: string; no: number; kind: string; state: 'waiting' | 'admitted'; place: number | null; appointment: string | null; patient: string;
   name: string; status: string | null; payment: string | null; starts_at: string | null; joined_at: string; here: boolean;
