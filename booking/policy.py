@@ -137,6 +137,34 @@ def cancelling(policy: Policy, by: By, start: datetime, now: datetime, waiting_s
     return Terms(now <= until, fee, until)
 
 
+class Step(Struct, frozen=True):
+    """Until that moment, and after the step before, a patient who cancels pays ``fee_minor`` and has the rest back."""
+
+    until: datetime
+    fee_minor: int
+    refund_minor: int
+
+
+def steps(policy: Policy, start: datetime, price_minor: int) -> tuple[Step, ...]:
+    """What cancelling costs the patient from now until the visit, in order of time; nothing where nothing is paid.
+
+    The last step ends when the patient can cancel no more.
+    """
+    if price_minor == 0:
+        return ()
+    last = start - timedelta(minutes=policy.cancel_until_minutes)
+    ends = [(start - timedelta(minutes=tier.before_minutes), tier.fee_bp) for tier in policy.cancel_tiers]
+    found: list[Step] = []
+    for until, fee_bp in [*ends, (last, WHOLE_BP)]:
+        fee = share(price_minor, fee_bp)
+        step = Step(min(until, last), fee, price_minor - fee)
+        if found and found[-1].fee_minor == fee:
+            found[-1] = step
+        elif not found or found[-1].until < step.until:
+            found.append(step)
+    return tuple(found)
+
+
 def rescheduling(policy: Policy, by: By, start: datetime, now: datetime, so_far: int) -> Terms:
     """Terms of a move. ``so_far``: how often the patient has moved it already. Moving costs nothing."""
     until = start - timedelta(minutes=policy.reschedule_until_minutes)

@@ -171,6 +171,7 @@ async def terms(call: Call, appointment: UUID) -> TermsNow:
     return TermsNow(
         may_cancel=cancelling.allowed,
         cancel_until=cancelling.until,
+        steps=list(policy.steps(found.policy, found.starts_at, found.row["price_minor"])),
         fee_minor=fee,
         refund_minor=found.row["price_minor"] - fee,
         currency=found.row["currency"],

@@ -11,6 +11,7 @@ from backplane.postgres import Row
 from backplane.web import Problem
 from booking.appointments.journal import Begun
 from booking.calendar import zones
+from booking.policy import Step, policy_of, steps
 
 Instant = Annotated[datetime, Meta(tz=True)]
 Zone = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -109,7 +110,8 @@ class Seat(Struct, frozen=True, kw_only=True):
 
 class Appointment(Struct, frozen=True, kw_only=True):
     """``local_text``: the start on the provider's clocks, as agreed. ``reason``: for the patient and the doctor only.
-    ``patient_name``: for them and the clinic. ``seats``: of a class, those one may see."""
+    ``patient_name``: for them and the clinic. ``seats``: of a class, those one may see. ``cancelling``: what it costs
+    the patient to cancel, and until when; only where an appointment is read."""
 
     id: UUID
     status: Status
@@ -138,6 +140,7 @@ class Appointment(Struct, frozen=True, kw_only=True):
     patient_name: str | UnsetType = UNSET
     reason: str | UnsetType = UNSET
     seats: list[Seat] | UnsetType = UNSET
+    cancelling: list[Step] | UnsetType = UNSET
 
 
 class Ended(Struct, frozen=True, kw_only=True):
@@ -156,10 +159,11 @@ class SeatEnded(Struct, frozen=True):
 
 
 class TermsNow(Struct, frozen=True, kw_only=True):
-    """What one may still do and what it costs if done now."""
+    """What one may still do and what it costs if done now; ``steps``: what it costs the patient, and until when."""
 
     may_cancel: bool
     cancel_until: datetime
+    steps: list[Step]
     fee_minor: int
     refund_minor: int
     currency: str
@@ -243,7 +247,12 @@ def appointment(row: Row, *, private: bool, named: bool | None = None, seats: li
         patient_name=row.get("patient_name") or UNSET if named else UNSET,
         reason=row["reason"] if private else UNSET,
         seats=UNSET if seats is None else seats,
+        cancelling=UNSET if row.get("policy") is None else _steps(row),
     )
+
+
+def _steps(row: Row) -> list[Step]:
+    return list(steps(policy_of(row["cancel_policy"], row["policy"]), row["starts_at"], row["price_minor"]))
 
 
 def begun(made: Begun, *, private: bool) -> Appointment:

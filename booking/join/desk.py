@@ -21,7 +21,7 @@ from booking.join.notes import note_after
 from booking.join.room_names import identity
 from booking.join.views import QueueView, queue_view
 from booking.join.visit_routes import MessageKept, NewMessage
-from booking.join.visitors import doctor_of
+from booking.join.visitors import doctor_of, takes_part
 from booking.join.visits import JOINING, Visit, need
 from booking.join.walk_in import NoTime, visit_for_walk_in
 from booking.queue import tickets
@@ -52,6 +52,12 @@ class Who(Struct, frozen=True, forbid_unknown_fields=True):
 
     seat: Literal["patient", "third"] = "patient"
     holder: UUID | None = None
+
+
+class DeskMessage(NewMessage, frozen=True, forbid_unknown_fields=True):
+    """``to``: of a class, the only patient who is to read it; everybody who waits when it is left out."""
+
+    to: UUID | None = None
 
 
 class Called(Struct, frozen=True):
@@ -176,15 +182,17 @@ async def vouch(call: Call, appointment: UUID) -> None:
     "/v1/visits/{appointment}/desk-messages",
     right="queue.manage",
     status=201,
-    problems={403: ("not_your_queue",), 404: (), 409: ("too_many_messages",)},
+    problems={403: ("not_your_queue",), 404: ("not_found", "nobody_waits"), 409: ("too_many_messages",)},
 )
-async def write(call: Call, appointment: UUID, body: NewMessage) -> MessageKept:
+async def write(call: Call, appointment: UUID, body: DeskMessage) -> MessageKept:
     """A message from the clinic to those who wait for a visit"""
     async with call.transaction() as connection:
         visit = await _visit(call, connection, appointment)
+        if body.to is not None and not await takes_part(connection, visit, body.to):
+            raise Problem(404, "nobody_waits", "This person has no seat in the visit.")
         person = call.principal.person
         seat = "doctor" if person == visit.doctor else "clinic"
-        number = await waiting_room.say(connection, visit, seat, person, body.body, call.now)
+        number = await waiting_room.say(connection, visit, seat, person, body.body, call.now, body.to)
     note_after(call, visit.provider)
     return MessageKept(number)
 

@@ -24,6 +24,7 @@ from backplane.proxies import same_origin
 from backplane.web import Problem
 from booking.join.links import BadLink, Link, Seat
 from booking.join.passes import PASS_LIFETIME, Pass
+from booking.join.views import talked_s
 from booking.join.visitors import Visitor, claim, cookie_name, invited, seat_holder, takes_part
 from booking.join.visits import JOINING, VOUCHED, Visit, load
 from booking.rights import GUEST_LINK
@@ -44,6 +45,7 @@ class Look(Struct, frozen=True, forbid_unknown_fields=True):
 class Looked(Struct, frozen=True):
     """What the page of a link shows, in neutral words. Times are given while the link still means this visit.
 
+    ``status`` says why a visit is over or cancelled; ``doctor_slug`` and ``talked_s`` are as in the visit's own view.
     ``gesture`` goes into the exchange when the person clicks; it is null unless the visit can be entered now.
     """
 
@@ -51,7 +53,10 @@ class Looked(Struct, frozen=True):
     clinic: str
     language: str
     seat: Literal["patient", "doctor", "third"]
+    status: str | None = None
     doctor: str | None = None
+    doctor_slug: str | None = None
+    talked_s: int | None = None
     starts_at: datetime | None = None
     ends_at: datetime | None = None
     opens_at: datetime | None = None
@@ -91,13 +96,18 @@ async def look(call: Call, body: Look) -> Looked:
     link = _read(call, body.token)
     async with call.db.tenant(link.tenant) as connection:
         visit, state = await _state(connection, link, call.now)
+        patient = seat_holder(visit, link.seat, link.holder) if link.seat is Seat.PATIENT else None
+        talked = await talked_s(connection, visit, patient, call.now) if state == "over" else None
     known = state in ("open", "early", "over")
     return Looked(
         state=state,
         clinic=visit.clinic,
         language=link.language,
         seat=_seat(link.seat),
+        status=visit.status if state in ("over", "cancelled") else None,
         doctor=visit.doctor_name if known else None,
+        doctor_slug=visit.doctor_slug if known else None,
+        talked_s=talked,
         starts_at=visit.starts_at if known else None,
         ends_at=visit.ends_at if known else None,
         opens_at=visit.window.opens_at if known else None,

@@ -20,7 +20,7 @@ async def instant_view(connection: Connection, request: UUID) -> InstantView | N
 async def rings_of(connection: Connection, provider: UUID, now: datetime) -> list[RingView]:
     """Requests that this doctor can still take, the oldest first."""
     rows = await connection.fetch(
-        """SELECT r.id, r.specialty, r.language, r.reason, g.rung_at, r.ring_until
+        """SELECT r.id, r.specialty, r.language, r.reason, g.rung_at, r.ring_until, r.here
            FROM instant_ring g JOIN instant_request r ON r.id = g.request_id
            WHERE g.provider_id = $1 AND g.answer IS NULL AND r.state = 'ringing' AND r.ring_until > $2
            ORDER BY g.rung_at, r.id""",

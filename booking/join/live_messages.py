@@ -172,7 +172,7 @@ class InstantView(Struct, frozen=True):
 
 
 class RingView(Struct, frozen=True):
-    """A request that rings at a doctor."""
+    """A request that rings at a doctor. ``here``: the page of who asks is open."""
 
     request: UUID
     specialty: str
@@ -180,6 +180,7 @@ class RingView(Struct, frozen=True):
     reason: str
     rung_at: datetime
     ring_until: datetime
+    here: bool
 
 
 class InstantPush(Struct, frozen=True, tag="instant"):

@@ -41,6 +41,8 @@ async def arrived(connection: Connection, ticket: LiveTicket, now: datetime) -> 
         case Kind.PLACE:
             await tickets.come_back(connection, ticket.key, now)
             return True
+        case Kind.INSTANT:
+            await _asks(connection, ticket, here=True)
     return False
 
 
@@ -73,7 +75,16 @@ async def gone(connection: Connection, ticket: LiveTicket, now: datetime) -> boo
                 now,
             )
             return True
+        case Kind.INSTANT:
+            await _asks(connection, ticket, here=False)
     return False
+
+
+async def _asks(connection: Connection, ticket: LiveTicket, *, here: bool) -> None:
+    """The doctors at whom it rings are shown so when their pages are refreshed, within seconds: no note names them."""
+    await connection.execute(
+        "UPDATE instant_request SET here = $2 WHERE id = $1 AND state = 'ringing' AND here <> $2", ticket.key, here
+    )
 
 
 async def still_here(connection: Connection, watched: Sequence[LiveTicket], now: datetime) -> None:

@@ -4,7 +4,7 @@ A view is the whole state and never a part of it: the HTTP routes answer with it
 page that was away needs no history. Only messages are a list that grows, and they are numbered.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal
 from uuid import UUID
@@ -19,6 +19,7 @@ from booking.queue.line import position
 from booking.queue.tickets import Line, Lines, line_once
 
 MAX_QUEUE: Final = 200
+MAX_CONVERSATION: Final = 20
 End = Literal["cancelled", "over"]
 
 
@@ -28,12 +29,13 @@ class WaitRange(Struct, frozen=True):
 
 
 class Message(Struct, frozen=True):
-    """``from_seat``: patient, doctor, third or clinic."""
+    """``from_seat``: patient, doctor, third or clinic. ``own``: written by who reads it; of a line, by the staff."""
 
     seq: int
     from_seat: str
     body: str
     at: datetime
+    own: bool
 
 
 class Other(Struct, frozen=True):
@@ -50,7 +52,8 @@ class VisitView(Struct, frozen=True):
     """A visit as one of its people sees it.
 
     ``state``: of one's own seat. ``end`` is set when nobody can come in any more, ``status`` then says why and
-    ``payment`` what became of the money. ``position`` and ``wait`` are null when they are not known.
+    ``payment`` what became of the money. ``position`` and ``wait`` are null when they are not known. ``doctor_slug``
+    leads to the doctor's page; ``talked_s`` is how long doctor and patient were together, for who is out.
     """
 
     appointment: UUID
@@ -60,6 +63,7 @@ class VisitView(Struct, frozen=True):
     end: End | None
     payment: str
     doctor: str
+    doctor_slug: str
     doctor_here: bool
     clinic: str
     starts_at: datetime
@@ -71,12 +75,14 @@ class VisitView(Struct, frozen=True):
     position: int | None
     wait: WaitRange | None
     delay_minutes: int
+    talked_s: int | None
     others: list[Other]
     messages: list[Message]
 
 
 class QueueEntry(Struct, frozen=True):
-    """One person in a line. ``place`` is null for who is in, or has lost the place."""
+    """One person in a line. ``place`` is null for who is in, or has lost the place. ``messages``: the newest of what
+    this person and the staff wrote to each other."""
 
     ticket: UUID
     no: int
@@ -92,6 +98,7 @@ class QueueEntry(Struct, frozen=True):
     joined_at: datetime
     here: bool
     device_check: dict[str, bool]
+    messages: list[Message]
 
 
 class QueueView(Struct, frozen=True):
@@ -152,15 +159,18 @@ async def visit_view(
         if own["ticket"] is not None:
             place = line.position(own["ticket"], now)
             wait = line.wait(own["ticket"], now, visit.starts_at)
+    end, patient = _end(visit, now), visitor.holder if visitor.seat is Seat.PATIENT else None
+    left = own is not None and own["state"] in ("left", "denied")
     window = visit.window
     return VisitView(
         appointment=visit.appointment,
         seat=visitor.seat.word,
         state="away" if own is None else own["state"],
         status=visit.status,
-        end=_end(visit, now),
+        end=end,
         payment=visit.payment,
         doctor=visit.doctor_name,
+        doctor_slug=visit.doctor_slug,
         doctor_here=any(row["seat"] == "doctor" and row["here"] for row in seats),
         clinic=visit.clinic,
         starts_at=visit.starts_at,
@@ -172,16 +182,35 @@ async def visit_view(
         position=place,
         wait=None if wait is None else WaitRange(wait.low_min, wait.high_min),
         delay_minutes=_whole_minutes(delay),
+        talked_s=await talked_s(connection, visit, patient, now) if left or end else None,
         others=others,
         messages=await messages(connection, visit, visitor, after),
     )
 
 
+async def talked_s(connection: Connection, visit: Visit, patient: UUID | None, now: datetime) -> int | None:
+    """Seconds from when doctor and patient first were connected until they last were. ``patient`` None: anyone."""
+    seconds: float | None = await connection.fetchval(
+        """SELECT extract(epoch FROM max(least(coalesce(d.left_at, $3), coalesce(p.left_at, $3)))
+               - min(greatest(d.connected_at, p.connected_at)))::float8
+           FROM call_session d JOIN call_session p USING (appointment_id)
+           WHERE appointment_id = $1 AND d.seat = 'doctor' AND p.seat = 'patient'
+             AND ($2::uuid IS NULL OR p.holder = $2) AND greatest(d.connected_at, p.connected_at)
+                 < least(coalesce(d.left_at, $3), coalesce(p.left_at, $3))""",
+        visit.appointment,
+        patient,
+        now,
+    )
+    return None if seconds is None else round(seconds)
+
+
 async def messages(connection: Connection, visit: Visit, visitor: Visitor, after: int) -> list[Message]:
-    """In a class everybody speaks with the doctor and the clinic, and no patient reads what another one writes."""
+    """In a class everybody speaks with the doctor and the clinic: no patient reads what another one writes, nor what
+    is answered to another one."""
     rows = await connection.fetch(
-        """SELECT seq, from_seat, body, at FROM waiting_message WHERE appointment_id = $1 AND seq > $2
-             AND ($3 OR from_seat IN ('doctor', 'clinic') OR (from_seat, sender) = ($4, $5))
+        """SELECT seq, from_seat, (from_seat, sender) = ($4, $5) AS own, body, at FROM waiting_message
+           WHERE appointment_id = $1 AND seq > $2 AND ($3 OR (from_seat, sender) = ($4, $5)
+               OR from_seat IN ('doctor', 'clinic') AND (to_patient IS NULL OR $4 = 'patient' AND to_patient = $5))
            ORDER BY seq""",
         visit.appointment,
         after,
@@ -189,7 +218,28 @@ async def messages(connection: Connection, visit: Visit, visitor: Visitor, after
         visitor.seat.word,
         visitor.holder,
     )
-    return [Message(row["seq"], row["from_seat"], row["body"], row["at"]) for row in rows]
+    return [Message(row["seq"], row["from_seat"], row["body"], row["at"], row["own"]) for row in rows]
+
+
+async def _conversations(connection: Connection, entries: Sequence[Row]) -> Mapping[UUID, list[Message]]:
+    """By ticket what its person and the staff wrote to each other, the newest."""
+    rows = await connection.fetch(
+        """SELECT q.id, m.* FROM queue_ticket q, LATERAL (
+               SELECT seq, from_seat, body, at FROM waiting_message w WHERE w.appointment_id = q.appointment_id
+               AND (w.sender = q.patient_id OR w.from_seat IN ('doctor', 'clinic')
+                    AND coalesce(w.to_patient, q.patient_id) = q.patient_id
+                    OR w.from_seat = 'third' AND EXISTS (
+                        SELECT FROM appointment a WHERE a.id = q.appointment_id AND a.patient_id IS NOT NULL))
+               ORDER BY seq DESC LIMIT $2) m
+           WHERE q.id = ANY($1) ORDER BY m.seq""",
+        [row["id"] for row in entries],
+        MAX_CONVERSATION,
+    )
+    found: dict[UUID, list[Message]] = {}
+    for row in rows:
+        own = row["from_seat"] in ("doctor", "clinic")
+        found.setdefault(row["id"], []).append(Message(row["seq"], row["from_seat"], row["body"], row["at"], own))
+    return found
 
 
 async def queue_view(connection: Connection, provider: UUID, line: Line, now: datetime) -> QueueView:
@@ -209,6 +259,7 @@ async def queue_view(connection: Connection, provider: UUID, line: Line, now: da
         now - ALIVE,
         MAX_QUEUE,
     )
+    talks = await _conversations(connection, rows)
     return QueueView(
         provider,
         line.days[-1].isoformat(),
@@ -229,6 +280,7 @@ async def queue_view(connection: Connection, provider: UUID, line: Line, now: da
                 joined_at=row["joined_at"],
                 here=row["here"],
                 device_check=row["device_check"],
+                messages=talks.get(row["id"], []),
             )
             for row in rows
         ],

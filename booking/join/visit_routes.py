@@ -48,11 +48,12 @@ class CheckedIn(Struct, frozen=True):
 
 
 class RoomToken(Struct, frozen=True):
-    """``token`` joins the room with wadud.v1. Fetch the next one after ``refresh_after_s``."""
+    """``token`` joins the room with wadud.v1, under ``name``. Fetch the next one after ``refresh_after_s``."""
 
     token: str
     room: str
     identity: str
+    name: str
     role: Literal["host", "guest"]
     expires_at: datetime
     refresh_after_s: int
@@ -124,7 +125,7 @@ async def room_token(call: Call, appointment: UUID) -> RoomToken:
     expires = datetime.fromtimestamp(claims.exp, call.now.tzinfo)
     await joining.rooms.renew(room, who_in_room, expires)
     refresh = max(1, int((expires - call.now).total_seconds()) // 2)
-    return RoomToken(token, room, who_in_room, "host" if host else "guest", expires, refresh)
+    return RoomToken(token, room, who_in_room, name, "host" if host else "guest", expires, refresh)
 
 
 @routes.post(

@@ -25,9 +25,9 @@ CALLED_AGAIN: Final = ENTERED | {"completed"}
 VOUCHED: Final = -1  # visit_seat.birth_tries of somebody whom the clinic knows without asking
 
 _SELECT: Final = """
-SELECT a.id, a.tenant_id, a.provider_id, p.person_id AS doctor, p.display_name, p.title, a.patient_id,
-       a.status, a.kind, a.payment, lower(a.during) AS starts_at, upper(a.during) AS ends_at, a.join_epoch,
-       a.provider_timezone, v.reopened_until, t.name AS clinic, t.slug, t.policy
+SELECT a.id, a.tenant_id, a.provider_id, p.person_id AS doctor, p.display_name, p.title, p.slug AS doctor_slug,
+       a.patient_id, a.status, a.kind, a.payment, lower(a.during) AS starts_at, upper(a.during) AS ends_at,
+       a.join_epoch, a.provider_timezone, v.reopened_until, t.name AS clinic, t.slug, t.policy
 FROM appointment a JOIN provider p ON p.id = a.provider_id JOIN tenant t ON t.id = a.tenant_id
 LEFT JOIN visit v ON v.appointment_id = a.id
 WHERE a.id = $1"""
@@ -42,6 +42,7 @@ class Visit:
     provider: UUID
     doctor: UUID
     doctor_name: str
+    doctor_slug: str
     patient: UUID | None
     status: str
     kind: str
@@ -137,6 +138,7 @@ async def load(connection: Connection, appointment: UUID) -> Visit | None:
         provider=row["provider_id"],
         doctor=row["doctor"],
         doctor_name=f"{row['title']} {row['display_name']}".strip(),
+        doctor_slug=row["doctor_slug"],
         patient=row["patient_id"],
         status=row["status"],
         kind=row["kind"],

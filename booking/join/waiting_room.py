@@ -281,9 +281,18 @@ async def call_again(connection: Connection, visit: Visit, by: UUID, now: dateti
     return until
 
 
-async def say(connection: Connection, visit: Visit, from_seat: str, sender: UUID, body: str, now: datetime) -> int:
+async def say(
+    connection: Connection,
+    visit: Visit,
+    from_seat: str,
+    sender: UUID,
+    body: str,
+    now: datetime,
+    to_patient: UUID | None = None,
+) -> int:
     """A message to those who wait; its number. Problem 409 too_many_messages, which must leave the transaction.
 
+    ``to_patient``: of a class, the only patient who reads it. What a patient of a class writes only the staff reads.
     Of those who come to a visit nobody can write so much that the others, or the doctor, cannot.
     """
     number: int = await connection.fetchval(
@@ -301,14 +310,15 @@ async def say(connection: Connection, visit: Visit, from_seat: str, sender: UUID
     if number > most or (own >= MAX_OF_A_VISITOR and most < MAX_MESSAGES):
         raise Problem(409, "too_many_messages", "This visit has all the messages that it may have.")
     await connection.execute(
-        """INSERT INTO waiting_message (appointment_id, seq, from_seat, sender, body, at)
-           VALUES ($1, $2, $3, $4, $5, $6)""",
+        """INSERT INTO waiting_message (appointment_id, seq, from_seat, sender, body, at, to_patient)
+           VALUES ($1, $2, $3, $4, $5, $6, $7)""",
         visit.appointment,
         number,
         from_seat,
         sender,
         body,
         now,
+        to_patient,
     )
     return number
 

@@ -13,7 +13,7 @@ from email.message import EmailMessage
 from typing import Final, Protocol
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from backplane.ids import uuid7
 from backplane.jobs import Errand, JobRow, Later
@@ -25,6 +25,7 @@ from booking.mail.invites import Method, fill, invite
 from booking.mail.letters import Visit, local_time, write, write_plain
 from booking.mail.plans import CONSUMER, JOB, REMINDERS, VISITS_PAGE
 from booking.mail.texts import language_of
+from booking.policy import policy_of, steps
 
 # A mail that could not be handed over for so long tells nothing new any more.
 GIVE_UP_AFTER: Final = timedelta(days=2)
@@ -61,12 +62,14 @@ _ENTERED: Final[Mapping[str, Method]] = {
 _INVITING: Final = [kind for kind, method in _ENTERED.items() if method == "REQUEST"]
 _WITH_LINK: Final = frozenset({"confirmation", "accepted", "changed", *REMINDERS})
 _MANAGEABLE: Final = _WITH_LINK | {"request"}
+_WITH_TERMS: Final = _MANAGEABLE - {"reminder_1h", "reminder_10m"}
 
 _VISIT: Final = """
 SELECT a.id, a.tenant_id, t.slug, t.name AS clinic, a.status, a.kind, lower(a.during) AS start, upper(a.during) AS end,
     a.ics_sequence, a.join_epoch, a.patient_id, a.provider_timezone, p.display_name, seat.status AS seat_status,
     coalesce(seat.patient_timezone, a.patient_timezone) AS patient_timezone,
-    s.name AS service, coalesce(l.name || CASE WHEN l.address <> '' THEN ', ' || l.address ELSE '' END, '') AS place
+    s.name AS service, a.price_minor, a.currency, s.cancel_policy, t.policy,
+    coalesce(l.name || CASE WHEN l.address <> '' THEN ', ' || l.address ELSE '' END, '') AS place
 FROM appointment a JOIN tenant t ON t.id = a.tenant_id JOIN provider p ON p.id = a.provider_id
     JOIN service s ON s.id = a.service_id LEFT JOIN location l ON l.id = a.location_id
     LEFT JOIN LATERAL (SELECT status, patient_timezone FROM seat WHERE appointment_id = a.id AND patient_id = $2
@@ -193,6 +196,8 @@ class Delivery:
         if mail["appointment_id"] is not None:
             patient = job.payload.get("patient")
             visit = await _visit(connection, mail["appointment_id"], UUID(str(patient)) if patient else None)
+            left = tuple(step for step in visit.cancelling if step.until > now) if kind in _WITH_TERMS else ()
+            visit = structs.replace(visit, cancelling=left)
             _check(kind, visit, job, now)
         if not mail["reads"]:
             raise _Skip("no_reader")
@@ -295,4 +300,6 @@ async def _visit(connection: Connection, appointment: UUID, patient: UUID | None
         provider_zone=row["provider_timezone"],
         service=row["service"],
         place=row["place"],
+        cancelling=steps(policy_of(row["cancel_policy"], row["policy"]), row["start"], row["price_minor"]),
+        currency=row["currency"],
     )

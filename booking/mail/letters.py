@@ -7,6 +7,7 @@ that stand beside them.
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from html import escape
 from pathlib import Path
 from typing import Final
@@ -14,17 +15,20 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from babel.dates import format_date, get_timezone_location
+from babel.numbers import format_currency, get_currency_precision
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from msgspec import Struct
 
-from booking.mail.texts import LABELS, WORDS, direction_of, language_of
+from booking.mail.texts import CANCELLING, LABELS, WORDS, direction_of, language_of
+from booking.policy import Step
 
 _ISOLATE: Final = "\N{FIRST STRONG ISOLATE}"
 _END: Final = "\N{POP DIRECTIONAL ISOLATE}"
 
 
 class Visit(Struct, frozen=True, kw_only=True):
-    """An appointment as its mails tell it. ``reason`` of the appointment is not here on purpose."""
+    """An appointment as its mails tell it. ``reason`` of the appointment is not here on purpose. ``cancelling``: what
+    it will cost the patient, in ``currency`` (ISO 4217)."""
 
     appointment: UUID
     tenant: int
@@ -42,6 +46,8 @@ class Visit(Struct, frozen=True, kw_only=True):
     provider_zone: str
     service: str
     place: str = ""
+    cancelling: tuple[Step, ...] = ()
+    currency: str = ""
 
 
 class Letter(Struct, frozen=True):
@@ -156,4 +162,30 @@ def _facts(visit: Visit, language: str) -> list[tuple[str, list[str]]]:
     ]
     if visit.kind == "in_person" and visit.place:
         facts.append((labels.place, [visit.place]))
+    if visit.cancelling:
+        facts.append((labels.cancelling, _cancelling(visit, language)))
     return facts
+
+
+def _cancelling(visit: Visit, language: str) -> list[str]:
+    """What cancelling costs, a line for each time in which it costs the same."""
+    lines = []
+    for index, step in enumerate(visit.cancelling):
+        what = "free" if step.fee_minor == 0 else "part" if step.refund_minor else "whole"
+        words = CANCELLING[language][what if index == 0 else f"then_{what}"]
+        lines.append(
+            words.format(
+                until=isolated(local_time(step.until, visit.patient_zone, language)),
+                fee=isolated(_amount(step.fee_minor, visit.currency, language)),
+                refund=isolated(_amount(step.refund_minor, visit.currency, language)),
+            )
+        )
+    return lines
+
+
+def _amount(amount_minor: int, currency: str, language: str) -> str:
+    digits = get_currency_precision(currency)
+    value = Decimal(amount_minor).scaleb(-digits)
+    unit = "¤¤" if language == "ar" else "¤"  # few readers know the Arabic signs of foreign money
+    pattern = f"{unit}\N{NO-BREAK SPACE}#,##0" + ("" if value == value.to_integral_value() else f".{'0' * digits}")
+    return format_currency(value, currency, pattern, locale=language, currency_digits=False, numbering_system="latn")

@@ -28,6 +28,7 @@ class Labels(Struct, frozen=True, kw_only=True):
     provider: str
     service: str
     place: str
+    cancelling: str
     join: str
     open: str
     manage: str
@@ -42,6 +43,7 @@ LABELS: Final[Mapping[str, Labels]] = {
         provider="With",
         service="Visit",
         place="Where",
+        cancelling="If you cancel",
         join="Join the visit",
         open="Open",
         manage="Change or cancel",
@@ -54,6 +56,7 @@ LABELS: Final[Mapping[str, Labels]] = {
         provider="معالج",
         service="ملاقات",
         place="جگہ",
+        cancelling="منسوخ کرنے پر",
         join="ملاقات میں شامل ہوں",
         open="کھولیں",
         manage="وقت بدلیں یا منسوخ کریں",
@@ -66,6 +69,7 @@ LABELS: Final[Mapping[str, Labels]] = {
         provider="مع",
         service="الزيارة",
         place="المكان",
+        cancelling="عند الإلغاء",
         join="الانضمام إلى الزيارة",
         open="فتح",
         manage="تغيير الموعد أو إلغاؤه",
@@ -73,6 +77,34 @@ LABELS: Final[Mapping[str, Labels]] = {
         footer="أُرسلت هذه الرسالة من {clinic}. لا أحد يقرأ الردود عليها.",
         summary="موعد",
     ),
+}
+
+# What cancelling costs until when: nothing, a part of the price, or all of it; ``then_``: after the line before.
+CANCELLING: Final[Mapping[str, Mapping[str, str]]] = {
+    "en": {
+        "free": "Free until {until}.",
+        "part": "Until {until} it costs {fee}; the rest, {refund}, goes back to you.",
+        "whole": "It costs the whole price, {fee}; nothing goes back.",
+        "then_free": "After that, until {until}, free.",
+        "then_part": "After that, until {until}, it costs {fee}; the rest, {refund}, goes back to you.",
+        "then_whole": "After that it costs the whole price, {fee}; nothing goes back.",
+    },
+    "ur": {
+        "free": "{until} تک کوئی فیس نہیں۔",
+        "part": "{until} تک فیس {fee} ہے؛ باقی رقم {refund} آپ کو واپس ملے گی۔",
+        "whole": "پوری قیمت {fee} دینی ہو گی؛ کوئی رقم واپس نہیں ملے گی۔",
+        "then_free": "اس کے بعد {until} تک کوئی فیس نہیں۔",
+        "then_part": "اس کے بعد {until} تک فیس {fee} ہے؛ باقی رقم {refund} آپ کو واپس ملے گی۔",
+        "then_whole": "اس کے بعد پوری قیمت {fee} دینی ہو گی؛ کوئی رقم واپس نہیں ملے گی۔",
+    },
+    "ar": {
+        "free": "مجاني حتى {until}.",
+        "part": "حتى {until} الرسوم {fee}، ويُعاد إليك الباقي {refund}.",
+        "whole": "تدفع السعر كاملا {fee}، ولا يُعاد إليك شيء.",
+        "then_free": "بعد ذلك وحتى {until} مجاني.",
+        "then_part": "بعد ذلك وحتى {until} الرسوم {fee}، ويُعاد إليك الباقي {refund}.",
+        "then_whole": "بعد ذلك تدفع السعر كاملا {fee}، ولا يُعاد إليك شيء.",
+    },
 }
 
 WORDS: Final[Mapping[str, Mapping[str, Words]]] = {

@@ -212,9 +212,9 @@ async def test_what_is_booked_is_told_as_reading_tells_it(place: Clinic, front: 
 
 
 def shared(read: dict[str, object], told: dict[str, object]) -> dict[str, object]:
-    """Names are added by reading only."""
+    """Names and what cancelling costs are added by reading only."""
     assert set(told) <= set(read)
-    assert {key for key in read if key not in told} <= {"patient_name", "doctor_name", "service_name"}
+    assert {key for key in read if key not in told} <= {"patient_name", "doctor_name", "service_name", "cancelling"}
     return {key: read[key] for key in told}
 
 

@@ -208,6 +208,26 @@ async def test_a_patient_takes_a_request_back(clinic: Clinic, browser: Browser) 
     await browser.ask("POST", f"{path}/cancel", by=(patient, "patient"), status=409)
 
 
+async def test_the_doctors_see_that_who_asks_has_closed_the_page_and_come_back(
+    clinic: Clinic, browser: Browser
+) -> None:
+    [doctor] = await online(clinic, 1)
+    patient, asked = await ask(clinic, browser)
+
+    async def here(expected: bool) -> None:
+        for _ in range(500):
+            answer = await browser.ask("GET", "/v1/instant-rings", by=(doctor, DOCTOR))
+            if answer["rings"][0]["here"] == expected:
+                return
+        raise AssertionError(f"here was never {expected}")
+
+    for _ in range(2):
+        async with browser.screen() as screen:
+            await screen.watch(f"/v1/instant-requests/{asked['request']}/live", by=(patient, "patient"))
+            await here(True)
+        await here(False)
+
+
 async def test_a_winner_whose_calendar_refuses_has_taken_nothing(clinic: Clinic, browser: Browser) -> None:
     doctors = await online(clinic, 2)
     _, asked = await ask(clinic, browser)

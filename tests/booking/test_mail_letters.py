@@ -19,7 +19,8 @@ from booking.join.links import Links
 from booking.mail.addresses import PublicAddresses
 from booking.mail.invites import FILE_NAME, Method, fill, invite
 from booking.mail.letters import Visit, isolated, write, write_plain
-from booking.mail.texts import LABELS, WORDS, direction_of, language_of
+from booking.mail.texts import CANCELLING, LABELS, WORDS, direction_of, language_of
+from booking.policy import DEFAULT, steps
 from tests.booking.mail_world import part
 
 SENDER: Final = "Wadud <visits@mail.example>"
@@ -55,6 +56,9 @@ def at(start: datetime, zone: str, **facts: str | int) -> Visit:
 def test_every_language_is_whole_and_fills_the_same_gaps(language: str) -> None:
     assert WORDS[language].keys() == WORDS["en"].keys()
     assert language in LABELS
+    assert {key: fields(text) for key, text in CANCELLING[language].items()} == {
+        key: fields(text) for key, text in CANCELLING["en"].items()
+    }
     for kind, words in WORDS[language].items():
         for ours, english in ((words.heading, WORDS["en"][kind].heading), (words.body, WORDS["en"][kind].body)):
             assert fields(ours) >= fields(english) - {"clinic"}
@@ -92,6 +96,28 @@ def test_times_are_told_in_both_zones_and_in_one_where_clocks_agree() -> None:
     assert write("confirmation", "en", "Noor", visit=same).text.count("When:") == 1
     assert "<bdi>پیر 23 مارچ 2026، 14:30–15:00 (کراچی)</bdi>" in write("changed", "ur-PK", "Noor", visit=VISIT).html
     assert "<bdi>الاثنين 23 مارس 2026، 14:30–15:00 (كراتشي)</bdi>" in write("changed", "ar", "Noor", visit=VISIT).html
+
+
+@pytest.mark.parametrize(
+    "language, said",
+    [
+        (
+            "en",
+            [
+                "If you cancel: \u2068Free until \u2068Sunday 22 March 2026, 05:30 (Toronto)\u2069.\u2069",
+                "it costs \u2068PKR\xa0750\u2069; the rest, \u2068PKR\xa0750\u2069, goes back to you.",
+                "After that it costs the whole price, \u2068PKR\xa01,500\u2069; nothing goes back.",
+            ],
+        ),
+        ("ur", ["منسوخ کرنے پر", "\u2068Rs\xa0750\u2069", "\u2068Rs\xa01,500\u2069"]),
+        ("ar", ["عند الإلغاء", "750", "1,500"]),
+    ],
+)
+def test_what_cancelling_costs_is_in_the_mail_in_plain_words(language: str, said: list[str]) -> None:
+    visit = msgspec.structs.replace(VISIT, currency="PKR", cancelling=steps(DEFAULT, VISIT.start, 150_000))
+    letter = write("confirmation", language, VISIT.clinic, visit=visit, link=LINK)
+    assert [each for each in said if each not in letter.text] == []
+    assert "750" in letter.html
 
 
 def test_a_visit_in_the_house_says_where() -> None:

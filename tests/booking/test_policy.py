@@ -12,6 +12,7 @@ from booking.policy import (
     TENANT_KEYS,
     By,
     Policy,
+    Step,
     Tier,
     cancelling,
     check,
@@ -20,6 +21,7 @@ from booking.policy import (
     policy_of,
     rescheduling,
     share,
+    steps,
 )
 
 START = datetime(2030, 1, 10, 9, 0, tzinfo=UTC)
@@ -48,6 +50,27 @@ def before(hours: float) -> datetime:
 def test_a_cancellation_costs_by_who_and_when(by: By, hours: float, allowed: bool, fee_bp: int) -> None:
     terms = cancelling(DEFAULT, by, START, before(hours))
     assert (terms.allowed, terms.fee_bp, terms.refund_bp) == (allowed, fee_bp, 10_000 - fee_bp)
+
+
+@pytest.mark.parametrize(
+    "policy, expected",
+    [
+        (DEFAULT, [(24, 0, 1500), (2, 750, 750), (0, 1500, 0)]),
+        (Policy(cancel_until_minutes=60), [(24, 0, 1500), (2, 750, 750), (1, 1500, 0)]),
+        (Policy(cancel_until_minutes=2880), [(48, 0, 1500)]),
+        (Policy(cancel_tiers=(Tier(60, 2500), Tier(0, 2500))), [(0, 375, 1125)]),
+        (Policy(cancel_tiers=()), [(0, 1500, 0)]),
+    ],
+)
+def test_what_cancelling_costs_is_told_beforehand_in_steps(
+    policy: Policy, expected: list[tuple[int, int, int]]
+) -> None:
+    told = steps(policy, START, 1500)
+    assert told == tuple(Step(before(hours), fee, refund) for hours, fee, refund in expected)
+    for step in told:  # the last moment of each costs what was said, and a moment later no more than the next says
+        terms = cancelling(policy, "patient", START, step.until)
+        assert (terms.allowed, share(1500, terms.fee_bp)) == (True, step.fee_minor)
+    assert steps(policy, START, 0) == ()
 
 
 def test_a_wait_beyond_the_promise_makes_a_cancellation_free() -> None:

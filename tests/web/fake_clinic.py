@@ -56,6 +56,7 @@ def ring(index: int = 0, **changes: Any) -> dict[str, Any]:
         "reason": "An itching rash since Monday",
         "rung_at": soon(0),
         "ring_until": soon(1.5),
+        "here": True,
         **changes,
     }
 
@@ -152,6 +153,9 @@ def appointment(**changes: Any) -> dict[str, Any]:
         "payment": "none",
         "reason": "An itching rash since Monday",
         "hold_until": None,
+        "price_minor": 150_000,
+        "currency": "PKR",
+        "cancelling": steps(),
         **changes,
     }
 
@@ -166,6 +170,7 @@ def visit(**changes: Any) -> dict[str, Any]:
         "end": None,
         "payment": "none",
         "doctor": DOCTOR,
+        "doctor_slug": SLUG,
         "doctor_here": True,
         "clinic": "Al-Shifa Clinic",
         "starts_at": soon(),
@@ -177,14 +182,21 @@ def visit(**changes: Any) -> dict[str, Any]:
         "position": 2,
         "wait": {"low_min": 10, "high_min": 20},
         "delay_minutes": 0,
+        "talked_s": None,
         "others": [],
         "messages": [],
         **changes,
     }
 
 
-def message(seq: int, body: str, from_seat: str = "doctor") -> Json:
-    return {"seq": seq, "from_seat": from_seat, "body": body, "at": soon(-1)}
+def message(seq: int, body: str, from_seat: str = "doctor", *, own: bool = False) -> Json:
+    return {"seq": seq, "from_seat": from_seat, "body": body, "at": soon(-1), "own": own}
+
+
+def steps() -> list[Json]:
+    """What cancelling costs: free, half, all."""
+    whole = [(-1440, 0), (-120, 75_000), (0, 150_000)]
+    return [{"until": soon(4000 + m), "fee_minor": fee, "refund_minor": 150_000 - fee} for m, fee in whole]
 
 
 def waiting(index: int = 0, **changes: Any) -> dict[str, Any]:
@@ -204,6 +216,7 @@ def waiting(index: int = 0, **changes: Any) -> dict[str, Any]:
         "joined_at": soon(-4 - index),
         "here": index != 1,
         "device_check": {"camera": index != 2},
+        "messages": [],
         **changes,
     }
 
@@ -220,7 +233,10 @@ class FakeClinic(FakeServer):
             "clinic": "Al-Shifa Clinic",
             "language": "en",
             "seat": "patient",
+            "status": None,
             "doctor": DOCTOR,
+            "doctor_slug": SLUG,
+            "talked_s": None,
             "starts_at": soon(),
             "ends_at": soon(30),
             "opens_at": soon(-20),
@@ -245,8 +261,10 @@ class FakeClinic(FakeServer):
         self.dependants: list[dict[str, Any]] = []
         self.rings: list[dict[str, Any]] = []
         self.check_ins: list[str] = []
+        self.sent = 0
         self.terms = {
             "may_cancel": True,
+            "steps": steps(),
             "fee_minor": 75_000,
             "refund_minor": 75_000,
             "currency": "PKR",
@@ -389,10 +407,14 @@ class FakeClinic(FakeServer):
                     "token": "token",
                     "room": "visit-room-0123456789",
                     "identity": "p",
+                    "name": "Sana Malik",
                     "role": "guest",
                     "expires_at": soon(10),
                     "refresh_after_s": 300,
                 }
+            case "POST", ["visits", _, "messages" | "desk-messages"]:
+                self.sent += 1
+                return {"seq": self.sent}
             case "GET", ["visits", _]:
                 return self.visit
             case "GET", ["me", "dependants"]:

@@ -80,6 +80,19 @@ def test_every_text_that_the_code_names_exists() -> None:
     assert [key for key in sorted(named) if key not in english and f"{key}_other" not in english] == []
 
 
+def test_a_field_that_is_read_while_it_is_typed_in_can_be_emptied() -> None:
+    """lit compares with what it drew last: without `live` a field that was typed into is not emptied with its text."""
+    fields = re.compile(r"<(?:input|textarea)\b(?:[^<>]|=>|<\w)*?@(?:input|change)=", re.DOTALL)
+    bound = [
+        (path.name, tag)
+        for path in (WEB / "src/app").rglob("*.js")
+        for tag in fields.findall(path.read_text())
+        if tag.endswith("@input=") and ".value=" in tag
+    ]
+    assert len(bound) > 6
+    assert [each for each in bound if ".value=${live(" not in each[1]] == []
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_pages_preload_exactly_the_modules_that_they_import(page: str) -> None:
     text = (WEB / page).read_text()

@@ -17,7 +17,7 @@ for (const [how, answer] of [
     context.mock.method(globalThis, 'fetch', () => new Promise((resolve, reject) => {
       answers.push((make) => { try { resolve(make()); } catch (error) { reject(error); } });
     }));
-    const visit = new VisitCall({ appointment: 'a', byPass: true, back: '/', host: false, name: '' }, () => {});
+    const visit = new VisitCall('r', { appointment: 'a', byPass: true, back: '/', host: false, name: '' }, () => {});
     const first = visit.token();
     await settle();
     answers[0](() => new Response(JSON.stringify({ token: 't', refresh_after_s: 60 })));

@@ -14,6 +14,7 @@ const FILES = [
   ['lit-html/lit-html.js', 'lit-html/lit-html.js'],
   ['lit-html/directive.js', 'lit-html/directive.js'],
   ['lit-html/directive-helpers.js', 'lit-html/directive-helpers.js'],
+  ['lit-html/directives/live.js', 'lit-html/directives/live.js'],
   ['lit-html/directives/repeat.js', 'lit-html/directives/repeat.js'],
   ['lit-html/LICENSE', 'lit-html/LICENSE'],
   ['qr/index.js', 'qr/qr.js'],
@@ -30,6 +31,7 @@ const TYPES = {
   'lit-html/lit-html.d.ts': "export * from 'lit-html';\n",
   'lit-html/directive.d.ts': "export * from 'lit-html/directive.js';\n",
   'qr/qr.d.ts': "export * from 'qr';\n",
+  'lit-html/directives/live.d.ts': "export * from 'lit-html/directives/live.js';\n",
   'lit-html/directives/repeat.d.ts': "export * from 'lit-html/directives/repeat.js';\n",
 };
 

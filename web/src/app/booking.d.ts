@@ -27,10 +27,12 @@ export interface Slot { start: string; end: string }
 export interface Appointment {
   id: string; provider: string; service: string; status: string; kind: Kind; starts_at: string; ends_at: string; hold_until: string | null;
   patient: string | null; provider_timezone: string; payment: string; reason?: string;
-  doctor_name?: string; service_name?: string; patient_name?: string;
+  doctor_name?: string; service_name?: string; patient_name?: string; price_minor?: number; currency?: string; cancelling?: CancelStep[];
 }
+/** What cancelling costs until then, after the step before. */
+export interface CancelStep { until: string; fee_minor: number; refund_minor: number }
 /** What cancelling or moving costs now. */
-export interface Terms { may_cancel: boolean; fee_minor: number; refund_minor: number; currency: string; may_reschedule: boolean }
+export interface Terms { may_cancel: boolean; steps: CancelStep[]; fee_minor: number; refund_minor: number; currency: string; may_reschedule: boolean }
 export interface Me { person: string; name: string; anonymous: boolean; roles: string[] }
 
 export interface SignIn {
@@ -52,7 +54,8 @@ export interface CodeTicket { ticket: string; expires_in: number; resend_after: 
 
 export type LinkState = 'open' | 'early' | 'over' | 'replaced' | 'cancelled' | 'withdrawn';
 export interface Looked {
-  state: LinkState; clinic: string; language: string; seat: 'patient' | 'doctor' | 'third'; doctor: string | null;
+  state: LinkState; clinic: string; language: string; seat: 'patient' | 'doctor' | 'third'; status: string | null; doctor: string | null;
+  doctor_slug: string | null; talked_s: number | null;
   starts_at: string | null; ends_at: string | null; opens_at: string | null; timezone: string | null;
   needs_birth_year: boolean; needs_sign_in: boolean; gesture: string | null;
 }
@@ -60,15 +63,15 @@ export interface Exchanged {
   state: 'seated' | 'elsewhere' | LinkState; appointment: string | null; starts_at: string | null; opens_at: string | null;
 }
 
-export interface WaitingMessage { seq: number; from_seat: 'patient' | 'doctor' | 'third' | 'clinic'; body: string; at: string }
+export interface WaitingMessage { seq: number; from_seat: 'patient' | 'doctor' | 'third' | 'clinic'; body: string; at: string; own: boolean }
 export interface VisitView {
   appointment: string; seat: 'patient' | 'doctor' | 'third'; state: 'away' | 'waiting' | 'admitted' | 'denied' | 'left'; status: string;
-  end: 'cancelled' | 'over' | null; payment: string; doctor: string; doctor_here: boolean; clinic: string;
+  end: 'cancelled' | 'over' | null; payment: string; doctor: string; doctor_slug: string; doctor_here: boolean; clinic: string;
   starts_at: string; ends_at: string; opens_at: string; closes_at: string; timezone: string; arrived_at: string | null;
-  position: number | null; wait: { low_min: number; high_min: number } | null; delay_minutes: number;
+  position: number | null; wait: { low_min: number; high_min: number } | null; delay_minutes: number; talked_s: number | null;
   others: { seat: string; holder: string; name: string; state: string; here: boolean }[]; messages: WaitingMessage[];
 }
-export interface RoomToken { token: string; room: string; identity: string; role: 'host' | 'guest'; expires_at: string; refresh_after_s: number }
+export interface RoomToken { token: string; room: string; identity: string; name: string; role: 'host' | 'guest'; expires_at: string; refresh_after_s: number }
 
 /** `offer`: the hold that is offered, until `offer_until`. `ahead`: how many wait longer. */
 export interface WaitlistEntry {
@@ -79,10 +82,10 @@ export interface InstantView {
   request: string; state: 'ringing' | 'accepted' | 'unanswered' | 'cancelled'; ring: number; ring_until: string;
   doctor: string | null; appointment: string | null;
 }
-export interface Ring { request: string; specialty: string; language: string; reason: string; rung_at: string; ring_until: string }
+export interface Ring { request: string; specialty: string; language: string; reason: string; rung_at: string; ring_until: string; here: boolean }
 export interface QueueEntry {
   ticket: string; no: number; kind: string; state: 'waiting' | 'admitted'; place: number | null; appointment: string | null; patient: string;
   name: string; status: string | null; payment: string | null; starts_at: string | null; joined_at: string; here: boolean;
-  device_check: Record<string, boolean>;
+  device_check: Record<string, boolean>; messages: WaitingMessage[];
 }
 export interface QueueView { provider: string; day: string; delay_minutes: number; entries: QueueEntry[] }

@@ -27,7 +27,7 @@ export class VisitSeat {
     return this.#ask('GET', '/token');
   }
 
-  /** @param {string} body */
+  /** @param {string} body @returns {Promise<{seq: number}>} */
   write(body) {
     return this.#ask('POST', '/messages', { body });
   }
@@ -40,6 +40,11 @@ export class VisitSeat {
   /** The doctor ends the visit for everybody. */
   end() {
     return this.#ask('POST', '/end');
+  }
+
+  /** The doctor opens the visit once more; the links that were sent work again. */
+  callAgain() {
+    return this.#ask('POST', '/call-again');
   }
 
   get liveTicket() {

@@ -30,6 +30,9 @@ export function clock(at, zone) {
   return LANGUAGES[language()].dir === 'rtl' ? `\u2066${text}\u2069` : text;  // else the PM stands before its hour
 }
 
+/** A text that keeps its own direction inside a sentence of another (UAX #9). @param {string} text */
+export const isolated = (text) => `\u2068${text}\u2069`;
+
 /** 0 to 23. @param {string | Date} at @param {string} zone */
 export const hour = (at, zone) => Number(new Intl.DateTimeFormat('en-u-nu-latn', { hour: 'numeric', hourCycle: 'h23', timeZone: zone }).format(new Date(at)));
 

@@ -57,3 +57,6 @@ export const introduce = (name) => request('PATCH', '/v1/me', { body: { name, lo
 export const wait = (service, earliest, latest, patient, key) => request('POST', '/v1/waitlist', {
   key, body: { service, earliest: earliest.toISOString(), latest: latest.toISOString(), timezone: ownZone(), patient: patient || null },
 });
+
+/** What it will cost to cancel what is held or booked. @param {string} id @returns {Promise<import('../booking.js').Terms>} */
+export const terms = (id) => request('GET', `/v1/appointments/${id}/terms`);

@@ -4,10 +4,12 @@
 /** @import { BookPage } from './page.js' */
 
 import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
+import { live } from '../../../vendor/lit-html/directives/live.js';
 import { duration, t } from '../i18n.js';
 import { icon } from '../icons.js';
 import { isVisitor } from '../session.js';
 import { bothZones, face, kindName, trouble } from '../site.js';
+import { termsView } from '../terms.js';
 import { amount } from '../when.js';
 
 /** @param {BookPage} page */
@@ -24,7 +26,7 @@ export const detailsView = (page) => html`
         ${page.ticket !== null && isVisitor() ? code(page) : isVisitor() ? guest(page) : html`<p class="soft">${t('details.signed_in')}</p>`}
         <div class="form-field">
           <label for="reason">${t('details.reason')} <span class="soft">${t('details.optional')}</span></label>
-          <textarea class="field" id="reason" data-testid="reason-input" rows="3" maxlength="2000" dir="auto" aria-describedby="reason-help" .value=${page.form.reason}
+          <textarea class="field" id="reason" data-testid="reason-input" rows="3" maxlength="2000" dir="auto" aria-describedby="reason-help" .value=${live(page.form.reason)}
             @input=${(/** @type {Event} */ event) => page.write('reason', event)}></textarea>
           <p class="soft" id="reason-help">${t('details.reason_help')}</p>
         </div>
@@ -55,7 +57,7 @@ const guest = (page) => html`
 const code = (page) => html`
   <div class="form-field">
     <label for="code">${t('signin.code')}</label>
-    <input class="field code-field" id="code" data-testid="code-input" inputmode="numeric" autocomplete="one-time-code" dir="ltr" maxlength="12" aria-describedby="code-help" .value=${page.code}
+    <input class="field code-field" id="code" data-testid="code-input" inputmode="numeric" autocomplete="one-time-code" dir="ltr" maxlength="12" aria-describedby="code-help" .value=${live(page.code)}
       @input=${(/** @type {Event} */ event) => { page.code = /** @type {HTMLInputElement} */ (event.target).value; }}>
     <p class="soft" id="code-help">${t('signin.sent')} <bdi>${page.form.email}</bdi></p>
     <button class="button quiet small" type="button" data-testid="other-address" @click=${() => page.otherAddress()}>${t('details.other_address')}</button>
@@ -66,7 +68,7 @@ const field = (page, name, type, autocomplete) => html`
   <div class="form-field">
     <label for=${name}>${t(`details.${name}`)} ${name === 'email' ? html`<span class="soft">${t('details.optional')}</span>` : nothing}</label>
     <input class="field" id=${name} data-testid=${`${name}-input`} type=${type} name=${name} autocomplete=${autocomplete} maxlength=${name === 'name' ? 120 : 254} ?required=${name === 'name'}
-      dir=${name === 'name' ? 'auto' : 'ltr'} aria-invalid=${String(page.missing.has(name))} aria-describedby=${`${name}-help ${name}-problem`} .value=${page.form[name]}
+      dir=${name === 'name' ? 'auto' : 'ltr'} aria-invalid=${String(page.missing.has(name))} aria-describedby=${`${name}-help ${name}-problem`} .value=${live(page.form[name])}
       @input=${(/** @type {Event} */ event) => page.write(name, event)}>
     <p class="soft" id=${`${name}-help`}>${t(`details.${name}_help`)}</p>
     <p class="field-problem" id=${`${name}-problem`} role="alert">${page.missing.has(name) ? t(`details.${name}_missing`) : nothing}</p>
@@ -82,5 +84,6 @@ export function summary(page) {
       <p class="soft"><span dir="auto">${service.name}</span> · ${kindName(service.kind)} · ${t('doctor.minutes', { count: service.minutes })}</p></div></div>
     ${patient ? html`<p class="fact" data-testid="for-whom">${icon('person')}<span>${t('book.for')} <bdi>${patient.name}</bdi></span></p>` : nothing}
     <div class="summary-when">${icon('calendar')}<div>${bothZones(page.slot, profile.timezone)}</div></div>
-    <p class="summary-price"><span class="soft">${t('details.price')}</span> <bdi>${service.price.amount_minor ? amount(service.price) : t('book.free')}</bdi></p>`;
+    <p class="summary-price"><span class="soft">${t('details.price')}</span> <bdi>${service.price.amount_minor ? amount(service.price) : t('book.free')}</bdi></p>
+    ${termsView(page.terms, service.price.currency)}`;
 }

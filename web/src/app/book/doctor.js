@@ -4,6 +4,7 @@
 /** @import { BookPage } from './page.js' */
 
 import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
+import { live } from '../../../vendor/lit-html/directives/live.js';
 import { chooses } from '../dom.js';
 import { number, t } from '../i18n.js';
 import { icon } from '../icons.js';
@@ -49,7 +50,7 @@ const services = (page, offers) => html`
     <legend>${t('doctor.services')}</legend>
     ${offers.map((offer) => html`
       <label class="service card">
-        <input type="radio" name="service" value=${offer.id} .checked=${page.service?.id === offer.id} @change=${() => page.chooseService(offer)}>
+        <input type="radio" name="service" value=${offer.id} .checked=${live(page.service?.id === offer.id)} @change=${() => page.chooseService(offer)}>
         ${kindIcon(offer.kind)}
         <span class="service-lines"><strong dir="auto">${offer.name}</strong>
           <span class="soft">${kindName(offer.kind)} · ${t('doctor.minutes', { count: offer.minutes })}</span></span>

@@ -46,6 +46,8 @@ export class BookPage {
   slot = '';
   /** @type {Appointment | null} */
   held = null;
+  /** What it will cost to cancel the slot that is held. @type {import('../booking.js').CancelStep[]} */
+  terms = [];
   /** @type {string[]} */
   alternatives = [];
 
@@ -125,6 +127,7 @@ export class BookPage {
         return;
       }
       this.#show('details');
+      this.#learnTerms();
       this.#tick();
     } else if (this.step !== 'booked') this.#show('doctor');
   }
@@ -210,6 +213,7 @@ export class BookPage {
       this.#keep();
       history.pushState({ inside: true }, '', `${location.pathname}#details`);
       this.#show('details');
+      this.#learnTerms();
       announce(`${t('details.chosen')} ${dayAndClock(starts_at, ownZone())}`);
       this.#tick();
     } catch (error) {
@@ -218,6 +222,15 @@ export class BookPage {
       this.holding = '';
       this.draw();
     }
+  }
+
+  /** Nobody books without having seen what cancelling costs. */
+  async #learnTerms() {
+    const id = this.held?.id ?? '';
+    const terms = await api.terms(id).catch((error) => console.info('terms not known', error));
+    if (this.held?.id !== id) return;
+    this.terms = terms?.steps ?? [];
+    this.draw();
   }
 
   /** @param {unknown} error */

@@ -5,6 +5,7 @@
 /** @import { Wanted } from './api.js' */
 
 import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
+import { live } from '../../../vendor/lit-html/directives/live.js';
 import { number, t } from '../i18n.js';
 import { icon } from '../icons.js';
 import { face, kindIcon, kindName, trouble } from '../site.js';
@@ -27,7 +28,7 @@ export const searchView = (page) => html`
         <label class="visually-hidden" for="q">${t('search.label')}</label>
         ${icon('search')}
         <input class="field" id="q" data-testid="search-input" type="search" name="q" maxlength="200" dir="auto" autocomplete="off" enterkeyhint="search"
-          placeholder=${t('search.placeholder')} .value=${page.finder.wanted.q}
+          placeholder=${t('search.placeholder')} .value=${live(page.finder.wanted.q)}
           @input=${(/** @type {Event} */ event) => page.finder.want({ q: value(event) }, { later: true })}>
         <button class="button primary" type="submit">${t('search.find')}</button>
       </div>

@@ -3,6 +3,7 @@
 /** @import { CallPage } from './page.js' */
 
 import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
+import { live } from '../../../vendor/lit-html/directives/live.js';
 import { cssVariables, initials, shows } from '../dom.js';
 import { siteHeader } from '../frame.js';
 import { t } from '../i18n.js';
@@ -35,8 +36,10 @@ export const lobby = (page) => html`
     </section>
   </main>`;
 
-/** @param {CallPage} page */
-function preview(page) {
+/** What the views of a device check need of their page. @typedef {{check: import('./device-check.js').DeviceCheck, name: string, toggle(source: 'microphone' | 'camera'): unknown}} Checking */
+
+/** @param {Checking} page */
+export function preview(page) {
   const { check, name } = page;
   const { camera } = check.tracks;
   const mirrored = camera?.getSettings().facingMode !== 'environment';
@@ -53,8 +56,8 @@ function preview(page) {
     </div>`;
 }
 
-/** @param {CallPage} page */
-const meter = ({ check }) => html`
+/** @param {Checking} page */
+export const meter = ({ check }) => html`
   <div class="meter-line">
     ${icon(check.tracks.microphone ? 'mic' : 'micOff')}
     <div class="meter" data-testid="mic-meter" role="meter" aria-label=${t('lobby.meter')} aria-valuemin="0" aria-valuemax="100" aria-valuenow="0">
@@ -87,11 +90,10 @@ function joinForm(page) {
     }}>
       <label for="name">${t('lobby.name')}</label>
       <input class="field" id="name" data-testid="name-input" type="text" autocomplete="name" maxlength="60" required enterkeyhint="go"
-        placeholder=${t('lobby.name_placeholder')} .value=${page.name} aria-invalid=${String(page.nameMissing)} aria-describedby="name-problem"
+        placeholder=${t('lobby.name_placeholder')} .value=${live(page.name)} aria-invalid=${String(page.nameMissing)} aria-describedby="name-problem"
         @input=${(/** @type {Event} */ event) => page.rename(/** @type {HTMLInputElement} */ (event.target).value)}>
       <p class="field-problem" id="name-problem" role="alert">${page.nameMissing ? t('lobby.name_missing') : nothing}</p>
       ${page.joinProblem ? html`<p class="notice danger" role="alert" data-testid="join-problem">${icon('warning')}<span>${page.joinProblem}</span></p>` : nothing}
-      ${page.joinProblem && page.visit ? html`<a class="button secondary" data-testid="back-to-visit" href=${page.visit.back}>${t('ended.visit')}</a>` : nothing}
       ${workaround(page)}
       <button class="button primary large" data-testid="join-button" type="submit" ?disabled=${busy}>
         ${busy ? html`<span class="spinner"></span>` : nothing}<span>${label}</span>
@@ -104,8 +106,8 @@ function joinForm(page) {
     </form>`;
 }
 
-/** @param {CallPage} page */
-const pickers = ({ check }) => [
+/** @param {Checking} page */
+export const pickers = ({ check }) => [
   devicePicker({
     what: 'camera', devices: check.devices.cameras, chosen: check.tracks.camera?.getSettings().deviceId ?? check.chosen.camera,
     choose: (id) => check.choose('camera', id),

@@ -6,12 +6,14 @@ import { render } from '../../../vendor/lit-html/lit-html.js';
 import { ConnectionError, DeviceError, WadudCall, listDevices } from '../../client/index.js';
 import { oncePerFrame } from '../dom.js';
 import { CopyButton } from '../frame.js';
-import { problemText } from '../http.js';
+import { ApiError } from '../http.js';
 import { t } from '../i18n.js';
+import { AfterVisit } from './after-visit.js';
 import { Announcer } from './announcer.js';
 import { listen } from './call-events.js';
 import { DeviceCheck } from './device-check.js';
 import { ended } from './ended.js';
+import { entering } from './entering.js';
 import { joinProblem } from './join-problem.js';
 import { lobby, showLevel } from './lobby.js';
 import { room } from './room.js';
@@ -39,9 +41,8 @@ export class CallPage {
   devices = { microphones: [], cameras: [], speakers: [] };
   peopleOpen = false;
   qualityOpen = false;
-  visitEnded = false;
-  endingVisit = false;
-  endProblem = '';
+  /** @type {AfterVisit | null} */
+  after = null;
   /** Somebody else has been here. */
   met = false;
   /** Whom the host is about to remove. */
@@ -73,8 +74,8 @@ export class CallPage {
     this.draw();
   });
 
-  /** @param {HTMLElement} root @param {string} roomName */
-  constructor(root, roomName) {
+  /** @param {HTMLElement} root @param {string} roomName @param {DeviceCheck | null} [check] of the waiting room, with its tracks */
+  constructor(root, roomName, check = null) {
     this.root = root;
     this.roomName = roomName;
     this.link = `${location.origin}/call/${roomName}`;
@@ -84,8 +85,9 @@ export class CallPage {
     this.sound = new Sound(this.draw);
     /** The visit that this call belongs to, null for a call of its own. */
     this.visit = visitOf(roomName, (code) => this.#refused(code));
-    this.name ||= this.visit?.name ?? '';
-    this.check = this.#newCheck();
+    this.name = this.visit?.name || this.name;
+    this.check = this.#adopt(check ?? new DeviceCheck(() => {}));
+    if (this.visit && !check) this.check.wanted = { ...this.visit.wanted };
     this.shortcuts = new Shortcuts({
       m: () => this.toggle('microphone'),
       v: () => this.toggle('camera'),
@@ -100,9 +102,12 @@ export class CallPage {
     addEventListener('pagehide', () => this.call?.leave());
   }
 
+  /** Who was let into a visit goes in; everybody else looks at themselves first. */
   async start() {
     this.#render();
-    await this.check.start();
+    const started = this.check.start();
+    if (this.visit) await this.join(false);
+    await started;
   }
 
   // What the views ask.
@@ -202,6 +207,12 @@ export class CallPage {
         return;
       }
       this.call = null;
+      if (this.visit && error instanceof ApiError && error.status < 500 && ![0, 404, 429].includes(error.status)) {  // the visit says why
+        this.check.handOver({ microphone: null, camera: null });
+        this.#begin();
+        this.finish('revoked');
+        return;
+      }
       this.phase = 'check';
       this.joinProblem = joinProblem(error);
       console.error('join failed', error);
@@ -274,6 +285,7 @@ export class CallPage {
     this.draw();
     try {
       await call.setMuted(source, muted);
+      this.visit?.want(source, !muted);
       this.announcer.say(t(`say.${source}_${muted ? 'off' : 'on'}`), { quiet: true });
     } catch (error) {
       this.report(error);
@@ -389,24 +401,6 @@ export class CallPage {
     this.call?.leave();
   }
 
-  /** The doctor, after leaving: nobody else goes on either. */
-  async endVisit() {
-    if (this.endingVisit) return;
-    this.endingVisit = true;
-    this.endProblem = '';
-    this.draw();
-    try {
-      await this.visit?.end();
-      this.visitEnded = true;
-    } catch (error) {
-      console.error(error);
-      this.endProblem = problemText(error);
-    }
-    this.endingVisit = false;
-    this.#render();
-    this.#keepFocus('#visit-ended');
-  }
-
   /** @param {unknown} error of something the person asked for */
   report(error) {
     if (error instanceof ConnectionError && error.code === 'closed') return;  // the call has ended, and the page says so
@@ -428,8 +422,10 @@ export class CallPage {
     this.visit?.stop();
     this.sound.play([]);
     this.peopleOpen = this.qualityOpen = false;
+    this.after = this.visit && new AfterVisit(this.visit, () => this.#render());
     this.#render();
     document.getElementById('ended-title')?.focus();
+    this.after?.learn(this.end.reason);
   }
 
   /** Back to the device check, with the same wishes. */
@@ -438,7 +434,7 @@ export class CallPage {
     this.stats = null;
     this.phase = 'check';
     const { wanted } = this.check;
-    this.check = this.#newCheck();
+    this.check = this.#adopt(new DeviceCheck(() => {}));
     this.check.wanted = wanted;
     const started = this.start();
     document.getElementById('lobby-title')?.focus();
@@ -464,8 +460,9 @@ export class CallPage {
     this.#awake = null;
   }
 
-  #newCheck() {
-    const check = new DeviceCheck(() => this.draw());
+  /** @param {DeviceCheck} check */
+  #adopt(check) {
+    check.changed = () => this.draw();
     check.onLevel = (level) => showLevel(this.root, level);
     return check;
   }
@@ -488,7 +485,8 @@ export class CallPage {
   #render() {
     document.title = t(`title.${this.phase}`, { count: this.others.length + 1 });
     document.body.dataset.phase = this.phase;
-    const view = { check: lobby, joining: lobby, call: room, ended }[this.phase];
+    const before = this.visit ? entering : lobby;
+    const view = { check: before, joining: before, call: room, ended }[this.phase];
     render(view(this), this.root);
   }
 }

@@ -3,6 +3,7 @@
 /** @import { CallPage } from './page.js' */
 
 import { html } from '../../../vendor/lit-html/lit-html.js';
+import { live } from '../../../vendor/lit-html/directives/live.js';
 import { languageSelect } from '../frame.js';
 import { t } from '../i18n.js';
 import { icon } from '../icons.js';
@@ -34,7 +35,7 @@ export const settings = (page) => html`
       ${languageSelect(() => page.draw())}
       <h3>${t('settings.keyboard')}</h3>
       <label class="switch">
-        <input type="checkbox" data-testid="shortcuts-switch" .checked=${page.shortcuts.enabled}
+        <input type="checkbox" data-testid="shortcuts-switch" .checked=${live(page.shortcuts.enabled)}
           @change=${(/** @type {Event} */ event) => page.shortcuts.enable(/** @type {HTMLInputElement} */ (event.target).checked)}>
         <span>${t('settings.shortcuts')}</span>
       </label>

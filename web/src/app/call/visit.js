@@ -1,11 +1,18 @@
 // A call that belongs to a visit. The visit page hands over which visit it is, in this tab only; tokens are then fetched as
 // whoever may be in it, and fetched anew while the call lasts: that is what keeps the person's seat, and a refusal says
-// that they may not stay.
+// that they may not stay. With it comes what the person has chosen to be seen and heard with, so that whoever is let in,
+// or loads the page again, is in the call without a question.
+
+/** @import { EndReason } from '../../client/index.js' */
 
 import { ApiError } from '../http.js';
+import { outcomeOf } from '../visit-end.js';
 import { VisitSeat } from '../visit-seat.js';
 
-/** @typedef {{appointment: string, byPass: boolean, back: string, host: boolean, name: string}} Handover `back`: the visit page */
+/**
+ * `back`: the visit page. `wanted`: which devices are on.
+ * @typedef {{appointment: string, byPass: boolean, back: string, host: boolean, seat: string, name: string, wanted: {microphone: boolean, camera: boolean}}} Handover
+ */
 
 const HANDED = 'wadud.visit.';
 const RETRY_MS = 5000;
@@ -16,7 +23,7 @@ export const handOver = (room, visit) => sessionStorage.setItem(HANDED + room, J
 /** @param {string} room @param {(code: string) => void} onRefused @returns {VisitCall | null} null: a call of its own */
 export function visitOf(room, onRefused) {
   const visit = JSON.parse(sessionStorage.getItem(HANDED + room) ?? 'null');
-  return visit && new VisitCall(visit, onRefused);
+  return visit && new VisitCall(room, visit, onRefused);
 }
 
 export class VisitCall {
@@ -25,14 +32,31 @@ export class VisitCall {
   /** Whoever has stopped while a token was on its way does not keep the seat with it. */
   #stops = 0;
   #seat;
+  #room;
+  #handed;
 
-  /** @param {Handover} visit @param {(code: string) => void} onRefused the server says that we may not stay */
-  constructor({ appointment, byPass, back, host, name }, onRefused) {
-    this.#seat = new VisitSeat(appointment, byPass);
+  /** @param {string} room @param {Handover} handed @param {(code: string) => void} onRefused the server says that we may not stay */
+  constructor(room, handed, onRefused) {
+    this.#room = room;
+    this.#handed = handed;
+    this.#seat = new VisitSeat(handed.appointment, handed.byPass);
     this.onRefused = onRefused;
-    this.back = back;
-    this.host = host;
-    this.name = name;
+    this.back = handed.back;
+    this.host = handed.host;
+    this.seat = handed.seat ?? (handed.host ? 'doctor' : 'patient');
+    this.name = handed.name;
+    this.wanted = handed.wanted ?? { microphone: true, camera: true };
+  }
+
+  /** For a reload. @param {'microphone' | 'camera'} source @param {boolean} on */
+  want(source, on) {
+    this.wanted = { ...this.wanted, [source]: on };
+    handOver(this.#room, { ...this.#handed, wanted: this.wanted });
+  }
+
+  /** What has become of the visit that the call belonged to. @param {EndReason} call how that ended */
+  outcome(call) {
+    return outcomeOf(this.#seat, call);
   }
 
   /** @returns {Promise<string>} a token to join with; the next one is fetched by itself until `stop` */
@@ -74,5 +98,9 @@ export class VisitCall {
   end() {
     this.stop();
     return this.#seat.end();
+  }
+
+  callAgain() {
+    return this.#seat.callAgain();
   }
 }

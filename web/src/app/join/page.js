@@ -1,28 +1,31 @@
 // The visit page, from a link or from one's own account: look, one button, waiting room, and into the call.
 //
-// The link's token is taken out of the address bar at once, so that it is in no history and on no screenshot; it stays in
+// Camera and microphone are looked at while one waits; who is let in goes on in this very page with the devices as they are,
+// so nobody is asked twice. Who is let in without waiting looks at them first, once a day. The link's token is taken out of the address bar at once, so that it is in no history and on no screenshot; it stays in
 // this tab. Nothing is spent by looking: the button is the gesture. What the waiting room shows is always the whole state
 // that the server pushed last, so a lost connection, a reload or another tab need no repair.
 
-/** @import { Exchanged, Looked, VisitView, WaitingMessage } from '../booking.js' */
+/** @import { Exchanged, Looked, VisitView } from '../booking.js' */
+/** @import { VisitEntry } from '../call/visit-entry.js' */
 
 import { render } from '../../../vendor/lit-html/lit-html.js';
 import { announce } from '../announce.js';
 import { calendarText, saveFile } from '../calendar-file.js';
-import { handOver } from '../call/visit.js';
 import { playChime } from '../call/chime.js';
+import { Conversation } from '../conversation.js';
 import { oncePerFrame } from '../dom.js';
 import { ApiError, problemText, resume } from '../http.js';
 import { LANGUAGES, language, languageChosen, setLanguage, t } from '../i18n.js';
 import { Live } from '../live.js';
-import { goTo, ownAddress, signInPage } from '../navigation.js';
+import { goTo, signInPage } from '../navigation.js';
+import { endTitle, reasonOf, reasonOfLink, reasonOfRefusal } from '../visit-end.js';
 import { VisitSeat } from '../visit-seat.js';
 import * as api from './api.js';
 import { joinView } from './views.js';
 
 /**
  * What the page shows.
- * @typedef {'loading' | 'look' | 'early' | 'elsewhere' | 'waiting' | 'admitted' | 'over' | 'problem'} Phase
+ * @typedef {'loading' | 'look' | 'early' | 'elsewhere' | 'waiting' | 'ready' | 'admitted' | 'call' | 'over' | 'problem'} Phase
  */
 
 const TOKEN = 'wadud.link.';
@@ -44,9 +47,9 @@ export class JoinPage {
   asksBirthYear = false;
   birthYear = '';
   leaving = false;
-  /** @type {WaitingMessage[]} */
-  messages = [];
-  draft = '';
+  conversation = new Conversation(() => this.draw(), (body) => this.#seat.write(body));
+  /** The device check, as soon as somebody waits. @type {VisitEntry | null} */
+  entry = null;
 
   #token = '';
   #seat = new VisitSeat('', false);
@@ -54,6 +57,9 @@ export class JoinPage {
   #live = null;
   #said = { position: /** @type {number | null} */ (null), delay: 0, doctorHere: false };
   #wasHere = false;
+  /** @type {Promise<typeof import('../call/visit-entry.js')> | null} */
+  #entering = null;
+  #goingIn = false;
   /** @type {WakeLockSentinel | null} */
   #awake = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -96,7 +102,7 @@ export class JoinPage {
       if (looked.language !== language() && looked.language in LANGUAGES && !languageChosen()) await setLanguage(looked.language);
       this.asksBirthYear = looked.needs_birth_year;
       if (looked.state === 'early') this.#waitForOpening(looked.opens_at ?? '');
-      else if (looked.state !== 'open') this.#stop(looked.state);
+      else if (looked.state !== 'open') this.#stop(reasonOfLink(looked));
       else if (await this.#seatedBefore()) return;
       else this.#show('look');
     } catch (error) {
@@ -116,7 +122,7 @@ export class JoinPage {
       console.info('the seat of before is gone', error);
       return false;
     }
-    if (this.visit?.state === 'left') return false;
+    if (this.visit?.state === 'left' || this.phase === 'over') return this.phase === 'over';
     this.#watch();
     return true;
   }
@@ -183,7 +189,7 @@ export class JoinPage {
       if (decided) history.replaceState(history.state, '', location.pathname);
       if (this.phase === 'early') this.#waitForOpening(visit.opens_at);
       else if (this.phase === 'look' && decided) await this.join();
-      else if (visit.state === 'waiting') this.#watch();
+      else if (visit.state === 'waiting' || visit.state === 'admitted') this.#watch();
     } catch (error) {
       this.#failed(error);
     }
@@ -195,7 +201,7 @@ export class JoinPage {
     this.#live?.stop();
     this.#live = new Live({
       ...this.#seat.liveTicket,
-      after: () => this.messages.at(-1)?.seq ?? 0,
+      after: () => this.conversation.last,
       onPush: ({ visit }) => this.#receive(visit),
       onEnd: (reason) => this.#ended(reason),
       onState: (connected) => {
@@ -210,33 +216,41 @@ export class JoinPage {
   /** @param {VisitView} visit the whole state */
   #receive(visit) {
     this.visit = visit;
-    const known = this.messages.at(-1)?.seq ?? 0;
-    const fresh = visit.messages.filter(({ seq }) => seq > known);
-    this.messages = [...this.messages, ...fresh];
-    if (visit.end !== null) this.#stop(visit.end === 'cancelled' ? visit.status : 'over');
-    else if (visit.state === 'denied') this.#stop('denied');
-    else if (visit.state === 'left' && this.#wasHere) this.#stop('ended');  // not by us: we stop listening when we go
+    const fresh = this.conversation.receive(visit.messages);
+    // who has left by their own wish is not told so: we stop listening when we go
+    if (visit.end !== null || visit.state === 'denied' || visit.state === 'left' && this.#wasHere) this.#stop(reasonOf(visit, ''));
     else if (visit.state === 'admitted') this.#admitted();
     else if (visit.state === 'waiting') {
       this.#wasHere = true;
       this.#show('waiting');
       this.#sayChanges(visit, fresh);
+      this.#prepare();
     } else this.#show(Date.parse(visit.opens_at) > Date.now() ? 'early' : 'look');
   }
 
-  /** @param {VisitView} visit @param {WaitingMessage[]} fresh */
+  /** @param {VisitView} visit @param {import('../booking.js').WaitingMessage[]} fresh */
   #sayChanges(visit, fresh) {
     const said = this.#said;
     if (visit.position !== null && visit.position !== said.position) announce(t('wait.say_position', { position: visit.position }));
     if (visit.delay_minutes !== said.delay) announce(visit.delay_minutes ? t('wait.delay', { count: visit.delay_minutes }) : t('wait.delay_over'));
     if (visit.doctor_here && !said.doctorHere) announce(t('wait.say_doctor_here', { name: visit.doctor }));
-    for (const { from_seat, body } of fresh) if (from_seat !== visit.seat) announce(`${t(`wait.from_${from_seat}`)}: ${body}`);
+    for (const { from_seat, own, body } of fresh) if (!own) announce(`${t(`wait.from_${from_seat}`)}: ${body}`);
     this.#said = { position: visit.position, delay: visit.delay_minutes, doctorHere: visit.doctor_here };
+  }
+
+  /** Camera and microphone, of which the call is made. */
+  async #prepare() {
+    this.#entering ??= import('../call/visit-entry.js');
+    const { VisitEntry } = await this.#entering;
+    if (!['waiting', 'ready', 'admitted'].includes(this.phase)) return null;
+    this.entry ??= new VisitEntry(this.root, () => this.draw());
+    this.draw();
+    return this.entry;
   }
 
   /** Into the call; who looks elsewhere is called first, and goes in when they come back. */
   async #admitted() {
-    if (this.phase === 'admitted') return;
+    if (this.phase === 'admitted' || this.phase === 'ready' || this.phase === 'call') return;
     const waited = this.#wasHere;
     this.#show('admitted');
     if (waited) announce(t('wait.admitted', { name: this.visit?.doctor ?? '' }), { urgent: true });
@@ -244,37 +258,45 @@ export class JoinPage {
       playChime('').catch((error) => console.info('no sound before a press on the page', error));
       return;
     }
-    await this.enter();
+    await this.#goIn();
   }
 
-  /** The call page does the rest; it needs no more than the name of the visit. */
-  async enter() {
+  /** Who has looked at their devices, while waiting or today, need not do so again. */
+  async #goIn() {
     try {
-      const { room, role } = await this.#seat.token();
-      this.#live?.stop();
-      const { appointment, byPass } = this.#seat;
-      handOver(room, { appointment, byPass, back: ownAddress(location.pathname), host: role === 'host', name: this.#ownName() });
-      goTo(`/call/${encodeURIComponent(room)}`);
+      this.#entering ??= import('../call/visit-entry.js');
+      if (this.#wasHere || await (await this.#entering).checkedToday()) await this.enter();
+      else {
+        this.#show('ready');
+        await this.#prepare();
+      }
     } catch (error) {
       this.#failed(error);
     }
   }
 
-  #ownName() {
-    return this.visit?.seat === 'doctor' ? this.visit.doctor : '';
-  }
-
-  async send() {
-    const body = this.draft.trim();
-    if (!body) return;
-    this.problem = '';
-    try {
-      await this.#seat.write(body);
-      this.draft = '';
-    } catch (error) {
-      this.problem = problemText(error);
-    }
+  /** The call goes on in this page: what is loaded and allowed stays so. */
+  async enter() {
+    if (this.#goingIn) return;
+    this.#goingIn = true;
+    Object.assign(this, { busy: true, problem: '' });
     this.draw();
+    try {
+      const entry = await this.#prepare();
+      if (!entry) return;
+      const { room, role, name } = await this.#seat.token();
+      this.#live?.stop();
+      this.#awake?.release();
+      const { appointment, byPass } = this.#seat;
+      const seat = this.visit?.seat ?? this.looked?.seat ?? 'patient';
+      this.phase = 'call';
+      await entry.enter(room, { appointment, byPass, seat, back: location.pathname, host: role === 'host', name });
+    } catch (error) {
+      this.#failed(error);
+    } finally {
+      this.#goingIn = this.busy = false;
+      this.draw();
+    }
   }
 
   /** @param {boolean} asked */
@@ -287,6 +309,7 @@ export class JoinPage {
   async leave() {
     this.leaving = false;
     this.#live?.stop();
+    this.#closeEntry();
     await this.#seat.leave();
     this.#wasHere = false;
     this.#show('look');
@@ -305,8 +328,31 @@ export class JoinPage {
   /** @param {string} reason of the live view */
   #ended(reason) {
     if (reason === 'replaced' && !this.byLink) this.#open();
-    else if (reason === 'moved') this.#show('elsewhere');
+    else if (reason === 'moved') this.#elsewhere();
+    else if (reason === 'gone') this.#askWhy();
+    else if (this.byLink && reason === 'not_open') this.look();
     else this.#stop(reason);
+  }
+
+  #elsewhere() {
+    this.#closeEntry();
+    this.#show('elsewhere');
+  }
+
+  /** The socket only says that there is nothing to see any more; the refusal of a look says why. */
+  async #askWhy() {
+    try {
+      const visit = await this.#seat.view();
+      this.visit = visit;
+      this.#stop(reasonOf(visit, ''));
+    } catch (error) {
+      this.#stop(reasonOfRefusal(error) || 'gone');
+    }
+  }
+
+  #closeEntry() {
+    this.entry?.close();
+    this.entry = null;
   }
 
   /** @param {unknown} error */
@@ -314,8 +360,9 @@ export class JoinPage {
     const code = error instanceof ApiError ? error.code : '';
     if (code === 'sign_in' || (error instanceof ApiError && error.status === 401)) {
       goTo(signInPage(location.pathname));
-    } else if (code === 'device_moved') this.#show('elsewhere');
-    else if (['unknown_link', 'not_found', 'link_replaced', 'invitation_withdrawn', 'denied', 'not_your_visit'].includes(code)) this.#stop(code);
+    } else if (code === 'device_moved') this.#elsewhere();
+    else if (reasonOfRefusal(error)) this.#stop(reasonOfRefusal(error));
+    else if (code === 'not_open') this.#closedMeanwhile();
     else {
       this.problem = problemText(error);
       if (code.startsWith('birth_year')) this.asksBirthYear = true;
@@ -324,14 +371,24 @@ export class JoinPage {
     }
   }
 
+  /** The visit lets nobody in, for a reason that a new look tells. */
+  async #closedMeanwhile() {
+    if (this.byLink) await this.look();
+    else await this.#open();
+    if (this.phase !== 'look') return;
+    this.problem = t('problem.not_open');
+    this.draw();
+  }
+
   /** @param {string} reason */
   #stop(reason) {
     const told = this.#wasHere && this.phase !== 'over';
     this.#live?.stop();
+    this.#closeEntry();
     this.reason = reason;
     this.#awake?.release();
     this.#show('over');
-    if (told) announce(t(`over.${reason}`), { urgent: true });
+    if (told) announce(endTitle(reason, this.visit?.seat ?? this.looked?.seat ?? '', { doctor: this.visit?.doctor ?? '' }), { urgent: true });
   }
 
   /** @param {string} opens_at */
@@ -351,7 +408,7 @@ export class JoinPage {
 
   #cameBack() {
     if (document.visibilityState !== 'visible') return;
-    if (this.phase === 'admitted') this.enter();
+    if (this.phase === 'admitted') this.#goIn();
     else if (this.phase === 'waiting') this.#stayAwake();
   }
 
@@ -373,6 +430,7 @@ export class JoinPage {
   }
 
   #render() {
+    if (this.phase === 'call') return;  // the call has the page
     document.title = this.phase === 'waiting' && this.visit?.position ? t('title.waiting', { position: this.visit.position }) : t(`title.join_${this.phase}`);
     document.body.dataset.phase = this.phase;
     render(joinView(this), this.root);

@@ -3,10 +3,13 @@
 /** @import { JoinPage } from './page.js' */
 
 import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
+import { live } from '../../../vendor/lit-html/directives/live.js';
 import { languageSelect } from '../frame.js';
 import { duration, number, t } from '../i18n.js';
 import { icon, logo } from '../icons.js';
+import { conversationView } from '../conversation.js';
 import { bothZones, face, trouble } from '../site.js';
+import { visitEnd } from '../visit-end-view.js';
 import { clock, ownZone } from '../when.js';
 
 /** @param {JoinPage} page */
@@ -16,7 +19,7 @@ export const joinView = (page) => html`
     ${languageSelect(() => page.draw())}
   </header>
   <main class="join" data-testid="join" data-phase=${page.phase}>${{
-    loading, look, early, elsewhere, waiting, admitted, over, problem,
+    loading, look, early, elsewhere, waiting, ready, admitted, call: loading, over, problem,
   }[page.phase](page)}</main>`;
 
 const loading = () => html`<section class="card join-card"><h1 id="join-title" tabindex="-1">${t('join.loading')}</h1><span class="spinner"></span></section>`;
@@ -47,7 +50,7 @@ const look = (page) => html`
       page.join();
     }}>
       ${page.asksBirthYear ? html`<div class="form-field"><label for="birth-year">${t('join.birth_year')}</label>
-        <input class="field" id="birth-year" inputmode="numeric" autocomplete="bday-year" maxlength="4" dir="ltr" aria-describedby="birth-help" .value=${page.birthYear}
+        <input class="field" id="birth-year" inputmode="numeric" autocomplete="bday-year" maxlength="4" dir="ltr" aria-describedby="birth-help" .value=${live(page.birthYear)}
           @input=${(/** @type {Event} */ event) => { page.birthYear = /** @type {HTMLInputElement} */ (event.target).value; }}>
         <p class="soft" id="birth-help">${t('join.birth_year_help')}</p></div>` : nothing}
       ${trouble(page.problem)}
@@ -109,7 +112,7 @@ function waiting(page) {
               <button class="button secondary" type="button" @click=${() => page.askLeave(false)}>${t('wait.leave_no')}</button></div></div>`
           : html`<button class="button quiet" id="leave-button" type="button" data-testid="leave-room" @click=${() => page.askLeave(true)}>${t('wait.leave')}</button>`}
       </section>
-      ${chat(page)}
+      <div class="waiting-side">${devices(page)}${chat(page)}</div>
     </div>`;
 }
 
@@ -117,46 +120,43 @@ function waiting(page) {
 const waitText = (wait) => (wait === null ? t('wait.unknown') : t('wait.range', { low: wait.low_min, high: wait.high_min }));
 
 /** @param {JoinPage} page */
+const devices = (page) => (page.entry ? html`
+  <section class="card entry-card" aria-labelledby="devices-title">
+    <h2 id="devices-title">${t('wait.devices')}</h2>
+    <p class="fine start">${icon('lock')}<span>${t('wait.devices_text')}</span></p>
+    ${page.entry.view('')}
+  </section>` : nothing);
+
+/** @param {JoinPage} page */
 const chat = (page) => html`
   <section class="card chat" aria-labelledby="chat-title">
     <h2 id="chat-title">${t('wait.messages')}</h2>
-    ${page.messages.length ? html`<ul class="messages" data-testid="messages">${page.messages.map(({ from_seat, body, at }) => html`
-      <li class="message" data-own=${String(from_seat === page.visit?.seat)}><p class="soft">${t(from_seat === page.visit?.seat ? 'wait.from_you' : `wait.from_${from_seat}`)} · <bdi>${clock(at, ownZone())}</bdi></p><p dir="auto">${body}</p></li>`)}</ul>`
-      : html`<p class="soft">${t('wait.no_messages')}</p>`}
     ${trouble(page.problem)}
-    <form class="row" @submit=${(/** @type {Event} */ event) => {
-      event.preventDefault();
-      page.send();
-    }}>
-      <label class="visually-hidden" for="message">${t('wait.write')}</label>
-      <input class="field" id="message" data-testid="message-input" maxlength="500" dir="auto" autocomplete="off" enterkeyhint="send" placeholder=${t('wait.write')} .value=${page.draft}
-        @input=${(/** @type {Event} */ event) => { page.draft = /** @type {HTMLInputElement} */ (event.target).value; }}>
-      <button class="button secondary" type="submit">${t('wait.send')}</button>
-    </form>
+    ${conversationView(page.conversation, { id: 'message', label: t('wait.write'), whose: ({ from_seat }) => t(`wait.from_${from_seat}`), empty: t('wait.no_messages') })}
+  </section>`;
+
+/** Let in without having waited: the one look at camera and microphone. @param {JoinPage} page */
+const ready = (page) => html`
+  <section class="card join-card">
+    <h1 id="join-title" tabindex="-1">${t('wait.ready')}</h1>
+    <p class="soft">${page.visit?.seat === 'doctor' ? t('wait.ready_doctor_text') : t('wait.ready_text', { name: page.visit?.doctor ?? '' })}</p>
+    ${page.entry ? page.entry.view('') : html`<span class="spinner"></span>`}
+    ${trouble(page.problem)}
+    <button class="button primary large" type="button" data-testid="enter-call" ?disabled=${page.busy || !page.entry} @click=${() => page.enter()}>${page.busy ? html`<span class="spinner"></span>` : icon('camera')}<span>${t('wait.enter_call')}</span></button>
+    <p class="fine">${icon('lock')}<span>${t('lobby.private')}</span></p>
   </section>`;
 
 /** @param {JoinPage} page */
 const admitted = (page) => html`
   <section class="card join-card">
     <span class="ended-icon">${icon('check')}</span>
-    <h1 id="join-title" tabindex="-1">${t('wait.admitted', { name: page.visit?.doctor ?? '' })}</h1>
+    <h1 id="join-title" tabindex="-1">${page.visit?.seat === 'doctor' ? t('wait.entering') : t('wait.admitted', { name: page.visit?.doctor ?? '' })}</h1>
     <p class="soft">${t('wait.entering')}</p>
-    ${trouble(page.problem)}
-    <button class="button primary large" type="button" data-testid="enter-call" @click=${() => page.enter()}>${icon('camera')}<span>${t('wait.enter_call')}</span></button>
+    ${page.problem ? html`${trouble(page.problem)}
+      <button class="button primary large" type="button" data-testid="enter-call" @click=${() => page.enter()}>${icon('camera')}<span>${t('wait.enter_call')}</span></button>` : html`<span class="spinner"></span>`}
   </section>`;
 
 /** @param {JoinPage} page */
-function over(page) {
-  const calm = ['over', 'ended', 'completed'].includes(page.reason);
-  const money = page.visit?.payment === 'refunded' || page.visit?.payment === 'refund_due' ? t(`over.${page.visit.payment}`) : '';
-  return html`
-    <section class="card join-card" data-testid="visit-over" data-reason=${page.reason}>
-      <span class="ended-icon ${calm ? '' : 'warn'}">${icon(calm ? 'check' : 'warning')}</span>
-      <h1 id="join-title" tabindex="-1">${t(`over.${page.reason}`)}</h1>
-      <p class="soft">${t(`over.${page.reason}_text`)}</p>
-      ${money ? html`<p>${money}</p>` : nothing}
-      ${about(page)}
-      <a class="button primary large" href="/book">${icon('search')}<span>${t('over.book')}</span></a>
-      <a class="button quiet" href="/">${t('ended.home')}</a>
-    </section>`;
-}
+const over = (page) => visitEnd({
+  reason: page.reason, seat: page.visit?.seat ?? page.looked?.seat ?? 'patient', about: page.visit ?? page.looked, back: location.pathname, titleId: 'join-title',
+});

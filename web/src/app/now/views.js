@@ -3,6 +3,7 @@
 /** @import { NowPage } from './page.js' */
 
 import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
+import { live } from '../../../vendor/lit-html/directives/live.js';
 import { duration, t } from '../i18n.js';
 import { icon } from '../icons.js';
 import { trouble, visitHeader } from '../site.js';
@@ -34,12 +35,12 @@ const form = (page) => html`
     ${trouble(page.problem)}
     ${page.hasName ? nothing : html`<div class="form-field"><label for="name">${t('details.name')}</label>
       <input class="field" id="name" autocomplete="name" maxlength="120" dir="auto" required data-testid="name-input" aria-invalid=${String(page.nameMissing)} aria-describedby="name-problem"
-        .value=${page.form.name} @input=${(/** @type {Event} */ event) => page.write('name', event)}>
+        .value=${live(page.form.name)} @input=${(/** @type {Event} */ event) => page.write('name', event)}>
       <p class="field-problem" id="name-problem" role="alert">${page.nameMissing ? t('details.name_missing') : nothing}</p></div>`}
     ${choice(page, 'specialty', page.specialties.map(({ code, name }) => [code, name]))}
     ${choice(page, 'language', SPOKEN.map((code) => [code, languageName(code)]))}
     <div class="form-field"><label for="reason">${t('details.reason')} <span class="soft">${t('details.optional')}</span></label>
-      <textarea class="field" id="reason" rows="3" maxlength="2000" dir="auto" data-testid="reason-input" aria-describedby="reason-help" .value=${page.form.reason}
+      <textarea class="field" id="reason" rows="3" maxlength="2000" dir="auto" data-testid="reason-input" aria-describedby="reason-help" .value=${live(page.form.reason)}
         @input=${(/** @type {Event} */ event) => page.write('reason', event)}></textarea>
       <p class="soft" id="reason-help">${t('now.reason_help')}</p></div>
     <button class="button primary large" type="submit" data-testid="ask" ?disabled=${page.busy}>

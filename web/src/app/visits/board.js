@@ -5,6 +5,7 @@
 
 import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
 import { repeat } from '../../../vendor/lit-html/directives/repeat.js';
+import { conversationView } from '../conversation.js';
 import { number, t } from '../i18n.js';
 import { icon } from '../icons.js';
 import { face } from '../site.js';
@@ -43,6 +44,7 @@ const row = (page, entry) => html`
     ${face(entry.name, 'small')}
     <div class="line-who" id=${`visit-${entry.ticket}`} tabindex="-1">
       <strong><bdi>${entry.name || t('person.nameless')}</bdi></strong>
+      ${said(page, entry)}
       <p class="soft facts">
         ${entry.starts_at ? html`<span class="fact">${icon('calendar')}<bdi>${clock(entry.starts_at, ownZone())}</bdi></span>` : nothing}
         <span class="fact">${icon('clock')}${t('board.since', { count: minutesFrom(entry.joined_at) })}</span>
@@ -53,12 +55,25 @@ const row = (page, entry) => html`
     ${page.asking.id === entry.ticket ? question(page, entry) : html`<div class="row wrap line-actions">
       ${entry.state === 'waiting'
         ? html`<button class="button primary small" type="button" data-testid="admit" ?disabled=${page.busy !== ''} @click=${() => page.admit(entry)}>${t('board.admit')}</button>
-          <button class="button secondary small" type="button" data-testid="tell" @click=${() => page.ask(entry.ticket, 'message')}>${icon('message')}<span>${t('board.message')}</span></button>
+          ${tell(page, entry)}
           <button class="button quiet small" type="button" data-testid="no-show" @click=${() => page.ask(entry.ticket, 'no-show')}>${t('board.no_show')}</button>`
-        : html`<a class="button primary small" data-testid="open-call" href=${`/visits/${entry.appointment}`}>${icon('camera')}<span>${t('visits.open')}</span></a>
+        : html`${page.talks.unread(entry) ? tell(page, entry) : nothing}<a class="button primary small" data-testid="open-call" href=${`/visits/${entry.appointment}#enter`}>${icon('camera')}<span>${t('visits.open')}</span></a>
           <button class="button secondary small" type="button" data-testid="end-visit" ?disabled=${page.busy !== ''} @click=${() => page.close(entry, 'end')}>${t('ended.end_visit')}</button>`}
     </div>`}
   </div>`;
+
+/** @param {VisitsPage} page @param {QueueEntry} entry */
+function tell(page, entry) {
+  const unread = page.talks.unread(entry);
+  return html`<button class="button ${unread ? 'primary' : 'secondary'} small" type="button" data-testid="tell" ?disabled=${!entry.appointment} @click=${() => page.ask(entry.ticket, 'message')}>${icon('message')}<span>${t('board.message')}</span>${unread
+    ? html`<span class="badge" data-testid="unread" aria-hidden="true">${number(unread)}</span>` : nothing}</button>`;
+}
+
+/** The newest that the person wrote, as long as nobody has read it. @param {VisitsPage} page @param {QueueEntry} entry */
+function said(page, entry) {
+  const unread = page.talks.unread(entry);
+  return unread ? html`<p class="said" data-testid="said"><span class="soft">${t('board.message_unread', { count: unread })}</span> <span dir="auto">${entry.messages.findLast(({ own }) => !own)?.body}</span></p>` : nothing;
+}
 
 /** What the patient's device lacks, so that the doctor knows before the call. @param {QueueEntry} entry */
 const devices = ({ device_check: check }) => ['camera', 'microphone'].filter((what) => check[what] === false)
@@ -69,16 +84,11 @@ function question(page, entry) {
   const back = html`<button class="button secondary small" type="button" @click=${() => page.ask(entry.ticket, '')}>${t('visits.keep')}</button>`;
   if (page.asking.what === 'message') {
     return html`
-      <form class="confirm" @submit=${(/** @type {Event} */ event) => {
-        event.preventDefault();
-        page.tell(entry);
-      }}>
-        <label for=${`ask-${entry.ticket}`}>${t('board.message_to')} <bdi>${entry.name}</bdi></label>
-        <input class="field" id=${`ask-${entry.ticket}`} maxlength="500" dir="auto" autocomplete="off" .value=${page.draft}
-          @input=${(/** @type {Event} */ event) => { page.draft = /** @type {HTMLInputElement} */ (event.target).value; }}>
-        <div class="row wrap"><button class="button primary small" type="submit">${t('wait.send')}</button>
-          <button class="button secondary small" type="button" @click=${() => page.ask(entry.ticket, '')}>${t('board.close')}</button></div>
-      </form>`;
+      <div class="confirm chat" data-testid="talk" id=${`ask-${entry.ticket}`} tabindex="-1">
+        <p><strong>${t('board.message_to')} <bdi>${entry.name}</bdi></strong></p>
+        ${conversationView(page.talks.with(entry), { id: `message-${entry.ticket}`, label: html`${t('board.message_to')} ${entry.name}`, whose: ({ from_seat }) => (from_seat === 'third' ? t('wait.from_third') : entry.name), empty: t('board.no_messages') })}
+        <div class="row wrap"><button class="button secondary small" type="button" data-testid="close-talk" @click=${() => page.ask(entry.ticket, '')}>${t('board.close')}</button></div>
+      </div>`;
   }
   return html`
     <div class="confirm" role="group" aria-labelledby=${`ask-${entry.ticket}`}>

@@ -15,10 +15,11 @@ import { t } from '../i18n.js';
 import { Live } from '../live.js';
 import { goTo } from '../navigation.js';
 import { isDoctor } from '../session.js';
+import { costText } from '../terms.js';
 import { clock, longDay, ownZone } from '../when.js';
 import * as api from './api.js';
-import { costText } from './cost.js';
 import { Requests } from './requests.js';
+import { Talks } from './talks.js';
 import { visitsView } from './views.js';
 import { Waitlist } from './waitlist.js';
 
@@ -58,7 +59,7 @@ export class VisitsPage {
   connected = true;
   /** @type {Requests | null} */
   requests = null;
-  draft = '';
+  talks = new Talks(() => this.draw());
   /** @type {Set<string>} */
   #waiting = new Set();
 
@@ -139,12 +140,13 @@ export class VisitsPage {
     this.asking = { id: what ? id : '', what };
     this.problem = '';
     this.alternatives = [];
-    this.draft = '';
     this.terms = null;
+    const entry = this.board?.entries.find(({ ticket }) => ticket === id);
+    if (what === 'message' && entry) this.talks.read(entry);
     if (what === 'move') this.#openCalendar(id);
     if (what === 'move' || what === 'cancel') this.#askTerms(id);
     this.#render();
-    document.getElementById(what ? `ask-${id}` : `visit-${id}`)?.focus();
+    document.getElementById(what === 'message' ? `message-${id}` : what ? `ask-${id}` : `visit-${id}`)?.focus();
   }
 
   /** Whoever cancels knows the price before. @param {string} id */
@@ -153,8 +155,7 @@ export class VisitsPage {
     if (this.asking.id !== id || !terms) return;
     this.terms = terms;
     this.#render();
-    const text = this.asking.what === 'cancel' ? costText(terms) : '';
-    announce(text);
+    if (this.asking.what === 'cancel') announce(costText(terms));
   }
 
   // The list.
@@ -242,8 +243,13 @@ export class VisitsPage {
       announce(t('board.say_arrived', { name: arrived[0].name || t('person.nameless') }));
       playChime('').catch((error) => console.info('no sound before a press on the page', error));
     }
+    const wrote = this.talks.receive(this.board?.entries ?? queue.entries, queue.entries);
     this.#waiting = waiting;
     this.board = queue;
+    const open = queue.entries.find(({ ticket }) => this.asking.what === 'message' && ticket === this.asking.id);
+    if (open) this.talks.read(open);
+    for (const entry of wrote) announce(entry === open ? `${entry.name}: ${entry.messages.at(-1)?.body}` : t('board.say_message', { name: entry.name || t('person.nameless') }));
+    if (wrote.length) playChime('').catch((error) => console.info('no sound before a press on the page', error));
     this.requests?.of(queue.provider);
     this.draw();
   }
@@ -269,17 +275,6 @@ export class VisitsPage {
       await (what === 'end' ? api.endVisit : api.noShow)(entry.appointment ?? '');
       this.asking = { id: '', what: '' };
       this.load();
-    });
-  }
-
-  /** @param {QueueEntry} entry */
-  async tell(entry) {
-    const body = this.draft.trim();
-    if (!body) return;
-    await this.#doing(`${entry.ticket} tell`, async () => {
-      await api.tell(entry.appointment ?? '', body);
-      this.asking = { id: '', what: '' };
-      announce(t('board.say_told', { name: entry.name }));
     });
   }
 

@@ -123,7 +123,8 @@ export class Requests {
         <span class="line-place">${icon('clock')}</span>
         <div class="line-who"><strong>${t('requests.somebody')}</strong>
           <p class="soft facts"><span class="fact">${icon('globe')}${languageName(ring.language)}</span>
-            <span class="fact countdown" role="timer" aria-live="off">${icon('clock')}<bdi>${duration(left_s)}</bdi></span></p>
+            <span class="fact countdown" role="timer" aria-live="off">${icon('clock')}<bdi>${duration(left_s)}</bdi></span>
+            <span class="fact ${ring.here ? '' : 'warn'}" data-testid="ring-here"><span class="dot" data-here=${String(ring.here)}></span>${t(ring.here ? 'board.here' : 'board.away')}</span></p>
           ${ring.reason ? html`<p class="reason" dir="auto">${ring.reason}</p>` : nothing}</div>
         <div class="row wrap line-actions">
           <button class="button primary small" type="button" data-testid="accept-ring" ?disabled=${this.busy() !== ''} @click=${() => this.accept(ring)}>${icon('camera')}<span>${t('requests.accept')}</span></button>

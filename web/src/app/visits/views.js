@@ -9,8 +9,8 @@ import { slotPicker } from '../book/slots.js';
 import { t } from '../i18n.js';
 import { icon } from '../icons.js';
 import { bothZones, face, isAhead, kindIcon, trouble, visitHeader } from '../site.js';
+import { costText, termsView } from '../terms.js';
 import { board } from './board.js';
-import { costText } from './cost.js';
 
 /** @param {VisitsPage} page */
 export const visitsView = (page) => html`
@@ -51,7 +51,7 @@ function card(page, visit) {
         <span class="status" data-status=${visit.status}>${t(`status.${visit.status}`)}</span></div>
       ${bothZones(visit.starts_at, visit.provider_timezone)}
       ${page.doctor && visit.reason ? html`<p class="reason"><span class="soft">${t('visits.reason')}</span> <span dir="auto">${visit.reason}</span></p>` : nothing}
-      ${asked ? question(page, visit) : actions(page, visit)}
+      ${asked ? question(page, visit) : html`${page.doctor || !isAhead(visit) ? nothing : termsView(visit.cancelling, visit.currency ?? '')}${actions(page, visit)}`}
     </article>`;
 }
 
