@@ -29,6 +29,7 @@ _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _ODD_FIELD: Final = re.compile(r"unknown field `(?!\w{1,64}`)[^`]*.*?`(?= - at|$)", re.DOTALL)
 _QUOTED_VALUE: Final = re.compile(r"(Invalid (?:enum )?value) .*?( - at `[^`]*`)?$", re.DOTALL)
 YEARS: Final = range(1900, 2200)
+YEARS_PATTERN: Final = "^(19|20|21)[0-9]{2}-"
 # The beginning of a date that may be of another age, or of a text whose letters are written as numbers.
 _FAR: Final = re.compile(rb'"(?!19|20|21)[0-9]{4}-[0-9]{2}-|\\u00[23]')
 _encoder: Final = msgspec.json.Encoder()

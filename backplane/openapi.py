@@ -15,7 +15,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from backplane import reference
-from backplane.binding import matches, tag_of
+from backplane.binding import YEARS_PATTERN, matches, tag_of
 from backplane.idempotency import HEADER, LONGEST, REPLAYED, SHORTEST
 from backplane.routes import PATH_PART, Route
 
@@ -236,6 +236,7 @@ def document(
     _refuse_doubles(routes)
     kinds = [kind for route in routes for kind in _types(route)]
     schemas, components = msgspec.json.schema_components([*kinds, ProblemBody], ref_template=_REF)
+    _tell_years([schemas, components])
     each = iter(schemas)
     paths: Json = {}
     for route in routes:
@@ -265,6 +266,19 @@ def document(
             },
         },
     }
+
+
+def _tell_years(schemas: object) -> None:
+    """That times of another age are refused (`binding.refuse_far_times`), which msgspec does not know."""
+    pending = [schemas]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            if item.get("format") in ("date", "date-time"):
+                item.setdefault("pattern", YEARS_PATTERN)
+            pending += item.values()
+        elif isinstance(item, list | tuple):
+            pending += item
 
 
 def _refuse_doubles(routes: Sequence[Route]) -> None:
