@@ -30,6 +30,7 @@ Int8 = Annotated[int, Meta(ge=-INT8_MAX - 1, le=INT8_MAX, extra=WIDE)]
 # that a time zone or a length of days may be added.
 EARLIEST: Final = datetime(1800, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
+YEARS_PATTERN: Final = "^(1[89]|20|21)[0-9]{2}-"  # the same, for a text
 
 
 def check_type(kind: object) -> None:

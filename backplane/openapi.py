@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from backplane import reference
 from backplane.binding import matches, tag_of
+from backplane.bounds import YEARS_PATTERN
 from backplane.idempotency import HEADER, LONGEST, REPLAYED, SHORTEST
 from backplane.routes import PATH_PART, Route
 
@@ -247,6 +248,7 @@ def document(
     _refuse_doubles(routes)
     kinds = [kind for route in routes for kind in _types(route)]
     schemas, components = msgspec.json.schema_components([*kinds, ProblemBody], ref_template=_REF)
+    _tell_years([schemas, components])
     each = iter(schemas)
     paths: Json = {}
     for route in routes:
@@ -277,6 +279,19 @@ def document(
             },
         },
     }
+
+
+def _tell_years(schemas: object) -> None:
+    """That times of another age are refused (`bounds.odd_time`), which msgspec does not know."""
+    pending = [schemas]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            if item.get("format") in ("date", "date-time"):
+                item.setdefault("pattern", YEARS_PATTERN)
+            pending += item.values()
+        elif isinstance(item, list | tuple):
+            pending += item
 
 
 def _refuse_doubles(routes: Sequence[Route]) -> None:

@@ -117,6 +117,7 @@ def test_all_routes_have_gone_through_the_check() -> None:
 OWN: dict[str, str] = {
     "backplane/bounds.py": "the check itself",
     "backplane/binding.py": "types of routes, which are checked when they are declared",
+    "backplane/parameters.py": "types of routes, which are checked when they are declared",
     "backplane/consumers.py": "our own events",
     "backplane/outbox.py": "our own events",
     "backplane/postgres.py": "our own columns",

@@ -31,8 +31,14 @@ RULES: Final = (
     "FREQ=DAILY;INTERVAL=" + "9" * 200,
     "FREQ=WEEKLY;COUNT=52;" * 13,
 )
-MOMENTS: Final = ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2030-01-02T09:02:00.999999999999+23:59")
-DAYS: Final = ("0001-01-01", "9999-12-31", "2000-01-01", "2199-12-31")
+MOMENTS: Final = (
+    "0001-01-01T00:00:00+14:00",
+    "9999-12-31T23:59:59-14:00",
+    "1900-01-01T00:00:00+14:00",
+    "2199-12-31T23:59:59-14:00",
+    "2030-01-02T09:02:00.999999999999+23:59",
+)
+DAYS: Final = ("0001-01-01", "9999-12-31", "1900-01-01", "2199-12-31")
 ZONES: Final = ("posix/../../../../etc/passwd", "America/Argentina/ComodRivadavia", "a/" * 32, "GMT-99", "\u0130" * 64)
 # Units to repeat: of letters that may be read in several ways, that unfold (NFKC), that combine in an order of their
 # own (NFC), and of what expressions and parsers go back over.

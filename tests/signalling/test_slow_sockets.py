@@ -26,7 +26,7 @@ HEARTBEAT_S = 0.4
 
 @pytest.fixture
 async def client(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
-    monkeypatch.setattr(websocket, "HEARTBEAT_S", HEARTBEAT_S)
+    monkeypatch.setattr("backplane.websocket.HEARTBEAT_S", HEARTBEAT_S)
     monkeypatch.setattr(websocket, "SWEEP_S", 0.02)
     world.calls._clock = asyncio.get_running_loop().time
     app = build(world.calls, world.metrics, Readiness(lambda: {"takes_calls": True}), tmp_path)

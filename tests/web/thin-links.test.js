@@ -83,7 +83,7 @@ async function outcome({ socket, clock }, eachSecond) {
 test('a request is not late while its bytes leave, nor while anything comes in', async () => {
   const leaving = await opened();
   leaving.wire.bufferedAmount = 100_000;
-  assert.deepEqual(await outcome(leaving, (seconds) => { leaving.wire.bufferedAmount = Math.max(0, 100_000 - seconds * 3000); }), ['socket_lost', 42]);
+  assert.deepEqual(await outcome(leaving, (seconds) => { leaving.wire.bufferedAmount = Math.max(0, 100_000 - seconds * 3000); }), ['socket_lost', 38]);
   const coming = await opened();
   let seq = 0;
   assert.deepEqual(await outcome(coming, () => coming.wire.receive({ type: 'speakers', seq: seq += 1, speakers: [] })), ['timeout', 60]);
