@@ -182,17 +182,17 @@ def _response(request: web.Request, value: object, status: int, tagged: bool) ->
 
 
 def _path_reader(path_types: Mapping[str, object]) -> Callable[[web.Request], dict[str, object]]:
-    parts = tuple((name, kind, reader(kind)) for name, kind in path_types.items())
+    parts = tuple((name, kind, reader(kind), holds_times(kind)) for name, kind in path_types.items())
 
     def read(request: web.Request) -> dict[str, object]:
         given = request.match_info
         arguments: dict[str, object] = {}
-        for name, kind, read_text in parts:
+        for name, kind, read_text, with_times in parts:
             try:
                 if has_control(given[name]):
                     raise msgspec.ValidationError
                 arguments[name] = value = converted(given[name], kind, read_text)
-                if odd_time(value):
+                if with_times and odd_time(value):
                     raise msgspec.ValidationError
             except msgspec.ValidationError:
                 raise Problem(404, "not_found", f"There is nothing here: {name} is not one of ours.") from None
