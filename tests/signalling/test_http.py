@@ -421,7 +421,7 @@ async def test_other_methods_are_named(client: Client) -> None:
 
 async def test_behind_a_trusted_proxy_links_and_limits_are_those_of_the_visitor(world: World, web: Path) -> None:
     readiness = Readiness(lambda: {})
-    app = build(world.calls, world.metrics, readiness, web, TrustedProxies(["127.0.0.1"]))
+    app = build(world.calls, world.metrics, readiness, web, TrustedProxies(["127.0.0.1"]), tokens_per_minute=20)
     async with TestClient(TestServer(app)) as client:
 
         async def make(visitor: str) -> ClientResponse:
