@@ -21,7 +21,7 @@ from signalling.server import build
 from tests.signalling.fakes import World
 
 Client = TestClient[Any, Any]
-HEARTBEAT_S = 0.4
+HEARTBEAT_S = 1.0
 
 
 @pytest.fixture
@@ -76,14 +76,14 @@ def talking(world: World) -> Iterator[None]:
 async def test_a_pong_may_be_late_while_what_is_sent_arrives(client: Client, world: World) -> None:
     late = await joined(client, world, "Amina")
     with talking(world):
-        assert await lives_s(late, 4 * HEARTBEAT_S) >= 4 * HEARTBEAT_S
+        assert await lives_s(late, 2.2 * HEARTBEAT_S) >= 2.2 * HEARTBEAT_S
     assert await lives_s(late, 5) < 3 * HEARTBEAT_S
 
 
 async def test_a_pong_that_never_comes_ends_the_socket_at_last(
     client: Client, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patient_websocket, "PONG_LONGEST_S", 2 * HEARTBEAT_S)
+    monkeypatch.setattr(patient_websocket, "PONG_LONGEST_S", HEARTBEAT_S)
     late = await joined(client, world, "Amina")
     with talking(world):
         assert await lives_s(late, 10) < 5 * HEARTBEAT_S
@@ -92,7 +92,7 @@ async def test_a_pong_that_never_comes_ends_the_socket_at_last(
 async def test_a_first_message_may_take_longer_than_the_silence_while_it_comes(
     client: Client, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversation, "SILENCE_S", 0.3)
+    monkeypatch.setattr(conversation, "SILENCE_S", 0.8)
     ws = await opened(client)
     join = {"type": "join", "id": 1, "token": world.token("Amina"), "offer": "v=0" + " " * 20_000, "tracks": []}
     payload = json.dumps(join).encode()
@@ -116,4 +116,4 @@ async def test_a_first_message_that_stops_on_its_way_is_not_waited_for(
     ws = await opened(client)
     transport = ws._response.connection.transport  # type: ignore[union-attr]
     transport.write(bytes([0x81, 0xFE]) + (20_000).to_bytes(2, "big") + bytes(4 + 1500))
-    assert await lives_s(ws, 5) < 1.5
+    assert await lives_s(ws, 10) < 4
