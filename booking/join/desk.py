@@ -55,9 +55,9 @@ class Who(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DeskMessage(NewMessage, frozen=True, forbid_unknown_fields=True):
-    """``to``: of a class, the only patient who is to read it; everybody who waits when it is left out."""
+    """``patient``: of a class, the only one who is to read it; everybody who waits when it is left out."""
 
-    to: UUID | None = None
+    patient: UUID | None = None
 
 
 class Called(Struct, frozen=True):
@@ -188,11 +188,11 @@ async def write(call: Call, appointment: UUID, body: DeskMessage) -> MessageKept
     """A message from the clinic to those who wait for a visit"""
     async with call.transaction() as connection:
         visit = await _visit(call, connection, appointment)
-        if body.to is not None and not await takes_part(connection, visit, body.to):
+        if body.patient is not None and not await takes_part(connection, visit, body.patient):
             raise Problem(404, "nobody_waits", "This person has no seat in the visit.")
         person = call.principal.person
         seat = "doctor" if person == visit.doctor else "clinic"
-        number = await waiting_room.say(connection, visit, seat, person, body.body, call.now, body.to)
+        number = await waiting_room.say(connection, visit, seat, person, body.body, call.now, body.patient)
     note_after(call, visit.provider)
     return MessageKept(number)
 

@@ -40,7 +40,7 @@ async def test_the_board_hears_of_a_message_at_once_and_the_patient_of_the_answe
         told = await board.until(lambda push: bool(push["queue"]["entries"][0]["messages"]))
         [entry] = told["queue"]["entries"]
         assert said(entry["messages"]) == [("I have a fever", False)]
-        answer = {"body": "Since when?", "to": entry["patient"]}
+        answer = {"body": "Since when?", "patient": entry["patient"]}
         await doctor(clinic, browser, f"{patient.path}/desk-messages", answer, 201)
         heard = await phone.until(lambda push: len(push["visit"]["messages"]) == 2)
         assert said(heard["visit"]["messages"]) == [("I have a fever", True), ("Since when?", False)]
@@ -63,9 +63,9 @@ async def test_each_patient_of_a_class_has_a_conversation_of_their_own(clinic: C
         await browser.ask("POST", f"{path}/check-in", {}, by=(person, "patient"))
         await browser.ask("POST", f"{path}/messages", {"body": f"of {person}"}, by=(person, "patient"), status=201)
     sana, omar = people
-    await doctor(clinic, browser, f"{path}/desk-messages", {"body": "for Sana alone", "to": str(sana)}, 201)
+    await doctor(clinic, browser, f"{path}/desk-messages", {"body": "for Sana alone", "patient": str(sana)}, 201)
     await doctor(clinic, browser, f"{path}/desk-messages", {"body": "for all"}, 201)
-    stranger = {"body": "!", "to": str(await clinic.person("Stranger"))}
+    stranger = {"body": "!", "patient": str(await clinic.person("Stranger"))}
     assert (await doctor(clinic, browser, f"{path}/desk-messages", stranger, 404))["code"] == "nobody_waits"
     own = {
         sana: [f"of {sana}", "for Sana alone", "for all"],

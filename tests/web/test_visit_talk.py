@@ -91,7 +91,7 @@ async def test_the_board_shows_what_was_written_as_unread_and_answers_that_perso
     await write(visitor, "Not yet, please")
     assert await visitor.of("message-input").input_value() == ""
     await visitor.until("document.querySelectorAll('.message').length === 2")
-    assert clinic(visitor).to(TOLD) == [{"body": "Not yet, please", "to": PROVIDER}]
+    assert clinic(visitor).to(TOLD) == [{"body": "Not yet, please", "patient": PROVIDER}]
     more = [question, message(2, "Not yet, please", own=True), message(3, "Thank you", "patient")]
     await clinic(visitor).show_line([waiting(0, messages=more), waiting(2)])
     await visitor.until("document.querySelectorAll('.message').length === 3")

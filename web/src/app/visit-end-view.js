@@ -42,10 +42,10 @@ export function visitEnd({ reason, seat, about, seconds = 0, back, titleId, more
       <h1 id=${titleId} tabindex="-1">${endTitle(reason, seat, holes)}</h1>
       <p class="soft">${endWords(reason, seat, '_text', holes)}</p>
       ${['refunded', 'refund_due'].includes(payment) && seat === 'patient' ? html`<p>${t(`over.${payment}`)}</p>` : nothing}
-      ${other ? html`<div class="about-doctor">${face(other)}<p><span class="soft">${t('join.with')}</span><strong><bdi>${other}</bdi></strong>
+      ${other ? html`<div class="about-doctor">${face(other)}<p><span class="soft">${t(seat === 'doctor' ? 'visits.patient' : 'visits.doctor')}</span><strong><bdi>${other}</bdi></strong>
         ${long > 0 ? html`<span class="soft" data-testid="took">${took(long)}</span>` : nothing}</p></div>` : nothing}
       ${about?.starts_at ? html`<div class="summary-when">${icon('calendar')}<div>${bothZones(about.starts_at, about.timezone ?? ownZone())}</div></div>` : nothing}
-      ${RETURN.has(reason) ? html`<a class="button primary large" data-testid="back-to-visit" href=${back}>${icon('retry')}<span>${t(reason === 'ended' || seat === 'doctor' ? 'over.back' : 'ended.visit')}</span></a>` : nothing}
+      ${RETURN.has(reason) ? html`<a class="button primary large" data-testid="back-to-visit" href=${back}>${icon('retry')}<span>${t(reason === 'ended' && seat !== 'doctor' ? 'over.back' : 'ended.visit')}</span></a>` : nothing}
       ${more}
       ${seat === 'patient' ? next(reason, about?.doctor_slug ?? '') : nothing}
       ${seat === 'doctor' ? html`<a class="button ${RETURN.has(reason) ? 'secondary' : 'primary large'}" data-testid="to-my-day" href="/visits">${icon('calendar')}<span>${t('ended.board')}</span></a>`

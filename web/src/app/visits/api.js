@@ -37,8 +37,8 @@ export const noShow = (visit) => request('POST', `/v1/visits/${visit}/no-show`);
 /** @param {string} visit */
 export const endVisit = (visit) => request('POST', `/v1/visits/${visit}/end`);
 
-/** @param {string} visit @param {string} body @param {string} to the patient @returns {Promise<{seq: number}>} */
-export const tell = (visit, body, to) => request('POST', `/v1/visits/${visit}/desk-messages`, { body: { body, to } });
+/** @param {string} visit @param {string} body @param {string} patient @returns {Promise<{seq: number}>} */
+export const tell = (visit, body, patient) => request('POST', `/v1/visits/${visit}/desk-messages`, { body: { body, patient } });
 
 /** @param {number} minutes 0 takes it back */
 export const delay = (minutes) => request('POST', '/v1/queue/delay', { body: { minutes } });
