@@ -51,8 +51,17 @@ def recovered_ms(seen: dict[str, Any], at_ms: float, end_ms: float) -> dict[str,
     return found
 
 
+def silences_ms(seen: dict[str, Any], from_ms: float) -> dict[str, int]:
+    """By medium, the longest time without it that began behind `from_ms`, or lasts."""
+    found = {}
+    for name, each in seen["media"].items():
+        gaps = [*each["gaps"], (each["at_ms"], seen["now_ms"])]
+        found[name] = round(max(end - max(start, from_ms) for start, end in gaps if end > from_ms))
+    return found
+
+
 async def switch_all(phones: list[Phone]) -> list[float]:
-    """Five switches, a silent one and a minute's rest; when each was, and when it ended (Date.now())."""
+    """Five switches, a silent one and a minute's rest; when each was, and when the rest began (Date.now())."""
     moments_ms = []
     for number in range(SWITCHES + 1):
         silently = number == SWITCHES
@@ -63,8 +72,10 @@ async def switch_all(phones: list[Phone]) -> list[float]:
         moments_ms.append(time.time() * 1000)
         for phone in phones:
             phone.switch_silently() if silently else phone.switch()
-        await asyncio.sleep(AFTERWARDS_S if silently else BETWEEN_S)
-    return [*moments_ms, time.time() * 1000]
+        await asyncio.sleep(BETWEEN_S)
+    moments_ms.append(time.time() * 1000)
+    await asyncio.sleep(AFTERWARDS_S - BETWEEN_S)
+    return moments_ms
 
 
 async def test_media_follow_who_changes_the_network(world: Internet, tmp_path: Path) -> None:
@@ -108,5 +119,11 @@ async def test_media_follow_who_changes_the_network(world: Internet, tmp_path: P
             print(f"\nswitch {number + 1}, {name} reconnects, the doctor is told (ms):", told_ms, end="")
             if lost_ms > TOLD_MS + LOOK_MS and not any(ms <= TOLD_MS + LOOK_MS for ms in told_ms):
                 late.append(f"switch {number + 1}: that {name} is gone for {lost_ms} ms is told after {told_ms} ms")
+    for name in everybody:
+        rest_ms = silences_ms(seen[name], moments_ms[-1])
+        print(f"\nin the minute behind that {name} missed at most (ms):", rest_ms, end="")
+        late += [
+            f"in the minute behind {name} missed {what} for {ms} ms" for what, ms in rest_ms.items() if ms > BOUND_MS
+        ]
     print()
     assert not late, "\n".join(late)
