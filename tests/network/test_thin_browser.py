@@ -1,4 +1,4 @@
-"""A real browser sees another over a link that becomes thin and wide again; what counts is what our server sends it."""
+"""A real browser sees another over a link that becomes thin; what counts is what our server sends it."""
 
 from __future__ import annotations
 
@@ -71,11 +71,6 @@ class Meter:
             self.read()
             await asyncio.sleep(0.02)
 
-    def video_bps(self, seconds: int) -> float:
-        """Of the last whole seconds."""
-        now = int(time.monotonic() - self._began)
-        return 8 * sum(self.video[each] for each in range(now - seconds, now)) / seconds
-
 
 @contextmanager
 def tapped(core: Namespace) -> Iterator[socket.socket]:
@@ -92,10 +87,8 @@ async def decoded(party: Party) -> int:
     return sum(int(each["decoded"]) for each in (await report(party))["video"])
 
 
-async def test_a_thin_link_is_not_filled_with_repetitions_and_a_wide_one_is_used_again(
-    world: Internet, tmp_path: Path
-) -> None:
-    """150 kbit/s, 2 % loss, 250 ms for a while, and 5 Mbit/s before and behind it."""
+async def test_a_thin_link_is_not_filled_with_repetitions(world: Internet, tmp_path: Path) -> None:
+    """150 kbit/s, 2 % loss, 250 ms, behind 5 Mbit/s."""
     async with async_playwright() as playwright, service(world, tmp_path) as url:
         with world.behind_shaped(OPEN, Shape(delay_ms=ROUND_TRIP_MS / 2), WIDE) as (inside, link):
             async with (
@@ -110,26 +103,14 @@ async def test_a_thin_link_is_not_filled_with_repetitions_and_a_wide_one_is_used
                 with tapped(world.core) as tap:
                     meter = Meter(tap, streams)
                     await meter.run(6)
-                    wide_bps = meter.video_bps(2)
                     link.set(back=THIN)
                     jam = int(time.monotonic() - meter._began)
                     await meter.run(THIN_S)
                     thin = range(jam, jam + THIN_S)
-                    before = await decoded(me)
-                    link.set(back=WIDE)
-                    began = time.monotonic()
-                    while meter.video_bps(1) < 500_000 and time.monotonic() - began < 20:
-                        await meter.run(0.1)
-                    took_s = time.monotonic() - began
-                    await meter.run(1)
-                shares = [f"{meter.video[s] // 125}+{meter.repeated[s] // 125}" for s in thin]
-                print(f"\nbefore {wide_bps / 1000:.0f} kbit/s; thin, pictures+repetitions: {' '.join(shares)};")
-                print(f"500 kbit/s after {took_s:.1f} s; {before} decoded")
-                assert wide_bps > 500_000
+                shares = [f"{meter.video[s] // 125}+{meter.repeated[s] // 125}" for s in sorted(meter.video)]
+                print(f"\npictures+repetitions in kbit/s, thin from {jam}: {' '.join(shares)}")
                 for second in thin[:-1]:
                     sent = meter.video[second] + meter.video[second + 1]
                     assert meter.repeated[second] + meter.repeated[second + 1] <= sent / 3, shares
                 settled = thin[SETTLED_S:]
                 assert sum(meter.video[each] for each in settled) * 8 / len(settled) < 150_000
-                assert took_s <= 8
-                assert await decoded(me) > before
