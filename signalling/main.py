@@ -88,7 +88,6 @@ async def serve(settings: Settings) -> None:
     warn(settings, addresses)
     metrics = Metrics()
     async with contextlib.AsyncExitStack() as stack:
-        stack.enter_context(watched(metrics))
         # ports first: a wrong option is told at once, not after the database was made
         workers = [stack.enter_context(_worker(settings, addresses, index)) for index in range(settings.workers)]
         sockets = stack.enter_context(reserved(settings))
@@ -154,6 +153,7 @@ async def serve(settings: Settings) -> None:
             urls.listens_at(url)
             _log.info("started", workers=len(workers), media_port=workers[0].port)
             collect_seldom()
+            stack.enter_context(watched(metrics))  # before, nobody is served
             print(f"Wadud is ready: {url}", flush=True)
             await stop.wait()
             _log.info("stopping", sessions=len(calls), rooms=len(node.rooms))

@@ -82,7 +82,6 @@ async def relay(settings: Settings) -> None:
         _log.warning("the relay reaches nobody")
     metrics = Metrics()
     async with contextlib.AsyncExitStack() as stack:
-        stack.enter_context(watched(metrics))
         workers = stack.enter_context(_workers(settings, addresses))
         sockets = stack.enter_context(reserved(settings, workers[0].port))
         node = RelayNode(workers, relay_config(settings, secrets, addresses.advertised))
@@ -108,6 +107,7 @@ async def relay(settings: Settings) -> None:
             shown = f"{bracketed(settings.host)}:{workers[0].port}"
             _log.info("started", workers=len(workers), media_port=workers[0].port)
             collect_seldom()
+            stack.enter_context(watched(metrics))  # before, nobody is served
             print(f"Wadud's relay is ready: turn:{shown}", flush=True)
             await wishes.drain.wait()
             node.drain()
