@@ -145,6 +145,11 @@ class PublicUrls:
         """The name in the base, without port."""
         return urlsplit(self.base).hostname or "localhost"
 
+    @property
+    def is_address(self) -> bool:
+        """Whether the base is a bare address, as in a try-out: then clinics have no names of their own."""
+        return _is_address(self.host)
+
     def of_clinic(self, slug: str, hosts: tuple[str, ...] = ()) -> str:
         """Scheme and host of a clinic's pages: the first of its own host names, else its label before the base's host.
         Where the base is a bare address, all clinics share it, except on this machine, which has names for all."""
@@ -152,7 +157,7 @@ class PublicUrls:
         port = "" if parts.port is None else f":{parts.port}"
         if hosts:
             return f"{parts.scheme}://{hosts[0]}{port}"
-        if not _is_address(self.host):
+        if not self.is_address:
             return f"{parts.scheme}://{slug}.{parts.netloc}"
         return f"{parts.scheme}://{slug}.localhost{port}" if ip_address(self.host).is_loopback else self.base
 

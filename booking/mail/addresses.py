@@ -30,5 +30,7 @@ class PublicAddresses:
         return self._urls.base + link_path(visit.slug, self._links.sign(link))
 
     def page(self, slug: str, hosts: tuple[str, ...], path: str) -> str:
-        """A page of the clinic, which is told from others by its host."""
-        return self._urls.of_clinic(slug, hosts) + path
+        """A page of the clinic, which is told from others by its host. Under a bare address it stays where its reader
+        has signed in: cookies of 127.0.0.1 are not sent to SLUG.localhost."""
+        base = self._urls.base if self._urls.is_address and not hosts else self._urls.of_clinic(slug, hosts)
+        return base + path

@@ -144,7 +144,7 @@ def test_plain_letters_keep_braces_and_markup_as_text() -> None:
     [
         ("https://clinics.example", "https://noor.clinics.example/visits"),
         ("http://localhost:8080", "http://noor.localhost:8080/visits"),
-        ("http://127.0.0.1:8080", "http://noor.localhost:8080/visits"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080/visits"),
         ("https://[2001:db8::1]", "https://[2001:db8::1]/visits"),
     ],
 )

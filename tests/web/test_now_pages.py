@@ -118,6 +118,7 @@ async def test_who_asks_goes_in_by_themselves_when_a_doctor_answers(visit: Visit
     await expect(visitor.page.locator("#polite")).to_contain_text("other doctors")
     server.visit = {**server.visit, "state": "admitted"}
     await server.show_request(state="accepted", doctor=DOCTOR, appointment=VISIT)
+    await visitor.of("enter-call").click()  # behind the look at one's devices
     await visitor.page.wait_for_url("**/call/visit-room-0123456789")
     assert [body["switch"] for body in server.to(f"/v1/visits/{VISIT}/check-in")] == [True]
 
@@ -148,6 +149,7 @@ async def test_a_request_is_taken_back_unless_somebody_has_it(visit: Visit) -> N
     server.request = {**server.request, "state": "accepted", "doctor": DOCTOR, "appointment": VISIT}
     server.visit = {**server.visit, "state": "admitted"}
     await visitor.of("cancel").click()
+    await visitor.of("enter-call").click()
     await visitor.page.wait_for_url("**/call/visit-room-0123456789")
 
 
