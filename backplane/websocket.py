@@ -148,7 +148,8 @@ class Admission:
             if not self._waiting:
                 self._forget(address)
                 raise Problem(503, "busy", "Too many sockets are open.", {"Retry-After": "5"})
-            oldest = next(iter(max(self._waiting_by_site.values(), key=len)))
+            most = max(self._waiting_by_site.values(), key=len)
+            oldest = next(iter(most))
             self._leave(oldest)
             oldest.evict()
         place = Place(self, address)
