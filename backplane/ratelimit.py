@@ -7,6 +7,9 @@ windows behind a storage layer. Neither runs in fake time, so here are the thirt
 import ipaddress
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Final
+
+SITE_PREFIX: Final = 48  # of IPv6
 
 
 @dataclass(slots=True)
@@ -63,3 +66,10 @@ def address_key(address: str) -> str:
             return str(parsed.ipv4_mapped)
         return str(ipaddress.IPv6Network((parsed, 64), strict=False).network_address)
     return str(parsed)
+
+
+def site_key(address: str) -> str:
+    """What a whole site can call its own, by an `address_key`: an IPv4 address, or a /48 of IPv6 (RFC 6177)."""
+    if ":" not in address:
+        return address
+    return str(ipaddress.IPv6Network((address, SITE_PREFIX), strict=False))

@@ -1,9 +1,10 @@
 """What our WebSockets have in common: the handshake, who may hold one, and a reader that no client can flood.
 
 An `Admission` counts sockets by address. One that has not proved who it is (a waiting one) is worth little: there are
-few of them, each has a deadline that nothing restarts, and when there are too many the oldest makes room, because an
-honest page says who it is in its first message. A `GuardedSocket` is aiohttp's, with a `FrameGuard` before its reader
-and without its automatic pongs: it would answer any number of pings before anybody else has a turn.
+few of them, each has a deadline that nothing restarts, and when there are too many the oldest of the network that has
+most of them makes room: an honest page says who it is in its first message, which takes its time on a thin link, and
+whoever opens sockets by the hundred shall put out their own. A `GuardedSocket` is aiohttp's, with a `FrameGuard` before
+its reader and without its automatic pongs: it would answer any number of pings before anybody else has a turn.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from aiohttp.web_request import BaseRequest
 from backplane.frames import TOO_MANY_FRAMES, FrameGuard
 from backplane.metrics import Metrics
 from backplane.patient_websocket import PatientWebSocket
-from backplane.ratelimit import KeyedBuckets, TokenBucket, address_key
+from backplane.ratelimit import KeyedBuckets, TokenBucket, address_key, site_key
 from backplane.web import METRICS, Problem
 
 HEARTBEAT_S: Final = 10.0
@@ -66,6 +67,7 @@ class Place:
     def __init__(self, admission: "Admission", address: str) -> None:
         self._admission = admission
         self.address = address
+        self.site = site_key(address)
         self._evicted = False
         self._evict: Callable[[], None] | None = None
 
@@ -108,7 +110,8 @@ class Admission:
         self._opened = KeyedBuckets(opened_per_s, opened_burst)
         self._places: set[Place] = set()
         self._by_address: Counter[str] = Counter()
-        self._waiting: dict[Place, None] = {}  # the oldest first
+        self._waiting: set[Place] = set()
+        self._waiting_by_site: dict[str, dict[Place, None]] = {}  # the oldest first
         self._waiting_by_address: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -126,8 +129,12 @@ class Admission:
     def stop_waiting(self, place: Place) -> None:
         """See `Place.authenticated`."""
         if place in self._waiting:
-            del self._waiting[place]
+            self._waiting.remove(place)
             _count_down(self._waiting_by_address, place.address)
+            of_site = self._waiting_by_site[place.site]
+            del of_site[place]
+            if not of_site:
+                del self._waiting_by_site[place.site]
 
     def _enter(self, address: str, now: float) -> Place:
         if (
@@ -141,12 +148,14 @@ class Admission:
             if not self._waiting:
                 self._forget(address)
                 raise Problem(503, "busy", "Too many sockets are open.", {"Retry-After": "5"})
-            oldest = next(iter(self._waiting))
+            most = max(self._waiting_by_site.values(), key=len)
+            oldest = next(iter(most))
             self._leave(oldest)
             oldest.evict()
         place = Place(self, address)
         self._places.add(place)
-        self._waiting[place] = None
+        self._waiting.add(place)
+        self._waiting_by_site.setdefault(place.site, {})[place] = None
         self._by_address[address] += 1
         self._waiting_by_address[address] += 1
         return place

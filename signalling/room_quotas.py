@@ -13,15 +13,14 @@ Rooms of visits are not counted and never refused here: appointments bound them,
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv6Network
 from typing import Final, Protocol
 
+from backplane.ratelimit import site_key
 from sfu.media import MAX_TRANSPORTS
 from signalling.codes import ErrorCode, SignallingError
 
 RETRY_AFTER_S: Final = 60
 LEFT_TO_VISITS: Final = MAX_TRANSPORTS // 4  # transports of each worker
-SITE_PREFIX: Final = 48  # RFC 6177
 SITE_FACTOR: Final = 4
 LOOK_S: Final = 5.0  # between two looks at who uses the rooms
 
@@ -136,7 +135,7 @@ def _counted(address: str) -> tuple[str, ...]:
     """What a room from there counts for."""
     if ":" not in address:
         return (address,)
-    return address, str(IPv6Network((address, SITE_PREFIX), strict=False))
+    return address, site_key(address)
 
 
 def _count_down(counts: Counter[str], key: str) -> None:

@@ -72,16 +72,19 @@ async def check(
         wait_s = (row["tries_since"] + TRIES_WITHIN - now).total_seconds()
         detail = "Too many wrong codes. Use a recovery code, a passkey, or a browser that you have signed in with."
         raise Problem(429, "rate_limited", detail, {"Retry-After": str(max(1, int(wait_s)))})
-    if await _right(connection, sealer, person, row["secret_sealed"], code, now) or (
-        row["confirmed_at"] is not None and await _recovers(connection, sealer, person, code, now)
-    ):
+    if is_recovery_code(code):  # never compared with the app's as well: nobody counts these
+        right = row["confirmed_at"] is not None and await _recovers(connection, sealer, person, code, now)
+    else:
+        right = await _right(connection, sealer, person, row["secret_sealed"], code, now)
+    if right:
         await connection.execute("UPDATE totp SET tries = 0 WHERE person_id = $1", person)
         return True
     return False
 
 
 def is_recovery_code(code: str) -> bool:
-    """Whether ``code`` has the length of a recovery code; of those there are too many to guess one."""
+    """Whether ``code`` has the length of a recovery code; of those there are too many to guess one. Then it is no other
+    code, whatever else stands in it."""
     return len(_plain(code)) == RECOVERY_CHARS
 
 

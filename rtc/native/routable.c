@@ -10,7 +10,8 @@
  *
  * So that a phone that changes its network keeps its call, media follow at once, for a while: on trial. It lasts a second, and longer while authentic and new
  * media or reports come from there and none from elsewhere: these show that the participant is there, though not yet that it receives. So one check, forged or
- * copied, moves media for a second, and whoever speaks elsewhere has them back. Behind a trial that failed there is none for some time for addresses from which
+ * copied, moves media for a second, and whoever speaks elsewhere has them back. Participants can forge their own sources, from port to port of a stranger, so all
+ * trials of a transport that came to nothing share one credit of time: half a minute, which comes back a second in each half minute. Behind a trial that failed there is none for some time for addresses from which
  * only checks come; one from which media come is tried again soon, later with each failure. Without a trial the answer comes first, and there is one check of
  * ours for each of theirs, no larger than that.
  *
@@ -66,8 +67,14 @@ static void ask(struct wd_router *router, struct transport *t, struct tuple *tup
     router->counters.checks_out++;
 }
 
+/* So long media may still go to addresses that are not shown to receive. */
+static int64_t credit_ns(const struct wd_router *router, const struct transport *t) {
+    return WD_TRIAL_KEPT_NS - (t->trial_paid_ns > router->now_ns ? (t->trial_paid_ns - router->now_ns) / WD_TRIAL_PRICE : 0);
+}
+
 static void fail(struct wd_router *router, struct transport *t) {
     struct tuple *tuple = t->trial;
+    t->trial_paid_ns = (t->trial_paid_ns > router->now_ns ? t->trial_paid_ns : router->now_ns) + WD_TRIAL_PRICE * (router->now_ns - t->trial_began_ns);
     router->counters.trials_failed++;
     t->trial = NULL;
     t->trial_from_ns = router->now_ns + WD_TRIAL_PAUSE_NS;
@@ -82,7 +89,7 @@ bool wd_may_select(struct wd_router *router, struct transport *t, struct tuple *
     }
     bool here = speaks(router, tuple);
     if (here && t->trial && t->trial != tuple && !speaks(router, t->trial)) fail(router, t);
-    if (!t->trial && router->now_ns >= (here ? tuple->trial_from_ns : t->trial_from_ns)) {
+    if (!t->trial && router->now_ns >= (here ? tuple->trial_from_ns : t->trial_from_ns) && credit_ns(router, t) >= WD_TRIAL_NS) {
         t->trial = tuple;
         t->trial_began_ns = router->now_ns;
         t->trial_asks = 1;
@@ -148,7 +155,7 @@ static bool speaks_elsewhere(const struct transport *t, const struct tuple *than
 static bool has_ended(const struct wd_router *router, const struct transport *t) {
     int64_t age_ns = router->now_ns - t->trial_began_ns;
     if (age_ns < WD_TRIAL_NS) return false;
-    return age_ns >= WD_TRIAL_KEPT_NS || t->selected != t->trial || !speaks(router, t->trial) || speaks_elsewhere(t, t->trial);
+    return age_ns >= credit_ns(router, t) || t->selected != t->trial || !speaks(router, t->trial) || speaks_elsewhere(t, t->trial);
 }
 
 /* After 100, 300, 700 ms and so on. */

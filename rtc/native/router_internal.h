@@ -42,7 +42,8 @@
 #define WD_SELECTED_PER_SECOND 10 /* events of one transport */
 #define WD_TRIAL_NS WD_SECOND
 #define WD_TRIAL_STEP_NS (100 * WD_MS)
-#define WD_TRIAL_KEPT_NS (30 * WD_SECOND) /* at most, while they speak there and nowhere else: as long as consent lasts (RFC 7675 section 5.1) */
+#define WD_TRIAL_KEPT_NS (30 * WD_SECOND) /* at most, while they speak there and nowhere else: as long as consent lasts (RFC 7675 section 5.1); and all trials of a transport that fail, as a credit */
+#define WD_TRIAL_PRICE 30 /* so many seconds until one of that credit is there again */
 #define WD_TRIAL_PAUSE_NS (30 * WD_SECOND) /* behind a trial that failed, for addresses from which only checks come */
 #define WD_TRIAL_AGAIN_NS WD_SECOND /* for the address that failed, when media come from it; doubles with each failure */
 #define WD_TRIAL_FAILURES 5
@@ -268,7 +269,7 @@ struct transport {
     struct tuple *shaken; /* where the newest of them went */
     struct tuple *trial; /* media may go there, or could, before it is shown that they arrive */
     struct tuple *wished; /* is selected when that is shown */
-    int64_t trial_began_ns, trial_from_ns;
+    int64_t trial_began_ns, trial_paid_ns, trial_from_ns;
     bool selected_untold;
     uint8_t selected_count;
     int64_t selected_window_ns;

@@ -68,10 +68,25 @@ def test_when_too_many_wait_the_oldest_makes_room() -> None:
             (place,) = fill(doors, stack, f"192.0.2.{number}", 1)
             place.on_evict(partial(gone.append, number))
         place.authenticated()
-        fill(doors, stack, "198.51.100.1", 3)
+        for number in range(3):
+            fill(doors, stack, f"198.51.100.{number}", 1)
         assert gone == [0, 1]
         assert len(doors) == 4
     assert len(doors) == 0
+
+
+def test_who_opens_many_puts_out_their_own() -> None:
+    """Whoever has a /48 has 65,536 addresses, and somebody on a thin link needs seconds to say who it is."""
+    doors = admission(waiting=8)
+    gone: list[str] = []
+    theirs = [f"2001:db8:7:{number}::1" for number in range(30)]
+    with ExitStack() as stack:
+        for address in ("192.0.2.1", "2001:db8:1::1", *theirs):
+            (place,) = fill(doors, stack, address, 1)
+            place.on_evict(partial(gone.append, address))
+        assert gone == theirs[:24]
+    assert len(doors) == 0
+    assert doors._waiting_by_site == {}
 
 
 def test_a_full_house_refuses_when_everybody_in_it_is_known() -> None:

@@ -153,6 +153,17 @@ def wrong_code(app: pyotp.TOTP, served: House) -> str:
     return next(f"{number:06}" for number in range(1000) if number not in steps)
 
 
+@pytest.mark.parametrize("letter", ["\N{KELVIN SIGN}", "\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}"])
+async def test_a_code_of_an_app_cannot_pass_for_a_recovery_code_which_nobody_counts(served: House, letter: str) -> None:
+    """In lower case these begin with a letter of ASCII, and they are none."""
+    app, recovery = await enrolled(served)
+    asked = await ticket(served)
+    served.clock.turn(seconds=60)
+    digits = "".join(chr(ord("\N{ARABIC-INDIC DIGIT ZERO}") + int(digit)) for digit in app.at(served.clock()))
+    assert (await second_factor(served, asked, digits + letter * len(recovery[0].replace("-", "")), 1)).status == 400
+    assert (await second_factor(served, asked, digits, 1)).status == 200
+
+
 async def test_strangers_have_a_hundred_codes_a_day_whatever_the_bus_forgets(served: House) -> None:
     app, _ = await enrolled(served)
     async with served.db.platform() as connection:
