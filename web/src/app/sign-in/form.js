@@ -86,6 +86,7 @@ export class SignInForm {
       case 'email':
         return html`${this.#address()}${this.#button(t('signin.send'))}
           <button class="button quiet" type="button" data-testid="with-password" @click=${() => this.#go('password')}>${t('signin.with_password')}</button>
+          ${this.isFixed ? nothing : html`<p class="fine start" data-testid="no-sms">${icon('message')}<span>${t('signin.no_sms')}</span></p>`}
           ${passkeysWork() ? html`<button class="button secondary" type="button" data-testid="with-passkey" ?disabled=${this.#busy}
             @click=${() => this.#run(async () => this.#enter(await enterPasskey()))}>${icon('key')}<span>${t('signin.with_passkey')}</span></button>` : nothing}`;
       case 'password':

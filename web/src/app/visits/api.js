@@ -37,6 +37,9 @@ export const noShow = (visit) => request('POST', `/v1/visits/${visit}/no-show`);
 /** @param {string} visit */
 export const endVisit = (visit) => request('POST', `/v1/visits/${visit}/end`);
 
+/** The links that were sent work again for an hour. @param {string} visit */
+export const callAgain = (visit) => request('POST', `/v1/visits/${visit}/call-again`);
+
 /** @param {string} visit @param {string} body @param {string} patient @returns {Promise<{seq: number}>} */
 export const tell = (visit, body, patient) => request('POST', `/v1/visits/${visit}/desk-messages`, { body: { body, patient } });
 

@@ -170,6 +170,14 @@ export class VisitsPage {
     document.getElementById(`visit-${appointment.id}`)?.focus();
   }
 
+  /** The doctor opens a visit that is over once more, and goes in. @param {Appointment} appointment */
+  async callAgain({ id }) {
+    await this.#doing(`${id} call-again`, async () => {
+      await api.callAgain(id);
+      goTo(`/visits/${id}#enter`);
+    });
+  }
+
   /** @param {string} id */
   async #openCalendar(id) {
     const appointment = this.appointments.find((each) => each.id === id);

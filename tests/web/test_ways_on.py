@@ -1,0 +1,62 @@
+"""Where the pages of a visit once led nowhere: signing in as a visitor, being let in first, a visit that is over."""
+
+from typing import cast
+
+import pytest
+
+from tests.web.conftest import PHONE, Visit
+from tests.web.fake_clinic import SLUG, VISIT, FakeClinic, appointment, soon
+from tests.web.test_pages import overflows, violations
+from tests.web.test_visit_pages import REMEMBERED, fake
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+__all__ = ["fake"]
+
+
+async def test_a_visitor_who_signs_in_by_password_shows_who_they_were(visit: Visit) -> None:
+    visitor = await visit(before=REMEMBERED, viewport=PHONE)
+    await visitor.page.goto(f"{visitor.address}/sign-in?lang=ur")
+    await visitor.see("no-sms")
+    assert not await overflows(visitor)
+    assert await violations(visitor) == []
+    await visitor.of("with-password").click()
+    await visitor.of("email-input").fill("sana@example.org")
+    await visitor.of("password-input").fill("correct horse battery")
+    async with visitor.page.expect_request("**/v1/auth/login") as login:
+        await visitor.of("submit").click()
+    assert (await login.value).headers["authorization"] == "Bearer token"
+    async with visitor.page.expect_request("**/v1/auth/mfa/verify") as factor:
+        await visitor.of("code-input").fill("123456")
+        await visitor.of("submit").click()
+    assert (await factor.value).headers["authorization"] == "Bearer token"
+
+
+async def test_somebody_with_an_account_signs_in_as_another_without_showing_the_first(visit: Visit) -> None:
+    visitor = await visit(before=REMEMBERED)
+    cast(FakeClinic, visitor.server).roles = ["patient"]
+    await visitor.page.goto(f"{visitor.address}/sign-in")
+    await visitor.of("with-password").click()
+    await visitor.of("email-input").fill("sana@example.org")
+    await visitor.of("password-input").fill("correct horse battery")
+    async with visitor.page.expect_request("**/v1/auth/login") as login:
+        await visitor.of("submit").click()
+    assert "authorization" not in (await login.value).headers
+
+
+@pytest.mark.parametrize("language", ["en", "ur"])
+async def test_every_visit_that_is_over_leads_on(visit: Visit, language: str) -> None:
+    visitor = await visit(before=REMEMBERED, viewport=PHONE)
+    server = cast(FakeClinic, visitor.server)
+    past = {"starts_at": soon(-3000), "ends_at": soon(-2980)}
+    states = ["completed", "no_show_patient", "cancelled_by_provider"]
+    server.appointments = [appointment(**past, id=f"{VISIT[:-1]}{i}", status=each) for i, each in enumerate(states)]
+    await visitor.page.goto(f"{visitor.address}/visits?lang={language}")
+    await visitor.of("book-again").nth(2).wait_for()
+    hrefs = await visitor.page.eval_on_selector_all("[data-testid=book-again]", "links => links.map((a) => a.pathname)")
+    assert hrefs == [f"/doctors/{SLUG}"] * 3
+    assert not await overflows(visitor)
+    server.roles = ["doctor"]
+    await visitor.page.reload()
+    await visitor.of("call-again").click()
+    await visitor.page.wait_for_url(f"**/visits/{VISIT[:-1]}0#enter")
+    assert len(server.to(f"/v1/visits/{VISIT[:-1]}0/call-again")) == 1
