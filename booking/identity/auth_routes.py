@@ -244,6 +244,9 @@ async def upgrade(call: Call, body: Code) -> Answer[SignIn]:
         still = await connection.fetchval("SELECT anonymous FROM person WHERE id = $1 FOR UPDATE", visitor.person)
         if not still:
             raise Problem(409, "not_anonymous", "This account is known already.")
+        known = await known_by(connection, proven.contact.kind, proven.contact.value)
+        if known is not None:  # who has a second factor gets nothing, and the visitor loses nothing, before it is given
+            return await sign_in(call, connection, known, (proven.contact.proof,), body.keep)
         person = await recognise(connection, visitor.person, proven.contact, call.now)
         if person == visitor.person:
             name = str(proven.payload.get("name") or "")

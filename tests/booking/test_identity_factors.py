@@ -200,6 +200,19 @@ async def test_a_visitor_who_signs_in_by_passkey_or_by_both_factors_brings_their
         assert await patient_of(served, appointment) == [known] * 2
 
 
+async def test_a_visitors_visits_move_only_when_the_second_factor_was_given(served: House) -> None:
+    app, _ = await enrolled(served)
+    guest = (await served.ask("POST", "/v1/auth/anonymous")).body
+    appointment = await booked(served, guest["person"])
+    asked = await served.ask("POST", "/v1/auth/upgrade", await served.code(AMINA), token=guest["access_token"])
+    assert asked.body["state"] == "second_factor", asked.body
+    assert await patient_of(served, appointment) == [guest["person"]] * 2
+    assert (await served.ask("GET", "/v1/me", token=guest["access_token"])).status == 200
+    body = {"ticket": asked.body["ticket"], "code": app.at(served.clock())}
+    answer = await served.ask("POST", "/v1/auth/mfa/verify", body, token=guest["access_token"])
+    assert await patient_of(served, appointment) == [answer.body["person"]] * 2
+
+
 async def test_an_answer_of_a_passkey_counts_once(served: House) -> None:
     passkeys = Passkeys(served, counting=False)
     await passkeys.enrol()
