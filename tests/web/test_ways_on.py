@@ -1,13 +1,13 @@
 """Where the pages of a visit once led nowhere: signing in as a visitor, being let in first, a visit that is over."""
 
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from tests.web.conftest import PHONE, Visit
 from tests.web.fake_clinic import SLUG, VISIT, FakeClinic, appointment, soon
 from tests.web.test_pages import overflows, violations
-from tests.web.test_visit_pages import REMEMBERED, fake
+from tests.web.test_visit_pages import REMEMBERED, choose_time, fake
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 __all__ = ["fake"]
@@ -41,6 +41,40 @@ async def test_somebody_with_an_account_signs_in_as_another_without_showing_the_
     async with visitor.page.expect_request("**/v1/auth/login") as login:
         await visitor.of("submit").click()
     assert "authorization" not in (await login.value).headers
+
+
+async def test_a_guest_is_led_on_from_an_address_with_two_factors_and_told_that_no_mail_comes(visit: Visit) -> None:
+    visitor = await visit(viewport=PHONE)
+    server = cast(FakeClinic, visitor.server)
+    answers, factor = server._answer_to, {"state": "second_factor", "ticket": "factor"}
+    cast(Any, server)._answer_to = lambda m, path, *rest: (
+        factor if path == "/v1/auth/upgrade" else answers(m, path, *rest)
+    )
+    await choose_time(visitor, "ur")
+    await visitor.of("name-input").fill("Sana Malik")
+    await visitor.of("email-input").fill("sana@example.org")
+    await visitor.of("book-button").click()
+    await visitor.of("code-input").fill("123456")
+    await visitor.of("book-button").click()
+    await visitor.see("problem")
+    await visitor.see("sign-in-first")
+    await visitor.of("email-input").fill("")
+    await visitor.of("book-button").click()
+    await visitor.see("no-mail")
+    assert not await overflows(visitor)
+    assert await violations(visitor) == []
+
+
+async def test_a_day_full_of_times_scrolls_in_its_box_and_not_the_page(visit: Visit) -> None:
+    visitor = await visit(viewport=PHONE, timezone_id="Europe/London")
+    free = [{"start": soon(1500 + 10 * i), "end": soon(1510 + 10 * i)} for i in range(60)]
+    cast(Any, visitor.server)._slots = lambda start, end: free
+    await visitor.page.goto(f"{visitor.address}/doctors/{SLUG}?lang=ur")
+    await visitor.see("slot")
+    assert await visitor.page.evaluate(
+        "(({ scrollHeight, clientHeight }) => scrollHeight > clientHeight)(document.querySelector('.time-box'))"
+    )
+    assert not await overflows(visitor)
 
 
 @pytest.mark.parametrize("language", ["en", "ur"])
