@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 
 from tests.web.conftest import PHONE, Visit
-from tests.web.fake_clinic import SLUG, VISIT, FakeClinic, appointment, soon
+from tests.web.fake_clinic import LINK, SLUG, VISIT, FakeClinic, appointment, soon
 from tests.web.test_pages import overflows, violations
 from tests.web.test_visit_pages import REMEMBERED, choose_time, fake
 
@@ -41,6 +41,25 @@ async def test_somebody_with_an_account_signs_in_as_another_without_showing_the_
     async with visitor.page.expect_request("**/v1/auth/login") as login:
         await visitor.of("submit").click()
     assert "authorization" not in (await login.value).headers
+
+
+async def test_the_home_page_leads_to_ones_visits_and_takes_the_link_of_a_visit(visit: Visit) -> None:
+    visitor = await visit(viewport=PHONE)
+    await visitor.open_home("ur")
+    assert await visitor.of("home-visits").get_attribute("href") == "/visits"
+    assert not await overflows(visitor)
+    for link, shown in (
+        (f"{visitor.address}/j/al-shifa#{LINK}", "enter-visit"),
+        (f"{visitor.address}/invite#abc", "invite"),
+    ):
+        await visitor.open_home("ur")
+        await visitor.page.locator("#enter-link").fill(link)
+        await visitor.page.keyboard.press("Enter")
+        await visitor.see(shown)
+    await visitor.open_home()
+    await visitor.page.locator("#enter-link").fill("https://elsewhere.example/j/")
+    await visitor.page.keyboard.press("Enter")
+    await visitor.until("document.getElementById('enter-problem').textContent.includes('a visit')")
 
 
 async def test_a_guest_is_led_on_from_an_address_with_two_factors_and_told_that_no_mail_comes(visit: Visit) -> None:
