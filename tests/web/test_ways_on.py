@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 
 from tests.web.conftest import PHONE, Visit
-from tests.web.fake_clinic import LINK, SLUG, VISIT, FakeClinic, appointment, soon
+from tests.web.fake_clinic import LINK, PERSON, SLUG, VISIT, FakeClinic, appointment, soon, waiting
 from tests.web.test_pages import overflows, violations
 from tests.web.test_visit_pages import REMEMBERED, choose_time, fake
 
@@ -82,6 +82,23 @@ async def test_a_guest_is_led_on_from_an_address_with_two_factors_and_told_that_
     await visitor.see("no-mail")
     assert not await overflows(visitor)
     assert await violations(visitor) == []
+
+
+@pytest.mark.parametrize("language", ["en", "ur"])
+async def test_the_doctor_sees_who_was_asked_in_and_lets_them_in(visit: Visit, language: str) -> None:
+    visitor = await visit(before=REMEMBERED, viewport=PHONE)
+    server = cast(FakeClinic, visitor.server)
+    server.roles = ["doctor"]
+    interpreter = {"holder": PERSON, "name": "Imran Ali", "state": "waiting", "here": True}
+    server.line = {**server.line, "entries": [waiting(companions=[interpreter])]}
+    await visitor.page.goto(f"{visitor.address}/visits?lang={language}")
+    await visitor.see("companion")
+    assert not await overflows(visitor)
+    assert await violations(visitor) == []
+    await visitor.of("admit-companion").click()
+    await server.show_line([waiting(companions=[{**interpreter, "state": "admitted"}])])
+    await visitor.of("admit-companion").wait_for(state="detached")
+    assert server.to(f"/v1/visits/{VISIT}/admit") == [{"seat": "third", "holder": PERSON}]
 
 
 async def test_a_day_full_of_times_scrolls_in_its_box_and_not_the_page(visit: Visit) -> None:

@@ -31,6 +31,9 @@ export const admitNext = () => request('POST', '/v1/queue/next', { body: {} });
 /** @param {string} visit */
 export const admit = (visit) => request('POST', `/v1/visits/${visit}/admit`, { body: {} });
 
+/** @param {string} visit @param {string} holder a third person, asked in */
+export const admitCompanion = (visit, holder) => request('POST', `/v1/visits/${visit}/admit`, { body: { seat: 'third', holder } });
+
 /** @param {string} visit */
 export const noShow = (visit) => request('POST', `/v1/visits/${visit}/no-show`);
 

@@ -270,6 +270,15 @@ export class VisitsPage {
     });
   }
 
+  /** The board stays: the patient is let in with a press of their own. @param {QueueEntry} entry @param {string} holder @param {string} name */
+  async admitCompanion(entry, holder, name) {
+    await this.#doing(`${entry.ticket} ${holder}`, async () => {
+      await api.admitCompanion(entry.appointment ?? '', holder);
+      announce(t('board.say_let_in', { name }));
+    });
+    document.getElementById(`visit-${entry.ticket}`)?.focus();
+  }
+
   async admitNext() {
     await this.#doing('next', async () => {
       const { appointment } = await api.admitNext();
