@@ -62,6 +62,29 @@ async def test_the_home_page_leads_to_ones_visits_and_takes_the_link_of_a_visit(
     await visitor.until("document.getElementById('enter-problem').textContent.includes('a visit')")
 
 
+async def test_after_a_wrong_code_or_password_one_types_on(visit: Visit) -> None:
+    visitor = await visit(viewport=PHONE)
+    server = cast(FakeClinic, visitor.server)
+    focused = "document.activeElement.id"
+    await visitor.page.goto(f"{visitor.address}/sign-in?lang=ur")
+    await visitor.of("with-password").click()
+    await visitor.of("email-input").fill("sana@example.org")
+    await visitor.of("password-input").fill("wrong")
+    server.refusals["/v1/auth/login"] = (401, {"code": "wrong_credentials"})
+    await visitor.of("submit").click()
+    await visitor.see("problem")
+    await visitor.until(f"{focused} === 'password'")
+    await choose_time(visitor, "ur")
+    await visitor.of("name-input").fill("Sana Malik")
+    await visitor.of("email-input").fill("sana@example.org")
+    await visitor.of("book-button").click()
+    await visitor.of("code-input").fill("000000")
+    server.refusals["/v1/auth/upgrade"] = (400, {"code": "wrong_code"})
+    await visitor.of("book-button").click()
+    await visitor.see("problem")
+    await visitor.until(f"{focused} === 'code'")
+
+
 async def test_a_guest_is_led_on_from_an_address_with_two_factors_and_told_that_no_mail_comes(visit: Visit) -> None:
     visitor = await visit(viewport=PHONE)
     server = cast(FakeClinic, visitor.server)

@@ -304,6 +304,7 @@ export class BookPage {
     } finally {
       this.booking = false;
       this.draw();
+      if (this.problem && document.activeElement === document.body) document.getElementById('code')?.focus();  // the pressed button was disabled
     }
   }
 

@@ -60,6 +60,12 @@ export class SignInForm {
     }
     this.#busy = false;
     this.draw();
+    if (this.#problem && document.activeElement === document.body) this.#lastField()?.focus();  // the pressed button was disabled meanwhile
+  }
+
+  /** What was wrong is typed again there: the code, or the password. */
+  #lastField() {
+    return /** @type {HTMLElement | undefined} */ ([...document.querySelectorAll('.sign-in-form .field:not([readonly])')].at(-1));
   }
 
   /** @param {SubmitEvent} event */
