@@ -213,7 +213,7 @@ async def log_out_everywhere(call: Call) -> Answer[None]:
 
 @routes.post("/v1/auth/anonymous", status=201, problems={429: ("rate_limited",)})
 async def visit(call: Call, body: Visit | None = None) -> Answer[SignIn]:
-    """Begin without an account. What is booked stays when the visitor signs in later (/v1/auth/upgrade)."""
+    """Begin without an account. What is booked stays when the visitor signs in later, with their access token shown."""
     identity = identity_of(call)
     wish = body or Visit()
     await identity.allow("visitor", address_of(call), identity.paces.visitor_per_address)
@@ -230,7 +230,10 @@ async def visit(call: Call, body: Visit | None = None) -> Answer[SignIn]:
     problems={400: ("wrong_code",), 403: ("account_disabled",), 409: ("not_anonymous",), 429: ("rate_limited",)},
 )
 async def upgrade(call: Call, body: Code) -> Answer[SignIn]:
-    """A visitor proves a contact with a code of /v1/auth/otp or register, and keeps what they have done."""
+    """A visitor proves a contact with a code of /v1/auth/otp or register, and keeps what they have done.
+
+    A contact that nobody has becomes theirs.
+    """
     identity = identity_of(call)
     visitor = call.principal
     if not visitor.anonymous:
@@ -241,6 +244,9 @@ async def upgrade(call: Call, body: Code) -> Answer[SignIn]:
         still = await connection.fetchval("SELECT anonymous FROM person WHERE id = $1 FOR UPDATE", visitor.person)
         if not still:
             raise Problem(409, "not_anonymous", "This account is known already.")
+        known = await known_by(connection, proven.contact.kind, proven.contact.value)
+        if known is not None:  # who has a second factor gets nothing, and the visitor loses nothing, before it is given
+            return await sign_in(call, connection, known, (proven.contact.proof,), body.keep)
         person = await recognise(connection, visitor.person, proven.contact, call.now)
         if person == visitor.person:
             name = str(proven.payload.get("name") or "")

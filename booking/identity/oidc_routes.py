@@ -29,9 +29,16 @@ from booking.identity import contacts
 from booking.identity.auth_routes import NO_NUL
 from booking.identity.oidc_client import IdClaims, OidcError
 from booking.identity.people import add_identity, known_by, new_person, tell
-from booking.identity.refresh import IDLE
+from booking.identity.refresh import IDLE, holder
 from booking.identity.service import address_of, identity_of
-from booking.identity.signing_in import cookie_after_redirect, device_cookie, loopback, sign_in
+from booking.identity.signing_in import (
+    cookie_after_redirect,
+    cookie_of_redirect,
+    device_cookie,
+    loopback,
+    sign_in,
+    take_over_visitor,
+)
 from booking.rights import acting_role
 
 LOGIN: Final = timedelta(minutes=10)
@@ -211,6 +218,10 @@ async def end_oidc(call: Call, name: ProviderName, query: Callback) -> web.Respo
     async with call.transaction() as connection:
         person = await _person_of(call, connection, row["provider"], claims)
         signed_in = (await sign_in(call, connection, person, ("fed",), "body")).body
+        if signed_in.state == "signed_in":
+            visitor = await holder(connection, cookie_of_redirect(call.request), call.now)
+            if visitor is not None:
+                await take_over_visitor(call, connection, visitor, person)
     headers = {"Cache-Control": "no-store"}
     given: list[str] = []
     goal = _origin(call) + row["return_to"]  # whole, so that no reading of the path can lead elsewhere

@@ -28,6 +28,7 @@ BELONGINGS: Final = (
     ("seat", "booked_by"),
     ("series", "patient_id"),
     ("series", "created_by"),
+    ("waiting_message", "to_patient"),
     ("waitlist_entry", "patient_id"),
     ("waitlist_entry", "booked_by"),
 )
@@ -133,6 +134,25 @@ async def recognise(connection: Connection, visitor: UUID, contact: Contact, now
         return visitor
     known = await known_by(connection, contact.kind, contact.value)
     assert known is not None
+    await _merge(connection, visitor, known, now)
+    return known
+
+
+async def take_over(connection: Connection, visitor: UUID, known: UUID, now: datetime) -> bool:
+    """Whether what ``visitor`` did belongs to ``known`` from now on; False: they are no visitor, or no longer one.
+
+    Both must have been proven by the same request. Both are persons of the connection's clinic, or nothing is found.
+    """
+    anonymous = await connection.fetchval(
+        "SELECT anonymous FROM person WHERE id = $1 AND merged_into IS NULL FOR UPDATE", visitor
+    )
+    if not anonymous or visitor == known:
+        return False
+    await _merge(connection, visitor, known, now)
+    return True
+
+
+async def _merge(connection: Connection, visitor: UUID, known: UUID, now: datetime) -> None:
     for table, column in BELONGINGS:
         await _move(connection, table, column, visitor, known)
     await connection.execute("UPDATE person SET merged_into = $2, disabled_at = $3 WHERE id = $1", visitor, known, now)
@@ -152,7 +172,6 @@ async def recognise(connection: Connection, visitor: UUID, contact: Contact, now
         now,
     )
     await tell(connection, "user.upgraded", known, now)
-    return known
 
 
 async def _move(connection: Connection, table: str, column: str, visitor: UUID, known: UUID) -> None:

@@ -124,6 +124,24 @@ async def refresh(connection: Connection, sealer: Sealer, presented: str, now: d
     return Opened(session, row["person_id"], tuple(row["amr"]), token, ends)
 
 
+async def holder(connection: Connection, presented: str, now: datetime) -> UUID | None:
+    """Whose session ``presented`` continues, without spending it; None: it continues none."""
+    try:
+        number, secret = _parsed(presented)
+    except ValueError:
+        return None
+    row = await connection.fetchrow(
+        "SELECT t.secret_hash, s.person_id FROM refresh_token t JOIN session s ON s.id = t.session_id"
+        " WHERE t.id = $1 AND t.used_at IS NULL AND s.revoked_at IS NULL AND least(t.expires_at, s.expires_at) > $2",
+        number,
+        now,
+    )
+    if row is None or not hmac.compare_digest(row["secret_hash"], _hash(secret)):
+        return None
+    person = row["person_id"]
+    return person if isinstance(person, UUID) else None
+
+
 async def revoke(connection: Connection, sessions: Sequence[UUID], cause: Cause, now: datetime) -> list[UUID]:
     """End these sessions; those that were alive. The caller tells the denylist."""
     rows = await connection.fetch(

@@ -26,8 +26,8 @@ from booking.identity.devices import COOKIE as DEVICE_COOKIE
 from booking.identity.devices import LIFETIME as DEVICE_LIFETIME
 from booking.identity.devices import LOOPBACK_COOKIE as LOOPBACK_DEVICE_COOKIE
 from booking.identity.devices import remembering
-from booking.identity.people import Standing, standing
-from booking.identity.refresh import Opened, open_session
+from booking.identity.people import Standing, standing, take_over
+from booking.identity.refresh import Opened, open_session, revoke_all
 from booking.identity.service import Identity, identity_of
 from booking.tenants import Clinic
 
@@ -69,7 +69,10 @@ class FactorClaims(Struct, frozen=True):
 
 
 async def sign_in(call: Call, connection: Connection, person: UUID, amr: Sequence[str], keep: Keep) -> Answer[SignIn]:
-    """Signs ``person`` in by what they proved, or asks for the second factor. Problem 403 account_disabled."""
+    """Signs ``person`` in by what they proved, or asks for the second factor. Problem 403 account_disabled.
+
+    A visitor who asks, by their access token, becomes ``person``: what they booked before is ``person``'s.
+    """
     identity = identity_of(call)
     who = await standing(connection, person)
     if who.disabled:
@@ -78,8 +81,17 @@ async def sign_in(call: Call, connection: Connection, person: UUID, amr: Sequenc
         claims = FactorClaims(person, call.tenant.id, tuple(amr))
         ticket = identity.authority.sign(TokenKind.SECOND_FACTOR, _FACTOR_AUDIENCE, claims, call.now, _FACTOR_LIFETIME)
         return Answer(SignIn("second_factor", ticket=ticket))
+    if call.who is not None and call.who.anonymous:
+        await take_over_visitor(call, connection, call.who.person, person)
     opened = await open_session(connection, person, amr, device(call.request), call.now)
     return answer(call, opened, who, keep, proven=True)
+
+
+async def take_over_visitor(call: Call, connection: Connection, visitor: UUID, person: UUID) -> None:
+    """Give what ``visitor`` did to ``person``, and end the visitor's sessions."""
+    if await take_over(connection, visitor, person, call.now):
+        ended = await revoke_all(connection, visitor, "merged", call.now)
+        call.after_commit(lambda: identity_of(call).denylist.add(ended, call.now))
 
 
 def factor_claims(call: Call, ticket: str) -> FactorClaims:
@@ -154,6 +166,11 @@ def cookie_token(request: web.Request) -> str | None:
     if value and not same_origin(request):
         raise Problem(403, "bad_origin", "This may be done from our own pages only.")
     return value or None
+
+
+def cookie_of_redirect(request: web.Request) -> str:
+    """The refresh token that came with the end of a navigation, or nothing; its caller has checked where it began."""
+    return request.cookies.get(COOKIE) or (request.cookies.get(LOOPBACK_COOKIE, "") if loopback(request) else "")
 
 
 def _set_cookie(

@@ -80,6 +80,15 @@ class VisitView(Struct, frozen=True):
     messages: list[Message]
 
 
+class Companion(Struct, frozen=True):
+    """Somebody asked in to a visit, who waits for it or is in it; ``holder`` as /v1/visits/{id}/admit takes it."""
+
+    holder: UUID
+    name: str
+    state: str
+    here: bool
+
+
 class QueueEntry(Struct, frozen=True):
     """One person in a line. ``place`` is null for who is in, or has lost the place. ``messages``: the newest of what
     this person and the staff wrote to each other."""
@@ -99,6 +108,7 @@ class QueueEntry(Struct, frozen=True):
     here: bool
     device_check: dict[str, bool]
     messages: list[Message]
+    companions: list[Companion]
 
 
 class QueueView(Struct, frozen=True):
@@ -242,6 +252,23 @@ async def _conversations(connection: Connection, entries: Sequence[Row]) -> Mapp
     return found
 
 
+async def _companions(connection: Connection, entries: Sequence[Row], now: datetime) -> Mapping[UUID, list[Companion]]:
+    """By appointment the third persons who wait for it or are in it, whom its doctor lets in like the patient."""
+    rows = await connection.fetch(
+        """SELECT s.appointment_id, s.holder, i.name, s.state, s.here AND s.seen_at > $2 AS here
+           FROM visit_seat s JOIN join_invite i ON i.id = s.holder
+           WHERE s.appointment_id = ANY($1) AND s.seat = 'third' AND s.state IN ('waiting', 'admitted')
+             AND i.revoked_at IS NULL ORDER BY s.arrived_at""",
+        [row["appointment_id"] for row in entries if row["appointment_id"] is not None],
+        now - ALIVE,
+    )
+    found: dict[UUID, list[Companion]] = {}
+    for row in rows:
+        each = Companion(row["holder"], row["name"], row["state"], row["here"])
+        found.setdefault(row["appointment_id"], []).append(each)
+    return found
+
+
 async def queue_view(connection: Connection, provider: UUID, line: Line, now: datetime) -> QueueView:
     """Those who wait or are in, in order; a visit that was called off is not shown, whatever its ticket says."""
     rows = await connection.fetch(
@@ -260,6 +287,7 @@ async def queue_view(connection: Connection, provider: UUID, line: Line, now: da
         MAX_QUEUE,
     )
     talks = await _conversations(connection, rows)
+    companions = await _companions(connection, rows, now)
     return QueueView(
         provider,
         line.days[-1].isoformat(),
@@ -281,6 +309,7 @@ async def queue_view(connection: Connection, provider: UUID, line: Line, now: da
                 here=row["here"],
                 device_check=row["device_check"],
                 messages=talks.get(row["id"], []),
+                companions=companions.get(row["appointment_id"], []),
             )
             for row in rows
         ],

@@ -7,6 +7,7 @@ from typing import Any
 import pyotp
 import pytest
 
+from tests.booking.test_identity_people import booked, patient_of
 from tests.support.authenticator import PRESENT, Authenticator
 from tests.support.identity import PASSWORD, Answered, House
 
@@ -172,6 +173,44 @@ async def test_a_passkey_signs_in_and_is_two_factors(served: House) -> None:
     assert "mfa" in answer.body["amr"]
     me = await served.ask("GET", "/v1/me", token=answer.body["access_token"])
     assert [each["value"] for each in me.body["contacts"]] == [AMINA]
+
+
+async def test_a_visitor_who_signs_in_by_passkey_or_by_both_factors_brings_their_visits_along(served: House) -> None:
+    passkeys = Passkeys(served)
+    assert (await passkeys.enrol()).status == 201
+    app, _ = await enrolled(served)
+    known = (await passkeys.end(await passkeys.begin())).body["person"]
+
+    async def passkey(token: str) -> Answered:
+        begun = await passkeys.begin()
+        signed = {"id": begun["id"], "credential": passkeys.device.sign(begun["options"])}
+        return await passkeys.ask("login/finish", signed, token)
+
+    async def both_factors(token: str) -> Answered:
+        begun = await ticket(served)
+        served.clock.turn(seconds=30)
+        body = {"ticket": begun, "code": app.at(served.clock())}
+        return await served.ask("POST", "/v1/auth/mfa/verify", body, token=token)
+
+    for way in (passkey, both_factors):
+        guest = (await served.ask("POST", "/v1/auth/anonymous")).body
+        appointment = await booked(served, guest["person"])
+        answer = await way(guest["access_token"])
+        assert (answer.status, answer.body["person"]) == (200, known), answer.body
+        assert await patient_of(served, appointment) == [known] * 2
+
+
+async def test_a_visitors_visits_move_only_when_the_second_factor_was_given(served: House) -> None:
+    app, _ = await enrolled(served)
+    guest = (await served.ask("POST", "/v1/auth/anonymous")).body
+    appointment = await booked(served, guest["person"])
+    asked = await served.ask("POST", "/v1/auth/upgrade", await served.code(AMINA), token=guest["access_token"])
+    assert asked.body["state"] == "second_factor", asked.body
+    assert await patient_of(served, appointment) == [guest["person"]] * 2
+    assert (await served.ask("GET", "/v1/me", token=guest["access_token"])).status == 200
+    body = {"ticket": asked.body["ticket"], "code": app.at(served.clock())}
+    answer = await served.ask("POST", "/v1/auth/mfa/verify", body, token=guest["access_token"])
+    assert await patient_of(served, appointment) == [answer.body["person"]] * 2
 
 
 async def test_an_answer_of_a_passkey_counts_once(served: House) -> None:

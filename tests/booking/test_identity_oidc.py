@@ -12,6 +12,7 @@ from joserfc import jwt
 from joserfc.jwk import OctKey
 
 from booking.identity.oidc_client import OidcClient, OidcError
+from tests.booking.test_identity_people import booked, patient_of
 from tests.support.identity import Answered, House
 from tests.support.oidc_issuer import CLIENT, SECRET, Issuer, issuer, rsa_key
 
@@ -79,6 +80,16 @@ async def test_somebody_new_signs_in_and_comes_back_to_the_same_account(idp: Tru
 async def test_a_verified_address_links_to_the_account_that_has_it(idp: Trusted) -> None:
     known = await idp.served.sign_in(AMINA)
     assert (await idp.me(await idp.whole()))["id"] == known["person"]
+
+
+async def test_a_visitor_who_comes_back_signed_in_brings_their_visits_along(idp: Trusted) -> None:
+    headers = {"Origin": f"http://{idp.host}"}
+    began = await idp.served.ask("POST", "/v1/auth/anonymous", {"keep": "cookie"}, host=idp.host, headers=headers)
+    appointment = await booked(idp.served, began.body["person"])
+    location, cookie = await idp.leave()
+    both = f"{cookie}; wadud-refresh={began.cookies['wadud-refresh'].value}"
+    me = await idp.me(await idp.come_back(idp.issuer.authorize(location), both))
+    assert await patient_of(idp.served, appointment) == [me["id"]] * 2
 
 
 @pytest.mark.parametrize("verified", [False, None, "false", "yes"])

@@ -8,7 +8,7 @@ from uuid import UUID
 from backplane.ids import uuid7
 from booking.identity.dependants import acted_for, may_act_for
 from booking.identity.people import BELONGINGS
-from tests.support.identity import Answered, House
+from tests.support.identity import PASSWORD, Answered, House
 
 AMINA, OMAR = "amina@example.com", "omar@example.com"
 
@@ -97,6 +97,46 @@ async def test_a_visitor_who_is_known_already_brings_their_visits_along(served: 
     assert audited == 1
     body = {"refresh_token": guest["refresh_token"]}
     assert (await served.ask("POST", "/v1/auth/refresh", body)).status == 401
+
+
+async def test_a_visitor_who_signs_in_by_password_brings_their_visits_along(served: House) -> None:
+    registered = await served.ask("POST", "/v1/auth/register", {"email": AMINA, "password": PASSWORD})
+    code = {"ticket": registered.body["ticket"], "code": served.post.last(AMINA)}
+    known = (await served.ask("POST", "/v1/auth/otp/verify", code)).body
+    guest = await visitor(served)
+    appointment = await booked(served, guest["person"])
+    wrong = {"email": AMINA, "password": "not " + PASSWORD}
+    assert (await served.ask("POST", "/v1/auth/login", wrong, token=guest["access_token"])).status == 401
+    assert await patient_of(served, appointment) == [guest["person"]] * 2
+    right = {"email": AMINA, "password": PASSWORD}
+    answer = await served.ask("POST", "/v1/auth/login", right, token=guest["access_token"])
+    assert answer.body["person"] == known["person"]
+    assert await patient_of(served, appointment) == [known["person"]] * 2
+    assert (await served.ask("GET", "/v1/me", token=guest["access_token"])).code == "session_ended"
+    assert (await served.ask("POST", "/v1/auth/login", right, token=guest["access_token"])).status == 200
+
+
+async def test_a_visitor_who_signs_in_by_a_code_brings_their_visits_along(served: House) -> None:
+    guest = await visitor(served)
+    appointment = await booked(served, guest["person"])
+    answer = await served.ask("POST", "/v1/auth/otp/verify", await served.code(AMINA), token=guest["access_token"])
+    assert answer.status == 200, answer.body
+    assert await patient_of(served, appointment) == [answer.body["person"]] * 2
+
+
+async def test_signing_in_takes_over_nothing_of_an_account_or_of_another_clinic(served: House) -> None:
+    omar, elsewhere = (
+        await served.sign_in(OMAR),
+        (await served.ask("POST", "/v1/auth/anonymous", host="b.localhost")).body,
+    )
+    appointment = await booked(served, omar["person"])
+    for token in (omar["access_token"], elsewhere["access_token"]):
+        answer = await served.ask("POST", "/v1/auth/otp/verify", await served.code(AMINA), token=token)
+        assert answer.status == 200, answer.body
+    assert await patient_of(served, appointment) == [omar["person"]] * 2
+    assert (await served.ask("GET", "/v1/me", token=omar["access_token"])).status == 200
+    async with served.db.platform() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM person WHERE merged_into IS NOT NULL") == 0
 
 
 async def test_only_a_visitor_upgrades_and_only_with_the_right_code(served: House) -> None:

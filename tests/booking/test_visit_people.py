@@ -54,7 +54,11 @@ async def test_a_third_person_is_asked_in_waits_and_is_put_out(clinic: Clinic, b
     assert await third.check_in() == {"state": "waiting"}
     assert (await third.ask("GET"))["position"] is None
     who = {"seat": "third", "holder": made["invite"]}
+    await patient.check_in()
+    asked_in = {"holder": made["invite"], "name": "Bilal", "state": "waiting", "here": True}
+    assert [entry["companions"] for entry in await queue(clinic, browser)] == [[asked_in]]
     await doctor(clinic, browser, f"{patient.path}/admit", who)
+    assert [entry["companions"] for entry in await queue(clinic, browser)] == [[{**asked_in, "state": "admitted"}]]
     assert (await third.ask("GET", "/token"))["identity"].startswith("third-")
     assert (await browser.ask("POST", links, {"kind": "family", "name": "x"}, pass_=third.pass_, status=403))["code"]
     listed = await browser.ask("GET", links, by=(clinic.doctor, DOCTOR))

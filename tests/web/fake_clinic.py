@@ -217,6 +217,7 @@ def waiting(index: int = 0, **changes: Any) -> dict[str, Any]:
         "here": index != 1,
         "device_check": {"camera": index != 2},
         "messages": [],
+        "companions": [],
         **changes,
     }
 
@@ -372,14 +373,7 @@ class FakeClinic(FakeServer):
             case "POST", ["auth", "otp"]:
                 return {"ticket": TICKET, "expires_in": 600, "resend_after": 30}
             case "POST", ["auth", "login"]:
-                return {
-                    "state": "second_factor",
-                    "ticket": "factor",
-                    "expires_in": 0,
-                    "access_token": None,
-                    "person": None,
-                    "roles": [],
-                }
+                return {**self._signed_in(), "state": "second_factor", "ticket": "factor", "access_token": None}
             case "POST", ["auth", "upgrade"]:
                 self.roles = ["patient"]
                 return self._signed_in()

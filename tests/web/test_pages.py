@@ -36,8 +36,13 @@ async def violations(visitor: Visitor) -> list[str]:
 
 
 async def overflows(visitor: Visitor) -> bool:
-    wide: bool = await visitor.page.evaluate("document.documentElement.scrollWidth > innerWidth")
-    return wide
+    """Whether the page is wider than the window, or goes on below its content."""
+    found: bool = await visitor.page.evaluate(
+        """(({ scrollWidth, scrollHeight }) => scrollWidth > innerWidth
+             || scrollHeight > Math.max(innerHeight, document.body.getBoundingClientRect().bottom + scrollY) + 1)
+           (document.documentElement)"""
+    )
+    return found
 
 
 async def with_guests(visitor: Visitor, language: str) -> None:

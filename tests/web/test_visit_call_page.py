@@ -69,6 +69,13 @@ async def test_the_call_of_a_visit_offers_no_link_that_lets_nobody_in(visit: Vis
     assert "link" not in alone
 
 
+async def test_who_is_let_in_first_is_told_that_the_doctor_is_coming(visit: Visit) -> None:
+    visitor = await admitted(visit)
+    alone = await visitor.page.locator(".waiting").inner_text()
+    assert "The doctor is coming" in alone
+    assert "first" not in alone
+
+
 async def test_who_stays_behind_is_not_called_the_first_one(visit: Visit) -> None:
     visitor = await waits(visit)
     doctor = {"id": "p0", "name": "Dr Amina", "role": "host", "connection": "connected", "tracks": []}

@@ -86,6 +86,7 @@ export interface Ring { request: string; specialty: string; language: string; re
 export interface QueueEntry {
   ticket: string; no: number; kind: string; state: 'waiting' | 'admitted'; place: number | null; appointment: string | null; patient: string;
   name: string; status: string | null; payment: string | null; starts_at: string | null; joined_at: string; here: boolean;
-  device_check: Record<string, boolean>; messages: WaitingMessage[];
+  device_check: Record<string, boolean>; messages: WaitingMessage[]; companions: Companion[];
 }
+export interface Companion { holder: string; name: string; state: 'waiting' | 'admitted'; here: boolean }
 export interface QueueView { provider: string; day: string; delay_minutes: number; entries: QueueEntry[] }

@@ -28,14 +28,22 @@ async function start() {
   if (state.step === 'ready') document.getElementById('ready-title')?.focus();
 }
 
+/** Where a pasted link leads on this site: a call, or a visit or an invitation by the token of its mail. @param {string} link @returns {string} empty: nowhere */
+function placeOf(link) {
+  const room = /(?:^|\/call\/)([\w-]{8,})\/?(?:[?#].*)?$/.exec(link)?.[1];
+  if (room !== undefined) return `/call/${room}`;
+  const mailed = /\/((?:j\/[\w-]+\/?(?:\?[^#\s]*)?|invite)#[\w.~-]+)$/.exec(link)?.[1];
+  return mailed === undefined ? '' : `/${mailed}`;
+}
+
 /** @param {SubmitEvent} event */
 function enter(event) {
   event.preventDefault();
   const given = String(new FormData(/** @type {HTMLFormElement} */ (event.target)).get('link') ?? '').trim();
-  const room = /(?:^|\/call\/)([\w-]{8,})\/?(?:[?#].*)?$/.exec(given)?.[1];
-  state.badLink = room === undefined;
+  const place = placeOf(given);
+  state.badLink = place === '';
   draw();
-  if (room !== undefined) goTo(`/call/${room}`);
+  if (place) goTo(place);
 }
 
 /** Why no call could be started; in the language of the page as it is now. */
@@ -47,6 +55,7 @@ const startCard = () => html`
       ${state.step === 'creating' ? html`<span class="spinner"></span>` : icon('camera')}<span>${t('home.start')}</span>
     </button>
     <a class="button secondary large" data-testid="home-book" href="/book">${icon('calendar')}<span>${t('home.book')}</span></a>
+    <a class="button quiet" data-testid="home-visits" href="/visits">${icon('person')}<span>${t('nav.visits')}</span></a>
   </div>
   ${state.problem ? html`<p class="notice danger" role="alert" data-testid="start-problem">${icon('warning')}<span>${problem()}</span></p>` : nothing}
   <form class="enter" @submit=${enter} novalidate>

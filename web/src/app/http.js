@@ -75,6 +75,16 @@ export function forget() {
   listeners.forEach((listener) => listener());
 }
 
+/** Whether this page acts for nobody, or for a visitor without an account. */
+export const isVisitor = () => access.roles.every((role) => role === 'anonymous');
+
+/**
+ * What a visitor shows when they sign in, so that what they booked before goes with them; empty: there is nothing to show.
+ * It is no `request` of theirs: a refusal must not be repeated with a new token, because each is a counted try.
+ * @returns {Promise<string>}
+ */
+export const visitorsToken = async () => (await resume() && isVisitor() ? access.token : '');
+
 /** @returns {Promise<boolean>} whether somebody is signed in, after asking the server if need be */
 export async function resume() {
   if (access.token && performance.now() < access.until_ms - EARLY_MS) return true;

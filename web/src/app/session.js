@@ -2,43 +2,38 @@
 
 /** @import { Ceremony, CodeTicket, SignIn } from './booking.js' */
 
-import { forget, keep, request, resume, who } from './http.js';
+import { forget, isVisitor, keep, request, resume, visitorsToken, who } from './http.js';
 import { language } from './i18n.js';
 import { signed } from './passkeys.js';
 
-/** A visitor without an account is a real, anonymous person: what they book stays theirs when they sign in later. */
-export const isVisitor = () => who() === null || who()?.roles.every((role) => role === 'anonymous') === true;
+export { isVisitor };
 
 export const isDoctor = () => who()?.roles.includes('doctor') === true;
 
-/** Makes sure that requests go as somebody. */
+/** Makes sure that requests go as somebody: a visitor without an account is a real, anonymous person. */
 export async function ensureSomebody() {
   if (await resume()) return;
   keep(await request('POST', '/v1/auth/anonymous', { body: { locale: language(), keep: 'cookie' }, anonymous: true }));
 }
 
 /** @param {string} email @param {string} password */
-export const logIn = (email, password) => finish(request('POST', '/v1/auth/login', { body: { email, password, keep: 'cookie' }, anonymous: true }));
+export const logIn = (email, password) => enter('/v1/auth/login', { email, password });
 
 /** @param {string} email @returns {Promise<CodeTicket>} the code is on its way */
 export const askForCode = (email) => request('POST', '/v1/auth/otp', { body: { email, locale: language() }, anonymous: true });
 
-/** A visitor who enters a code keeps what they have booked. @param {string} ticket @param {string} code */
-export async function enterCode(ticket, code) {
-  const body = { ticket, code, keep: 'cookie' };
-  const visiting = await resume() && isVisitor();
-  return finish(visiting ? request('POST', '/v1/auth/upgrade', { body }) : request('POST', '/v1/auth/otp/verify', { body, anonymous: true }));
-}
+/** A visitor with a new contact stays the same person. @param {string} ticket @param {string} code */
+export const enterCode = async (ticket, code) => enter(await visitorsToken() ? '/v1/auth/upgrade' : '/v1/auth/otp/verify', { ticket, code });
 
 /** @param {string} ticket of the first factor @param {string} code */
-export const enterSecondFactor = (ticket, code) => finish(request('POST', '/v1/auth/mfa/verify', { body: { ticket, code, keep: 'cookie' }, anonymous: true }));
+export const enterSecondFactor = (ticket, code) => enter('/v1/auth/mfa/verify', { ticket, code });
 
 /** With whichever passkey of this host the person picks; it is both factors in one. */
 export async function enterPasskey() {
   /** @type {Ceremony} */
   const { id, options } = await request('POST', '/v1/auth/passkeys/login/start', { body: {}, anonymous: true });
   const credential = await signed(options);
-  return finish(request('POST', '/v1/auth/passkeys/login/finish', { body: { id, credential, keep: 'cookie' }, anonymous: true }));
+  return enter('/v1/auth/passkeys/login/finish', { id, credential });
 }
 
 /** The page forgets at once; the server is told, and if it cannot be reached its cookie ends by itself. */
@@ -51,9 +46,13 @@ export async function logOut() {
   forget();
 }
 
-/** @param {Promise<SignIn>} answer @returns {Promise<SignIn>} */
-async function finish(answer) {
-  const signIn = await answer;
+/**
+ * One step of a way in. A visitor keeps what they have booked, whichever way they come.
+ * @param {string} path @param {object} proof @returns {Promise<SignIn>}
+ */
+async function enter(path, proof) {
+  /** @type {SignIn} */
+  const signIn = await request('POST', path, { body: { ...proof, keep: 'cookie' }, anonymous: true, bearer: await visitorsToken() });
   if (signIn.state === 'signed_in') keep(signIn);
   return signIn;
 }

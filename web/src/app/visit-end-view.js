@@ -6,6 +6,7 @@
 import { html, nothing } from '../../vendor/lit-html/lit-html.js';
 import { t } from './i18n.js';
 import { icon } from './icons.js';
+import { ownAddress } from './navigation.js';
 import { bothZones, face } from './site.js';
 import { endTitle, endWords } from './visit-end.js';
 import { ownZone } from './when.js';
@@ -45,7 +46,7 @@ export function visitEnd({ reason, seat, about, seconds = 0, back, titleId, more
       ${other ? html`<div class="about-doctor">${face(other)}<p><span class="soft">${t(seat === 'doctor' ? 'visits.patient' : 'visits.doctor')}</span><strong><bdi>${other}</bdi></strong>
         ${long > 0 ? html`<span class="soft" data-testid="took">${took(long)}</span>` : nothing}</p></div>` : nothing}
       ${about?.starts_at ? html`<div class="summary-when">${icon('calendar')}<div>${bothZones(about.starts_at, about.timezone ?? ownZone())}</div></div>` : nothing}
-      ${RETURN.has(reason) ? html`<a class="button primary large" data-testid="back-to-visit" href=${back}>${icon('retry')}<span>${t(reason === 'ended' && seat !== 'doctor' ? 'over.back' : 'ended.visit')}</span></a>` : nothing}
+      ${RETURN.has(reason) ? html`<a class="button primary large" data-testid="back-to-visit" href=${ownAddress(back)}>${icon('retry')}<span>${t(reason === 'ended' && seat !== 'doctor' ? 'over.back' : 'ended.visit')}</span></a>` : nothing}
       ${more}
       ${seat === 'patient' ? next(reason, about?.doctor_slug ?? '') : nothing}
       ${seat === 'doctor' ? html`<a class="button ${RETURN.has(reason) ? 'secondary' : 'primary large'}" data-testid="to-my-day" href="/visits">${icon('calendar')}<span>${t('ended.board')}</span></a>`
@@ -57,6 +58,6 @@ export function visitEnd({ reason, seat, about, seconds = 0, back, titleId, more
 function next(reason, slug) {
   const look = RETURN.has(reason) ? 'secondary' : 'primary large';
   return html`
-    <a class="button ${look}" data-testid="book-again" href=${slug ? `/doctors/${slug}` : '/book'}>${icon('calendar')}<span>${t(reason === 'completed' ? 'over.follow_up' : slug ? 'over.book_same' : 'over.book')}</span></a>
+    <a class="button ${look}" data-testid="book-again" href=${ownAddress(slug ? `/doctors/${slug}` : '/book')}>${icon('calendar')}<span>${t(reason === 'completed' ? 'over.follow_up' : slug ? 'over.book_same' : 'over.book')}</span></a>
     ${localStorage.getItem('wadud.session') === null ? nothing : html`<a class="button quiet" data-testid="my-visits" href="/visits">${t('nav.visits')}</a>`}`;
 }

@@ -5,6 +5,7 @@
 import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
 import { t } from '../i18n.js';
 import { icon } from '../icons.js';
+import { isVisitor } from '../session.js';
 import { trouble } from '../site.js';
 import { summary } from './details.js';
 
@@ -21,6 +22,7 @@ export function bookedView(page) {
         <h1 id="step-title" tabindex="-1">${t(due ? 'booked.due' : waits ? 'booked.requested' : 'booked.title')}</h1>
         <p class="soft">${t(due ? 'booked.due_text' : waits ? 'booked.requested_text' : 'booked.text')}${page.ticket !== null && page.form.email
           ? html` ${t('booked.mail_to')} <bdi>${page.form.email}</bdi>` : ''}</p>
+        ${isVisitor() ? html`<p class="notice warn" data-testid="no-mail">${icon('warning')}<span>${t('booked.no_mail')}</span></p>` : nothing}
         <div class="booked-summary">${summary(page)}</div>
         ${trouble(page.problem)}
         ${waits || due ? nothing : html`<a class="button primary large" data-testid="visit-link" href=${`/visits/${booked.id}`}>${icon('camera')}<span>${t('booked.visit')}</span></a>`}

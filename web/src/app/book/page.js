@@ -304,6 +304,7 @@ export class BookPage {
     } finally {
       this.booking = false;
       this.draw();
+      if (this.problem && document.activeElement === document.body) document.getElementById('code')?.focus();  // the pressed button was disabled
     }
   }
 
@@ -332,7 +333,10 @@ export class BookPage {
       return false;
     }
     const { state } = await enterCode(this.ticket.ticket, this.code.trim());
-    if (state === 'second_factor') throw new ApiError(401, 'second_factor', t('details.second_factor'));
+    if (state === 'second_factor') {
+      this.ticket = null;  // it is spent; the way to sign in stands in its place
+      throw new ApiError(401, 'second_factor', t('details.second_factor'));
+    }
     return true;
   }
 

@@ -100,12 +100,15 @@ function markShape(event) {
   video.toggleAttribute('data-portrait', video.videoHeight > video.videoWidth);
 }
 
+/** In a visit somebody is expected, and one knows whom. @param {CallPage} page */
+const whoIsAlone = ({ met, visit }) => (met ? 'again_' : visit ? `${visit.seat}_` : '');
+
 /** The room of a visit has no link that lets anybody in: each person has one of their own. @param {CallPage} page */
 const waiting = (page) => html`
   <div class="waiting">
     <span class="waiting-art" aria-hidden="true"><i></i><i></i>${icon('people')}</span>
-    <h2>${t(page.met ? 'waiting.again_title' : 'waiting.title')}</h2>
-    <p>${t(page.met ? 'waiting.again_text' : page.visit ? 'waiting.visit_text' : 'waiting.text')}</p>
+    <h2>${t(`waiting.${whoIsAlone(page)}title`)}</h2>
+    <p>${t(`waiting.${whoIsAlone(page)}text`)}</p>
     ${page.visit ? nothing : html`
       ${linkField(page.link)}
       <div class="row wrap">${page.copyButton.view(page.link, 'button primary')}${shareButton(page.link)}</div>`}

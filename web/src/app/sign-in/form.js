@@ -60,6 +60,12 @@ export class SignInForm {
     }
     this.#busy = false;
     this.draw();
+    if (this.#problem && document.activeElement === document.body) this.#lastField()?.focus();  // the pressed button was disabled meanwhile
+  }
+
+  /** What was wrong is typed again there: the code, or the password. */
+  #lastField() {
+    return /** @type {HTMLElement | undefined} */ ([...document.querySelectorAll('.sign-in-form .field:not([readonly])')].at(-1));
   }
 
   /** @param {SubmitEvent} event */
@@ -86,6 +92,7 @@ export class SignInForm {
       case 'email':
         return html`${this.#address()}${this.#button(t('signin.send'))}
           <button class="button quiet" type="button" data-testid="with-password" @click=${() => this.#go('password')}>${t('signin.with_password')}</button>
+          ${this.isFixed ? nothing : html`<p class="fine start" data-testid="no-sms">${icon('message')}<span>${t('signin.no_sms')}</span></p>`}
           ${passkeysWork() ? html`<button class="button secondary" type="button" data-testid="with-passkey" ?disabled=${this.#busy}
             @click=${() => this.#run(async () => this.#enter(await enterPasskey()))}>${icon('key')}<span>${t('signin.with_passkey')}</span></button>` : nothing}`;
       case 'password':

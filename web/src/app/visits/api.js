@@ -31,11 +31,17 @@ export const admitNext = () => request('POST', '/v1/queue/next', { body: {} });
 /** @param {string} visit */
 export const admit = (visit) => request('POST', `/v1/visits/${visit}/admit`, { body: {} });
 
+/** @param {string} visit @param {string} holder a third person, asked in */
+export const admitCompanion = (visit, holder) => request('POST', `/v1/visits/${visit}/admit`, { body: { seat: 'third', holder } });
+
 /** @param {string} visit */
 export const noShow = (visit) => request('POST', `/v1/visits/${visit}/no-show`);
 
 /** @param {string} visit */
 export const endVisit = (visit) => request('POST', `/v1/visits/${visit}/end`);
+
+/** The links that were sent work again for an hour. @param {string} visit */
+export const callAgain = (visit) => request('POST', `/v1/visits/${visit}/call-again`);
 
 /** @param {string} visit @param {string} body @param {string} patient @returns {Promise<{seq: number}>} */
 export const tell = (visit, body, patient) => request('POST', `/v1/visits/${visit}/desk-messages`, { body: { body, patient } });

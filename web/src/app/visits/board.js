@@ -52,6 +52,7 @@ const row = (page, entry) => html`
         ${devices(entry)}
       </p>
     </div>
+    ${companions(page, entry)}
     ${page.asking.id === entry.ticket ? question(page, entry) : html`<div class="row wrap line-actions">
       ${entry.state === 'waiting'
         ? html`<button class="button primary small" type="button" data-testid="admit" ?disabled=${page.busy !== ''} @click=${() => page.admit(entry)}>${t('board.admit')}</button>
@@ -61,6 +62,14 @@ const row = (page, entry) => html`
           <button class="button secondary small" type="button" data-testid="end-visit" ?disabled=${page.busy !== ''} @click=${() => page.close(entry, 'end')}>${t('ended.end_visit')}</button>`}
     </div>`}
   </div>`;
+
+/** Whom somebody asked in: an interpreter, family. @param {VisitsPage} page @param {QueueEntry} entry */
+const companions = (page, entry) => entry.companions.map(({ holder, name, state, here }) => html`
+  <div class="row wrap companion" data-testid="companion" data-state=${state}>
+    <span class="fact">${icon('people')}<bdi>${name}</bdi></span>
+    <span class="soft fact"><span class="dot" data-here=${String(here)}></span>${t(state === 'admitted' ? 'board.inside' : here ? 'board.here' : 'board.away')}</span>
+    ${state === 'waiting' ? html`<button class="button secondary small" type="button" data-testid="admit-companion" ?disabled=${page.busy !== ''} aria-label=${t('board.admit_named', { name })} @click=${() => page.admitCompanion(entry, holder, name)}>${t('board.admit')}</button>` : nothing}
+  </div>`);
 
 /** @param {VisitsPage} page @param {QueueEntry} entry */
 function tell(page, entry) {

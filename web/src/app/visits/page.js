@@ -170,6 +170,14 @@ export class VisitsPage {
     document.getElementById(`visit-${appointment.id}`)?.focus();
   }
 
+  /** The doctor opens a visit that is over once more, and goes in. @param {Appointment} appointment */
+  async callAgain({ id }) {
+    await this.#doing(`${id} call-again`, async () => {
+      await api.callAgain(id);
+      goTo(`/visits/${id}#enter`);
+    });
+  }
+
   /** @param {string} id */
   async #openCalendar(id) {
     const appointment = this.appointments.find((each) => each.id === id);
@@ -260,6 +268,15 @@ export class VisitsPage {
       await api.admit(entry.appointment ?? '');
       goTo(`/visits/${entry.appointment}#enter`);
     });
+  }
+
+  /** The board stays: the patient is let in with a press of their own. @param {QueueEntry} entry @param {string} holder @param {string} name */
+  async admitCompanion(entry, holder, name) {
+    await this.#doing(`${entry.ticket} ${holder}`, async () => {
+      await api.admitCompanion(entry.appointment ?? '', holder);
+      announce(t('board.say_let_in', { name }));
+    });
+    document.getElementById(`visit-${entry.ticket}`)?.focus();
   }
 
   async admitNext() {

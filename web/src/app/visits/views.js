@@ -8,9 +8,13 @@ import { repeat } from '../../../vendor/lit-html/directives/repeat.js';
 import { slotPicker } from '../book/slots.js';
 import { t } from '../i18n.js';
 import { icon } from '../icons.js';
+import { ownAddress } from '../navigation.js';
 import { bothZones, face, isAhead, kindIcon, trouble, visitHeader } from '../site.js';
 import { costText, termsView } from '../terms.js';
 import { board } from './board.js';
+
+/** Visits that their doctor may open once more. */
+const CALLED_AGAIN = new Set(['confirmed', 'checked_in', 'in_progress', 'interrupted', 'completed']);
 
 /** @param {VisitsPage} page */
 export const visitsView = (page) => html`
@@ -57,7 +61,7 @@ function card(page, visit) {
 
 /** @param {VisitsPage} page @param {Appointment} visit */
 function actions(page, visit) {
-  if (!isAhead(visit)) return nothing;
+  if (!isAhead(visit)) return waysOn(page, visit);
   const decided = visit.status !== 'requested';
   const begun = ['in_progress', 'interrupted'].includes(visit.status);
   return html`
@@ -71,6 +75,17 @@ function actions(page, visit) {
         <button class="button secondary small" type="button" data-testid="move" @click=${() => page.ask(visit.id, 'move')}>${t('visits.move')}</button>
         <button class="button quiet small" type="button" data-testid="cancel" @click=${() => page.ask(visit.id, 'cancel')}>${t('visits.cancel')}</button>`}
     </div>`;
+}
+
+/** What one can do about a visit that is over. @param {VisitsPage} page @param {Appointment} visit */
+function waysOn(page, visit) {
+  if (page.doctor) {
+    return CALLED_AGAIN.has(visit.status) && visit.kind !== 'in_person' ? html`<div class="row wrap visit-actions">
+      <button class="button secondary small" type="button" data-testid="call-again" ?disabled=${page.busy !== ''} @click=${() => page.callAgain(visit)}>${icon('retry')}<span>${t('over.call_again')}</span></button></div>` : nothing;
+  }
+  const slug = page.profiles.get(visit.provider)?.card.slug;
+  return html`<div class="row wrap visit-actions">
+    <a class="button secondary small" data-testid="book-again" href=${ownAddress(slug ? `/doctors/${slug}` : '/book')}>${icon('calendar')}<span>${t(!slug ? 'over.book' : visit.status === 'completed' ? 'over.follow_up' : 'over.book_same')}</span></a></div>`;
 }
 
 /** @param {VisitsPage} page @param {Appointment} visit */
