@@ -31,6 +31,8 @@ BELONGINGS: Final = (
     ("waiting_message", "to_patient"),
     ("waitlist_entry", "patient_id"),
     ("waitlist_entry", "booked_by"),
+    ("waiting_message", "sender"),  # as a patient; no foreign key, for others write as an invitation
+    ("waiting_message", "to_patient"),
 )
 
 
