@@ -300,6 +300,7 @@ async def test_who_cancels_hears_the_price_first_and_who_is_too_late_is_not_offe
     await visitor.page.reload()
     await visitor.of("move").click()
     await visitor.see("too-late")
+    assert "Choose the new time" not in await visitor.of("visit").inner_text()
     assert await visitor.of("slot").count() == 0
 
 

@@ -93,9 +93,10 @@ function question(page, visit) {
   const { what } = page.asking;
   const back = html`<button class="button secondary" type="button" @click=${() => page.ask(visit.id, '')}>${t('visits.keep')}</button>`;
   if (what === 'move') {
-    return html`<div class="confirm" role="group" aria-labelledby=${`ask-${visit.id}`}><p id=${`ask-${visit.id}`} tabindex="-1"><strong>${t('visits.move_sure')}</strong></p>
+    const late = page.terms?.may_reschedule === false;
+    return html`<div class="confirm" role="group" aria-labelledby=${`ask-${visit.id}`}><p id=${`ask-${visit.id}`} tabindex="-1"><strong>${t(late ? 'visits.move' : 'visits.move_sure')}</strong></p>
       ${trouble(page.problem)}
-      ${page.terms?.may_reschedule === false ? html`<p class="notice warn" data-testid="too-late">${icon('warning')}<span>${t('problem.too_late')}</span></p>`
+      ${late ? html`<p class="notice warn" data-testid="too-late">${icon('warning')}<span>${t('problem.too_late')}</span></p>`
         : page.calendar.month ? slotPicker(page) : nothing}<div class="row wrap">${back}</div></div>`;
   }
   const action = what === 'decline' ? 'decline' : 'cancel';
