@@ -28,7 +28,6 @@ BELONGINGS: Final = (
     ("seat", "booked_by"),
     ("series", "patient_id"),
     ("series", "created_by"),
-    ("waiting_message", "to_patient"),
     ("waitlist_entry", "patient_id"),
     ("waitlist_entry", "booked_by"),
     ("waiting_message", "sender"),  # as a patient; no foreign key, for others write as an invitation
