@@ -5,6 +5,7 @@ location's own coordinates.
 """
 
 import math
+from functools import cache
 from typing import Final
 
 from msgspec import Struct
@@ -13,6 +14,12 @@ from booking.providers.normalise import Vocabulary, distance, fold, script, tole
 
 EARTH_RADIUS_KM: Final = 6371.0088
 _ARABIC_SCRIPT: Final = frozenset({"ar", "ur", "fa", "ps", "sd"})
+
+
+@cache
+def _own_script(name: str) -> str:
+    """Of one of the catalogue's names."""
+    return script(fold(name))
 
 
 class Place(Struct, frozen=True):
@@ -27,8 +34,11 @@ class Place(Struct, frozen=True):
 
     def name(self, locale: str) -> str:
         """English, or as the country writes it when ``locale`` is written in its script."""
-        own = script(fold(self.names[1]))
-        return self.names[1] if own == "a" and locale.partition("-")[0].lower() in _ARABIC_SCRIPT else self.names[0]
+        return (
+            self.names[1]
+            if _own_script(self.names[1]) == "a" and locale.partition("-")[0].lower() in _ARABIC_SCRIPT
+            else self.names[0]
+        )
 
 
 _COUNTRIES: Final[dict[str, tuple[str, str]]] = {

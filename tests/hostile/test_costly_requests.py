@@ -33,7 +33,19 @@ from tests.hostile.costly import Shot, shots
 
 MOST_CPU_S: Final = 0.05
 MOST_GROWTH_KIB: Final = 150_000
-ROUNDS: Final = 3  # at most, until one has no stall
+ROUNDS: Final = 3  # at most, until no place has had a stall in all of them
+OURS: Final = (
+    "backplane/",
+    "booking/",
+    "identity/",
+    "providers/",
+    "calendar/",
+    "appointments/",
+    "join/",
+    "mail/",
+    "queue/",
+)
+EVERYWHERE: Final = {"backplane/telemetry.py observed", "backplane/web.py problems", "backplane/binding.py serve"}
 CLIENTS: Final = 4
 UNAVAILABLE: Final = 503  # documented: what is asked for is away, such as a virus scanner or somebody's identity server
 # These end what the others stand on, or need no more than one try.
@@ -157,6 +169,14 @@ def too_long(stalls: list[Stall]) -> list[Stall]:
     return [stall for stall in stalls if stall.cpu_s > MOST_CPU_S]
 
 
+def places(stall: Stall) -> set[str]:
+    """Where it was in code of ours that not every request passes. What costs too much by its nature is there in each
+    round; what a busy machine or the garbage collector adds is elsewhere the next time."""
+    ours = {re.sub(r":\d+", "", frame) for frame in stall.stack if frame.startswith(OURS)}
+    return ours - EVERYWHERE
+
+
+@pytest.mark.alone
 @pytest.mark.timeout(240)
 async def test_no_request_stops_the_server_or_makes_it_grow(database: Database, tmp_path: Path, unbraked: None) -> None:
     stalls: list[Stall] = []
@@ -175,15 +195,16 @@ async def test_no_request_stops_the_server_or_makes_it_grow(database: Database, 
         await asyncio.to_thread(battery.fire, warm[:200])
         collect_seldom()  # as a server does after its start
         before = resident_kib()
-        for _ in range(ROUNDS):
+        found: list[set[str]] = []
+        while len(found) < ROUNDS and (not found or set.intersection(*found)):
             stalls.clear()
             with watching(stalls):
                 await asyncio.to_thread(battery.fire, load)
-            if not too_long(stalls):
-                break  # what costs too much by its nature does so each time, what a busy machine adds does not
+            found.append({place for stall in too_long(stalls) for place in places(stall)})
         grown = resident_kib() - before
     slowest = [f"{seconds:.2f} s: {said}" for seconds, said in sorted(battery.slowest)[-5:]]
-    assert not too_long(stalls), "\n".join([*map(str, too_long(stalls)), "the slowest answers:", *slowest])
+    costly = set.intersection(*found)
+    assert not costly, "\n".join([f"{costly}:", *map(str, too_long(stalls)), "the slowest answers:", *slowest])
     assert not battery.bad, "\n".join(battery.bad)
     assert grown < MOST_GROWTH_KIB
     good = sum(count for (_, status), count in battery.codes.items() if 200 <= status < 300)
