@@ -1,7 +1,7 @@
 """Command-line options of the server, in one place that needs nothing but the standard library.
 
 `bin/serve`, `bin/migrate` and `bin/admin` read them before the set-up (so that --help and a mistyped option answer at
-once, on a bare machine too); `signalling.main`, `backplane.migrate_command` and `booking.admin_command` read the same
+once, on a bare machine too); `server.main`, `backplane.migrate_command` and `booking.admin_command` read the same
 parsers when they start.
 """
 
@@ -47,7 +47,7 @@ def _address(text: str) -> str:
 
 
 def serve_parser() -> argparse.ArgumentParser:
-    """Parser of `bin/serve` and `python -m signalling.main`."""
+    """Parser of `bin/serve` and `python -m server.main`."""
     parser = argparse.ArgumentParser(
         prog="bin/serve",
         description="Serves Wadud: pages, signalling and media. The first run sets everything up by itself.",

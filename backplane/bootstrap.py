@@ -200,7 +200,7 @@ def serve(arguments: Sequence[str]) -> int:
     if options.setup_only:
         return 0
     # -P keeps the caller's directory, which need not be ours, out of the import path
-    os.execv(PYTHON, [str(PYTHON), "-P", "-m", "signalling.main", *arguments])
+    os.execv(PYTHON, [str(PYTHON), "-P", "-m", "server.main", *arguments])
 
 
 def migrate(arguments: Sequence[str]) -> int:

@@ -49,7 +49,7 @@ def world(servers: int) -> Iterator[World]:
         started, logs = [], []
         for number in range(servers):
             logs.append(directory / f"server{number}.log")
-            command = [sys.executable, "-m", "signalling.main", "--port", "0", "--data", str(data), "--workers", "1"]
+            command = [sys.executable, "-m", "server.main", "--port", "0", "--data", str(data), "--workers", "1"]
             environment = {
                 "WADUD_POSTGRES_URL": cluster.url(),
                 "WADUD_REDIS_URL": redis_url,

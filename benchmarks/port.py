@@ -2,7 +2,7 @@
 
     python benchmarks/port.py [--sockets N] [--relays N] [--seconds S] [--peer coturn] [--json FILE]
 
-The whole product (`python -m signalling.main --self-signed`) is on core 0; all clients are one process on core 1, each
+The whole product (`python -m server.main --self-signed`) is on core 0; all clients are one process on core 1, each
 with a TLS connection of its own to the one port. HTTPS is measured three times in one run: with nothing else, beside
 idle WebSockets, beside these and voice through TURN over TLS. README.md tells how to read the figures. The exit status
 is 1 when a connection was lost, refused or not answered, or a voice packet did not come back.

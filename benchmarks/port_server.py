@@ -16,12 +16,12 @@ _READY = b"Wadud is ready: "
 
 
 class PortServer:
-    """`python -m signalling.main` on one core, everything on one port, relaying to loopback peers too."""
+    """`python -m server.main` on one core, everything on one port, relaying to loopback peers too."""
 
     def __init__(self, cpu: int, directory: Path) -> None:
         """ConnectionError when it does not start."""
         self._data = directory / "data"
-        command = [sys.executable, "-m", "signalling.main", "--self-signed", "--port", "0", "--media-port", "0"]
+        command = [sys.executable, "-m", "server.main", "--self-signed", "--port", "0", "--media-port", "0"]
         command += ["--workers", "1", "--log-level", "warning", "--data", str(self._data)]
         command += ["--relay-allow", "127.0.0.0/8", "--max-rooms", "5000"]
         command += process.UNBOUNDED

@@ -1,4 +1,4 @@
-"""The whole product as a process (`python -m signalling.main`) and participants who join it as browsers do."""
+"""The whole product as a process (`python -m server.main`) and participants who join it as browsers do."""
 
 import asyncio
 import itertools
@@ -39,7 +39,7 @@ class Participant:
 class Product:
     """``async with Product(cpu, directory) as product``"""
 
-    def __init__(self, cpu: int, directory: Path, module: str = "signalling.main") -> None:
+    def __init__(self, cpu: int, directory: Path, module: str = "server.main") -> None:
         self._cpu, self._directory, self._module = cpu, directory, module
         self._sessions: list[aiohttp.ClientSession] = []
         self._next = itertools.count()

@@ -2,7 +2,7 @@
 
 Who asks is said by an access token (identity) or by the pass of a join link; which clinic is meant, by the host name.
 Everything is made by `assemble` and lives until its block ends. What booking needs of the calls, and tells nobody else,
-is a bus: the process that runs them listens (signalling/visits.py).
+is a bus: the process that runs them listens (server/visit_calls.py).
 """
 
 import asyncio
@@ -32,24 +32,24 @@ from booking.documents import DOCUMENTS, Documents, FileStore
 from booking.identity.courier import SandboxSms, errands
 from booking.identity.routes import ROUTES as IDENTITY_ROUTES
 from booking.identity.service import IDENTITY, Identity
-from booking.join import part as joining_part
-from booking.join.call_events import CallEvents
-from booking.join.instant import RINGING, Ringing
-from booking.join.links import Links
-from booking.join.live import Live
-from booking.join.live_messages import LiveTickets
-from booking.join.live_routes import LIVE
-from booking.join.live_sources import SOURCES
-from booking.join.passes import Passes
-from booking.join.room_commands import RoomCommands
-from booking.join.room_names import VisitRooms
-from booking.join.visitors import guest_principal
-from booking.join.visits import JOINING, Joining
-from booking.join.walk_in import VISITS_NOW
+from booking.instant.instant_requests import RINGING, Ringing
+from booking.links.link import Links
+from booking.links.passes import Passes
 from booking.mail.addresses import PublicAddresses
 from booking.mail.delivery import Delivery
 from booking.providers.part import providers
 from booking.tenants import Tenants
+from booking.visits import part as joining_part
+from booking.visits.call_events import CallEvents
+from booking.visits.live import Live
+from booking.visits.live_messages import LiveTickets
+from booking.visits.live_routes import LIVE
+from booking.visits.live_sources import SOURCES
+from booking.visits.room_commands import RoomCommands
+from booking.visits.room_names import VisitRooms
+from booking.visits.visit import JOINING, Joining
+from booking.visits.visitors import guest_principal
+from booking.waiting_room.walk_in import VISITS_NOW
 
 IDENTITY_TENDED_S: Final = 300.0
 # What any route may answer before its handler is asked: the clinic of the host (tenants), who asks (identity).

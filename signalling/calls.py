@@ -15,7 +15,7 @@ import msgspec
 from backplane.logs import Log, short
 from backplane.metrics import Metrics
 from backplane.tokens import MAX_LIFETIME_S, Claims, TokenAuthority, TokenError
-from booking.join.room_names import VisitRooms
+from booking.visits.room_names import VisitRooms
 from sfu.node import Node
 from sfu.protocol import DeclaredTrack, Message, Right, RoomError, Source
 from sfu.room import Room

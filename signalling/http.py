@@ -20,7 +20,7 @@ from backplane.logs import Log
 from backplane.ratelimit import KeyedBuckets, address_key
 from backplane.tokens import MAX_LIFETIME_S, Claims, TokenError
 from backplane.web import Problem, json_response, read_json
-from booking.join.room_names import VisitRooms
+from booking.visits.room_names import VisitRooms
 from signalling.calls import Calls
 from signalling.codes import ErrorCode, SignallingError
 from signalling.names import shown_name

@@ -17,16 +17,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rtc": {"backplane"},
     "sfu": {"rtc", "backplane"},
     "turn": {"rtc", "backplane"},
-    "signalling": {
-        "sfu",
-        "turn",
-        "rtc",
-        "backplane",
-        "booking",
-        "chat",
-    },  # hosts the HTTP server, so it puts all together
+    "signalling": {"sfu", "turn", "rtc", "backplane", "booking"},
     "chat": {"sfu", "turn", "rtc", "backplane"},
     "booking": {"backplane"},
+    "server": {"signalling", "sfu", "turn", "rtc", "backplane", "booking", "chat"},  # puts all together
 }
 OURS = {*MAY_IMPORT, "benchmarks", "tests"}
 

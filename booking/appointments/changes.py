@@ -143,7 +143,7 @@ async def reschedule(
 
 
 class Life:
-    """What visits and calls do to appointments (`booking.join.visits.Lifecycle`)."""
+    """What visits and calls do to appointments (`booking.visits.visit.Lifecycle`)."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk

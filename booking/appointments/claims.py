@@ -273,7 +273,7 @@ async def _held(connection: Connection, who: Principal, appointment: UUID, deed:
 
 
 class VisitsNow:
-    """Makes visits for those who are seen at once: walk-ins and instant requests (`booking.queue`)."""
+    """Makes visits for those who are seen at once: walk-ins and instant requests (`booking.waiting_room`)."""
 
     async def visit_now(
         self, connection: Connection, *, provider: UUID, patient: UUID, reason: str, timezone: str, now: datetime

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from backplane.hosts import PublicUrls
-from booking.join.links import Link, Links, Seat, Window, link_language, link_path
+from booking.links.link import Link, Links, Seat, Window, link_language, link_path
 from booking.mail.letters import Visit
 
 

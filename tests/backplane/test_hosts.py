@@ -95,7 +95,7 @@ async def client() -> AsyncIterator[Client]:
 
 
 class _Served(TestServer):
-    """Behind the border, as `signalling.main` serves."""
+    """Behind the border, as `server.main` serves."""
 
     async def _make_runner(self, **_: object) -> web.BaseRunner:
         return Runner(self.app, shutdown_timeout=1)
@@ -191,7 +191,7 @@ def test_only_the_border_reads_which_host_was_asked_for(root: Path) -> None:
     allowed = {"backplane/hosts.py": READS_HOST, "backplane/proxies.py": READS_FORWARDED}
     found = [
         f"{name}:{number} {line.strip()}"
-        for package in ("backplane", "booking", "signalling", "sfu", "turn")
+        for package in ("backplane", "booking", "server", "signalling", "sfu", "turn")
         for path in (root / package).rglob("*.py")
         for number, line in enumerate(path.read_text().splitlines(), 1)
         for pattern in (READS_HOST, READS_FORWARDED)

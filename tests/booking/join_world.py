@@ -27,19 +27,19 @@ from booking.appointments.bookable import Bookable
 from booking.appointments.changes import Life
 from booking.appointments.claims import VisitsNow
 from booking.appointments.desk import Desk
-from booking.join.instant import RINGING, Ringing
-from booking.join.links import Links, Seat
-from booking.join.live import Live
-from booking.join.live_messages import SUBPROTOCOL, LiveTickets
-from booking.join.live_routes import LIVE
-from booking.join.live_sources import SOURCES
-from booking.join.part import ROUTES
-from booking.join.passes import Passes
-from booking.join.room_names import VisitRooms
-from booking.join.visitors import guest_principal
-from booking.join.visits import JOINING, Joining, Visit, load
-from booking.join.walk_in import VISITS_NOW
+from booking.instant.instant_requests import RINGING, Ringing
+from booking.links.link import Links, Seat
+from booking.links.passes import Passes
 from booking.rights import rights_of
+from booking.visits.live import Live
+from booking.visits.live_messages import SUBPROTOCOL, LiveTickets
+from booking.visits.live_routes import LIVE
+from booking.visits.live_sources import SOURCES
+from booking.visits.part import ROUTES
+from booking.visits.room_names import VisitRooms
+from booking.visits.visit import JOINING, Joining, Visit, load
+from booking.visits.visitors import guest_principal
+from booking.waiting_room.walk_in import VISITS_NOW
 
 START = datetime.fromisoformat("2026-11-21T10:00:00+00:00")
 TENANT = Tenant(1000, "alshifa", "Al-Shifa Clinic", hosts=("127.0.0.1",))

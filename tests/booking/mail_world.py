@@ -14,7 +14,7 @@ from backplane.jobs import Scheduler
 from backplane.mail import Postman, SmtpSettings
 from backplane.outbox import STREAM, Event, Relay, emit
 from backplane.postgres import Connection, Database
-from booking.join.links import Links
+from booking.links.link import Links
 from booking.mail.addresses import PublicAddresses
 from booking.mail.delivery import Delivery
 from booking.mail.plans import CONSUMER

@@ -327,7 +327,7 @@ def uuid_of(answer: dict[str, str]) -> str:
 
 
 def test_the_pass_of_a_join_link_opens_the_routes_of_its_appointment() -> None:
-    """`booking.join.visitors.guest_principal` knows the appointment by this name in the path."""
+    """`booking.visits.visitors.guest_principal` knows the appointment by this name in the path."""
     paths = {route.path for group in ROUTES for route in group.all if route.path.startswith("/v1/appointments/")}
     assert paths
     assert all(path.startswith("/v1/appointments/{appointment}") for path in paths)

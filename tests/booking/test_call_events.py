@@ -12,14 +12,15 @@ import pytest_asyncio
 from backplane.bus import LocalBus
 from backplane.jobs import Scheduler
 from backplane.postgres import Database
-from booking.join import room_commands, waiting_room
-from booking.join.call_events import DOCTOR_RETURNS, TOGETHER, CallEvents
-from booking.join.instant import Ringing
-from booking.join.links import Seat
-from booking.join.part import jobs
-from booking.join.room_commands import PutOut, Renew, RevokeRoom, RoomCommands
-from booking.join.room_names import identity
-from booking.join.visitors import Visitor, claim
+from booking.instant.instant_requests import Ringing
+from booking.links.link import Seat
+from booking.visits import room_commands
+from booking.visits.call_events import DOCTOR_RETURNS, TOGETHER, CallEvents
+from booking.visits.part import jobs
+from booking.visits.room_commands import PutOut, Renew, RevokeRoom, RoomCommands
+from booking.visits.room_names import identity
+from booking.visits.visitors import Visitor, claim
+from booking.waiting_room import admittance
 from tests.booking.join_world import START, TENANT, Clinic, make_clinic, waits_for_lock
 
 
@@ -137,14 +138,14 @@ async def test_a_call_that_is_lost_while_the_visit_ends_takes_its_turn(
 ) -> None:
     await begun(call)
     await call.go("doctor")
-    ending, end = asyncio.Event(), waiting_room.end
+    ending, end = asyncio.Event(), admittance.end
 
     async def slowly(*visit: Any) -> None:
         ending.set()
         await waits_for_lock(call.clinic)
         await end(*visit)
 
-    monkeypatch.setattr(waiting_room, "end", slowly)
+    monkeypatch.setattr(admittance, "end", slowly)
     ends = asyncio.create_task(call.wait(DOCTOR_RETURNS))
     await ending.wait()
     await call.go("patient", "connection_lost")
@@ -201,7 +202,7 @@ async def test_who_may_not_be_there_is_named(call: Call) -> None:
             assert holder is not None
             who = Visitor(seat, holder, UUID(int=9), None, "test")
             assert await claim(connection, visit, who, START, switch=False)
-            await waiting_room.check_in(connection, clinic.joining.lifecycle, visit, who, {}, START)
+            await admittance.check_in(connection, clinic.joining.lifecycle, visit, who, {}, START)
     assert await call.events.unwelcome(people, START) == [(call.room, call.people["patient"])]
     await clinic.set(call.appointment, join_epoch=2)
     assert len(await call.events.unwelcome(people, START)) == 2

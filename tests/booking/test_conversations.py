@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from backplane.postgres import Database
-from booking.join import views
+from booking.visits import views
 from tests.booking.guests import DOCTOR, doctor, guest, queue
 from tests.booking.join_world import START, TENANT, Browser, Clinic, make_clinic, serving
 

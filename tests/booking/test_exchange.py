@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 
 from backplane.postgres import Database
-from booking.join.links import Seat
-from booking.join.visitors import ALIVE
+from booking.links.link import Seat
+from booking.visits.visitors import ALIVE
 from tests.booking.join_world import START, Browser, Clinic, another_provider, make_clinic, serving
 
 

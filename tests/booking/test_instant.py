@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from backplane.jobs import JobRow, Scheduler
 from backplane.postgres import Connection, Database
-from booking.join.instant import JOB, RING_LASTS, Ringing
+from booking.instant.instant_requests import JOB, RING_LASTS, Ringing
 from tests.booking.join_world import (
     START,
     TENANT,

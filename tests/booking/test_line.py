@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from booking.queue.line import GRACE, Wait, Waiting, in_order, line_days, position, queue_day, wait
+from booking.waiting_room.line import GRACE, Wait, Waiting, in_order, line_days, position, queue_day, wait
 
 NOW = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
 

@@ -8,10 +8,10 @@ from uuid import UUID
 
 import pytest
 
-from booking.join.links import BadLink, Link, Links, Seat, Window, link_language, link_path
-from booking.join.passes import GESTURE_LIFETIME, PASS_LIFETIME, Pass, Passes
-from booking.join.room_names import VisitRoom, VisitRooms, identity, read_identity
-from booking.join.signed import Signed
+from booking.links.link import BadLink, Link, Links, Seat, Window, link_language, link_path
+from booking.links.passes import GESTURE_LIFETIME, PASS_LIFETIME, Pass, Passes
+from booking.links.signed import Signed
+from booking.visits.room_names import VisitRoom, VisitRooms, identity, read_identity
 from signalling.room_names import RoomNames
 
 START = datetime(2026, 11, 21, 15, 0, tzinfo=UTC)

@@ -19,11 +19,11 @@ from backplane.bus import LocalBus
 from backplane.postgres import Database
 from backplane.redis_bus import RedisBus
 from backplane.web import METRICS
-from booking.join import live, live_socket
-from booking.join.links import Seat
-from booking.join.live_messages import SUBPROTOCOL, CloseCode, Kind, LiveTicket, LiveTickets, Watch
-from booking.join.live_routes import LIVE
-from booking.join.live_sources import SOURCES
+from booking.links.link import Seat
+from booking.visits import live, live_socket
+from booking.visits.live_messages import SUBPROTOCOL, CloseCode, Kind, LiveTicket, LiveTickets, Watch
+from booking.visits.live_routes import LIVE
+from booking.visits.live_sources import SOURCES
 from tests.booking.join_world import KEY, START, TENANT, Browser, Clinic, make_clinic, serving
 from tests.support.redis import RedisServer
 

@@ -15,7 +15,7 @@ from dateutil.tz import tzical
 
 from backplane.hosts import PublicUrls
 from backplane.mail import envelope
-from booking.join.links import Links
+from booking.links.link import Links
 from booking.mail.addresses import PublicAddresses
 from booking.mail.invites import FILE_NAME, Method, fill, invite
 from booking.mail.letters import Visit, isolated, write, write_plain

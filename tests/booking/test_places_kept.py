@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from backplane.postgres import Connection, Database
-from booking.queue import tickets
+from booking.waiting_room import tickets
 from tests.booking.guests import Guest, doctor, guest, queue
 from tests.booking.join_world import START, Browser, Clinic, make_clinic, serving
 

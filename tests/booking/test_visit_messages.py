@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from backplane.postgres import Database
-from booking.join import waiting_room
+from booking.waiting_room import admittance
 from tests.booking.guests import DOCTOR, Guest, doctor, guest
 from tests.booking.join_world import START, TENANT, Browser, Clinic, make_clinic, serving
 
@@ -113,9 +113,9 @@ async def test_the_people_of_one_patients_visit_read_each_other(clinic: Clinic, 
 async def test_nobody_writes_so_much_that_others_cannot(
     clinic: Clinic, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting_room, "MAX_MESSAGES", 7)
-    monkeypatch.setattr(waiting_room, "KEPT_FOR_STAFF", 2)
-    monkeypatch.setattr(waiting_room, "MAX_OF_A_VISITOR", 3)
+    monkeypatch.setattr(admittance, "MAX_MESSAGES", 7)
+    monkeypatch.setattr(admittance, "KEPT_FOR_STAFF", 2)
+    monkeypatch.setattr(admittance, "MAX_OF_A_VISITOR", 3)
     appointment, people = await a_class(clinic, "Sana", "Omar", "Zara")
     path = f"/v1/visits/{appointment}"
 

@@ -14,11 +14,11 @@ from backplane.postgres import Database
 from booking.appointments.classes import cancel_seat
 from booking.appointments.journal import Deed
 from booking.appointments.record import need
-from booking.join.links import Seat
-from booking.join.live_messages import Kind, LiveTicket
-from booking.join.part import consumers
-from booking.join.presence import still_here
-from booking.join.room_names import identity
+from booking.links.link import Seat
+from booking.visits.live_messages import Kind, LiveTicket
+from booking.visits.part import consumers
+from booking.visits.presence import still_here
+from booking.visits.room_names import identity
 from tests.booking.guests import DOCTOR, Guest, doctor, guest, queue
 from tests.booking.join_world import (
     DESK,

@@ -19,12 +19,12 @@ from backplane.outbox import Relay
 from backplane.postgres import Connection, Database
 from booking.appointments.changes import cancel, reschedule
 from booking.appointments.journal import Deed
-from booking.join import waiting_room
-from booking.join.call_events import CallEvents
-from booking.join.instant import Ringing
-from booking.join.part import consumers, jobs
-from booking.join.waiting_room import REOPENED_FOR
-from booking.queue.line import GRACE
+from booking.instant.instant_requests import Ringing
+from booking.visits.call_events import CallEvents
+from booking.visits.part import consumers, jobs
+from booking.waiting_room import admittance
+from booking.waiting_room.admittance import REOPENED_FOR
+from booking.waiting_room.line import GRACE
 from tests.booking.guests import DOCTOR, Guest, doctor, guest, queue
 from tests.booking.join_world import (
     DESK,
@@ -253,14 +253,14 @@ async def test_calling_again_while_the_hour_ends_takes_its_turn(
     await clinic.set(patient.appointment, status="completed")
     await doctor(clinic, browser, f"{patient.path}/call-again", status=200)
     clinic.now += REOPENED_FOR
-    begun, ending = asyncio.Event(), waiting_room.over
+    begun, ending = asyncio.Event(), admittance.over
 
     async def over(connection: Connection, *rest: Any) -> None:
         begun.set()
         await waits_for_lock(clinic)
         await ending(connection, *rest)
 
-    monkeypatch.setattr(waiting_room, "over", over)
+    monkeypatch.setattr(admittance, "over", over)
     step = asyncio.create_task(scheduler(clinic).step())
     await begun.wait()
     await doctor(clinic, browser, f"{patient.path}/call-again", status=200)

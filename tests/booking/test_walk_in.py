@@ -11,10 +11,10 @@ import pytest
 import pytest_asyncio
 
 from backplane.postgres import Connection, Database
-from booking.join.links import Seat
-from booking.join.live import Live
-from booking.join.live_messages import Kind, LiveTicket, LiveTickets
-from booking.queue import tickets
+from booking.links.link import Seat
+from booking.visits.live import Live
+from booking.visits.live_messages import Kind, LiveTicket, LiveTickets
+from booking.waiting_room import tickets
 from tests.booking.guests import doctor, guest, queue
 from tests.booking.join_world import KEY, START, TENANT, Browser, Clinic, make_clinic, serving
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from booking.join import live
+from booking.visits import live
 from tests.support.frames import PING, PONG, TEXT, RawSocket, close, frame
 from tests.support.server import RunningServer
 

@@ -14,10 +14,10 @@ from aiohttp import WSMsgType
 from aiohttp.test_utils import TestClient, TestServer
 
 from backplane.web import Readiness
+from server.application import build
 from signalling.codes import ErrorCode, SignallingError
 from signalling.compression import COMPRESS_FROM_BYTES, COMPRESSED_SUBPROTOCOL, deflate, inflate
 from signalling.messages import MAX_FRAME_BYTES, SUBPROTOCOL
-from signalling.server import build
 from tests.signalling.fakes import World
 
 Client = TestClient[Any, Any]

@@ -16,10 +16,10 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from backplane.proxies import TrustedProxies
 from backplane.web import Readiness
-from booking.join.room_names import VisitRoom, VisitRooms
+from booking.visits.room_names import VisitRoom, VisitRooms
+from server.application import build
 from signalling import http
 from signalling.room_quotas import RoomLimits
-from signalling.server import build
 from tests.signalling.fakes import World
 
 Client = TestClient[Any, Any]

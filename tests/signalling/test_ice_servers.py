@@ -13,9 +13,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from backplane.proxies import TrustedProxies
 from backplane.web import Readiness
+from server.application import build
 from signalling import ice_servers
 from signalling.ice_servers import Relay, RelayAccess, RelayAddresses, server_name, subject_of
-from signalling.server import build
 from tests.signalling.fakes import World
 
 Client = TestClient[Any, Any]

@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from backplane.metrics import Metrics
 from backplane.web import Readiness, application
-from signalling.pages import DOCTOR_HEAD, Pages
+from server.pages import DOCTOR_HEAD, Pages
 
 WEB = Path(__file__).resolve().parents[2] / "web"
 VISIT = "0190d0c0-0000-7000-8000-0000000000c1"

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from booking.join.room_names import VisitRoom, VisitRooms
+from booking.visits.room_names import VisitRoom, VisitRooms
 from signalling.codes import ErrorCode, SignallingError
 from signalling.room_quotas import LEFT_TO_VISITS, LOOK_S, SITE_FACTOR, RoomLimits, RoomQuotas
 from tests.signalling.fakes import World

@@ -206,7 +206,7 @@ def test_a_start_that_waits_for_its_database_can_be_stopped(tmp_path: Path, numb
     home.mkdir()
     with (home / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # as long as another server has it
-        command = [sys.executable, "-m", "signalling.main", "--port", "0", "--data", str(tmp_path), "--workers", "1"]
+        command = [sys.executable, "-m", "server.main", "--port", "0", "--data", str(tmp_path), "--workers", "1"]
         with subprocess.Popen(
             [*command, "--media-port", "0"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as starting:
@@ -238,7 +238,7 @@ async def test_logs_and_metrics_hold_nothing_personal(tmp_path: Path) -> None:
 def start(*options: str) -> subprocess.CompletedProcess[str]:
     """Start a server that is expected to refuse."""
     with subprocess.Popen(
-        [sys.executable, "-m", "signalling.main", *options],
+        [sys.executable, "-m", "server.main", *options],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

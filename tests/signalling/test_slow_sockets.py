@@ -15,9 +15,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from backplane import patient_websocket
 from backplane.web import Readiness
+from server.application import build
 from signalling import conversation, websocket
 from signalling.messages import SUBPROTOCOL
-from signalling.server import build
 from tests.signalling.fakes import World
 
 Client = TestClient[Any, Any]

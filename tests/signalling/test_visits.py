@@ -11,14 +11,14 @@ import pytest_asyncio
 
 from backplane.bus import GAP, LocalBus
 from backplane.postgres import DatabaseBusy, DatabaseUnavailable
-from booking.join import room_commands
-from booking.join.links import Seat
-from booking.join.room_commands import PutOut, Renew, RevokeRoom, RoomCommands
-from booking.join.room_names import VisitRoom, VisitRooms, identity
+from booking.links.link import Seat
+from booking.visits import room_commands
+from booking.visits.room_commands import PutOut, Renew, RevokeRoom, RoomCommands
+from booking.visits.room_names import VisitRoom, VisitRooms, identity
+from server.visit_calls import Visits
 from signalling import visits
 from signalling.codes import CloseCode
 from signalling.session import RESUME_WINDOW_S
-from signalling.visits import Visits
 from tests.signalling.fakes import Client, World
 
 NAMES = VisitRooms(b"k" * 32)

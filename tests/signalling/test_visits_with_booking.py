@@ -16,12 +16,12 @@ from backplane.jobs import Scheduler
 from backplane.postgres import Database
 from backplane.redis_bus import RedisBus
 from backplane.tokens import Revocations
-from booking.join.call_events import TOGETHER, CallEvents
-from booking.join.instant import Ringing
-from booking.join.part import jobs
-from booking.join.room_commands import RoomCommands
+from booking.instant.instant_requests import Ringing
+from booking.visits.call_events import TOGETHER, CallEvents
+from booking.visits.part import jobs
+from booking.visits.room_commands import RoomCommands
+from server.visit_calls import Visits
 from signalling.codes import CloseCode
-from signalling.visits import Visits
 from tests.booking.guests import DOCTOR, Guest, doctor
 from tests.booking.join_world import Browser, Clinic, make_clinic, serving
 from tests.signalling.fakes import WALL, Client, World

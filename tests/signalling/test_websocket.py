@@ -18,9 +18,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from backplane.web import Readiness
 from backplane.websocket import GuardedSocket
+from server.application import build
 from signalling import websocket
 from signalling.messages import SUBPROTOCOL
-from signalling.server import build
 from tests.signalling.fakes import World
 
 Client = TestClient[Any, Any]

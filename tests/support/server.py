@@ -94,7 +94,7 @@ async def running_server(
         await asyncio.to_thread(DATA.copy, data)
     port = free_port()
     log = directory / "server.log"
-    command = [sys.executable, "-m", "signalling.main", "--port", str(port), "--data", str(data)]
+    command = [sys.executable, "-m", "server.main", "--port", str(port), "--data", str(data)]
     command += ["--workers", "1", *options]
     process = await asyncio.create_subprocess_exec(
         *(command if within is None else within.argv(*command)),

@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from backplane.web import secure
-from signalling.pages import Pages
+from server.pages import Pages
 
 WEB = Path(__file__).resolve().parents[2] / "web"
 PAGES = Pages(WEB)  # of all servers: what was read and packed once need not be again

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from booking.join.links import Seat
-from booking.join.passes import Pass
+from booking.links.link import Seat
+from booking.links.passes import Pass
 from booking.rights import ALL_NAMES, ANONYMOUS, GUEST_LINK, rights_of
 from tests.booking.proofs.samples import Operation, Sampler, operations
 from tests.booking.proofs.world import CLINIC_ROLES, PLATFORM_ROLES, ROLES, STRANGER, World

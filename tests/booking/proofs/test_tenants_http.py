@@ -12,8 +12,8 @@ from uuid import uuid4
 import pytest
 
 from booking.identity.refresh import open_session
-from booking.join.links import Seat
-from booking.join.passes import Pass
+from booking.links.link import Seat
+from booking.links.passes import Pass
 from booking.rights import rights_of
 from tests.booking.proofs.rows import TABLES
 from tests.booking.proofs.samples import Operation, Sampler, operations

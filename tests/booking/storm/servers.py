@@ -1,6 +1,6 @@
 """Real server processes for storms: as `bin/serve` runs them, one or several on one Postgres and one Redis.
 
-A process is started through ``python -P -m signalling.main`` on a port of its own choice and writes into a file, so it
+A process is started through ``python -P -m server.main`` on a port of its own choice and writes into a file, so it
 can be started and killed from anywhere, in a fixture or in the middle of a test. Settings reach it by
 its environment, those of the test run do not.
 """
@@ -66,7 +66,7 @@ class Server:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-P", "-m", "signalling.main", "--port", str(self.port), "--media-port", "0"),
+                    *(sys.executable, "-P", "-m", "server.main", "--port", str(self.port), "--media-port", "0"),
                     *("--workers", "1", "--data", str(self.data)),
                 ],
                 cwd=self.data.parent,

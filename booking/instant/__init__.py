@@ -1,0 +1,1 @@
+"""A doctor now: requests that ring at several doctors until one accepts."""

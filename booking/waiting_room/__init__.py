@@ -1,0 +1,1 @@
+"""The waiting room and the line before it: who has arrived, who is next, who is let in, who walks in."""
