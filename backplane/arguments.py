@@ -244,7 +244,7 @@ def add_relay_options(parser: argparse.ArgumentParser) -> None:
 
 
 def turn_parser() -> argparse.ArgumentParser:
-    """Parser of `bin/turn` and `python -m turn.main`: the options of `bin/serve` that concern a relay."""
+    """Parser of `bin/turn` and `python -m server.relay_main`: the options of `bin/serve` that concern a relay."""
     parser = argparse.ArgumentParser(
         prog="bin/turn",
         description="Relays media for callers whose network lets none through: TURN (RFC 8656) and STUN over UDP, TCP "

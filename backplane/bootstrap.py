@@ -215,7 +215,7 @@ def turn(arguments: Sequence[str]) -> int:
     set_up(Workshop(ROOT), *plan(ROOT, development=False))
     if options.setup_only:
         return 0
-    os.execv(PYTHON, [str(PYTHON), "-P", "-m", "turn.main", *arguments])
+    os.execv(PYTHON, [str(PYTHON), "-P", "-m", "server.relay_main", *arguments])
 
 
 def admin(arguments: Sequence[str]) -> int:

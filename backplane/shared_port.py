@@ -70,8 +70,8 @@ class SharedPort:
     """Listens once `listen` was called. ``http`` makes the protocol of a connection; None = no HTTP.
 
     ``turn`` and ``ice`` take sockets (non-blocking, nothing read of them), the remote and the local address, and for
-    ICE the first RFC 4571 frame, which is still in the socket too. They own the socket, and may be set at any time;
-    None = such connections are closed.
+    ICE the first RFC 4571 frame, which is still in the socket too. They own the socket; None = such connections are
+    closed.
     ``crowded``: whether many clients share this address (a proxy of ours), so that the limit per prefix does not hold.
     """
 
@@ -81,11 +81,13 @@ class SharedPort:
         tls: ServerTls | None = None,
         limits: Limits | None = None,
         crowded: Callable[[str], bool] = lambda _: False,
+        turn: TakeTurn | None = None,
+        ice: TakeIce | None = None,
     ) -> None:
         self.http = http
         self.tls = tls
-        self.turn: TakeTurn | None = None
-        self.ice: TakeIce | None = None
+        self.turn = turn
+        self.ice = ice
         self.limits = limits or Limits()
         self.taken: Counter[str] = Counter(dict.fromkeys(KINDS, 0))
         self.dropped: Counter[str] = Counter(dict.fromkeys(REASONS, 0))

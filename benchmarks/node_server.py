@@ -16,8 +16,9 @@ import sfu.room
 from backplane.certificates import self_signed
 from rtc._dtls import Identity
 from rtc._worker import Worker
-from sfu.media_loop import MediaLoop
+from rtc.worker_events import WorkerEvents
 from sfu.node import Node
+from sfu.pacing import PacedNode
 from sfu.protocol import DeclaredTrack, Right, RoomError, Source
 
 LARGEST_ROOM = 1000
@@ -29,8 +30,14 @@ async def serve() -> None:
     node = Node(
         workers=[worker], identity=Identity(*self_signed(time.time())), candidates=[[("127.0.0.1", worker.port)]]
     )
-    loop = MediaLoop(node)
-    loop.start()
+    with WorkerEvents([worker], [PacedNode(node)]).running():
+        await answer_joins(node, worker)
+    print(json.dumps(worker.counters()), flush=True)
+    worker.close()
+
+
+async def answer_joins(node: Node, worker: Worker) -> None:
+    """Until stdin ends."""
     requests = asyncio.StreamReader(limit=1 << 20)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(requests), sys.stdin)
     print(json.dumps({"port": worker.port, "thread": worker.thread_id}), flush=True)
@@ -46,9 +53,6 @@ async def serve() -> None:
             print(json.dumps({"answer": joined.answer_sdp}), flush=True)
         except RoomError as error:
             print(json.dumps({"error": f"{error.code}: {error}"}), flush=True)
-    loop.stop()
-    print(json.dumps(worker.counters()), flush=True)
-    worker.close()
 
 
 if __name__ == "__main__":

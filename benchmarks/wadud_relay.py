@@ -13,7 +13,7 @@ from benchmarks.relay_server import CREDENTIALS, TurnServer
 
 
 class WadudRelay(TurnServer):
-    """One process of `turn.main` with one worker."""
+    """One process of `server.relay_main` with one worker."""
 
     name = "wadud"
     ready = "Wadud's relay is ready"
@@ -24,7 +24,7 @@ class WadudRelay(TurnServer):
         data.mkdir(exist_ok=True)
         where = ["--host", host, "--port", str(port), "--workers", "1", "--data", str(data)]
         limits = ["--relay-quota", "0", "--relay-quota-address", "0", "--relay-bandwidth-bps", "0"]
-        return [sys.executable, "-m", "turn.main", *where, "--relay-allow", "127.0.0.0/8", *limits]
+        return [sys.executable, "-m", "server.relay_main", *where, "--relay-allow", "127.0.0.0/8", *limits]
 
     def environment(self, directory: Path) -> Mapping[str, str]:
         users = directory / "users"

@@ -15,10 +15,10 @@ from backplane.metrics import Metrics
 from backplane.proxies import NO_PROXIES, TrustedProxies
 from backplane.telemetry import NO_TRACING, Tracing
 from backplane.web import Readiness, application
+from server.ice_servers import RelayAccess
 from server.pages import Pages
 from signalling.calls import Calls
 from signalling.http import Api
-from signalling.ice_servers import RelayAccess
 from signalling.room_names import RoomNames
 from signalling.websocket import Signalling
 
@@ -29,20 +29,22 @@ def build(
     calls: Calls,
     metrics: Metrics,
     readiness: Readiness,
-    pages: Path,
+    pages: Path | None,
     proxies: TrustedProxies = NO_PROXIES,
     tracing: Tracing = NO_TRACING,
     relay_access: RelayAccess | None = None,
     urls: PublicUrls | None = None,
     tokens_per_minute: int = 0,
 ) -> web.Application:
-    """The application; when it shuts down, everybody gets a bye first. ``relay_access`` None: without a relay;
-    ``urls`` None: no base URL is configured; ``tokens_per_minute``: see `Api`."""
+    """The application; when it shuts down, everybody gets a bye first. ``pages``: the folder of the web pages, None:
+    without them; ``relay_access`` None: without a relay; ``urls`` None: no base URL is configured;
+    ``tokens_per_minute``: see `Api`."""
     app = application(metrics, readiness, proxies, tracing)
     signalling = Signalling(calls, metrics)
     Api(calls, RoomNames(calls.tokens.key), urls or PublicUrls(), tokens_per_minute).add_routes(app)
     (relay_access or RelayAccess(calls)).add_routes(app)
-    Pages(pages).add_routes(app)
+    if pages is not None:
+        Pages(pages).add_routes(app)
     app.router.add_get("/v1/signal", signalling.handle)
 
     async def sweeping(_: web.Application) -> AsyncIterator[None]:

@@ -11,16 +11,13 @@ from ipaddress import ip_address
 
 from backplane.addresses import MediaAddresses
 from backplane.settings import Settings
-from backplane.shared_port import SharedPort
+from backplane.shared_port import TakeTurn
 from rtc._wire import stun_parse
 from rtc._worker import STREAM_ICE, Worker
 from rtc.ice import worker_of
-from sfu.node import Node
-from signalling.calls import Calls
-from signalling.ice_servers import Relay, RelayAccess, RelayAddresses, subject_of
+from server.ice_servers import OfferedRelay, RelayAddresses, subject_of
 from turn.assembly import kept_secrets, relay_config
 from turn.credentials import issue
-from turn.loop import RelayLoop
 from turn.node import RelayNode, Streams
 from turn.stun import Address
 
@@ -28,81 +25,61 @@ _LENGTH_BYTES = 2  # before each ICE-TCP packet, RFC 4571 section 2
 
 
 class InnerRelay:
-    """Made before the shared port listens; `open` once it does."""
+    """Takes connections from the shared port, and is the `signalling.token_use.RelayCredentials` of the calls."""
 
-    def __init__(self, settings: Settings, addresses: MediaAddresses, workers: Sequence[Worker], node: Node) -> None:
-        """StartError when its secret cannot be kept."""
+    def __init__(self, settings: Settings, addresses: MediaAddresses, workers: Sequence[Worker], port: int) -> None:
+        """``port``: the number of the shared port.
+
+        Raises:
+            StartError: its secret cannot be kept.
+        """
         self._settings = settings
         self._addresses = addresses
         self._workers = workers
-        self._node = node
         self._streams = Streams(workers)
-        self.relay: RelayNode | None = None
+        hosts = _tcp_hosts(settings.host, addresses.advertised)
+        self.tcp_candidates = [(host, port) for host in hosts]
+        """Where ICE-TCP reaches us, as (host, port)."""
+        self.node: RelayNode | None = None
+        self.offered: OfferedRelay | None = None
+        """What clients are told."""
         if settings.relay:
             media = [(host, worker.port) for worker in workers for host in addresses.advertised]
-            self._secrets = kept_secrets(settings)
-            config = relay_config(settings, self._secrets, addresses.advertised, media)
-            self.relay = RelayNode(workers, config, streams=self._streams)
-            node.beyond = self.relay.handle_event
+            secrets = kept_secrets(settings)
+            config = relay_config(settings, secrets, addresses.advertised, media)
+            self.node = RelayNode(workers, config, streams=self._streams)
             for worker in workers:
                 for other in workers:
                     for host in addresses.advertised:
                         worker.know_media(host, other.port, other)
+            # No TURN over UDP: it would be the very address that media are received at, and Chromium takes whatever
+            # comes from a TURN server's address for TURN, checks of the direct path included. Nor would it help
+            # anybody: who reaches that port for TURN reaches it for media.
+            reached = RelayAddresses(hosts=tuple(hosts), tcp_port=port, tls_port=port if settings.tls else None)
+            secret = secrets.current
+            self.offered = OfferedRelay(reached, lambda subject, expires_at: issue(secret, subject, expires_at))
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """In the running event loop."""
-        if self.relay is None:
+        if self.node is None:
             yield
             return
         if self._settings.stun_alternate is not None:
             primary = self._addresses.advertised[0]
-            self.relay.discover_from(primary, self._settings.stun_alternate, self._addresses.bind)
-        with RelayLoop(self.relay, ()).running():
-            yield
-        self.relay.close()
-
-    def counters(self) -> Mapping[str, int]:
-        return {} if self.relay is None else self.relay.counters()
-
-    def gauges(self) -> Mapping[str, int]:
-        if self.relay is None:
-            return {}
-        return {"relay_allocations": self.relay.allocations, "relay_streams": self.relay.streams}
-
-    def open(self, port: SharedPort, number: int, calls: Calls, access: RelayAccess) -> None:
-        """Take connections from the shared port, which listens on that number, and tell clients of them."""
-        port.ice = self._adopt_ice
-        hosts = self._tcp_hosts()
-        self._node.offer_tcp([(host, number) for host in hosts])
-        relay = self.relay
-        if relay is None:
-            return
-        port.turn = relay.adopt_turn
-        calls.revoked = calls.token_use.unused = lambda jti: relay.revoke(subject_of(jti))
-        calls.token_use.wanted = lambda jti: relay.restore(subject_of(jti))
-        # No TURN over UDP: it would be the very address that media are received at, and Chromium takes whatever comes
-        # from a TURN server's address for TURN, checks of the direct path included. Nor would it help anybody: who
-        # reaches that port for TURN reaches it for media.
-        reached = RelayAddresses(
-            hosts=tuple(hosts),
-            tcp_port=number,
-            tls_port=number if self._settings.tls else None,
-        )
-        secret = self._secrets.current
-        access.relay = Relay(reached, lambda subject, expires_at: issue(secret, subject, expires_at))
-
-    def _tcp_hosts(self) -> Sequence[str]:
-        """Where clients reach the shared port. Loopback is for a try-out, or behind a proxy, that passes on HTTP."""
-        host = self._settings.host
+            self.node.discover_from(primary, self._settings.stun_alternate, self._addresses.bind)
         try:
-            loopback = ip_address(host).is_loopback
-        except ValueError:
-            loopback = False
-        return [each for each in self._addresses.advertised if not loopback or ip_address(each).is_loopback]
+            yield
+        finally:
+            self.node.close()
 
-    def _adopt_ice(self, sock: socket.socket, remote: Address, local: Address, frame: bytes) -> None:
-        """To the worker that its first check names."""
+    @property
+    def take_turn(self) -> TakeTurn | None:
+        """Who takes TURN connections, if anybody does."""
+        return None if self.node is None else self.node.adopt_turn
+
+    def take_ice(self, sock: socket.socket, remote: Address, local: Address, frame: bytes) -> None:
+        """Give an ICE-TCP connection to the worker that its first check names."""
         try:
             username = stun_parse(frame[_LENGTH_BYTES:])["username"] or b""
             worker = worker_of(username.partition(b":")[0].decode("ascii"))
@@ -112,3 +89,30 @@ class InnerRelay:
             sock.close()
         else:
             self._streams.adopt(sock, worker, STREAM_ICE, remote, local)
+
+    def serve(self, jti: str) -> None:
+        """Take the credentials that were given for that token (again)."""
+        if self.node is not None:
+            self.node.restore(subject_of(jti))
+
+    def refuse(self, jti: str) -> None:
+        """Refuse them from now on, and end what was allocated with them."""
+        if self.node is not None:
+            self.node.revoke(subject_of(jti))
+
+    def counters(self) -> Mapping[str, int]:
+        return {} if self.node is None else self.node.counters()
+
+    def gauges(self) -> Mapping[str, int]:
+        if self.node is None:
+            return {}
+        return {"relay_allocations": self.node.allocations, "relay_streams": self.node.streams}
+
+
+def _tcp_hosts(host: str, advertised: Sequence[str]) -> Sequence[str]:
+    """Where clients reach the shared port. Loopback is for a try-out, or behind a proxy, that passes on HTTP."""
+    try:
+        loopback = ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    return [each for each in advertised if not loopback or ip_address(each).is_loopback]

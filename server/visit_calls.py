@@ -5,6 +5,8 @@ Commands come over the bus to every process, and each obeys for the rooms that i
 media flows, somebody left) goes into a queue and is told in order, because the database may be slow and a call must
 not wait for it; while it is away, telling is tried again. Now and then booking is asked whether the people in its rooms
 may still be there, for commands may be lost.
+
+`VisitStays` is what the calls tell and so is made before them; `VisitCalls` commands them and so is made behind.
 """
 
 import asyncio
@@ -12,9 +14,10 @@ import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from functools import partial
+from typing import Final, Literal
 
 from backplane.bus import GAP, Bus, BusUnavailable
 from backplane.logs import Log, short
@@ -44,23 +47,64 @@ class _Stay:
     connected: bool = False
 
 
-@dataclass(slots=True)
-class _Rooms:
-    """Stays by session, and sessions by room."""
+@dataclass(frozen=True, slots=True)
+class CallEvent:
+    """What happened to somebody in a visit's room; ``key`` is of the stay, ``reason`` of a ``left``."""
 
-    stays: dict[str, _Stay] = field(default_factory=dict)
-    by_room: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    what: Literal["joined", "connected", "left"]
+    room: str
+    identity: str
+    key: str
+    at: datetime
+    reason: str = ""
 
-    def add(self, session: Session) -> None:
-        self.stays[session.id] = _Stay(session)
-        self.by_room[session.claims.room].append(session.id)
 
-    def remove(self, session: Session) -> None:
-        self.stays.pop(session.id, None)
-        room = self.by_room[session.claims.room]
-        room.remove(session.id)
-        if not room:
-            del self.by_room[session.claims.room]
+class VisitStays:
+    """The `signalling.sessions.CallObserver`: who is in which visit's room, and what booking is still to be told."""
+
+    def __init__(self, names: VisitRooms, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.clock = clock
+        self.untold: asyncio.Queue[CallEvent] = asyncio.Queue(MAX_UNTOLD)
+        self._names = names
+        self._stays: dict[str, _Stay] = {}
+        self._by_room: dict[str, list[_Stay]] = defaultdict(list)
+
+    def joined(self, session: Session) -> None:
+        room = session.claims.room
+        if self._names.read(room) is not None:
+            stay = self._stays[session.id] = _Stay(session)
+            self._by_room[room].append(stay)
+            self._saw("joined", session)
+
+    def left(self, session: Session, reason: str) -> None:
+        stay = self._stays.pop(session.id, None)
+        if stay is None:
+            return
+        room = session.claims.room
+        self._by_room[room].remove(stay)
+        if not self._by_room[room]:
+            del self._by_room[room]
+        self._saw("left", session, reason)
+
+    def connected(self, stay: _Stay) -> None:
+        """Media flows."""
+        stay.connected = True
+        self._saw("connected", stay.session)
+
+    def rooms(self) -> list[list[_Stay]]:
+        """Stays, room by room."""
+        return list(self._by_room.values())
+
+    def people(self) -> dict[str, list[str]]:
+        """Identities by room."""
+        return {room: [stay.session.claims.identity for stay in stays] for room, stays in self._by_room.items()}
+
+    def _saw(self, what: Literal["joined", "connected", "left"], session: Session, reason: str = "") -> None:
+        claims = session.claims
+        try:
+            self.untold.put_nowait(CallEvent(what, claims.room, claims.identity, session.id, self.clock(), reason))
+        except asyncio.QueueFull:  # the database has been away for long; the next stay of each person mends its row
+            _log.error("call event dropped")
 
 
 async def _tell_until_told(tell: Callable[[], Awaitable[None]], retry_s: float) -> None:
@@ -76,30 +120,26 @@ async def _tell_until_told(tell: Callable[[], Awaitable[None]], retry_s: float) 
         return
 
 
-class Visits:
-    """The observer of `calls`, and the hand of booking in them. Everything but `run` is for the loop's own thread."""
+class VisitCalls:
+    """Does in the calls what booking asks, and tells booking what ``stays`` saw. Everything but `run` is for the loop's
+    own thread."""
 
     def __init__(
         self,
         calls: Calls,
+        stays: VisitStays,
         booking: Booking,
-        names: VisitRooms,
         bus: Bus,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._calls = calls
+        self._stays = stays
         self._booking = booking
-        self._names = names
         self._bus = bus
-        self._clock = clock
         self._monotonic = monotonic
-        self._rooms = _Rooms()
-        self._untold: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue(MAX_UNTOLD)
         self._missed = asyncio.Event()
-        """Orders were given that did not come here."""
-        self._telling: Callable[[], Awaitable[None]] | None = None
-        calls.observer = self
+        """Commands were given that did not come here."""
+        self._telling: CallEvent | None = None
 
     async def run(self) -> None:
         """Obeys and tells until cancelled; then tells what is left while the database answers, for `LAST_WORDS_ALL_S`
@@ -113,26 +153,6 @@ class Visits:
         finally:
             await self._last_words()
 
-    def joined(self, session: Session) -> None:
-        if self._names.read(session.claims.room) is None:
-            return
-        self._rooms.add(session)
-        room, identity, at = session.claims.room, session.claims.identity, self._clock()
-
-        async def tell() -> None:
-            await self._booking.joined(room, identity, session.id, at)
-            # A token may be minutes old: who was turned away meanwhile does not stay.
-            await self._put_out_unwelcome({room: [identity]})
-
-        self._later(tell)
-
-    def left(self, session: Session, reason: str) -> None:
-        if session.id not in self._rooms.stays:
-            return
-        self._rooms.remove(session)
-        room, identity, at = session.claims.room, session.claims.identity, self._clock()
-        self._later(lambda: self._booking.left(room, identity, session.id, reason, at))
-
     def obey(self, command: RoomCommand) -> None:
         """Do what booking asks, as far as it concerns this process."""
         match command:
@@ -145,8 +165,7 @@ class Visits:
 
     def look(self) -> None:
         """See whose media has begun to flow."""
-        for sessions in list(self._rooms.by_room.values()):
-            stays = [self._rooms.stays[id] for id in sessions]
+        for stays in self._stays.rooms():
             if len(stays) < 2 or all(stay.connected for stay in stays):
                 continue
             states: dict[str, str] = {}
@@ -154,63 +173,60 @@ class Visits:
                 states.update(self._calls.connections(stay.session))
             for stay in stays:
                 if not stay.connected and states.get(stay.session.participant) == "connected":
-                    stay.connected = True
-                    self._tell_connected(stay.session)
+                    self._stays.connected(stay)
 
     async def reconcile(self) -> None:
         """Put out whoever booking no longer wants to be in."""
-        await self._put_out_unwelcome({room: self._identities(room) for room in list(self._rooms.by_room)})
+        await self._put_out_unwelcome(self._stays.people())
 
     async def _put_out_unwelcome(self, people: Mapping[str, Sequence[str]]) -> None:
         asked = self._calls.wall_clock()  # the answer may be long in coming, and somebody asked in meanwhile
-        for room, identity in await self._booking.unwelcome(people, self._clock()):
+        for room, identity in await self._booking.unwelcome(people, self._stays.clock()):
             _log.info("put out", room=short(room), reason="unwelcome")
             self._put_out(room, identity, asked)
 
     async def told(self) -> None:
         """Returns when everything seen so far has been told."""
-        await self._untold.join()
+        await self._stays.untold.join()
 
     def _put_out(self, room: str, identity: str | None, decided: float | None = None) -> None:
         oldest_s = TOKEN_LIFETIME.total_seconds() + CLOCK_SKEW_S
         self._calls.put_out(room, identity, self._monotonic(), oldest_s, decided)
 
-    def _identities(self, room: str) -> list[str]:
-        sessions = self._rooms.by_room.get(room, [])
-        return [self._rooms.stays[id].session.claims.identity for id in sessions]
-
-    def _tell_connected(self, session: Session) -> None:
-        room, identity, at = session.claims.room, session.claims.identity, self._clock()
-        self._later(lambda: self._booking.connected(room, identity, session.id, at))
-
-    def _later(self, tell: Callable[[], Awaitable[None]]) -> None:
-        try:
-            self._untold.put_nowait(tell)
-        except asyncio.QueueFull:  # the database has been away for long; the next stay of each person mends its row
-            _log.error("call event dropped")
-
     async def _tell(self) -> None:
         while True:
-            self._telling = await self._untold.get()
-            await _tell_until_told(self._telling, RETRY_S)
+            event = self._telling = await self._stays.untold.get()
+            await _tell_until_told(partial(self._tell_once, event), RETRY_S)
             self._telling = None
-            self._untold.task_done()
+            self._stays.untold.task_done()
+
+    async def _tell_once(self, event: CallEvent) -> None:
+        stay = event.room, event.identity, event.key
+        match event.what:
+            case "joined":
+                await self._booking.joined(*stay, event.at)
+                # A token may be minutes old: who was turned away meanwhile does not stay.
+                await self._put_out_unwelcome({event.room: [event.identity]})
+            case "connected":
+                await self._booking.connected(*stay, event.at)
+            case "left":
+                await self._booking.left(*stay, event.reason, event.at)
 
     async def _last_words(self) -> None:
         """A server that stops puts everybody out at once, and what nobody hears of here is not mended by those who do
         not come back: their visits would be in progress for good."""
         untold = [] if self._telling is None else [self._telling]
-        while not self._untold.empty():
-            untold.append(self._untold.get_nowait())
+        while not self._stays.untold.empty():
+            untold.append(self._stays.untold.get_nowait())
         loop = asyncio.get_running_loop()
         end = loop.time() + LAST_WORDS_ALL_S
-        for tell in untold:
+        for event in untold:
             if loop.time() >= end:
                 _log.error("call events not kept")
                 return
             try:
                 async with asyncio.timeout_at(min(loop.time() + LAST_WORDS_S, end)):
-                    await _tell_until_told(tell, LAST_WORDS_RETRY_S)
+                    await _tell_until_told(partial(self._tell_once, event), LAST_WORDS_RETRY_S)
             except TimeoutError:  # that row may be held by somebody else, and the next one free
                 _log.error("call event not kept")
 

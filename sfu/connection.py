@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from rtc.ice import Entropy, make_credentials
 from rtc.sdp import parse
 from rtc.sdp_answer import LocalSide, Negotiated, Policy, negotiate
-from sfu.media import Seat
+from sfu.media import WorkerHandle
 
 if TYPE_CHECKING:
     from rtc._dtls import SrtpKeys
@@ -45,12 +45,12 @@ Associate: TypeAlias = Callable[[Sequence[tuple[str, bytes]]], Association]
 class Connection:
     """Made with the first offer, closed with the participant."""
 
-    def __init__(self, seat: Seat, associate: Associate, fingerprint: bytes, entropy: Entropy) -> None:
+    def __init__(self, worker: WorkerHandle, associate: Associate, fingerprint: bytes, entropy: Entropy) -> None:
         """`fingerprint`: SHA-256 of our certificate."""
-        self.transport = seat.new_transport()
+        self.transport = worker.new_transport()
         self.negotiated: Negotiated | None = None
         self.connected = False
-        self._seat = seat
+        self._worker = worker
         self._associate = associate
         self._entropy = entropy
         self._ssrc = int.from_bytes(entropy(4), "big")
@@ -59,7 +59,7 @@ class Connection:
         self._added = self._closed = False
         # a session id fits 63 bits (RFC 9429 section 5.2.1)
         session_id = int.from_bytes(entropy(8), "big") >> 1
-        self._local = LocalSide(session_id, fingerprint, seat.candidates, f"wadud-{session_id:x}")
+        self._local = LocalSide(session_id, fingerprint, worker.candidates, f"wadud-{session_id:x}")
 
     def negotiate(
         self, offer_sdp: str, *, publishing: Collection[str], may_subscribe: bool, policy: Policy
@@ -68,7 +68,7 @@ class Connection:
         return negotiate(
             parse(offer_sdp),
             self._local,
-            new_credentials=lambda: make_credentials(self._seat.index, self._entropy),
+            new_credentials=lambda: make_credentials(self._worker.index, self._entropy),
             new_ssrc=self._new_ssrc,
             publishing=publishing,
             may_subscribe=may_subscribe,
@@ -81,12 +81,12 @@ class Connection:
         first one, `close`."""
         if self.negotiated is None:
             self._dtls = self._associate([(item.algorithm, item.digest) for item in negotiated.fingerprints])
-            self._seat.plane.add_transport(self.transport, negotiated.local.ufrag, negotiated.local.password)
+            self._worker.plane.add_transport(self.transport, negotiated.local.ufrag, negotiated.local.password)
             self._added = True
         elif negotiated.restarted:
-            self._seat.plane.restart_ice(self.transport, negotiated.local.ufrag, negotiated.local.password)
+            self._worker.plane.restart_ice(self.transport, negotiated.local.ufrag, negotiated.local.password)
         if self.negotiated is None or negotiated.restarted:
-            self._seat.plane.set_remote(self.transport, negotiated.remote.ufrag, negotiated.remote.password)
+            self._worker.plane.set_remote(self.transport, negotiated.remote.ufrag, negotiated.remote.password)
         # the text is long and has been handed out
         self.negotiated = replace(negotiated, answer="")
 
@@ -137,35 +137,35 @@ class Connection:
             self._drop()
             datagrams = dtls.datagrams_to_send()
             if datagrams:
-                self._seat.plane.send_dtls(self.transport, datagrams)
+                self._worker.plane.send_dtls(self.transport, datagrams)
         if self._added:
-            self._seat.plane.remove_transport(self.transport)
+            self._worker.plane.remove_transport(self.transport)
 
     def _progress(self, now: float) -> bool:
         dtls = self._dtls
         assert dtls is not None
         datagrams = dtls.datagrams_to_send()
         if datagrams:
-            self._seat.plane.send_dtls(self.transport, datagrams)
+            self._worker.plane.send_dtls(self.transport, datagrams)
         keys = dtls.keys
         became_connected = not self.connected and dtls.state == "connected" and keys is not None
         if became_connected and keys is not None:
             self.connected = True
             self._release_at = now + SILENT_GRACE_S
-            self._seat.plane.set_keys(
+            self._worker.plane.set_keys(
                 self.transport, keys.profile, keys.local_key, keys.local_salt, keys.remote_key, keys.remote_salt
             )
         if dtls.timer() is None:
-            self._seat.handshakes.pop(self.transport, None)
+            self._worker.handshakes.pop(self.transport, None)
         else:
-            self._seat.handshakes[self.transport] = self
+            self._worker.handshakes[self.transport] = self
         return became_connected
 
     def _drop(self) -> None:
         if self._dtls is not None:
             self._dtls.close()
             self._dtls = None
-        self._seat.handshakes.pop(self.transport, None)
+        self._worker.handshakes.pop(self.transport, None)
 
     def _new_ssrc(self) -> int:
         """One that this transport has never had: its cipher must not see an SSRC start twice. Odd steps from a random

@@ -1,21 +1,24 @@
-"""What a room asks of a media worker: the commands of `rtc._worker.Worker`, its events by number, ids, and who owns
-which id.
+"""What a room asks of a media worker: the commands of `rtc._worker.Worker`, ids, and who owns which id.
 
-Rooms know only `MediaPlane`, so tests record commands instead of running a worker.
+Rooms know only `MediaPlane`, so tests record commands instead of running a worker. A `WorkerHandle` is the place that a
+member of a room has: ids count per worker, so an id means something only beside its handle. A track can be forwarded to
+the legs of its own worker. To bring it to legs elsewhere, on another worker or another node, needs a pipe, which there
+is not: `WorkerHandle.forward` refuses.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 from rtc.ice import HostCandidate
+from rtc.worker_events import EventSource, WorkerEvent
 
 if TYPE_CHECKING:
     from rtc._worker import Codec, Extensions
 
 MAX_TRANSPORTS = 4_000  # of one worker. It takes 4,096: who comes anew is there twice for a moment
-WorkerEvent: TypeAlias = "tuple[object, ...]"
+KindWord: TypeAlias = Literal["audio", "video"]
 
 
 class Kind(IntEnum):
@@ -23,26 +26,15 @@ class Kind(IntEnum):
     VIDEO = 2
 
     @property
-    def word(self) -> str:
-        return self.name.lower()
+    def word(self) -> KindWord:
+        return "audio" if self is Kind.AUDIO else "video"
 
 
-KINDS = {kind.word: kind for kind in Kind}
+KINDS: Final[dict[str, Kind]] = {kind.word: kind for kind in Kind}
 
 
-class Event(IntEnum):
-    """First item of a worker's event tuples (rtc._worker.EVENT_*)."""
-
-    DTLS = 1
-    SELECTED = 2
-    QUIET = 3
-    HEARD = 4
-    CONSENT_LOST = 5
-    TRACK_STARTED = 6
-    LEVEL = 7
-    STATS = 8
-    REQUEST = 9
-    STREAM_CLOSED = 10
+class NoPipeError(Exception):
+    """A track and a leg that is to show it are on different workers."""
 
 
 class MediaPlane(Protocol):
@@ -91,20 +83,15 @@ class MediaPlane(Protocol):
     def set_source(self, leg: int, track: int) -> None: ...
 
 
-class MediaWorker(MediaPlane, Protocol):
-    """A worker with the side that the node listens to."""
-
-    def fileno(self) -> int: ...
-    def take_events(self) -> Sequence[WorkerEvent]: ...
-    def hold(self) -> None: ...
-    def let_go(self) -> None: ...
+class MediaWorker(MediaPlane, EventSource, Protocol):
+    """A worker with the side that is listened to."""
 
 
 class Owner(Protocol):
     """Whom the events of a transport or track are for: a room."""
 
-    def media_event(self, event: WorkerEvent, now: float) -> None: ...
-    def handle_timer(self, transport: int, now: float) -> None: ...
+    def media_event(self, worker: "WorkerHandle", event: WorkerEvent, now: float) -> None: ...
+    def handle_timer(self, worker: "WorkerHandle", transport: int, now: float) -> None: ...
 
 
 class Handshake(Protocol):
@@ -125,14 +112,15 @@ def counter() -> Callable[[], int]:
     return following
 
 
-@dataclass(slots=True)
-class Seat:
+@dataclass(slots=True, eq=False)
+class WorkerHandle:
     """A worker as the node keeps it: its commands, its address, id numbering, and whose each id is."""
 
     index: int
     plane: MediaPlane
     candidates: tuple[HostCandidate, ...]
     rooms: int = 0
+    """How many have their home here."""
     new_transport: Callable[[], int] = field(default_factory=counter)
     new_track: Callable[[], int] = field(default_factory=counter)
     new_leg: Callable[[], int] = field(default_factory=counter)
@@ -140,3 +128,21 @@ class Seat:
     tracks: dict[int, Owner] = field(default_factory=dict)
     handshakes: dict[int, Handshake] = field(default_factory=dict)
     """By transport: those whose owner wants `Owner.handle_timer`."""
+
+    def forward(self, leg: int, source: "TrackAddress | None") -> None:
+        """Have a leg of this worker send that track from now on; None: nothing.
+
+        Raises:
+            NoPipeError: the track is received elsewhere.
+        """
+        if source is not None and source.worker is not self:
+            raise NoPipeError
+        self.plane.set_source(leg, 0 if source is None else source.number)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackAddress:
+    """Where a track is received: the worker, and its number there."""
+
+    worker: WorkerHandle
+    number: int

@@ -1,8 +1,8 @@
 """One person in a room: identity and rights, what they publish, the slots they receive in, and what others are told of
 them.
 
-`apply_lines` turns negotiated m-lines into commands for the worker: it adds and removes what has changed and leaves
-alone what has not.
+`apply_lines` turns negotiated m-lines into commands for the person's worker: it adds and removes what has changed and
+leaves alone what has not.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from rtc.sdp_answer import Line, LineRole
 from sfu.connection import Connection
-from sfu.media import KINDS, Kind, Seat
-from sfu.protocol import MAX_TRACKS, ConnectionState, DeclaredTrack, Message, Right, RoomError, Source
+from sfu.events import ParticipantInfo, Role, SlotInfo
+from sfu.media import KINDS, Kind, TrackAddress, WorkerHandle
+from sfu.protocol import MAX_TRACKS, ConnectionState, DeclaredTrack, Right, RoomError, Source
 from sfu.quality import PathSample
 from sfu.track import Feed, Slot, Track
 
@@ -40,9 +41,9 @@ class Participant:
         id: str,
         identity: str,
         name: str,
-        role: str,
+        role: Role,
         rights: frozenset[Right],
-        seat: Seat,
+        worker: WorkerHandle,
         connection: Connection,
         offered_at: float,
     ) -> None:
@@ -51,6 +52,7 @@ class Participant:
         self.name = name
         self.role = role
         self.rights = rights
+        self.worker = worker
         self.connection = connection
         self.tracks: dict[str, Track] = {}  # by mid
         self.slots: list[Slot] = []  # in m-line order
@@ -59,9 +61,8 @@ class Participant:
         self.media_quiet = False
         self.path: PathSample | None = None
         self.stages: dict[str, float] = {}  # seconds since the offer
-        self.announced: Message | None = None
+        self.announced: ParticipantInfo | None = None
         self._offered_at = offered_at
-        self._seat = seat
         self._feeds: dict[str, Feed] = {}  # by mid
 
     @property
@@ -70,18 +71,12 @@ class Participant:
             return ConnectionState.RECONNECTING
         return ConnectionState.CONNECTED if self.connection.connected else ConnectionState.CONNECTING
 
-    def message(self) -> Message:
-        """The Participant object of the protocol."""
-        return {
-            "id": self.id,
-            "name": self.name,
-            "role": self.role,
-            "connection": self.state.value,
-            "tracks": [track.message() for track in sorted(self.tracks.values(), key=lambda track: track.order)],
-        }
+    def info(self) -> ParticipantInfo:
+        tracks = sorted(self.tracks.values(), key=lambda track: track.order)
+        return ParticipantInfo(self.id, self.name, self.role, self.state, [track.info() for track in tracks])
 
-    def slot_messages(self) -> list[Message]:
-        return [slot.message() for slot in self.slots]
+    def slot_infos(self) -> list[SlotInfo]:
+        return [slot.info() for slot in self.slots]
 
     def reached(self, stage: str, now: float) -> float | None:
         """Notes that a stage of the join was reached; seconds since the offer, None when it was already."""
@@ -122,7 +117,7 @@ class Participant:
     def apply_lines(
         self, lines: tuple[Line, ...], sources: Mapping[str, DeclaredTrack], new_order: Callable[[], int]
     ) -> Changes:
-        """Makes worker, tracks and slots what `lines` say."""
+        """Make worker, tracks and slots what `lines` say."""
         changes = Changes()
         by_mid = {line.mid: line for line in lines if line.role is not LineRole.REJECTED}
         for mid in list(self._feeds):
@@ -145,12 +140,11 @@ class Participant:
         fed_anew = False
         if feed is None or not feed.serves(line):
             if feed is not None:
-                self._seat.plane.remove_track(feed.worker_id)
-                self._seat.tracks.pop(feed.worker_id, None)
+                self._remove_track(feed)
                 fed_anew = True
-            feed = self._feeds[line.mid] = Feed(self._seat.new_track(), line)
-            self._seat.plane.add_track(
-                feed.worker_id,
+            feed = self._feeds[line.mid] = Feed(TrackAddress(self.worker, self.worker.new_track()), line)
+            self.worker.plane.add_track(
+                feed.address.number,
                 self.connection.transport,
                 kind=kind,
                 mid=line.mid,
@@ -181,25 +175,27 @@ class Participant:
             changes.refed.append(track)
 
     def _end_feed(self, mid: str, changes: Changes) -> None:
-        feed = self._feeds.pop(mid)
-        self._seat.plane.remove_track(feed.worker_id)
-        self._seat.tracks.pop(feed.worker_id, None)
+        self._remove_track(self._feeds.pop(mid))
         track = self.tracks.pop(mid, None)
         if track is not None:
             changes.unpublished.append(track)
+
+    def _remove_track(self, feed: Feed) -> None:
+        self.worker.plane.remove_track(feed.address.number)
+        self.worker.tracks.pop(feed.address.number, None)
 
     def _apply_slots(self, lines: tuple[Line, ...]) -> None:
         wanted = [line for line in lines if line.role is LineRole.SLOT]
         known = {slot.mid: slot for slot in self.slots}
         for slot in self.slots:
             if not any(line.mid == slot.mid and line == slot.line for line in wanted):
-                self._seat.plane.remove_leg(slot.leg)
+                self.worker.plane.remove_leg(slot.leg)
                 del known[slot.mid]
         self.slots = [known.get(line.mid) or self._new_slot(line) for line in wanted]
 
     def _new_slot(self, line: Line) -> Slot:
-        slot = Slot(line.mid, KINDS[line.kind], self._seat.new_leg(), line)
-        self._seat.plane.add_leg(
+        slot = Slot(line.mid, KINDS[line.kind], self.worker, self.worker.new_leg(), line)
+        self.worker.plane.add_leg(
             slot.leg,
             self.connection.transport,
             kind=slot.kind,
@@ -211,6 +207,6 @@ class Participant:
         )
         return slot
 
-    def feed_ids(self) -> list[int]:
-        """The worker's track ids of this participant, parked ones included."""
-        return [feed.worker_id for feed in self._feeds.values()]
+    def track_numbers(self) -> list[int]:
+        """Of this participant's tracks at the worker, those included that rest."""
+        return [feed.address.number for feed in self._feeds.values()]

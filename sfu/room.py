@@ -1,7 +1,8 @@
 """One room: who is in it, what they send, and who sees whom in which slot.
 
-Sans-IO: every method takes ``now`` (seconds, monotonic), commands go to the worker of the room's `Seat`, pushes leave
-through `notify`. A method that raises `RoomError` has changed nothing. A room lives on one worker for all its life.
+Sans-IO: every method takes ``now`` (seconds, monotonic), commands go to the workers of its members, events leave
+through `Notify`. A method that raises `RoomError` has changed nothing. Each member has a worker, whose ids mean nothing
+to another one; all are on the worker of the first as long as no pipe brings a track to another worker.
 """
 
 import base64
@@ -12,24 +13,44 @@ from typing import TypeAlias
 from rtc.ice import Entropy
 from rtc.sdp import NoCodecError, SdpError
 from rtc.sdp_answer import Negotiated, Policy
+from rtc.worker_events import EventKind, WorkerEvent
 from sfu.connection import Associate, Connection
-from sfu.media import MAX_TRANSPORTS, Event, Kind, Seat, WorkerEvent
+from sfu.events import (
+    Bye,
+    ByeReason,
+    Joined,
+    ParticipantInfo,
+    ParticipantJoined,
+    ParticipantLeft,
+    ParticipantUpdated,
+    Quality,
+    QualityReport,
+    Role,
+    RoomEvent,
+    SlotInfo,
+    SlotsChanged,
+    Speaker,
+    SpeakersChanged,
+)
+from sfu.media import MAX_TRANSPORTS, Kind, NoPipeError, TrackAddress, WorkerHandle
 from sfu.participant import Participant
-from sfu.protocol import MAX_PARTICIPANTS, DeclaredTrack, Joined, Message, Right, RoomError
+from sfu.protocol import MAX_PARTICIPANTS, DeclaredTrack, Right, RoomError
 from sfu.quality import PathSample, score
-from sfu.seating import Crowd, reseat
+from sfu.slot_assignment import Contention, assign_slots
 from sfu.speakers import Speakers
 
-Notify: TypeAlias = Callable[[str, Message], None]
+Notify: TypeAlias = Callable[[Sequence[str], RoomEvent], None]
+"""Called with the ids of the participants who are to hear of an event, once for all of them, and the event. Ids are
+unique in the process. The actor of `Room.join` and `Room.offer` is never among them while these run."""
 
 SPEAKERS_INTERVAL_S = 0.25  # at least, so that ticks of 300 ms tell each time
 QUALITY_INTERVAL_S = 2.0
-_STATS = int(Event.STATS)
+_STATS = int(EventKind.STATS)
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a room needs from its node."""
+class Dependencies:
+    """What a room needs of its node."""
 
     associate: Associate
     fingerprint: bytes  # SHA-256 of our certificate
@@ -44,30 +65,28 @@ class Surroundings:
 class Room:
     """Made by `Node.room`; gone (`Node.find` gives None) once its last participant has left."""
 
-    def __init__(self, name: str, seat: Seat, surroundings: Surroundings, policy: Policy) -> None:
+    def __init__(self, name: str, home: WorkerHandle, needs: Dependencies, policy: Policy) -> None:
+        """``home``: the worker of the members for whom no other is named."""
         self.name = name
-        self.seat = seat
+        self.home = home
         self.policy = policy
         """Of the joins and offers to come."""
-        self.notify = surroundings.notify
-        """Called once per receiver with (participant id, message in protocol form without ``seq``). Ids are unique in
-        the process. Never called for the actor from inside `join` and `offer`. ``bye`` messages mean: the participant
-        is out already, deliver it and close the session."""
         self.wakes_at = 0.0
         """From when `tick` has something to do; whatever happens meanwhile sets it to 0."""
-        self._around = surroundings
+        self._needs = needs
+        self._notify = needs.notify
         self._people: dict[str, Participant] = {}  # by id, in order of joining
-        self._by_transport: dict[int, Participant] = {}
+        self._by_transport: dict[tuple[WorkerHandle, int], Participant] = {}
         self._speakers = Speakers()
         self._orders = 0
-        self._crowd = Crowd()
+        self._contention = Contention()
         self._speakers_due = 0.0
         self._speakers_heard: list[tuple[str, float]] | None = []
-        self._speakers_told: list[Message] | None = []
+        self._speakers_told: list[Speaker] | None = []
         """None: to be told in any case, because somebody has come who was not told."""
         self._quality_due = 0.0
         self._quality_stale = False
-        self._quality_told: list[Message] = []
+        self._quality_told: list[Quality] = []
 
     def __len__(self) -> int:
         return len(self._people)
@@ -83,7 +102,7 @@ class Room:
         self,
         identity: str,
         name: str,
-        role: str,
+        role: Role,
         rights: Collection[Right],
         offer_sdp: str,
         tracks: Sequence[DeclaredTrack],
@@ -91,22 +110,30 @@ class Room:
         *,
         policy: Policy | None = None,
         spare: int = 0,
+        worker: WorkerHandle | None = None,
     ) -> Joined:
-        """Lets a person in. One who is in already with the same `identity` is put out with ``bye``/"replaced".
+        """Let a person in. One who is in already with the same ``identity`` is put out with "replaced".
 
-        `policy` stands in for the room's in this answer. `spare`: places of the worker to leave free. RoomError:
-        room_full, bad_sdp, no_codec, forbidden (publishing without the right), unknown_mid (a declared track has no
-        sending m-line), bad_message.
+        ``policy`` stands in for the room's in this answer. ``worker``: who is to carry their media, the room's home
+        when None; ``spare``: places of it to leave free.
+
+        Raises:
+            RoomError: room_full, bad_sdp, no_codec, forbidden (publishing without the right), unknown_mid (a declared
+                track has no sending m-line), bad_message.
+            NoPipeError: somebody in the room has another worker. Nothing was changed.
         """
-        started = self._around.clock()
+        started = self._needs.clock()
+        worker = worker or self.home
         person = None
         try:
+            if any(other.worker is not worker for other in self._people.values()):
+                raise NoPipeError
             replaced = [person for person in self._people.values() if person.identity == identity]
             if len(self._people) - len(replaced) >= MAX_PARTICIPANTS:
                 raise RoomError("room_full", f"A room holds at most {MAX_PARTICIPANTS} people.")
-            if len(self.seat.transports) - len(replaced) >= MAX_TRANSPORTS - spare:
+            if len(worker.transports) - len(replaced) >= MAX_TRANSPORTS - spare:
                 raise RoomError("room_full", "The server has as many people as it takes.")
-            person = self._new_participant(identity, name, role, frozenset(rights), now)
+            person = self._new_participant(identity, name, role, frozenset(rights), worker, now)
             negotiated, sources = self._negotiate(person, offer_sdp, tracks, policy or self.policy)
             person.connection.apply(negotiated)
         except Exception:
@@ -115,24 +142,24 @@ class Room:
             self._check_empty()
             raise
         for other in replaced:
-            self._put_out(other, "replaced", bye=True)
+            self._put_out(other, "replaced")
         self._people[person.id] = person
-        self._by_transport[person.connection.transport] = person
-        self.seat.transports[person.connection.transport] = self
+        self._by_transport[worker, person.connection.transport] = person
+        worker.transports[person.connection.transport] = self
         self._apply(person, negotiated, sources)
-        person.announced = person.message()
-        self._tell({"type": "participant_joined", "participant": person.announced}, but=person.id)
-        self._reseat(now, quiet=person.id)
-        self._reached(person, "answer", now + self._around.clock() - started)
+        person.announced = person.info()
+        self._tell(ParticipantJoined(person.announced), but=person.id)
+        self._assign_slots(now, quiet=person.id)
+        self._reached(person, "answer", now + self._needs.clock() - started)
         self._quality_told = []
         self._quality_stale = True
         if self._speakers_told:  # not [], which would say that the others know already when these fall silent
             self._speakers_heard = self._speakers_told = None
-        return Joined(person.id, negotiated.answer, self.participants_for(person.id), person.slot_messages())
+        return Joined(person.id, negotiated.answer, self.participants_for(person.id), person.slot_infos())
 
     def offer(
         self, participant_id: str, sdp: str, tracks: Sequence[DeclaredTrack], now: float
-    ) -> tuple[str, list[Message]]:
+    ) -> tuple[str, list[SlotInfo]]:
         """Renegotiation: (answer, slots). `tracks` declares new sending m-lines and may repeat known ones (their
         `source` and `muted` are then taken over).
 
@@ -143,8 +170,8 @@ class Room:
         person.connection.apply(negotiated)
         self._apply(person, negotiated, sources)
         self._announce(person)
-        self._reseat(now, quiet=person.id)
-        return negotiated.answer, person.slot_messages()
+        self._assign_slots(now, quiet=person.id)
+        return negotiated.answer, person.slot_infos()
 
     def mute(self, participant_id: str, mid: str, muted: bool, now: float) -> None:
         """Others are told at once. RoomError: unknown_participant, unknown_mid."""
@@ -157,7 +184,7 @@ class Room:
         track.muted = muted
         self._speakers.mute(track.id, muted)
         self._announce(person)
-        self._reseat(now)
+        self._assign_slots(now)
 
     def prefer(self, participant_id: str, participants: Sequence[str], now: float) -> None:
         """Who should have this participant's video slots, best first; unknown ids are ignored.
@@ -166,32 +193,33 @@ class Room:
         """
         person = self._person(participant_id)
         person.prefer = tuple(dict.fromkeys(id for id in participants if id in self._people))
-        self._reseat(now)
+        self._assign_slots(now)
 
     def remove(self, participant_id: str, target: str, now: float) -> None:
-        """`participant_id` puts `target` out (``bye``/"removed"). RoomError: forbidden, unknown_participant."""
+        """`participant_id` puts `target` out ("removed"). RoomError: forbidden, unknown_participant."""
         if Right.MODERATE not in self._person(participant_id).rights:
             raise RoomError("forbidden", "Removing people needs the right moderate.")
-        self._leave(self._person(target), "removed", now, bye=True)
+        self.expel(self._person(target).id, "removed", now)
 
-    def expel(self, participant_id: str, reason: str, now: float) -> None:
-        """The server puts somebody out with ``bye`` and that reason (token_expired, revoked, draining). Unknown ids
-        are ignored."""
+    def expel(self, participant_id: str, reason: ByeReason, now: float) -> None:
+        """Somebody is put out for that reason. Unknown ids are ignored."""
         if participant_id in self._people:
-            self._leave(self._people[participant_id], reason, now, bye=True)
+            self._put_out(self._people[participant_id], reason)
+            self._close_gap(now)
 
     def leave(self, participant_id: str, reason: str, now: float) -> None:
-        """Takes a participant out (own wish, resume window over); no ``bye``. Unknown ids are ignored."""
+        """Take a participant out (own wish, resume window over) without a `Bye`. Unknown ids are ignored."""
         if participant_id in self._people:
-            self._leave(self._people[participant_id], reason, now, bye=False)
+            self._take_out(self._people[participant_id])
+            self._tell(ParticipantLeft(participant_id, reason))
+            self._close_gap(now)
 
-    def close(self, reason: str, now: float) -> None:
-        """Everybody out with ``bye``; nobody is told of the others' leaving."""
+    def close(self, reason: ByeReason, now: float) -> None:
+        """Put everybody out; nobody is told of the others' leaving."""
         people = list(self._people.values())
         for person in people:
             self._take_out(person)
-        for person in people:
-            self.notify(person.id, {"type": "bye", "reason": reason})
+        self._notify([person.id for person in people], Bye(reason))
         self._check_empty()
 
     def signalling_lost(self, participant_id: str, now: float) -> None:
@@ -202,47 +230,47 @@ class Room:
         """The end of `signalling_lost`."""
         self._signalling(participant_id, lost=False)
 
-    def participants_for(self, participant_id: str) -> list[Message]:
-        """Participant objects of all others, for ``resumed``. RoomError: unknown_participant."""
+    def participants_for(self, participant_id: str) -> list[ParticipantInfo]:
+        """All others, for ``resumed``. RoomError: unknown_participant."""
         self._person(participant_id)
-        return [person.message() for person in self._people.values() if person.id != participant_id]
+        return [person.info() for person in self._people.values() if person.id != participant_id]
 
-    def slots_for(self, participant_id: str) -> list[Message]:
-        """Slot objects, for ``resumed``. RoomError: unknown_participant."""
-        return self._person(participant_id).slot_messages()
+    def slots_for(self, participant_id: str) -> list[SlotInfo]:
+        """For ``resumed``. RoomError: unknown_participant."""
+        return self._person(participant_id).slot_infos()
 
     # --- what the worker tells --------------------------------------------------------------------------------------
 
-    def media_event(self, event: WorkerEvent, now: float) -> None:
+    def media_event(self, worker: WorkerHandle, event: WorkerEvent, now: float) -> None:
         """An event of one of this room's transports or tracks; those of ids that are gone are ignored."""
         if event[0] == _STATS:  # most events are: not behind everybody else's patterns
-            self._stats(event, now)
+            self._stats(worker, event, now)
             self.wakes_at = 0.0
             return
         match event:
-            case (Event.LEVEL, int(track), int(level), bool(voice), float(at)):
-                self._level(track, level, voice, min(at, now), now)
+            case (EventKind.LEVEL, int(track), int(level), bool(voice), float(at)):
+                self._level(TrackAddress(worker, track), level, voice, min(at, now), now)
                 self.wakes_at = min(self.wakes_at, self._speakers.wakes_at)
-            case (Event.TRACK_STARTED, int(track)):
-                self._track_started(track, now)
+            case (EventKind.TRACK_STARTED, int(track)):
+                self._track_started(TrackAddress(worker, track), now)
                 self.wakes_at = 0.0
-            case (kind, int(transport), *rest) if transport in self._by_transport:
-                self._transport_event(self._by_transport[transport], kind, rest, now)
+            case (kind, int(transport), *rest) if person := self._by_transport.get((worker, transport)):
+                self._transport_event(person, kind, rest, now)
 
     def _transport_event(self, person: Participant, kind: object, rest: Sequence[object], now: float) -> None:
         match (kind, *rest):
-            case (Event.DTLS, bytes(datagram)):
+            case (EventKind.DTLS, bytes(datagram)):
                 if person.connection.dtls_received(datagram, now):
                     self.connected(person, now)
-            case (Event.SELECTED, _, _):
+            case (EventKind.SELECTED, _, _):
                 self._reached(person, "ice", now)
                 self._quiet(person, False)
-            case (Event.QUIET | Event.CONSENT_LOST,):
+            case (EventKind.QUIET | EventKind.CONSENT_LOST,):
                 self._quiet(person, True)
-            case (Event.HEARD,):
+            case (EventKind.HEARD,):
                 self._quiet(person, False)
 
-    def _stats(self, event: WorkerEvent, now: float) -> None:
+    def _stats(self, worker: WorkerHandle, event: WorkerEvent, now: float) -> None:
         match event:
             case (
                 _,
@@ -254,17 +282,17 @@ class Room:
                 int(loss_out),
                 int(estimate_bps),
                 int(jitter_us),
-            ) if person := self._by_transport.get(transport):
+            ) if person := self._by_transport.get((worker, transport)):
                 if in_bps and (person.stages.get("first_in") is not None or rtt_us):
                     person.connection.media_heard(now)
                 if estimate_bps:
-                    self._around.observe_estimate(float(estimate_bps))
+                    self._needs.observe_estimate(float(estimate_bps))
                 person.path = PathSample(rtt_us / 1e3, jitter_us / 1e3, max(loss_in, loss_out) / 100)
                 self._quality_stale = True
 
-    def handle_timer(self, transport: int, now: float) -> None:
+    def handle_timer(self, worker: WorkerHandle, transport: int, now: float) -> None:
         """The DTLS timer of a transport has run out."""
-        person = self._by_transport.get(transport)
+        person = self._by_transport.get((worker, transport))
         if person is not None and person.connection.handle_timer(now):
             self.connected(person, now)
 
@@ -275,23 +303,23 @@ class Room:
         self._announce(person)
         self._check_first_out([person], now)
 
-    def _track_started(self, worker_track: int, now: float) -> None:
+    def _track_started(self, address: TrackAddress, now: float) -> None:
         for person in self._people.values():
             for track in person.tracks.values():
-                if track.feed.worker_id == worker_track:
+                if track.feed.address == address:
                     track.feed.started = True
                     self._reached(person, "first_in", now)
                     person.connection.media_heard(now)
                     self._check_first_out(self._people.values(), now)
 
-    def _level(self, worker_track: int, level: int, voice: bool, at: float, now: float) -> None:
+    def _level(self, address: TrackAddress, level: int, voice: bool, at: float, now: float) -> None:
         """Heard at ``at``: several wait for one tick."""
         for person in self._people.values():
             for track in person.tracks.values():
-                if track.feed.worker_id == worker_track:
+                if track.feed.address == address:
                     began = self._speakers.observe(track.id, level, voice, at)
-                    if began and self._crowd.crowded:  # the first syllable does not wait for a tick
-                        self._reseat(now)
+                    if began and self._contention.contended:  # the first syllable does not wait for a tick
+                        self._assign_slots(now)
                     return
 
     # --- time -------------------------------------------------------------------------------------------------------
@@ -301,8 +329,8 @@ class Room:
         changed = self._speakers.advance(now)
         loudest = self._speakers.loudest()
         # while somebody speaks, a louder voice or the end of a hold moves slots without a change in who speaks
-        if self._crowd.waiting or (self._crowd.crowded and (changed or loudest)):
-            self._reseat(now)
+        if self._contention.waiting or (self._contention.contended and (changed or loudest)):
+            self._assign_slots(now)
         if loudest != self._speakers_heard and now >= self._speakers_due:
             self._speakers_due = now + SPEAKERS_INTERVAL_S
             self._speakers_heard = loudest
@@ -311,7 +339,9 @@ class Room:
             self._quality_due = now + QUALITY_INTERVAL_S
             self._quality_stale = False
             self._tell_quality()
-        wakes_at = now if self._crowd.waiting or (self._crowd.crowded and loudest) else self._speakers.wakes_at
+        wakes_at = (
+            now if self._contention.waiting or (self._contention.contended and loudest) else self._speakers.wakes_at
+        )
         if loudest != self._speakers_heard:
             wakes_at = min(wakes_at, self._speakers_due)
         if self._quality_stale:
@@ -326,25 +356,25 @@ class Room:
         levels: dict[str, float] = {}
         for track, level in loudest:
             levels.setdefault(owners[track], round(level, 2))
-        speakers: list[Message] = [{"participant": id, "level": level} for id, level in levels.items()]
+        speakers = [Speaker(id, level) for id, level in levels.items()]
         if speakers != self._speakers_told:
             self._speakers_told = speakers
-            self._tell({"type": "speakers", "speakers": speakers})
+            self._tell(SpeakersChanged(speakers))
 
     def _tell_quality(self) -> None:
-        entries: list[Message] = [
-            {
-                "participant": person.id,
-                "score": score(person.path),
-                "rtt_ms": 10 * round(person.path.rtt_ms / 10),  # coarse: only what one would notice is a change
-                "loss_percent": round(person.path.loss_percent),
-            }
+        entries = [
+            Quality(
+                person.id,
+                float(score(person.path)),
+                rtt_ms=10.0 * round(person.path.rtt_ms / 10),  # coarse: only what one would notice is a change
+                loss_percent=float(round(person.path.loss_percent)),
+            )
             for person in self._people.values()
             if person.path is not None
         ]
         if entries != self._quality_told:
             self._quality_told = entries
-            self._tell({"type": "quality", "participants": entries})
+            self._tell(QualityReport(entries))
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
@@ -355,12 +385,12 @@ class Room:
         return person
 
     def _new_participant(
-        self, identity: str, name: str, role: str, rights: frozenset[Right], now: float
+        self, identity: str, name: str, role: Role, rights: frozenset[Right], worker: WorkerHandle, now: float
     ) -> Participant:
-        around = self._around
-        connection = Connection(self.seat, around.associate, around.fingerprint, around.entropy)
-        id = "p" + base64.b32encode(around.entropy(10)).decode().lower()
-        return Participant(id, identity, name, role, rights, self.seat, connection, now)
+        needs = self._needs
+        connection = Connection(worker, needs.associate, needs.fingerprint, needs.entropy)
+        id = "p" + base64.b32encode(needs.entropy(10)).decode().lower()
+        return Participant(id, identity, name, role, rights, worker, connection, now)
 
     def _negotiate(
         self, person: Participant, sdp: str, tracks: Sequence[DeclaredTrack], policy: Policy
@@ -388,51 +418,51 @@ class Room:
                 self._speakers.add(track.id, muted=track.muted)
         for track in person.tracks.values():
             self._speakers.mute(track.id, track.muted)
-            self.seat.tracks[track.feed.worker_id] = self
+            person.worker.tracks[track.feed.address.number] = self
         for track in changes.refed:
             for other in self._people.values():
                 for slot in other.slots:
                     if slot.track is track:
-                        self.seat.plane.set_source(slot.leg, track.feed.worker_id)
+                        slot.refresh()
 
     def _new_order(self) -> int:
         self._orders += 1
         return self._orders
 
-    def _reseat(self, now: float, quiet: str = "") -> None:
+    def _assign_slots(self, now: float, quiet: str = "") -> None:
         """Slots after a change; `quiet` hears of its own by an answer."""
         self.wakes_at = 0.0
-        changed, self._crowd = reseat(self._people.values(), self._speakers, self.seat.plane, now)
+        changed, self._contention = assign_slots(self._people.values(), self._speakers, now)
         for person in changed:
             if person.id != quiet:
-                self.notify(person.id, {"type": "slots", "slots": person.slot_messages()})
+                self._notify([person.id], SlotsChanged(person.slot_infos()))
         self._check_first_out(self._people.values(), now)
 
-    def _leave(self, person: Participant, reason: str, now: float, *, bye: bool) -> None:
-        self._put_out(person, reason, bye=bye)
-        self._reseat(now)
+    def _put_out(self, person: Participant, reason: ByeReason) -> None:
+        self._take_out(person)
+        self._notify([person.id], Bye(reason))
+        self._tell(ParticipantLeft(person.id, reason))
+
+    def _close_gap(self, now: float) -> None:
+        """Somebody has left."""
+        self._assign_slots(now)
         self._check_empty()
 
-    def _put_out(self, person: Participant, reason: str, *, bye: bool) -> None:
-        self._take_out(person)
-        if bye:
-            self.notify(person.id, {"type": "bye", "reason": reason})
-        self._tell({"type": "participant_left", "participant": person.id, "reason": reason})
-
     def _take_out(self, person: Participant) -> None:
+        transport = person.connection.transport
         del self._people[person.id]
-        del self._by_transport[person.connection.transport]
+        del self._by_transport[person.worker, transport]
         self._quality_stale = True
-        self.seat.transports.pop(person.connection.transport, None)
-        for id in person.feed_ids():
-            self.seat.tracks.pop(id, None)
+        person.worker.transports.pop(transport, None)
+        for number in person.track_numbers():
+            person.worker.tracks.pop(number, None)
         for track in person.tracks.values():
             self._speakers.remove(track.id)
         person.connection.close()
 
     def _check_empty(self) -> None:
         if not self._people:
-            self._around.emptied(self)
+            self._needs.emptied(self)
 
     def _signalling(self, participant_id: str, *, lost: bool) -> None:
         person = self._people.get(participant_id)
@@ -446,20 +476,20 @@ class Room:
 
     def _announce(self, person: Participant) -> None:
         """Tells the others what has changed about a participant, if anything."""
-        message = person.message()
-        if message != person.announced:
-            person.announced = message
-            self._tell({"type": "participant_updated", "participant": message}, but=person.id)
+        info = person.info()
+        if info != person.announced:
+            person.announced = info
+            self._tell(ParticipantUpdated(info), but=person.id)
 
-    def _tell(self, message: Message, but: str = "") -> None:
-        for id in list(self._people):
-            if id != but:
-                self.notify(id, message)
+    def _tell(self, event: RoomEvent, but: str = "") -> None:
+        receivers = [id for id in self._people if id != but]
+        if receivers:
+            self._notify(receivers, event)
 
     def _reached(self, person: Participant, stage: str, now: float) -> None:
         seconds = person.reached(stage, now)
         if seconds is not None:
-            self._around.observe_stage(stage, seconds)
+            self._needs.observe_stage(stage, seconds)
 
     def _check_first_out(self, people: Iterable[Participant], now: float) -> None:
         """The worker does not tell of a first packet out; it follows at once when a started track has a keyed leg."""

@@ -18,7 +18,7 @@ OVERTAKE_AFTER_S = 1.0  # ... and has held it this long
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """A track that could fill a slot. Each is itself alone: crowds are searched for them."""
+    """A track that could fill a slot. Each is itself alone: large rooms are searched for them."""
 
     track: str
     participant: str
@@ -148,8 +148,8 @@ def _place(holders: Sequence[Holder | None], wanted: Sequence[Candidate], now: f
     result: list[Holder | None] = [
         holder if holder is not None and holder.track in names else None for holder in holders
     ]
-    seated = {holder.track for holder in result if holder is not None}
-    arriving = [candidate.track for candidate in wanted if candidate.track not in seated]
+    placed = {holder.track for holder in result if holder is not None}
+    arriving = [candidate.track for candidate in wanted if candidate.track not in placed]
     # an empty slot first: taking the place of somebody at once costs the receiver a visible change in a known tile
     free = sorted(
         (index for index, holder in enumerate(result) if holder is None), key=lambda i: holders[i] is not None

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from rtc.sdp_answer import Line
-from sfu.media import Kind
-from sfu.protocol import Message, Source
+from sfu.events import SlotInfo, TrackInfo
+from sfu.media import Kind, TrackAddress, WorkerHandle
+from sfu.protocol import Source
 
 
 @dataclass(slots=True)
@@ -13,7 +14,7 @@ class Feed:
     goes on there (RFC 3711 section 3.3.1), so the worker may not forget it before the line is gone or has another
     SSRC."""
 
-    worker_id: int
+    address: TrackAddress
     line: Line
     started: bool = False  # a first packet has come
 
@@ -41,27 +42,37 @@ class Track:
     feed: Feed
     order: int  # of publishing, in the room
 
-    def message(self) -> Message:
-        return {"id": self.id, "source": self.source.value, "kind": self.kind.word, "muted": self.muted}
+    def info(self) -> TrackInfo:
+        return TrackInfo(self.id, self.source, self.kind.word, self.muted)
 
 
 @dataclass(slots=True)
 class Slot:
-    """One receiving m-line of a participant."""
+    """One receiving m-line of a participant; ``leg`` is its number at the participant's worker."""
 
     mid: str
     kind: Kind
+    worker: WorkerHandle
     leg: int
     line: Line
     track: Track | None = None
     since: float = 0.0
 
-    def message(self) -> Message:
+    def show(self, track: Track | None, now: float) -> None:
+        """Send that track from now on, or nothing.
+
+        Raises:
+            NoPipeError: as `WorkerHandle.forward`; nothing was changed.
+        """
+        self.worker.forward(self.leg, None if track is None else track.feed.address)
+        self.track, self.since = track, now
+
+    def refresh(self) -> None:
+        """The feed of the track has changed."""
+        self.worker.forward(self.leg, None if self.track is None else self.track.feed.address)
+
+    def info(self) -> SlotInfo:
         track = self.track
-        return {
-            "mid": self.mid,
-            "kind": self.kind.word,
-            "track": track.id if track else None,
-            "participant": track.participant_id if track else None,
-            "source": track.source.value if track else None,
-        }
+        if track is None:
+            return SlotInfo(self.mid, self.kind.word, None, None, None)
+        return SlotInfo(self.mid, self.kind.word, track.id, track.participant_id, track.source)

@@ -1,4 +1,4 @@
-"""All sessions of this process, and what their requests mean for rooms. Sans-IO: ``now`` is monotonic, in seconds.
+"""What the requests of sessions mean for rooms. Sans-IO: ``now`` is monotonic, in seconds.
 
 Rooms know participants, sessions know sockets; here the two are tied together. A lost socket suspends its session: the
 participant stays, the room shows it as reconnecting, and after `RESUME_WINDOW_S` it is taken out. Token windows are
@@ -8,16 +8,16 @@ kept while a call runs, too: who is in with a token that expires or is revoked i
 import secrets
 import time
 from collections.abc import Callable
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
 from backplane.logs import Log, short
 from backplane.metrics import Metrics
 from backplane.tokens import MAX_LIFETIME_S, Claims, TokenAuthority, TokenError
-from booking.visits.room_names import VisitRooms
+from sfu.events import Bye, ByeReason, ParticipantInfo, Role, SlotInfo
 from sfu.node import Node
-from sfu.protocol import DeclaredTrack, Message, Right, RoomError, Source
+from sfu.protocol import DeclaredTrack, Right, RoomError
 from sfu.room import Room
 from signalling.codes import ErrorCode, SignallingError, error_code
 from signalling.messages import (
@@ -26,18 +26,17 @@ from signalling.messages import (
     Joined,
     Mute,
     Offer,
-    Participant,
     Prefer,
     Remove,
     Resume,
     Resumed,
-    Slot,
     TrackIntent,
 )
 from signalling.names import shown_name
-from signalling.room_quotas import LEFT_TO_VISITS, RoomLimits, RoomQuotas
+from signalling.room_names import IsReserved
+from signalling.room_quotas import LEFT_TO_RESERVED
 from signalling.session import RESUME_WINDOW_S, Link, Session
-from signalling.token_use import TokenUse
+from signalling.sessions import Sessions
 
 _log = Log(__name__)
 MAX_VERIFIED: Final = 10_000
@@ -45,47 +44,32 @@ _KNOWN_RIGHTS: Final = {right.value: right for right in Right}
 T = TypeVar("T")
 
 
-class Observer(Protocol):
-    """Hears who is in. Neither call may block or raise."""
-
-    def joined(self, session: Session) -> None: ...
-
-    def left(self, session: Session, reason: str) -> None:
-        """Once per join. ``reason`` as in `participant_left`."""
-
-
 class Calls:
-    """Sessions by id and by participant. ``wall_clock`` gives unix seconds, for tokens."""
+    """The calls of this process. ``sessions`` are told by ``node`` what happens in rooms; ``is_reserved`` tells the
+    rooms that somebody else bounds; ``wall_clock`` gives unix seconds, for tokens."""
 
     def __init__(
         self,
         node: Node,
+        sessions: Sessions,
         tokens: TokenAuthority,
         metrics: Metrics,
         *,
-        limits: RoomLimits | None = None,
+        is_reserved: IsReserved = lambda _: False,
         wall_clock: Callable[[], float] = time.time,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.draining = False
         self.tokens = tokens
+        self.is_reserved = is_reserved
         self.wall_clock = wall_clock
-        self._clock = clock
+        self.quotas = sessions.quotas
+        """Of rooms that are not reserved."""
+        self.token_use = sessions.token_use
         self._node = node
         self._metrics = metrics
-        self._visits = VisitRooms(tokens.key)
-        self.quotas = RoomQuotas(limits or RoomLimits(), node.find)
-        """Of rooms that are no visits'."""
-        self._sessions: dict[str, Session] = {}
-        self._by_participant: dict[str, Session] = {}
-        self.observer: Observer | None = None
-        self.revoked: Callable[[str], None] = _ignore_token
-        """Called with the ``jti`` of a token that was taken back, as far as that is known."""
-        self.token_use = TokenUse()
-        self._observed: set[str] = set()
+        self._sessions = sessions
         self._barred: dict[tuple[str, str | None], tuple[float, float]] = {}
         self._verified: dict[str, str] = {}  # room by the id of a token that was verified, the newest last
-        node.notify = self._deliver
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -109,8 +93,8 @@ class Calls:
             raise SignallingError(ErrorCode.DRAINING)
         claims = self.verify(request.token)
         new = self._node.find(claims.room) is None
-        visit = self._visits.read(claims.room) is not None
-        if not visit:
+        reserved = self.is_reserved(claims.room)
+        if not reserved:
             self.quotas.check_person(address)
             if new:
                 self.quotas.check_new_room(address)
@@ -118,20 +102,16 @@ class Calls:
         name = shown_name(claims.name, claims.role)  # others than our API sign tokens, too
         tracks = _declared(request.tracks)
         room = self._node.room(claims.room)
-        spare = 0 if visit else LEFT_TO_VISITS
+        role: Role = "host" if claims.role == "host" else "guest"
+        spare = 0 if reserved else LEFT_TO_RESERVED
         joined = _asking(
-            lambda: room.join(claims.identity, name, claims.role, rights, request.offer, tracks, now, spare=spare)
+            lambda: room.join(claims.identity, name, role, rights, request.offer, tracks, now, spare=spare)
         )
         session = Session(secrets.token_urlsafe(12), secrets.token_urlsafe(24), joined.participant_id, claims, link)
-        self._sessions[session.id] = session
-        self._by_participant[session.participant] = session
-        self.token_use.entered(session.id, claims.jti)
-        if not visit:
-            self.quotas.entered(claims.room, session.id, address, now, new=new)
+        if not reserved:
+            self.quotas.entered(claims.room, room, session.id, address, now, new=new)
         _log.info("joined", room=short(claims.room), session=short(session.id))
-        if self.observer is not None:
-            self._observed.add(session.id)
-            self.observer.joined(session)
+        self._sessions.add(session)
         return session, Joined(
             re=request.id,
             session=session.id,
@@ -139,21 +119,21 @@ class Calls:
             participant=session.participant,
             room=claims.room,
             answer=joined.answer_sdp,
-            participants=_participants(joined.participants),
-            slots=_slots(joined.slots),
+            participants=joined.participants,
+            slots=joined.slots,
             rights=[right.value for right in rights],
             resume_window_s=RESUME_WINDOW_S,
         )
 
     def resume(self, request: Resume, link: Link, now: float) -> tuple[Session, Resumed]:
         """Let ``link`` carry a session from now on. SignallingError unknown_session."""
-        session = self._sessions.get(request.session)
+        session = self._sessions.find(request.session)
         if session is None or not session.proves(request.secret) or session.over(now):
             self._metrics.resumes.labels(ErrorCode.UNKNOWN_SESSION.code).inc()
             raise SignallingError(ErrorCode.UNKNOWN_SESSION)
         room = None if session.ended else self._node.find(session.claims.room)
-        people: list[Message] = []
-        slots: list[Message] = []
+        people: list[ParticipantInfo] = []
+        slots: list[SlotInfo] = []
         if room:
             # Before the link changes: what these push to ourselves is replayed after ``resumed``, not sent ahead of it,
             # and when the room fails, the socket before this one goes on.
@@ -163,9 +143,7 @@ class Calls:
         generation = session.resume(link)
         self._metrics.resumes.labels("ok").inc()
         _log.info("resumed", session=short(session.id), generation=generation)
-        return session, Resumed(
-            re=request.id, participants=_participants(people), slots=_slots(slots), generation=generation
-        )
+        return session, Resumed(re=request.id, participants=people, slots=slots, generation=generation)
 
     def lost(self, session: Session, generation: int, now: float) -> None:
         """The socket of ``generation`` is gone without a leave."""
@@ -177,7 +155,7 @@ class Calls:
     def offer(self, session: Session, request: Offer, now: float) -> Answer:
         room = self._room(session)
         sdp, slots = _asking(lambda: room.offer(session.participant, request.sdp, _declared(request.tracks), now))
-        return Answer(re=request.id, sdp=sdp, slots=_slots(slots))
+        return Answer(re=request.id, sdp=sdp, slots=slots)
 
     def mute(self, session: Session, request: Mute, now: float) -> None:
         room = self._room(session)
@@ -190,7 +168,7 @@ class Calls:
     def remove(self, session: Session, request: Remove, now: float) -> None:
         """Put somebody out, and their token with them, so that their client does not simply come back."""
         room = self._room(session)
-        target = self._by_participant.get(request.participant)
+        target = self._sessions.of_participant(request.participant)
         _asking(lambda: room.remove(session.participant, request.participant, now))
         if target is not None:
             self._revoke_quietly(target.claims)
@@ -205,10 +183,10 @@ class Calls:
         with one that is to come: what is `revoked` is so in all rooms.
         """
         self.tokens.revocations.revoke(jti, until, self.wall_clock(), room)
-        users = [session for session in self._sessions.values() if session.claims.jti == jti and not session.ended]
+        users = [session for session in self._sessions if session.claims.jti == jti and not session.ended]
         known = bool(users) or self._verified.get(jti) == room
         if room is None or (known and all(session.claims.room == room for session in users)):
-            self.revoked(jti)
+            self.token_use.revoked(jti)
         return self._expel_stale(now)
 
     def revoke_room(self, room: str, now: float) -> int:
@@ -236,7 +214,7 @@ class Calls:
         self._barred[room, identity] = (until, wall + oldest_s)
         sessions = [
             session
-            for session in self._sessions.values()
+            for session in self._sessions
             if session.claims.room == room and identity in (None, session.claims.identity) and not session.ended
             if decided is None or session.claims.signed_at <= decided
         ]
@@ -244,7 +222,7 @@ class Calls:
 
     def renew(self, room: str, identity: str, until: float) -> None:
         """Let the calls of one person in one room go on until then (unix seconds), as a newer token would."""
-        for session in self._sessions.values():
+        for session in self._sessions:
             claims = session.claims
             if (claims.room, claims.identity) == (room, identity) and until > claims.exp:
                 session.claims = msgspec.structs.replace(claims, exp=int(until))
@@ -273,7 +251,7 @@ class Calls:
         room = None if session.ended else self._node.find(session.claims.room)
         if room is None:
             return {}
-        return {person.id: person.connection for person in _participants(room.participants_for(session.participant))}
+        return {person.id: person.connection for person in room.participants_for(session.participant)}
 
     def drain(self, now: float) -> None:
         """Nobody in any more, everybody out with a bye."""
@@ -283,7 +261,7 @@ class Calls:
     def sweep(self, now: float) -> None:
         """Whatever has run out: resume windows and tokens. Wants to be called about twice a second."""
         wall = self.wall_clock()
-        for session in list(self._sessions.values()):
+        for session in self._sessions:
             try:
                 if session.over(now):
                     self._take_out(session, "connection_lost", now)
@@ -313,25 +291,8 @@ class Calls:
             raise SignallingError(ErrorCode.UNKNOWN_PARTICIPANT, "The room is gone.")
         return room
 
-    def _deliver(self, participant: str, message: Message) -> None:
-        """What `Node.notify` calls. Rooms must not suffer from one receiver, so nothing is raised from here."""
-        session = self._by_participant.get(participant)
-        if session is None:
-            return
-        try:
-            session.push(message, self._clock())
-            if session.ended:
-                self._by_participant.pop(participant, None)
-                self._gone(session, str(message.get("reason")))
-        except msgspec.ValidationError:
-            _log.error("push is not in the protocol", kind=str(message.get("type")))
-        except Exception:
-            _log.error("push failed", kind=str(message.get("type")))
-
     def _expel_stale(self, now: float) -> int:
-        stale = [
-            session for session in self._sessions.values() if not session.ended and self.tokens.stale(session.claims)
-        ]
+        stale = [session for session in self._sessions if not session.ended and self.tokens.stale(session.claims)]
         return self._expel_all(stale, now)
 
     def _expel_all(self, sessions: list[Session], now: float) -> int:
@@ -343,42 +304,28 @@ class Calls:
                 _log.error("expelling failed", session=short(session.id))
         return len(sessions)
 
-    def _expel(self, session: Session, reason: str, now: float) -> None:
+    def _expel(self, session: Session, reason: ByeReason, now: float) -> None:
         if reason == "revoked":
-            self.revoked(session.claims.jti)
+            self.token_use.revoked(session.claims.jti)
         room = self._node.find(session.claims.room)
         if room:
             room.expel(session.participant, reason, now)
         if not session.ended:  # the room no longer knew the participant
-            session.push({"type": "bye", "reason": reason}, now)
-            self._gone(session, reason)
+            self._sessions.put_out(session, Bye(reason))
 
     def _take_out(self, session: Session, reason: str, now: float) -> None:
-        self._sessions.pop(session.id, None)
-        if self._by_participant.pop(session.participant, None) is not None:
+        if self._sessions.remove(session, reason):
             room = self._node.find(session.claims.room)
             if room:
                 room.leave(session.participant, reason, now)
             _log.info("left", room=short(session.claims.room), session=short(session.id), reason=reason)
-        session.end()
-        self._gone(session, reason)
-
-    def _gone(self, session: Session, reason: str) -> None:
-        self.quotas.left(session.id)
-        self.token_use.left(session.id)
-        if self.observer is not None and session.id in self._observed:
-            self._observed.discard(session.id)
-            self.observer.left(session, reason)
 
     def _revoke_quietly(self, claims: Claims) -> None:
         try:
             self.tokens.revocations.revoke(claims.jti, claims.exp, self.wall_clock())
-            self.revoked(claims.jti)
+            self.token_use.revoked(claims.jti)
         except OSError:
             _log.error("revocation could not be kept")
-
-
-def _ignore_token(jti: str) -> None: ...
 
 
 def _asking(ask: Callable[[], T]) -> T:
@@ -392,12 +339,4 @@ def _asking(ask: Callable[[], T]) -> T:
 def _declared(intents: list[TrackIntent]) -> list[DeclaredTrack]:
     if len({intent.mid for intent in intents}) != len(intents):
         raise SignallingError(ErrorCode.BAD_MESSAGE, "Two tracks have the same mid.")
-    return [DeclaredTrack(intent.mid, Source(intent.source), intent.muted) for intent in intents]
-
-
-def _participants(messages: list[Message]) -> list[Participant]:
-    return msgspec.convert(messages, list[Participant])
-
-
-def _slots(messages: list[Message]) -> list[Slot]:
-    return msgspec.convert(messages, list[Slot])
+    return [DeclaredTrack(intent.mid, intent.source, intent.muted) for intent in intents]

@@ -4,7 +4,7 @@ Nothing is stored for a room before somebody is in it: its name proves itself (`
 tokens. So making names and tokens takes nothing but work, which is bounded by a rate for each address; what a room
 takes once somebody is in it is bounded by `room_quotas`, which is asked beforehand, so that a maker hears of it at
 once. Whoever knows the name gets guest tokens; host tokens come from the host token that the room's maker was given.
-Rooms of visits are none of these: who may be in them is said by the appointment, for minutes at a time, so their tokens
+Reserved rooms are none of these: who may be in them is said by the appointment, for minutes at a time, so their tokens
 beget no others here.
 """
 
@@ -20,7 +20,6 @@ from backplane.logs import Log
 from backplane.ratelimit import KeyedBuckets, address_key
 from backplane.tokens import MAX_LIFETIME_S, Claims, TokenError
 from backplane.web import Problem, json_response, read_json
-from booking.visits.room_names import VisitRooms
 from signalling.calls import Calls
 from signalling.codes import ErrorCode, SignallingError
 from signalling.names import shown_name
@@ -98,7 +97,6 @@ class Api:
         self._tokens = KeyedBuckets(tokens_per_minute / 60, tokens_per_minute) if tokens_per_minute else None
         self._names = names
         self._urls = urls
-        self._visits = VisitRooms(calls.tokens.key)
         self._buckets = KeyedBuckets(REQUESTS_PER_S, REQUESTS_BURST)
         self._revocation_buckets = KeyedBuckets(REVOCATIONS_PER_S, REVOCATIONS_BURST)
 
@@ -210,7 +208,7 @@ class Api:
             raise Problem(429, "rate_limited", detail, {"Retry-After": "5"})
 
     def _may_moderate(self, bearer: Claims, room: str) -> None:
-        if self._visits.read(room) is not None:
+        if self._calls.is_reserved(room):
             detail = "This is an appointment's room. Deny somebody, end the visit or cancel the appointment instead."
             raise Problem(403, "visit_room", detail)
         if bearer.room != room or "moderate" not in bearer.rights:

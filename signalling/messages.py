@@ -2,17 +2,20 @@
 
 One JSON object per WebSocket text frame, told apart by ``type``. What clients send is checked here once, field by
 field, with lengths and ranges, and unknown fields are refused, so nothing behind this module meets a value that it has
-to doubt. What the server sends goes through the same kind of types, so the document (docs/protocol.md) can be held
-against them. Unknown fields in server messages are to be ignored by clients: additions do not change the version.
+to doubt. What the server sends is made of the same kind of types, so the document (docs/protocol.md) can be held
+against them: answers are here, and a push is an event of a room (`sfu.events`) with its number in the session, ``seq``.
+An event is encoded once, whoever hears of it, and `numbered` for each. Unknown fields in server messages are to be
+ignored by clients: additions do not change the version.
 """
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta, Struct
 
 from backplane.bounds import WIDE, outside_decoder
-from sfu.protocol import MAX_TRACKS
+from sfu.events import ParticipantInfo, RoomEvent, SlotInfo
+from sfu.protocol import MAX_TRACKS, Source
 from signalling.codes import ErrorCode, SignallingError
 
 SUBPROTOCOL: Final = "wadud.v1"
@@ -25,11 +28,6 @@ Mid = Annotated[str, Meta(min_length=1, max_length=16)]  # RFC 9143 section 15.1
 Sdp = Annotated[str, Meta(min_length=1, max_length=200_000)]
 Token = Annotated[str, Meta(min_length=1, max_length=4096)]
 ParticipantId = Annotated[str, Meta(min_length=1, max_length=64)]
-Source = Literal["microphone", "camera", "screen"]
-Kind = Literal["audio", "video"]
-Role = Literal["host", "guest"]
-Connection = Literal["connecting", "connected", "reconnecting"]
-ByeReason = Literal["removed", "replaced", "room_closed", "token_expired", "revoked", "draining", "connection_lost"]
 
 
 class TrackIntent(Struct, forbid_unknown_fields=True, frozen=True):
@@ -92,43 +90,8 @@ class Ping(Request, frozen=True, tag="ping"):
 ClientMessage = Join | Resume | Offer | Mute | Prefer | Remove | Leave | Ping
 
 
-class Track(Struct, frozen=True):
-    id: str
-    source: Source
-    kind: Kind
-    muted: bool
-
-
-class Participant(Struct, frozen=True):
-    id: str
-    name: str
-    role: Role
-    connection: Connection
-    tracks: list[Track]
-
-
-class Slot(Struct, frozen=True):
-    mid: str
-    kind: Kind
-    track: str | None
-    participant: str | None
-    source: Source | None
-
-
-class Speaker(Struct, frozen=True):
-    participant: str
-    level: float
-
-
-class Quality(Struct, frozen=True):
-    participant: str
-    score: float
-    rtt_ms: float
-    loss_percent: float
-
-
 class ServerStruct(Struct, frozen=True, tag_field="type"):
-    """Base of everything that the server sends."""
+    """Base of the answers."""
 
 
 class Joined(ServerStruct, frozen=True, tag="joined"):
@@ -138,23 +101,23 @@ class Joined(ServerStruct, frozen=True, tag="joined"):
     participant: str
     room: str
     answer: str
-    participants: list[Participant]
-    slots: list[Slot]
+    participants: list[ParticipantInfo]
+    slots: list[SlotInfo]
     rights: list[str]
     resume_window_s: int
 
 
 class Resumed(ServerStruct, frozen=True, tag="resumed"):
     re: int
-    participants: list[Participant]
-    slots: list[Slot]
+    participants: list[ParticipantInfo]
+    slots: list[SlotInfo]
     generation: int
 
 
 class Answer(ServerStruct, frozen=True, tag="answer"):
     re: int
     sdp: str
-    slots: list[Slot]
+    slots: list[SlotInfo]
 
 
 class Done(ServerStruct, frozen=True, tag="done"):
@@ -173,44 +136,7 @@ class Error(ServerStruct, frozen=True, tag="error"):
     fatal: bool
 
 
-class Push(ServerStruct, frozen=True):
-    """What every push has: its number within the session."""
-
-    seq: int
-
-
-class ParticipantJoined(Push, frozen=True, tag="participant_joined"):
-    participant: Participant
-
-
-class ParticipantLeft(Push, frozen=True, tag="participant_left"):
-    participant: str
-    reason: str
-
-
-class ParticipantUpdated(Push, frozen=True, tag="participant_updated"):
-    participant: Participant
-
-
-class Slots(Push, frozen=True, tag="slots"):
-    slots: list[Slot]
-
-
-class Speakers(Push, frozen=True, tag="speakers"):
-    speakers: list[Speaker]
-
-
-class QualityReport(Push, frozen=True, tag="quality"):
-    participants: list[Quality]
-
-
-class Bye(Push, frozen=True, tag="bye"):
-    reason: ByeReason
-
-
-ServerPush = ParticipantJoined | ParticipantLeft | ParticipantUpdated | Slots | Speakers | QualityReport | Bye
 ServerAnswer = Joined | Resumed | Answer | Done | Pong | Error
-ServerMessage = ServerAnswer | ServerPush
 
 
 class _Envelope(Struct):
@@ -256,6 +182,11 @@ def _refusal(text: str | bytes, why: str) -> SignallingError:
     return SignallingError(ErrorCode.BAD_MESSAGE, why, envelope.id)
 
 
-def encode(message: ServerMessage) -> bytes:
-    """One server message as a text frame."""
+def encode(message: ServerAnswer | RoomEvent) -> bytes:
+    """An answer as a text frame, or an event that is still to be `numbered`."""
     return _encoder.encode(message)
+
+
+def numbered(event: bytes, seq: int) -> bytes:
+    """An encoded event as the push with that number, as a text frame."""
+    return b'{"seq":%d,' % seq + memoryview(event)[1:]

@@ -3,6 +3,9 @@
 A name is 16 random characters (80 bits) and 6 characters that only this server's key can make from them (30 bits). So a
 link keeps working over restarts, nobody can fill a table by asking for rooms, and a mistyped link is told from a good
 one. Who knows the name may ask for a guest token: the name is the secret of the link.
+
+Other names may be reserved: somebody else (booking) names these rooms, says who may be in them, and signs their tokens.
+All that is known of them here is which they are.
 """
 
 import base64
@@ -10,7 +13,11 @@ import hashlib
 import hmac
 import re
 import secrets
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+IsReserved: TypeAlias = Callable[[str], bool]
+"""Whether the name is of a room that is not ours."""
 
 _RANDOM_BYTES: Final = 10
 _CHECK_BYTES: Final = 4

@@ -4,14 +4,12 @@ Anybody may make a room, so only addresses tell the makers apart (of IPv6 the /6
 sites are given a /48, that has a bound too, of some times as many). A room counts from the first join on, for the
 address that this came from, until the last person has left. Joining costs a message, so a room that nobody uses is let
 go: one in which for ``idle_s`` nobody was connected, which takes a media path from a real address. People are counted
-for their own addresses. A quarter of each media worker is left to visits, for the room of a visit must have place for
-everybody who belongs there.
-
-Rooms of visits are not counted and never refused here: appointments bound them, and the people in them are known.
+for their own addresses. A quarter of each media worker is left to reserved rooms (`signalling.room_names`), which must
+have place for everybody who belongs there. They are not counted and never refused here: somebody else bounds them and
+knows the people in them.
 """
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -20,7 +18,7 @@ from sfu.media import MAX_TRANSPORTS
 from signalling.codes import ErrorCode, SignallingError
 
 RETRY_AFTER_S: Final = 60
-LEFT_TO_VISITS: Final = MAX_TRANSPORTS // 4  # transports of each worker
+LEFT_TO_RESERVED: Final = MAX_TRANSPORTS // 4  # transports of each worker
 SITE_FACTOR: Final = 4
 LOOK_S: Final = 5.0  # between two looks at who uses the rooms
 
@@ -36,25 +34,26 @@ class RoomLimits:
     idle_s: float = 180.0
 
 
-class UsedRoom(Protocol):
-    """What is asked of a room (`sfu.room.Room`)."""
+class CountedRoom(Protocol):
+    """What is asked of a room (`sfu.room.Room`), which is gone once nobody is in it."""
 
+    def __len__(self) -> int: ...
     @property
     def in_use(self) -> bool: ...
 
 
 @dataclass(slots=True)
 class _Held:
+    room: CountedRoom
     address: str
     used_at: float
 
 
 class RoomQuotas:
-    """``find`` gives a room while there is one. Addresses are as `backplane.ratelimit.address_key` makes them."""
+    """Addresses are as `backplane.ratelimit.address_key` makes them."""
 
-    def __init__(self, limits: RoomLimits, find: Callable[[str], UsedRoom | None]) -> None:
+    def __init__(self, limits: RoomLimits) -> None:
         self._limits = limits
-        self._find = find
         self._rooms: dict[str, _Held] = {}
         self._rooms_of: Counter[str] = Counter()  # by address, and by site
         self._people: dict[str, str] = {}  # address by session
@@ -81,11 +80,11 @@ class RoomQuotas:
         if self._over(self._people_of[address], self._limits.people_per_address):
             raise SignallingError(ErrorCode.TOO_MANY_PEOPLE)
 
-    def entered(self, room: str, session: str, address: str, now: float, *, new: bool) -> None:
+    def entered(self, name: str, room: CountedRoom, session: str, address: str, now: float, *, new: bool) -> None:
         """Somebody is in, who made the room if it is ``new``."""
         if new:
-            self._release(room)
-            self._rooms[room] = _Held(address, now)
+            self._release(name)
+            self._rooms[name] = _Held(room, address, now)
             self._rooms_of.update(_counted(address))
         self._people[session] = address
         self._people_of[address] += 1
@@ -104,19 +103,18 @@ class RoomQuotas:
         self._forget_gone()
         idle = []
         for name, held in self._rooms.items():
-            room = self._find(name)
-            if room is not None and room.in_use:
+            if held.room.in_use:
                 held.used_at = now
             elif self._limits.idle_s and now - held.used_at >= self._limits.idle_s:
                 idle.append(name)
         return idle
 
     def _forget_gone(self) -> None:
-        for name in [name for name in self._rooms if self._find(name) is None]:
+        for name in [name for name, held in self._rooms.items() if not len(held.room)]:
             self._release(name)
 
-    def _release(self, room: str) -> None:
-        held = self._rooms.pop(room, None)
+    def _release(self, name: str) -> None:
+        held = self._rooms.pop(name, None)
         if held is not None:
             for key in _counted(held.address):
                 _count_down(self._rooms_of, key)

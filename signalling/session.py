@@ -1,31 +1,28 @@
 """A session: one participant's side of wadud.v1, living on while sockets come and go. Sans-IO.
 
-Pushes are numbered 1, 2, 3 ... and kept for replay, within bounds. A push that only repeats a whole state (slots,
-speakers, quality, one participant's entry) replaces the earlier one of its kind in the buffer, so what waits for a
-client that is away does not grow with time. Every socket that carries the session is a generation: the newest wins, and
-what an older one still says or loses changes nothing. What a bound had to drop is no loss of state, because ``resumed``
-carries all of it.
+Pushes are numbered 1, 2, 3 ... and kept for replay, within bounds; all who are told of an event keep the same bytes. A
+push that only repeats a whole state (slots, speakers, quality, one participant's entry) replaces the earlier one of its
+kind in the buffer, so what waits for a client that is away does not grow with time. Every socket that carries the
+session is a generation: the newest wins, and what an older one still says or loses changes nothing. What a bound had to
+drop is no loss of state, because ``resumed`` carries all of it.
 """
 
 import hmac
 from collections import OrderedDict
 from typing import Final, Protocol
 
-import msgspec
-
 from backplane.tokens import Claims
-from sfu.protocol import Message
-from signalling.codes import CloseCode
-from signalling.messages import (
+from sfu.events import (
     Bye,
     ParticipantLeft,
     ParticipantUpdated,
     QualityReport,
-    ServerPush,
-    Slots,
-    Speakers,
-    encode,
+    RoomEvent,
+    SlotsChanged,
+    SpeakersChanged,
 )
+from signalling.codes import CloseCode
+from signalling.messages import encode, numbered
 
 RESUME_WINDOW_S: Final = 30
 MAX_REPLAY_MESSAGES: Final = 512
@@ -72,21 +69,18 @@ class Session:
         """Whether ``secret`` is ours, in constant time."""
         return hmac.compare_digest(self.secret.encode(), secret.encode())
 
-    def push(self, message: Message, now: float) -> None:
-        """Number ``message`` (a server push without ``seq``), keep it, and send it when a socket is there.
+    def push(self, event: RoomEvent, encoded: bytes, now: float) -> None:
+        """Number the event, keep it, and send it when a socket is there.
 
-        A ``bye`` ends the session: its socket is closed, and it can be resumed only to hear the same bye.
-        msgspec.ValidationError when ``message`` is none of the protocol's pushes; then nothing was numbered.
+        A `Bye` ends the session: its socket is closed, and it can be resumed only to hear the same bye.
         """
         if self.ended:
             return
-        push: ServerPush = msgspec.convert({**message, "seq": self._last_seq + 1}, ServerPush)
         self._last_seq += 1
-        frame = encode(push)
-        self._keep(push, frame)
+        self._keep(event, encoded)
         if self._link is not None:
-            self._link.send(frame)
-        if isinstance(push, Bye):
+            self._link.send(numbered(encoded, self._last_seq))
+        if isinstance(event, Bye):
             self.ended = True
             self.suspended_at = now
             self._drop_link(CloseCode.BYE)
@@ -106,7 +100,7 @@ class Session:
         """
         if self._link is not None:
             # Only the old socket hears this, so it must not use up a number of the session.
-            self._link.send(encode(Bye(seq=self._last_seq + 1, reason="replaced")))
+            self._link.send(numbered(encode(Bye("replaced")), self._last_seq + 1))
             self._drop_link(CloseCode.REPLACED)
         self.generation += 1
         self._link = link
@@ -120,7 +114,7 @@ class Session:
         """The kept pushes after number ``seen``, oldest first; forgets those before."""
         for key in [key for key, (seq, _) in self._replay.items() if seq <= seen]:
             self._forget(key)
-        return [frame for _, frame in self._replay.values()]
+        return [numbered(encoded, seq) for seq, encoded in self._replay.values()]
 
     def over(self, now: float) -> bool:
         """Whether the window for resuming has passed."""
@@ -138,33 +132,32 @@ class Session:
             self._link.close(code)
         self._link = None
 
-    def _keep(self, push: ServerPush, frame: bytes) -> None:
-        key = self._replay_key(push)
+    def _keep(self, event: RoomEvent, encoded: bytes) -> None:
+        key = self._replay_key(event)
         if key in self._replay:
             self._forget(key)
-        if isinstance(push, ParticipantLeft) and f"updated {push.participant}" in self._replay:
-            self._forget(f"updated {push.participant}")
-        self._replay[key] = (push.seq, frame)
-        self._replay_bytes += len(frame)
+        if isinstance(event, ParticipantLeft) and f"updated {event.participant}" in self._replay:
+            self._forget(f"updated {event.participant}")
+        self._replay[key] = (self._last_seq, encoded)
+        self._replay_bytes += len(encoded)
         while len(self._replay) > MAX_REPLAY_MESSAGES or self._replay_bytes > MAX_REPLAY_BYTES:
             self._forget(next(iter(self._replay)))
 
     def _forget(self, key: str) -> None:
-        _, frame = self._replay.pop(key)
-        self._replay_bytes -= len(frame)
+        _, encoded = self._replay.pop(key)
+        self._replay_bytes -= len(encoded)
 
-    @staticmethod
-    def _replay_key(push: ServerPush) -> str:
-        match push:
+    def _replay_key(self, event: RoomEvent) -> str:
+        match event:
             case ParticipantUpdated():
-                return f"updated {push.participant.id}"
-            case Slots():
+                return f"updated {event.participant.id}"
+            case SlotsChanged():
                 return "slots"
             case Bye():
                 return "bye"
-            case Speakers():
+            case SpeakersChanged():
                 return "speakers"
             case QualityReport():
                 return "quality"
             case _:
-                return f"seq {push.seq}"
+                return f"seq {self._last_seq}"

@@ -7,24 +7,35 @@ Whoever asks for credentials anew, or joins, is served again. Sans-IO: ``now`` i
 """
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 UNUSED_S: Final = 30 * 60.0  # as long as a socket may wait with its join
 MAX_EXPECTED: Final = 10_000
 
 
-def _ignore(jti: str) -> None: ...
+class RelayCredentials(Protocol):
+    """What a relay takes of those who come with credentials that were given for a token."""
+
+    def serve(self, jti: str) -> None:
+        """Somebody is in with that token or is expected to be: take the credentials (again)."""
+
+    def refuse(self, jti: str) -> None:
+        """Nobody is any more, or the token was taken back: refuse them, and end what was allocated with them."""
+
+
+class NoRelay:
+    """The `RelayCredentials` of a server without a relay."""
+
+    def serve(self, jti: str) -> None: ...
+
+    def refuse(self, jti: str) -> None: ...
 
 
 class TokenUse:
     """Tokens are known by their ``jti``."""
 
-    def __init__(self) -> None:
-        self.wanted: Callable[[str], None] = _ignore
-        """Called when somebody is in with a token or is expected to be."""
-        self.unused: Callable[[str], None] = _ignore
-        """Called when nobody is in with a token any more, nor is expected to be."""
+    def __init__(self, relay: RelayCredentials | None = None) -> None:
+        self._relay = relay or NoRelay()
         self._of_session: dict[str, str] = {}
         self._sessions: Counter[str] = Counter()
         self._left: set[str] = set()
@@ -38,14 +49,18 @@ class TokenUse:
             if len(self._expected) >= MAX_EXPECTED:
                 self._give_up(next(iter(self._expected)))
             self._expected[jti] = now
-        self.wanted(jti)
+        self._relay.serve(jti)
+
+    def revoked(self, jti: str) -> None:
+        """The token was taken back."""
+        self._relay.refuse(jti)
 
     def entered(self, session: str, jti: str) -> None:
         self._of_session[session] = jti
         self._sessions[jti] += 1
         self._left.discard(jti)
         if self._expected.pop(jti, None) is None:
-            self.wanted(jti)
+            self._relay.serve(jti)
 
     def left(self, session: str) -> None:
         """Idempotent. Told with the next `sweep`, for somebody who is replaced by himself has not come yet."""
@@ -60,7 +75,7 @@ class TokenUse:
     def sweep(self, now: float) -> None:
         """Tell what is over. Wants to be called about twice a second."""
         while self._left:
-            self.unused(self._left.pop())
+            self._relay.refuse(self._left.pop())
         while self._expected:
             jti, since = next(iter(self._expected.items()))
             if now - since < UNUSED_S:
@@ -69,4 +84,4 @@ class TokenUse:
 
     def _give_up(self, jti: str) -> None:
         del self._expected[jti]
-        self.unused(jti)
+        self._relay.refuse(jti)

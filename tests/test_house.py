@@ -17,10 +17,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rtc": {"backplane"},
     "sfu": {"rtc", "backplane"},
     "turn": {"rtc", "backplane"},
-    "signalling": {"sfu", "turn", "rtc", "backplane", "booking"},
-    "chat": {"sfu", "turn", "rtc", "backplane"},
-    "booking": {"backplane"},
-    "server": {"signalling", "sfu", "turn", "rtc", "backplane", "booking", "chat"},  # puts all together
+    "signalling": {"sfu", "rtc", "backplane"},
+    "live": {"backplane"},
+    "chat": {"live", "backplane"},
+    "booking": {"live", "backplane"},
+    "server": {"signalling", "sfu", "turn", "rtc", "backplane", "booking", "chat", "live"},  # puts all together
 }
 OURS = {*MAY_IMPORT, "benchmarks", "tests"}
 

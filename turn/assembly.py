@@ -5,12 +5,12 @@ from ipaddress import ip_address
 
 from backplane.addresses import every_address
 from backplane.settings import Settings
+from backplane.startup import StartError, why
 from backplane.tokens import private_key
 from turn.credentials import Credentials, Secrets
 from turn.node import RelayConfig
 from turn.peers import PeerPolicy
 from turn.relay import TurnSettings
-from turn.start import StartError, why
 from turn.stun import Address
 
 _UNLIMITED = 2**31

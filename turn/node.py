@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Final, Protocol, cast
 
-from backplane.logs import Log
-from rtc._worker import EVENT_REQUEST, EVENT_STREAM_CLOSED, STREAM_TURN
+from backplane.startup import StartError
+from rtc._worker import STREAM_TURN
+from rtc.worker_events import EventKind, WorkerEvent
 from turn.counters import TurnCounters
 from turn.credentials import Credentials
 from turn.discovery import Places
@@ -27,16 +28,15 @@ from turn.quotas import Quotas
 from turn.relay import TurnSettings
 from turn.server import TurnServer
 from turn.sockets import RelaySockets
-from turn.start import StartError
 from turn.stun import Address
 from turn.tcp_allocations import TcpAllocations
 from turn.tcp_relay import TcpLimits
 
 IDLE_STREAM_S: Final = 60.0  # a connection without an allocation
 LEARN_S: Final = 10.0  # between two looks at our own addresses
+SWEEP_S: Final = 1.0
 NONCE_LIFETIME_S: Final = 3600
 _MOST_ID: Final = 2**31 - 1
-_log = Log(__name__)
 
 
 class RelayWorker(RelayPlane, Protocol):
@@ -97,7 +97,7 @@ class Streams:
 
 
 @dataclass(slots=True)
-class _Seat:
+class _ServedWorker:
     """A worker with its server and its TURN connections (when they were adopted, or last found in use)."""
 
     index: int
@@ -107,7 +107,7 @@ class _Seat:
 
 
 class RelayNode:
-    """`handle_event` is given the workers' events, `sweep` wants to be called about once a second."""
+    """A user of the workers' events (`rtc.worker_events.WorkerEvents`)."""
 
     def __init__(
         self,
@@ -127,6 +127,7 @@ class RelayNode:
         self._config = config
         self._machine = config.machine()
         self._learnt = clock()
+        self._sweep_at = clock() + SWEEP_S
         self.peers = PeerPolicy(config.allow, self._own(), config.media, config.nodes, public=config.public)
         # Where only media are reached, no other port is open in the packet plane, whatever is permitted by mistake.
         open_ports = {} if self.peers.only_media else {"open_ports": port_set()}
@@ -143,7 +144,7 @@ class RelayNode:
             entropy=entropy,
             clock=clock,
         )
-        self._seats: list[_Seat] = []
+        self._served: list[_ServedWorker] = []
         for index, worker in enumerate(workers):
             server = TurnServer(
                 self.tcp.plane(worker),
@@ -159,7 +160,7 @@ class RelayNode:
             )
             if not self.peers.only_media:
                 self.tcp.serve(server)
-            self._seats.append(_Seat(index, worker, server))
+            self._served.append(_ServedWorker(index, worker, server))
             worker.configure_relay(
                 realm=config.credentials.realm,
                 nonce_key=nonce_key,
@@ -173,58 +174,70 @@ class RelayNode:
 
     @property
     def allocations(self) -> int:
-        return sum(seat.server.allocations for seat in self._seats)
+        return sum(served.server.allocations for served in self._served)
 
     @property
     def streams(self) -> int:
         """TURN connections that workers have adopted."""
-        return sum(len(seat.streams) for seat in self._seats)
+        return sum(len(served.streams) for served in self._served)
 
     @property
     def drained(self) -> bool:
-        return all(seat.server.drained for seat in self._seats)
+        return all(served.server.drained for served in self._served)
 
     def counters(self) -> Mapping[str, int]:
         """The sums of `TurnCounters`, named ``relay_...``; ``relay_refused_401`` and so on by code."""
         total: dict[str, int] = {}
-        for seat in self._seats:
+        for served in self._served:
             for name in TurnCounters.__slots__:
-                value = getattr(seat.server.counters, name)
+                value = getattr(served.server.counters, name)
                 if isinstance(value, int):
                     names = f"relay_{name}"
                     total[names] = total.get(names, 0) + value
-            for code, count in seat.server.counters.refused.items():
+            for code, count in served.server.counters.refused.items():
                 total[f"relay_refused_{code}"] = total.get(f"relay_refused_{code}", 0) + count
         total.update(self.tcp.counters())
         return total
 
-    def handle_event(self, worker: int, event: tuple[object, ...], now: float) -> None:
-        """An event of the worker with that index, if it is the relay's. A fault is logged and costs that one only."""
-        seat = self._seats[worker]
-        try:
-            if event[0] == EVENT_REQUEST:
-                # (type, stream, host, port, local host, local port, message), as rtc._worker promises
-                client, message = Client._make(event[1:6]), cast(bytes, event[6])
-                if self._discovery is None or not self._discovery.handle(client, message, seat.worker.reply):
-                    seat.server.handle_request(client, message, now)
-            elif event[0] == EVENT_STREAM_CLOSED:
-                stream = cast(int, event[1])
-                seat.streams.pop(stream, None)
-                seat.server.stream_closed(stream)
-        except Exception:
-            _log.error("a relay event failed")
+    @property
+    def event_kinds(self) -> tuple[EventKind, ...]:
+        """What `handle_event` takes."""
+        return EventKind.REQUEST, EventKind.STREAM_CLOSED
+
+    def handle_event(self, worker: int, event: WorkerEvent, now: float) -> None:
+        """An event of the worker with that index."""
+        served = self._served[worker]
+        if event[0] == EventKind.REQUEST:
+            # (type, stream, host, port, local host, local port, message), as rtc._worker promises
+            client, message = Client._make(event[1:6]), cast(bytes, event[6])
+            if self._discovery is None or not self._discovery.handle(client, message, served.worker.reply):
+                served.server.handle_request(client, message, now)
+        else:
+            stream = cast(int, event[1])
+            served.streams.pop(stream, None)
+            served.server.stream_closed(stream)
+
+    def timer(self) -> float:
+        """When `handle_timers` wants to be called."""
+        return self._sweep_at
+
+    def handle_timers(self, now: float) -> None:
+        """Sweep once a second."""
+        if now >= self._sweep_at:
+            self._sweep_at = now + SWEEP_S
+            self.sweep(now)
 
     def discover(self, places: Places, *, wildcard: bool) -> None:
         """Answer NAT behaviour discovery (RFC 5780) from now on; ``settings.answer_binding`` must be set. ``wildcard``:
         the workers' sockets are bound to both hosts. OSError when a socket cannot be had."""
-        discovery = DiscoverySockets(places, self._seats[0].worker.reply, wildcard=wildcard, clock=self._clock)
+        discovery = DiscoverySockets(places, self._served[0].worker.reply, wildcard=wildcard, clock=self._clock)
         discovery.open()
         self._discovery = discovery
 
     def discover_from(self, host: str, alternate: str, bind: str) -> None:
         """`discover` with the first worker's port and the next; ``bind``: what workers' sockets are bound to.
         StartError."""
-        port = self._seats[0].worker.port
+        port = self._served[0].worker.port
         try:
             self.discover(Places((host, port), (alternate, port + 1)), wildcard=bind in ("0.0.0.0", "::"))
         except (OSError, ValueError) as error:
@@ -235,20 +248,20 @@ class RelayNode:
         """Where other nodes receive media from now on. ValueError as `PeerPolicy.learn_nodes`."""
         before = self.peers.nodes
         self.peers.learn_nodes(nodes)
-        for seat in self._seats:
+        for served in self._served:
             for host, port in before - self.peers.nodes:
-                seat.worker.forget_media(host, port)
+                served.worker.forget_media(host, port)
             for host, port in self.peers.nodes - before:
-                seat.worker.know_media(host, port, None)
+                served.worker.know_media(host, port, None)
 
     def adopt_turn(self, sock: socket.socket, remote: Address, local: Address) -> None:
         """Take a TURN connection: a data connection of a TCP allocation, or one for the worker that has fewest."""
         self.tcp.arrived(sock, remote, local)
 
     def _adopt_turn(self, sock: socket.socket, remote: Address, local: Address) -> None:
-        seat = min(self._seats, key=lambda each: len(each.streams))
-        stream = self._streams.adopt(sock, seat.index, STREAM_TURN, remote, local)
-        seat.streams[stream] = self._clock()
+        served = min(self._served, key=lambda each: len(each.streams))
+        stream = self._streams.adopt(sock, served.index, STREAM_TURN, remote, local)
+        served.streams[stream] = self._clock()
 
     def _own(self) -> set[str]:
         return {*self._config.own_addresses, *self._machine}
@@ -266,28 +279,28 @@ class RelayNode:
     def sweep(self, now: float) -> None:
         """End what has run out."""
         self._learn(now)
-        for seat in self._seats:
-            seat.server.unix_offset = self._unix() - self._clock()
-            seat.server.sweep(now)
-            for stream, since in [*seat.streams.items()]:
+        for served in self._served:
+            served.server.unix_offset = self._unix() - self._clock()
+            served.server.sweep(now)
+            for stream, since in [*served.streams.items()]:
                 if now - since < IDLE_STREAM_S:
                     break  # in the order of their age
-                del seat.streams[stream]
-                if seat.server.serves(stream):
-                    seat.streams[stream] = now
+                del served.streams[stream]
+                if served.server.serves(stream):
+                    served.streams[stream] = now
                 else:
-                    seat.worker.close_stream(stream)
+                    served.worker.close_stream(stream)
         self.tcp.sweep(now)
 
     def drain(self) -> None:
         """No new allocations from now on."""
-        for seat in self._seats:
-            seat.server.drain()
+        for served in self._served:
+            served.server.drain()
 
     def revoke(self, subject: str) -> None:
         """End what was allocated with time-limited credentials of that subject, and refuse them."""
-        for seat in self._seats:
-            seat.server.revoke(subject)
+        for served in self._served:
+            served.server.revoke(subject)
 
     def restore(self, subject: str) -> None:
         """Take the time-limited credentials of that subject again."""
@@ -297,6 +310,6 @@ class RelayNode:
         """End everything; the workers stay open."""
         if self._discovery is not None:
             self._discovery.close()
-        for seat in self._seats:
-            seat.server.close()
+        for served in self._served:
+            served.server.close()
         self.tcp.close()

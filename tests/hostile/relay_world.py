@@ -73,8 +73,8 @@ async def relay_alone(
     """`bin/turn`, with TLS."""
     port, log = free_port(), directory / "relay.log"
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "turn.main", "--host", host, "--port", str(port), "--workers", "1", "--self-signed"),
-        *("--data", str(directory / "data"), *options),
+        *(sys.executable, "-m", "server.relay_main", "--host", host, "--port", str(port), "--workers", "1"),
+        *("--self-signed", "--data", str(directory / "data"), *options),
         cwd=ROOT,
         env=use_credentials(allow),
         stdout=asyncio.subprocess.PIPE,

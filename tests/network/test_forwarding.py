@@ -252,7 +252,7 @@ def test_three_audio_slots_follow_the_loudest_of_six() -> None:
     world.run(2)
 
     def heard() -> set[int]:
-        sources = {slot["participant"] for slot in listener.slots if slot["participant"]}
+        sources = {slot.participant for slot in listener.slots if slot.participant}
         return {world.by_id[id].number for id in sources}
 
     for person in others[2:5]:

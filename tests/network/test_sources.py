@@ -173,11 +173,11 @@ def test_a_screen_is_shared_beside_the_camera_and_ended() -> None:
     world.run(1)
     left.peer.add_sender("screen", "video")
     left.offer()
-    sources = {slot["source"] for slot in right.slots if slot["kind"] == "video"}
+    sources = {slot.source for slot in right.slots if slot.kind == "video"}
     assert sources == {"camera", "screen"}
     left.peer.line("screen").stopped = True
     left.offer()
-    assert {slot["source"] for slot in right.slots if slot["kind"] == "video"} == {"camera", None}
+    assert {slot.source for slot in right.slots if slot.kind == "video"} == {"camera", None}
     assert flows(world, left, right)
 
 

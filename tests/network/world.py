@@ -6,19 +6,23 @@ Signalling takes no time: joins, offers and answers are handed over directly.
 
 import random
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import pairwise
 from typing import Any
+
+import msgspec
 
 from backplane.certificates import self_signed
 from rtc._dtls import Identity
 from rtc._worker import Worker
 from rtc.peer import Peer, PeerOptions
 from rtc.peer_streams import ReceivedPacket
+from rtc.worker_events import WorkerEvents
+from sfu.events import RoomEvent, SlotInfo, SlotsChanged
 from sfu.node import Node
 from sfu.protocol import DeclaredTrack, Right, Source
-from sfu.room import Room
+from sfu.room import Notify, Room
 from tests.network.emulator import MS, SECOND, Address, Link, Network
 from tests.network.media import Camera, Microphone, Stamp, read_stamp
 
@@ -46,7 +50,7 @@ def in_ns(seconds: float) -> int:
 class Server:
     """Node and worker as one host of the network."""
 
-    def __init__(self, network: Network, rng: random.Random) -> None:
+    def __init__(self, network: Network, rng: random.Random, notify: Notify) -> None:
         self.worker = Worker(threaded=False, seed=rng.getrandbits(63))
         self.node = Node(
             workers=[self.worker],
@@ -54,7 +58,9 @@ class Server:
             candidates=[[SERVER]],
             entropy=rng.randbytes,
             clock=lambda: 0.0,
+            notify=notify,
         )
+        self._dispatcher = WorkerEvents([self.worker], [self.node])
         self.events: list[tuple[float, tuple[Any, ...]]] = []
         self._tick_ns = self._due_ns = network.now_ns
         self.settle(network.now_ns)
@@ -76,7 +82,7 @@ class Server:
         self._due_ns = self.worker.advance(now_ns)
         while events := self.worker.take_events():
             self.events += [(now_ns / SECOND, event) for event in events]
-            self.node.handle_events(0, events, now_ns / SECOND)
+            self._dispatcher.dispatch(0, events, now_ns / SECOND)
             self._due_ns = self.worker.advance(now_ns)
 
     def timer_ns(self) -> int | None:
@@ -109,7 +115,7 @@ class Person:
         self.heard: dict[tuple[int, str], list[Stamp]] = defaultdict(list)
         """What arrived, by (sender's number, kind)."""
         self.inbox: list[tuple[float, dict[str, Any]]] = []
-        self.slots: list[dict[str, Any]] = []
+        self.slots: list[SlotInfo] = []
 
     def _packet(self, packet: ReceivedPacket) -> None:
         self.packets.append(packet)
@@ -244,13 +250,12 @@ class World:
         self.seed = seed
         self.network = Network(seed)
         self.network.default = link
-        self.server = Server(self.network, random.Random(f"{seed}:server"))
+        self.server = Server(self.network, random.Random(f"{seed}:server"), self._notify)
         self.network.attach(self.server, SERVER)
         self.people: list[Person] = []
         self.by_id: dict[str, Person] = {}
         self.sent_by_server: dict[bytes, set[bytes]] = defaultdict(set)
         self.network.taps.append(self._note_sent)
-        self.server.node.notify = self._notify
         self._room = self.server.node.room("room")
 
     @property
@@ -261,12 +266,11 @@ class World:
     def now(self) -> float:
         return self.network.now
 
-    def _notify(self, participant_id: str, message: Any) -> None:
-        person = self.by_id.get(participant_id)
-        if person is not None:
-            person.inbox.append((self.network.now, dict(message)))
-            if message["type"] == "slots":
-                person.slots = message["slots"]
+    def _notify(self, receivers: Sequence[str], event: RoomEvent) -> None:
+        for person in (self.by_id[id] for id in receivers if id in self.by_id):
+            person.inbox.append((self.network.now, msgspec.to_builtins(event)))
+            if isinstance(event, SlotsChanged):
+                person.slots = event.slots
 
     def _note_sent(self, data: bytes, source: Address, target: Address, now_ns: int) -> None:
         if source == SERVER and 128 <= data[0] < 192 and not 192 <= data[1] <= 223:

@@ -5,11 +5,14 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from rtc._dtls import SrtpKeys
 from rtc.sdp_answer import Policy
-from sfu.media import Event, WorkerEvent
+from rtc.worker_events import EventKind, WorkerEvent, WorkerEvents
+from sfu.events import Joined, RoomEvent
 from sfu.node import Node
-from sfu.protocol import DeclaredTrack, Joined, Right, Source
+from sfu.protocol import DeclaredTrack, Right, Source
 from sfu.room import Room
 from tests.rtc.offers import load
 
@@ -191,10 +194,15 @@ class House:
             associate=self._associate,
             clock=lambda: self.clock(),
             policy=policy,
+            notify=self._notify,
+            observe_stage=lambda stage, seconds: self.stages.append((stage, seconds)),
+            observe_estimate=self.estimates.append,
         )
-        self.node.notify = lambda id, message: self.inbox.setdefault(id, []).append(dict(message))
-        self.node.observe_stage = lambda stage, seconds: self.stages.append((stage, seconds))
-        self.node.observe_estimate = self.estimates.append
+        self.events = WorkerEvents(self.workers, [self.node])
+
+    def _notify(self, receivers: Sequence[str], event: RoomEvent) -> None:
+        for id in receivers:
+            self.inbox.setdefault(id, []).append(msgspec.to_builtins(event))
 
     def _associate(self, fingerprints: Sequence[tuple[str, bytes]]) -> FakeAssociation:
         association = FakeAssociation(fingerprints)
@@ -219,8 +227,8 @@ class House:
     ) -> Joined:
         return self.room(room).join(identity, identity.title(), "guest", rights, offer, tracks, self.now)
 
-    def event(self, kind: Event, id: int, *rest: object, worker: int = 0) -> None:
-        self.node.handle_events(worker, [(int(kind), id, *rest)], self.now)
+    def event(self, kind: EventKind, id: int, *rest: object, worker: int = 0) -> None:
+        self.events.dispatch(worker, [(int(kind), id, *rest)], self.now)
 
     def pass_time(self, seconds: float) -> None:
         """In ticks of 100 ms."""
@@ -234,9 +242,9 @@ class House:
 
     def connect(self, index: int) -> None:
         """Takes the join with that number through ICE and DTLS."""
-        self.event(Event.SELECTED, self.transport(index), "203.0.113.5", 40000)
-        self.event(Event.DTLS, self.transport(index), b"hello")
-        self.event(Event.DTLS, self.transport(index), b"finished")
+        self.event(EventKind.SELECTED, self.transport(index), "203.0.113.5", 40000)
+        self.event(EventKind.DTLS, self.transport(index), b"hello")
+        self.event(EventKind.DTLS, self.transport(index), b"finished")
 
     def track_of(self, index: int, mid: str) -> int:
         """The worker's number of the track on `mid` of that join."""
@@ -247,7 +255,7 @@ class House:
 
     def speak(self, index: int, level: int = 20, mid: str = "0", voice: bool = True) -> None:
         """One level event, in -dBov."""
-        self.event(Event.LEVEL, self.track_of(index, mid), level, voice, self.now)
+        self.event(EventKind.LEVEL, self.track_of(index, mid), level, voice, self.now)
 
     def mail(self, id: str, kind: str) -> list[dict[str, Any]]:
         """All messages of a type that a participant got, oldest first."""

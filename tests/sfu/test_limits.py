@@ -62,7 +62,7 @@ def _fail_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
             raise MemoryError  # OpenSSL may have none
         return make(fingerprints)
 
-    object.__setattr__(house.node._surroundings, "associate", associate)
+    object.__setattr__(house.node._needs, "associate", associate)
 
 
 def test_a_join_that_fails_inside_leaves_nobody_behind(monkeypatch: pytest.MonkeyPatch) -> None:

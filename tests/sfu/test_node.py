@@ -6,7 +6,8 @@ import pytest
 
 from rtc import ice
 from rtc.sdp import parse
-from sfu.media import Event, counter
+from rtc.worker_events import EventKind
+from sfu.media import counter
 from tests.sfu.fakes import House
 
 
@@ -22,7 +23,7 @@ def test_rooms_go_to_the_least_loaded_worker() -> None:
 def test_empty_rooms_are_spread_too() -> None:
     house = House(workers=2)
     rooms = [house.room(f"room{index}") for index in range(4)]
-    assert [room.seat.index for room in rooms] == [0, 1, 0, 1]
+    assert [room.home.index for room in rooms] == [0, 1, 0, 1]
 
 
 def test_room_stays_on_its_worker() -> None:
@@ -44,7 +45,7 @@ def test_events_of_two_workers_with_equal_ids_do_not_mix() -> None:
     house = House(workers=2)
     house.join("ann", room="first")
     house.join("bob", room="second")
-    house.event(Event.DTLS, 1, b"finished", worker=1)
+    house.event(EventKind.DTLS, 1, b"finished", worker=1)
     assert house.workers[0].keys == {}
     assert list(house.workers[1].keys) == [1]
 
@@ -58,9 +59,9 @@ def test_fault_in_one_event_does_not_cost_the_next(caplog: pytest.LogCaptureFixt
 
     house.join("bob")
     house.associations[0].receive = broken  # type: ignore[method-assign]
-    events = [(Event.DTLS, house.transport(0), b"x"), (Event.DTLS, house.transport(1), b"finished")]
+    events = [(EventKind.DTLS, house.transport(0), b"x"), (EventKind.DTLS, house.transport(1), b"finished")]
     with caplog.at_level(logging.ERROR):
-        house.node.handle_events(0, events, house.now)
+        house.events.dispatch(0, events, house.now)
     assert list(house.worker.keys) == [house.transport(1)]
     assert len(caplog.records) == 1
 
@@ -87,7 +88,7 @@ def test_fault_in_one_handshakes_timer_ends_that_timer_and_no_other(caplog: pyte
     house.join("ann")
     house.join("bob")
     for index in range(2):
-        house.event(Event.DTLS, house.transport(index), b"hello")
+        house.event(EventKind.DTLS, house.transport(index), b"hello")
 
     def broken(now: float) -> None:
         raise RuntimeError("broken")
@@ -103,7 +104,9 @@ def test_fault_in_one_handshakes_timer_ends_that_timer_and_no_other(caplog: pyte
 def test_malformed_events_are_ignored() -> None:
     house = House()
     house.join("ann")
-    house.node.handle_events(0, [(99, 1), (Event.DTLS, None, b""), (Event.STATS, 1, "x"), (Event.LEVEL, 1)], house.now)
+    house.events.dispatch(
+        0, [(99, 1), (EventKind.DTLS, None, b""), (EventKind.STATS, 1, "x"), (EventKind.LEVEL, 1)], house.now
+    )
     assert house.node.participants == 1
 
 
@@ -122,10 +125,10 @@ def test_thousand_joins_leave_nothing_behind() -> None:
         joined = house.join("guest", room=f"room{index % 7}")
         house.connect(index)
         house.room(f"room{index % 7}").leave(joined.participant_id, "left", house.now)
-    seat = house.node._seats[0]
-    assert (seat.transports, seat.tracks, seat.handshakes, seat.rooms) == ({}, {}, {}, 0)
-    worker = house.worker
-    assert (worker.transports, worker.tracks, worker.legs, worker.sources) == ({}, {}, {}, {})
+    worker = house.node.workers[0]
+    assert (worker.transports, worker.tracks, worker.handshakes, worker.rooms) == ({}, {}, {}, 0)
+    plane = house.worker
+    assert (plane.transports, plane.tracks, plane.legs, plane.sources) == ({}, {}, {}, {})
     assert house.node.rooms == []
 
 

@@ -1,13 +1,13 @@
 """Rooms: joining, leaving, rights, what others are told."""
 
 import re
-from typing import Any
 
+import msgspec
 import pytest
 
 from rtc.sdp import parse
 from rtc.sdp_answer import Policy
-from sfu.media import Event
+from rtc.worker_events import EventKind
 from sfu.protocol import MAX_PARTICIPANTS, DeclaredTrack, Right, RoomError, Source
 from tests.rtc.offers import load, session
 from tests.sfu.fakes import ALL_RIGHTS, AUDIO_OFFER, MICROPHONE_AND_CAMERA, OFFER, House
@@ -24,19 +24,19 @@ def test_first_join_gives_answer_and_empty_slots(house: House) -> None:
     joined = house.join("ann")
     assert parse(joined.answer_sdp).ice_lite
     assert joined.participants == []
-    assert [slot["kind"] for slot in joined.slots] == ["audio"] * 3 + ["video"] * 8
-    assert all(slot["track"] is None for slot in joined.slots)
+    assert [slot.kind for slot in joined.slots] == ["audio"] * 3 + ["video"] * 8
+    assert all(slot.track is None for slot in joined.slots)
 
 
 def test_second_join_sees_the_first_and_is_seen(house: House) -> None:
     ann = house.join("ann")
     bob = house.join("bob")
-    assert [person["id"] for person in bob.participants] == [ann.participant_id]
-    assert bob.participants[0]["tracks"] == [
+    assert [person.id for person in bob.participants] == [ann.participant_id]
+    assert msgspec.to_builtins(bob.participants[0].tracks) == [
         {"id": "t1", "source": "microphone", "kind": "audio", "muted": False},
         {"id": "t2", "source": "camera", "kind": "video", "muted": False},
     ]
-    filled = [slot for slot in bob.slots if slot["track"]]
+    filled = [msgspec.to_builtins(slot) for slot in bob.slots if slot.track]
     assert filled == [
         {"mid": "2", "kind": "audio", "track": "t1", "participant": ann.participant_id, "source": "microphone"},
         {"mid": "5", "kind": "video", "track": "t2", "participant": ann.participant_id, "source": "camera"},
@@ -164,9 +164,9 @@ def test_without_the_right_to_subscribe_nothing_is_received(house: House) -> Non
 def test_undeclared_sending_lines_are_microphone_and_camera(house: House) -> None:
     ann = house.join("ann", tracks=())
     bob = house.join("bob")
-    person: dict[str, Any] = dict(bob.participants[0])
-    assert [track["source"] for track in person["tracks"]] == ["microphone", "camera"]
-    assert person["id"] == ann.participant_id
+    (person,) = bob.participants
+    assert [track.source for track in person.tracks] == ["microphone", "camera"]
+    assert person.id == ann.participant_id
 
 
 def test_mute_is_told_at_once(house: House) -> None:
@@ -222,11 +222,11 @@ def test_connection_states_are_told_once_each(house: House) -> None:
     ann, bob = house.join("ann"), house.join("bob")
     house.clear()
     house.connect(0)
-    house.event(Event.QUIET, house.transport(0))
-    house.event(Event.CONSENT_LOST, house.transport(0))
-    house.event(Event.HEARD, house.transport(0))
+    house.event(EventKind.QUIET, house.transport(0))
+    house.event(EventKind.CONSENT_LOST, house.transport(0))
+    house.event(EventKind.HEARD, house.transport(0))
     house.room().signalling_lost(ann.participant_id, house.now)
-    house.event(Event.HEARD, house.transport(0))
+    house.event(EventKind.HEARD, house.transport(0))
     house.room().signalling_regained(ann.participant_id, house.now)
     states = [m["participant"]["connection"] for m in house.mail(bob.participant_id, "participant_updated")]
     assert states == ["connected", "reconnecting", "connected", "reconnecting", "connected"]
@@ -238,7 +238,7 @@ def test_a_room_is_in_use_while_somebodys_media_path_is_alive(house: House) -> N
     assert not house.room().in_use, "to be in is not enough"
     house.connect(0)
     assert house.room().in_use
-    house.event(Event.CONSENT_LOST, house.transport(0))
+    house.event(EventKind.CONSENT_LOST, house.transport(0))
     assert not house.room().in_use
     house.connect(1)
     assert house.room().in_use
@@ -248,9 +248,9 @@ def test_new_address_ends_reconnecting(house: House) -> None:
     house.join("ann")
     bob = house.join("bob")
     house.connect(0)
-    house.event(Event.QUIET, house.transport(0))
+    house.event(EventKind.QUIET, house.transport(0))
     house.clear()
-    house.event(Event.SELECTED, house.transport(0), "198.51.100.7", 1234)
+    house.event(EventKind.SELECTED, house.transport(0), "198.51.100.7", 1234)
     (told,) = house.mail(bob.participant_id, "participant_updated")
     assert told["participant"]["connection"] == "connected"
 
@@ -268,7 +268,7 @@ def test_preferred_people_get_the_video_slots(house: House) -> None:
 
 def test_resuming_client_can_ask_for_everything_anew(house: House) -> None:
     ann, bob = house.join("ann"), house.join("bob")
-    assert [p["id"] for p in house.room().participants_for(ann.participant_id)] == [bob.participant_id]
+    assert [person.id for person in house.room().participants_for(ann.participant_id)] == [bob.participant_id]
     assert house.room().slots_for(bob.participant_id) == bob.slots
     with pytest.raises(RoomError) as unknown:
         house.room().slots_for("nobody")
@@ -347,7 +347,7 @@ def test_resting_line_keeps_its_track_in_the_worker_for_the_rollover_counter(hou
     bob = house.join("bob")
     ann = house.join("ann", offer=session(browser)[0], tracks=TRACKS[1])
     camera = house.track_of(1, "1")
-    house.event(Event.TRACK_STARTED, camera)
+    house.event(EventKind.TRACK_STARTED, camera)
     renegotiate(house, ann.participant_id, browser, range(2, 4))
     assert camera in house.worker.tracks
     assert camera not in house.worker.sources.values()

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from sfu.media import Event
+from rtc.worker_events import EventKind
 from sfu.protocol import DeclaredTrack, Source
 from tests.sfu.fakes import AUDIO_OFFER, House
 
@@ -25,7 +25,7 @@ def group(house: House, count: int) -> list[str]:
 
 
 def heard_by(house: House, id: str) -> set[str]:
-    return {str(slot["participant"]) for slot in house.room().slots_for(id) if slot["participant"]}
+    return {slot.participant for slot in house.room().slots_for(id) if slot.participant}
 
 
 def talk(house: House, indexes: list[int], seconds: float, level: int = 25) -> None:
@@ -132,7 +132,7 @@ def test_levels_that_waited_for_a_tick_count_at_their_own_times() -> None:
         began, track = house.now, house.track_of(1, "0")
         for step, level in ((1, 50), (2, 20), (3, 45)):
             house.now = began + (3 if at_once else step) / 10
-            house.event(Event.LEVEL, track, level, True, began + step / 10)
+            house.event(EventKind.LEVEL, track, level, True, began + step / 10)
         house.node.tick(house.now)
         told.append([entry["level"] for mail in house.mail(ids[0], "speakers") for entry in mail["speakers"]])
     assert told[0]
@@ -176,7 +176,7 @@ def test_who_comes_while_all_are_silent_costs_the_others_no_message(house: House
 
 
 def stats(house: House, index: int, rtt_us: int = 50_000, loss: int = 0, estimate: int = 0) -> None:
-    house.event(Event.STATS, house.transport(index), rtt_us, 64_000, 64_000, loss, 0, estimate, 3_000)
+    house.event(EventKind.STATS, house.transport(index), rtt_us, 64_000, 64_000, loss, 0, estimate, 3_000)
 
 
 def test_quality_is_told_every_two_seconds_when_it_changed(house: House) -> None:
@@ -210,7 +210,7 @@ def happenings(house: House, rng: Random, people: int) -> list[tuple[object, ...
         elif chance < 0.045:
             house.room().mute(ids[index], "0", rng.random() < 0.5, house.now)
         elif chance < 0.047:
-            house.event(Event.TRACK_STARTED, house.track_of(index, "0"))
+            house.event(EventKind.TRACK_STARTED, house.track_of(index, "0"))
         house.pass_time(0.1)
         seen.append((house.inbox.copy(), len(house.worker.named("set_source")), [a.closed for a in house.associations]))
         house.clear()
@@ -268,13 +268,13 @@ def test_stages_of_a_join_are_reported_once_each(house: House) -> None:
     group(house, 2)
     house.stages.clear()
     house.now += 0.010
-    house.event(Event.SELECTED, house.transport(0), "203.0.113.5", 40000)
+    house.event(EventKind.SELECTED, house.transport(0), "203.0.113.5", 40000)
     house.now += 0.010
-    house.event(Event.DTLS, house.transport(0), b"finished")
+    house.event(EventKind.DTLS, house.transport(0), b"finished")
     house.now += 0.010
-    house.event(Event.TRACK_STARTED, house.track_of(0, "0"))
-    house.event(Event.SELECTED, house.transport(0), "203.0.113.5", 40001)
-    house.event(Event.TRACK_STARTED, house.track_of(0, "0"))
+    house.event(EventKind.TRACK_STARTED, house.track_of(0, "0"))
+    house.event(EventKind.SELECTED, house.transport(0), "203.0.113.5", 40001)
+    house.event(EventKind.TRACK_STARTED, house.track_of(0, "0"))
     assert [(stage, round(seconds, 3)) for stage, seconds in house.stages] == [
         ("ice", 0.01),
         ("dtls", 0.02),
@@ -296,13 +296,13 @@ def test_answer_is_a_stage_and_its_making_is_measured(house: House) -> None:
 def test_video_slots_prefer_who_speaks() -> None:
     house = House()
     ids = [house.join(f"guest{i}").participant_id for i in range(10)]
-    shown = {slot["participant"] for slot in house.room().slots_for(ids[0]) if slot["kind"] == "video"}
+    shown = {slot.participant for slot in house.room().slots_for(ids[0]) if slot.kind == "video"}
     assert ids[9] not in shown
     house.pass_time(5)
     for _ in range(5):
         house.speak(9)
         house.pass_time(0.1)
-    shown = {slot["participant"] for slot in house.room().slots_for(ids[0]) if slot["kind"] == "video"}
+    shown = {slot.participant for slot in house.room().slots_for(ids[0]) if slot.kind == "video"}
     assert ids[9] in shown
     assert len(shown) == 8
 
@@ -312,12 +312,12 @@ def test_events_of_the_departed_are_ignored(house: House) -> None:
     transport, track = house.transport(0), house.track_of(0, "0")
     house.room().leave(ids[0], "left", house.now)
     for kind, id, rest in (
-        (Event.DTLS, transport, (b"x",)),
-        (Event.SELECTED, transport, ("203.0.113.5", 1)),
-        (Event.QUIET, transport, ()),
-        (Event.STATS, transport, (1, 2, 3, 4, 5, 6, 7)),
-        (Event.LEVEL, track, (20, True, 0.0)),
-        (Event.TRACK_STARTED, track, ()),
+        (EventKind.DTLS, transport, (b"x",)),
+        (EventKind.SELECTED, transport, ("203.0.113.5", 1)),
+        (EventKind.QUIET, transport, ()),
+        (EventKind.STATS, transport, (1, 2, 3, 4, 5, 6, 7)),
+        (EventKind.LEVEL, track, (20, True, 0.0)),
+        (EventKind.TRACK_STARTED, track, ()),
     ):
         house.event(kind, id, *rest)
     assert house.node.participants == 1

@@ -1,16 +1,32 @@
 """Stand-ins for what signalling talks to: a node without media, and a socket that remembers what it was told."""
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from backplane.metrics import Metrics
 from backplane.tokens import Revocations, TokenAuthority
-from sfu.protocol import DeclaredTrack, Joined, Message, Right, RoomError
+from booking.visits.room_names import VisitRooms
+from sfu.events import (
+    Bye,
+    ByeReason,
+    Joined,
+    ParticipantInfo,
+    ParticipantJoined,
+    ParticipantLeft,
+    ParticipantUpdated,
+    Role,
+    RoomEvent,
+    SlotInfo,
+)
+from sfu.protocol import ConnectionState, DeclaredTrack, Right, RoomError
+from sfu.room import Notify
 from signalling.calls import Calls
 from signalling.codes import CloseCode
 from signalling.conversation import Conversation
-from signalling.room_quotas import RoomLimits
+from signalling.room_quotas import RoomLimits, RoomQuotas
+from signalling.sessions import CallObserver, Sessions
+from signalling.token_use import TokenUse
 
 WALL = 1_800_000_000.0
 
@@ -33,7 +49,7 @@ class FakeRoom:
         self,
         identity: str,
         name: str,
-        role: str,
+        role: Role,
         rights: Collection[Right],
         offer_sdp: str,
         tracks: Sequence[DeclaredTrack],
@@ -48,14 +64,14 @@ class FakeRoom:
             self._check_empty()
             raise RoomError("bad_sdp", "line 1 cannot be read")
         for id in [id for id, person in self.people.items() if person["identity"] == identity]:
-            self.expel(id, "replaced", now)
+            self._put_out(id, "replaced")
         id = f"p{next(self.node.ids)}"
         others = [self._entry(other) for other in self.people]
         self.people[id] = {"identity": identity, "name": name, "role": role, "rights": set(rights), "lost": False}
-        self.tell({"type": "participant_joined", "participant": self._entry(id)}, but=id)
+        self.tell(ParticipantJoined(self._entry(id)), but=id)
         return Joined(id, f"answer to {offer_sdp}", others, [SLOT])
 
-    def offer(self, id: str, sdp: str, tracks: Sequence[DeclaredTrack], now: float) -> tuple[str, list[Message]]:
+    def offer(self, id: str, sdp: str, tracks: Sequence[DeclaredTrack], now: float) -> tuple[str, list[SlotInfo]]:
         self._person(id)
         if sdp.startswith("bad"):
             raise RoomError("bad_sdp", "line 1 cannot be read")
@@ -66,7 +82,7 @@ class FakeRoom:
         if mid != "0":
             raise RoomError("unknown_mid", "Nothing is published there.")
         self.calls.append(("mute", id, mid, muted))
-        self.tell({"type": "participant_updated", "participant": self._entry(id)}, but=id)
+        self.tell(ParticipantUpdated(self._entry(id)), but=id)
 
     def prefer(self, id: str, participants: Sequence[str], now: float) -> None:
         self._person(id)
@@ -78,21 +94,24 @@ class FakeRoom:
         self._person(target)
         self.expel(target, "removed", now)
 
-    def expel(self, id: str, reason: str, now: float) -> None:
-        if self.people.pop(id, None) is not None:
-            self.node.notify(id, {"type": "bye", "reason": reason})
-            self.tell({"type": "participant_left", "participant": id, "reason": reason})
+    def expel(self, id: str, reason: ByeReason, now: float) -> None:
+        if id in self.people:
+            self._put_out(id, reason)
             self._check_empty()
+
+    def _put_out(self, id: str, reason: ByeReason) -> None:
+        del self.people[id]
+        self.node.notify([id], Bye(reason))
+        self.tell(ParticipantLeft(id, reason))
 
     def leave(self, id: str, reason: str, now: float) -> None:
         if self.people.pop(id, None) is not None:
-            self.tell({"type": "participant_left", "participant": id, "reason": reason})
+            self.tell(ParticipantLeft(id, reason))
             self._check_empty()
 
-    def close(self, reason: str, now: float) -> None:
+    def close(self, reason: ByeReason, now: float) -> None:
         people, self.people = self.people, {}
-        for id in people:
-            self.node.notify(id, {"type": "bye", "reason": reason})
+        self.node.notify(list(people), Bye(reason))
         self._check_empty()
 
     def signalling_lost(self, id: str, now: float) -> None:
@@ -101,45 +120,43 @@ class FakeRoom:
     def signalling_regained(self, id: str, now: float) -> None:
         self._signalling(id, False)
 
-    def participants_for(self, id: str) -> list[Message]:
+    def participants_for(self, id: str) -> list[ParticipantInfo]:
         self._person(id)
         return [self._entry(other) for other in self.people if other != id]
 
-    def slots_for(self, id: str) -> list[Message]:
+    def slots_for(self, id: str) -> list[SlotInfo]:
         self._person(id)
         return [SLOT]
 
-    def tell(self, message: Message, but: str = "") -> None:
-        for id in list(self.people):
-            if id != but:
-                self.node.notify(id, message)
+    def tell(self, event: RoomEvent, but: str = "") -> None:
+        self.node.notify([id for id in self.people if id != but], event)
 
     def _signalling(self, id: str, lost: bool) -> None:
         if id in self.people and self.people[id]["lost"] != lost:
             self.people[id]["lost"] = lost
-            self.tell({"type": "participant_updated", "participant": self._entry(id)}, but=id)
+            self.tell(ParticipantUpdated(self._entry(id)), but=id)
 
     def _person(self, id: str) -> dict[str, Any]:
         if id not in self.people:
             raise RoomError("unknown_participant", "Nobody with this id is in the room.")
         return self.people[id]
 
-    def _entry(self, id: str) -> Message:
+    def _entry(self, id: str) -> ParticipantInfo:
         person = self.people[id]
-        connection = "reconnecting" if person["lost"] else "connected"
-        return {"id": id, "name": person["name"], "role": person["role"], "connection": connection, "tracks": []}
+        connection = ConnectionState.RECONNECTING if person["lost"] else ConnectionState.CONNECTED
+        return ParticipantInfo(id, person["name"], person["role"], connection, [])
 
     def _check_empty(self) -> None:
         if not self.people:
             self.node.all_rooms.pop(self.name, None)
 
 
-SLOT: Message = {"mid": "2", "kind": "audio", "track": None, "participant": None, "source": None}
+SLOT = SlotInfo("2", "audio", None, None, None)
 
 
 class FakeNode:
-    def __init__(self) -> None:
-        self.notify: Callable[[str, Message], None] = lambda id, message: None
+    def __init__(self, notify: Notify) -> None:
+        self.notify = notify
         self.all_rooms: dict[str, FakeRoom] = {}
         self.ids = iter(range(1, 1_000_000))
 
@@ -157,9 +174,22 @@ class FakeNode:
     def participants(self) -> int:
         return sum(len(room) for room in self.rooms)
 
-    def close(self, reason: str, now: float) -> None:
+    def close(self, reason: ByeReason, now: float) -> None:
         for room in self.rooms:
             room.close(reason, now)
+
+
+class FakeRelay:
+    """Remembers what it was told of tokens."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    def serve(self, jti: str) -> None:
+        self.told.append(("serve", jti))
+
+    def refuse(self, jti: str) -> None:
+        self.told.append(("refuse", jti))
 
 
 class FakeLink:
@@ -224,19 +254,25 @@ class Client:
 class World:
     """Calls on a fake node, in fake time. ``now`` is monotonic, the wall clock runs beside it."""
 
-    def __init__(self, revocations: Revocations, limits: RoomLimits | None = None) -> None:
+    def __init__(
+        self, revocations: Revocations, limits: RoomLimits | None = None, observer: CallObserver | None = None
+    ) -> None:
         self.now = 1000.0
-        self.node = FakeNode()
+        self.relay = FakeRelay()
+        self.observer = observer
+        quotas = RoomQuotas(limits or RoomLimits(rooms=100, rooms_per_address=0, people_per_address=0))
+        self.sessions = Sessions(quotas, TokenUse(self.relay), observer, clock=lambda: self.now)
+        self.node = FakeNode(self.sessions.deliver)
         self.metrics = Metrics()
         self.tokens = TokenAuthority(b"k" * 32, revocations)
         self.clients: list[Client] = []
         self.calls = Calls(
             self.node,  # type: ignore[arg-type]
+            self.sessions,
             self.tokens,
             self.metrics,
-            limits=limits or RoomLimits(rooms=100, rooms_per_address=0, people_per_address=0),
+            is_reserved=lambda room: VisitRooms(self.tokens.key).read(room) is not None,
             wall_clock=lambda: self.wall,
-            clock=lambda: self.now,
         )
 
     @property

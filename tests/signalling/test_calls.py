@@ -2,6 +2,7 @@
 
 import pytest
 
+from sfu.events import ParticipantLeft
 from signalling.codes import CloseCode
 from signalling.session import RESUME_WINDOW_S
 from tests.signalling.fakes import Client, World
@@ -298,7 +299,8 @@ def test_requests_reach_the_room(world: World) -> None:
 
 def test_a_push_that_fails_for_one_is_heard_by_the_others(world: World) -> None:
     first, second = world.joined("Amina"), world.joined("Bilal")
-    world.node.notify(first.joined["participant"], {"type": "no such push"})
+    unheard = ParticipantLeft("\ud800", "left")  # which JSON cannot say
+    world.node.notify([first.joined["participant"], second.joined["participant"]], unheard)
     world.joined("Chanda")
     assert first.link.last["type"] == second.link.last["type"] == "participant_joined"
 
@@ -313,7 +315,8 @@ def test_sessions_leave_nothing_behind(world: World) -> None:
         client.lose()
     world.advance(RESUME_WINDOW_S + 1)
     assert len(world.calls) == 0
-    assert world.calls._by_participant == {}
+    assert world.sessions._by_participant == {}
+    assert world.sessions._in_call == set()
     assert world.node.rooms == []
 
 

@@ -205,8 +205,6 @@ async def test_a_host_has_no_say_over_other_rooms(client: Client) -> None:
 async def test_a_stranger_who_learnt_a_tokens_id_cannot_revoke_it(client: Client, world: World) -> None:
     """Whoever asks gets a host token of some room, and a token's id is in the clear in the user name of its relay."""
     stranger, visit = await make_room(client), VisitRooms(world.calls.tokens.key).name(VisitRoom(1000, UUID(int=7), 1))
-    gone: list[str] = []
-    world.calls.revoked = gone.append
     for room in ("a room of an application", visit):
         token, claims = world.tokens.issue(
             room=room, identity="Amina", name="Amina", role="guest", rights=["publish"], now=world.wall
@@ -216,22 +214,20 @@ async def test_a_stranger_who_learnt_a_tokens_id_cannot_revoke_it(client: Client
         assert (await revoke(client, stranger["host_token"], jti=claims.jti))[1]["put_out"] == 0
         assert inside.say("ping")["type"] == "pong"
         assert world.calls.verify(token) == claims
-        assert claims.jti not in gone, "nor what goes through the relay"
+        assert ("refuse", claims.jti) not in world.relay.told, "nor what goes through the relay"
 
 
 async def test_a_stranger_cannot_take_the_relay_from_whoever_comes_with_an_id(client: Client, world: World) -> None:
     """Applications that sign their own tokens may count them, and a relay that is refused stays refused. Whose id the
     moderator names is cut off also before they are in the room."""
     made, stranger = await make_room(client), await make_room(client)
-    gone: list[str] = []
-    world.calls.revoked = gone.append
     assert (await revoke(client, stranger["host_token"], jti="1001"))[0] == 200
     guest = await make_token(client, made["room"])
     world.calls.verify(guest["token"])  # as for the relay's credentials
     assert (await revoke(client, stranger["host_token"], jti=guest["jti"]))[0] == 200
-    assert gone == []
+    assert world.relay.told == []
     assert (await revoke(client, made["host_token"], jti=guest["jti"]))[0] == 200
-    assert gone == [guest["jti"]]
+    assert world.relay.told == [("refuse", guest["jti"])]
 
 
 async def test_the_room_of_a_visit_is_the_appointments_to_revoke(client: Client, world: World) -> None:

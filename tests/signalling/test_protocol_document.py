@@ -10,8 +10,9 @@ import msgspec
 import pytest
 from msgspec import inspect
 
+import server.ice_servers as ice_servers
+import sfu.events as events
 import signalling.http as http
-import signalling.ice_servers as ice_servers
 import signalling.messages as messages
 from backplane.patient_websocket import PONG_LONGEST_S
 from backplane.settings import Settings
@@ -40,14 +41,14 @@ from signalling.websocket import (
 
 CLIENT = get_args(messages.ClientMessage)
 ANSWERS = get_args(messages.ServerAnswer)
-PUSHES = get_args(messages.ServerPush)
+PUSHES = get_args(events.RoomEvent)
 OBJECTS = (
     messages.TrackIntent,
-    messages.Participant,
-    messages.Track,
-    messages.Slot,
-    messages.Speaker,
-    messages.Quality,
+    events.ParticipantInfo,
+    events.TrackInfo,
+    events.SlotInfo,
+    events.Speaker,
+    events.Quality,
 )
 BODIES = (
     http.NewRoom,
@@ -123,6 +124,11 @@ def titled(sections: list[Section], title: str) -> Section:
     return next(section for section in sections if section.title == title)
 
 
+def named(model: type) -> str:
+    """As the document calls an object."""
+    return model.__name__.removesuffix("Info")
+
+
 def words(kind: inspect.Type) -> str:
     """A type in the words of the document."""
     match kind:
@@ -148,8 +154,10 @@ def words(kind: inspect.Type) -> str:
             return f"array of {words(item)}"
         case inspect.ListType(item_type=item, max_length=high):
             return f"array of {words(item)}, at most {high}"
+        case inspect.EnumType(cls=cls):
+            return " or ".join(f'"{each.value}"' for each in sorted(cls, key=lambda each: str(each.value)))
         case inspect.StructType(cls=cls):
-            return str(cls.__name__)
+            return named(cls)
         case inspect.UnionType(types=types):
             rest = [words(each) for each in types if not isinstance(each, inspect.NoneType)]
             assert len(rest) == 1, "only a type or null has words"
@@ -168,6 +176,11 @@ def rows_of(model: type) -> list[Row]:
     return rows
 
 
+def push_rows(model: type) -> list[Row]:
+    """An event of a room is a push once it has its number."""
+    return [["`seq`", "integer", "yes"], *rows_of(model)]
+
+
 def tag(model: Any) -> str:
     return str(model.__struct_config__.tag)
 
@@ -176,7 +189,7 @@ MESSAGES = [
     *(("Client messages", tag(model), model) for model in CLIENT),
     *(("Answers", tag(model), model) for model in ANSWERS),
     *(("Pushes", tag(model), model) for model in PUSHES),
-    *(("Objects", model.__name__, model) for model in OBJECTS),
+    *(("Objects", named(model), model) for model in OBJECTS),
 ]
 
 
@@ -187,7 +200,7 @@ def test_every_message_has_its_fields_types_and_limits(
     section = below(sections, chapter)[title]
     header, *rows = section.tables[0]
     assert header == ["field", "type", "required", "meaning"]
-    assert [row[:3] for row in rows] == rows_of(model)
+    assert [row[:3] for row in rows] == (push_rows(model) if model in PUSHES else rows_of(model))
     assert all(row[3] for row in rows), "every field has a meaning"
 
 
@@ -212,9 +225,12 @@ def test_examples_of_server_messages_are_what_the_server_writes(sections: list[S
     examples = below(sections, chapter)[tag(model)].examples
     assert examples
     for example in examples:
-        message = msgspec.json.decode(example, type=messages.ServerAnswer | messages.ServerPush)
+        message = msgspec.json.decode(example, type=messages.ServerAnswer | events.RoomEvent)
         assert isinstance(message, model)
-        assert json.loads(messages.encode(message)) == json.loads(example)
+        frame = messages.encode(message)
+        if model in PUSHES:
+            frame = messages.numbered(frame, json.loads(example)["seq"])
+        assert json.loads(frame) == json.loads(example)
 
 
 def test_every_error_code_has_its_close_code_meaning_and_advice(sections: list[Section]) -> None:
@@ -257,7 +273,11 @@ def test_bodies_of_the_http_api_have_their_fields(sections: list[Section]) -> No
 def test_codes_of_http_problems_stand_in_the_document(sections: list[Section]) -> None:
     package = Path(__file__).resolve().parents[2]
     raised: set[str] = set()
-    for path in [*package.glob("signalling/*.py"), package / "backplane" / "web.py"]:
+    for path in [
+        *package.glob("signalling/*.py"),
+        package / "server" / "ice_servers.py",
+        package / "backplane" / "web.py",
+    ]:
         raised |= set(re.findall(r'Problem\(\s*\w+, "(\w+)"', path.read_text()))
     text = "\n".join(titled(sections, "HTTP").lines)
     assert len(raised) > 10

@@ -6,37 +6,43 @@ import pytest
 
 from booking.visits.room_names import VisitRoom, VisitRooms
 from signalling.codes import ErrorCode, SignallingError
-from signalling.room_quotas import LEFT_TO_VISITS, LOOK_S, SITE_FACTOR, RoomLimits, RoomQuotas
+from signalling.room_quotas import LEFT_TO_RESERVED, LOOK_S, SITE_FACTOR, RoomLimits, RoomQuotas
 from tests.signalling.fakes import World
 
 A, B = "198.51.100.7", "2001:db8::"
+
+
+class Room:
+    """That of one person, until it is emptied."""
+
+    def __init__(self, in_use: bool) -> None:
+        self.in_use = in_use
+        self.people = 1
+
+    def __len__(self) -> int:
+        return self.people
 
 
 class Rooms:
     """Rooms by name, and who uses them."""
 
     def __init__(self, limits: RoomLimits) -> None:
-        self.used: dict[str, bool] = {}
-        self.quotas = RoomQuotas(limits, lambda name: Room(self.used[name]) if name in self.used else None)
+        self.named: dict[str, Room] = {}
+        self.quotas = RoomQuotas(limits)
         self.now = 1000.0
 
     def begin(self, name: str, address: str, *, used: bool = True) -> None:
         """SignallingError when that is refused."""
         self.quotas.check_new_room(address)
-        self.used[name] = used
-        self.quotas.entered(name, f"session in {name}", address, self.now, new=True)
+        room = self.named[name] = Room(used)
+        self.quotas.entered(name, room, f"session in {name}", address, self.now, new=True)
 
     def end(self, name: str) -> None:
-        del self.used[name]
+        self.named.pop(name).people = 0
 
     def after(self, seconds: float) -> list[str]:
         self.now += seconds
         return self.quotas.sweep(self.now)
-
-
-class Room:
-    def __init__(self, in_use: bool) -> None:
-        self.in_use = in_use
 
 
 def refused(rooms: Rooms, address: str) -> ErrorCode:
@@ -91,12 +97,12 @@ def test_a_room_that_nobody_uses_is_let_go_and_one_in_use_is_kept() -> None:
     rooms.begin("talking", A)
     assert rooms.after(60 - LOOK_S) == []
     assert rooms.after(LOOK_S) == ["waiting"]
-    rooms.used["talking"] = False
+    rooms.named["talking"].in_use = False
     assert rooms.after(60 - LOOK_S) == ["waiting"], "as long as it is there"
     rooms.end("waiting")
-    rooms.used["talking"] = True
+    rooms.named["talking"].in_use = True
     assert rooms.after(LOOK_S) == []
-    rooms.used["talking"] = False
+    rooms.named["talking"].in_use = False
     assert rooms.after(59) == []
     assert rooms.after(LOOK_S) == ["talking"]
 
@@ -158,7 +164,7 @@ def test_rooms_of_visits_are_never_refused_for_it(narrow: World) -> None:
     for number in range(10):
         narrow.joined(f"patient-{number}", address="198.51.100.0", room=visit_room(narrow, number))
     assert narrow.calls.quotas.rooms == 6
-    assert narrow.node.all_rooms["room 0"].spare == LEFT_TO_VISITS
+    assert narrow.node.all_rooms["room 0"].spare == LEFT_TO_RESERVED
     assert narrow.node.all_rooms[visit_room(narrow, 0)].spare == 0
 
 

@@ -2,12 +2,21 @@
 
 import json
 
-import msgspec
-import pytest
-
 from backplane.tokens import Claims
-from sfu.protocol import Message
+from sfu.events import (
+    Bye,
+    ParticipantInfo,
+    ParticipantLeft,
+    ParticipantUpdated,
+    QualityReport,
+    RoomEvent,
+    SlotsChanged,
+    Speaker,
+    SpeakersChanged,
+)
+from sfu.protocol import ConnectionState
 from signalling.codes import CloseCode
+from signalling.messages import encode
 from signalling.session import MAX_REPLAY_BYTES, MAX_REPLAY_MESSAGES, RESUME_WINDOW_S, Session
 from tests.signalling.fakes import SLOT, FakeLink
 
@@ -19,17 +28,20 @@ def session() -> tuple[Session, FakeLink]:
     return Session("s", "secret", "p1", CLAIMS, link), link
 
 
-def left(participant: str) -> Message:
-    return {"type": "participant_left", "participant": participant, "reason": "left"}
+def push(session: Session, event: RoomEvent, now: float = 0.0) -> None:
+    session.push(event, encode(event), now)
 
 
-def updated(participant: str, name: str = "n") -> Message:
-    entry: Message = {"id": participant, "name": name, "role": "guest", "connection": "connected", "tracks": []}
-    return {"type": "participant_updated", "participant": entry}
+def left(participant: str) -> ParticipantLeft:
+    return ParticipantLeft(participant, "left")
 
 
-def speakers(level: float) -> Message:
-    return {"type": "speakers", "speakers": [{"participant": "p2", "level": level}]}
+def updated(participant: str, name: str = "n") -> ParticipantUpdated:
+    return ParticipantUpdated(ParticipantInfo(participant, name, "guest", ConnectionState.CONNECTED, []))
+
+
+def speakers(level: float) -> SpeakersChanged:
+    return SpeakersChanged([Speaker("p2", level)])
 
 
 def numbers(frames: list[bytes]) -> list[int]:
@@ -39,67 +51,67 @@ def numbers(frames: list[bytes]) -> list[int]:
 def test_pushes_are_numbered_from_one() -> None:
     mine, link = session()
     for name in "abc":
-        mine.push(left(name), 0)
+        push(mine, left(name))
     assert [frame["seq"] for frame in link.frames] == [1, 2, 3]
 
 
 def test_what_was_pushed_while_nobody_listened_is_replayed_after_the_last_seen() -> None:
     mine, _ = session()
-    mine.push(left("a"), 0)
+    push(mine, left("a"))
     assert mine.suspend(1, 0)
-    mine.push(left("b"), 1)
-    mine.push(left("c"), 2)
+    push(mine, left("b"), 1)
+    push(mine, left("c"), 2)
     mine.resume(FakeLink())
     assert numbers(mine.replay(1)) == [2, 3]
 
 
 def test_replay_may_begin_before_anything_was_seen() -> None:
     mine, _ = session()
-    mine.push(left("a"), 0)
+    push(mine, left("a"))
     assert numbers(mine.replay(0)) == [1]
 
 
 def test_a_seen_number_from_the_future_replays_nothing() -> None:
     mine, _ = session()
-    mine.push(left("a"), 0)
+    push(mine, left("a"))
     assert mine.replay(99) == []
 
 
 def test_superseded_states_are_left_out_of_the_replay() -> None:
     mine, _ = session()
     for level in (0.1, 0.2, 0.3):
-        mine.push(speakers(level), 0)
-        mine.push(updated("p2"), 0)
-        mine.push({"type": "slots", "slots": [SLOT]}, 0)
-        mine.push({"type": "quality", "participants": []}, 0)
+        push(mine, speakers(level))
+        push(mine, updated("p2"))
+        push(mine, SlotsChanged([SLOT]))
+        push(mine, QualityReport([]))
     assert numbers(mine.replay(0)) == [9, 10, 11, 12]
 
 
 def test_updates_of_different_people_do_not_replace_each_other() -> None:
     mine, _ = session()
-    mine.push(updated("p2"), 0)
-    mine.push(updated("p3"), 0)
+    push(mine, updated("p2"))
+    push(mine, updated("p3"))
     assert numbers(mine.replay(0)) == [1, 2]
 
 
 def test_updates_of_somebody_who_left_are_left_out() -> None:
     mine, _ = session()
-    mine.push(updated("p2"), 0)
-    mine.push(left("p2"), 0)
+    push(mine, updated("p2"))
+    push(mine, left("p2"))
     assert numbers(mine.replay(0)) == [2]
 
 
 def test_the_replay_buffer_is_bounded_in_messages() -> None:
     mine, _ = session()
     for number in range(MAX_REPLAY_MESSAGES + 50):
-        mine.push(left(f"p{number}"), 0)
+        push(mine, left(f"p{number}"))
     assert numbers(mine.replay(0)) == list(range(51, MAX_REPLAY_MESSAGES + 51))
 
 
 def test_the_replay_buffer_is_bounded_in_bytes() -> None:
     mine, _ = session()
     for number in range(100):
-        mine.push(updated(f"p{number}", "n" * 10_000), 0)
+        push(mine, updated(f"p{number}", "n" * 10_000))
     kept = mine.replay(0)
     assert sum(map(len, kept)) <= MAX_REPLAY_BYTES
     assert numbers(kept)[-1] == 100
@@ -107,12 +119,12 @@ def test_the_replay_buffer_is_bounded_in_bytes() -> None:
 
 def test_the_newest_socket_wins_and_the_old_one_is_told() -> None:
     mine, old = session()
-    mine.push(left("a"), 0)
+    push(mine, left("a"))
     new = FakeLink()
     assert mine.resume(new) == 2
     assert old.last == {"type": "bye", "seq": 2, "reason": "replaced"}
     assert old.code is CloseCode.REPLACED
-    mine.push(left("b"), 0)
+    push(mine, left("b"))
     assert [frame["seq"] for frame in new.frames] == [2], "the bye of the old socket used no number up"
     assert len(old.frames) == 2
 
@@ -142,8 +154,8 @@ def test_resuming_stops_the_clock() -> None:
 def test_a_bye_ends_the_session_and_is_all_that_a_later_socket_hears() -> None:
     mine, link = session()
     mine.suspend(1, 0)
-    mine.push({"type": "bye", "reason": "room_closed"}, 1)
-    mine.push(left("a"), 2)
+    push(mine, Bye("room_closed"), 1)
+    push(mine, left("a"), 2)
     mine.resume(FakeLink())
     assert numbers(mine.replay(0)) == [1]
     assert mine.ended
@@ -151,12 +163,16 @@ def test_a_bye_ends_the_session_and_is_all_that_a_later_socket_hears() -> None:
     assert link.frames == []
 
 
-def test_a_push_outside_the_protocol_is_our_fault_and_uses_no_number() -> None:
-    mine, link = session()
-    with pytest.raises(msgspec.ValidationError):
-        mine.push({"type": "participant_left", "participant": 7, "reason": "left"}, 0)
-    mine.push(left("a"), 0)
-    assert link.last["seq"] == 1
+def test_sessions_share_the_bytes_that_are_kept_for_replay() -> None:
+    (mine, link), (other, _) = session(), session()
+    event = updated("p2")
+    encoded = encode(event)
+    push(other, left("a"))
+    for each in (mine, other):
+        each.push(event, encoded, 0)
+    assert [numbers(each.replay(0)) for each in (mine, other)] == [[1], [1, 2]]
+    assert link.last["participant"]["id"] == "p2"
+    assert next(iter(mine._replay.values()))[1] is encoded
 
 
 def test_only_the_secret_proves_the_session() -> None:

@@ -3,17 +3,14 @@
 import pytest
 
 from signalling.token_use import MAX_EXPECTED, UNUSED_S, TokenUse
-from tests.signalling.fakes import World
+from tests.signalling.fakes import FakeRelay, World
 
 Told = list[tuple[str, str]]
 
 
 @pytest.fixture
 def told(world: World) -> Told:
-    heard: Told = []
-    world.calls.token_use.wanted = lambda jti: heard.append(("wanted", jti))
-    world.calls.token_use.unused = lambda jti: heard.append(("unused", jti))
-    return heard
+    return world.relay.told
 
 
 def token(world: World) -> tuple[str, str]:
@@ -30,13 +27,13 @@ def test_the_end_of_a_call_is_told_and_that_somebody_comes_again(world: World, t
     client.say("join", token=made, offer="v=0", tracks=[])
     world.calls.token_use.expect(jti, world.now)  # credentials are renewed in a call
     world.advance(UNUSED_S + 1)
-    assert told == [("wanted", jti)] * 2
+    assert told == [("serve", jti)] * 2
     client.say("leave")
     world.advance(1)
-    assert told[2:] == [("unused", jti)]
+    assert told[2:] == [("refuse", jti)]
     again = world.client()
     again.say("join", token=made, offer="v=0", tracks=[])
-    assert told[3:] == [("wanted", jti)]
+    assert told[3:] == [("serve", jti)]
 
 
 def test_a_lost_socket_ends_nothing_before_the_session_is_over(world: World, told: Told) -> None:
@@ -45,9 +42,9 @@ def test_a_lost_socket_ends_nothing_before_the_session_is_over(world: World, tol
     client.say("join", token=made, offer="v=0", tracks=[])
     client.lose()
     world.advance(29)
-    assert ("unused", jti) not in told
+    assert ("refuse", jti) not in told
     world.advance(2)
-    assert told.count(("unused", jti)) == 1
+    assert told.count(("refuse", jti)) == 1
 
 
 def test_who_comes_on_another_device_is_not_cut_off(world: World, told: Told) -> None:
@@ -56,24 +53,34 @@ def test_who_comes_on_another_device_is_not_cut_off(world: World, told: Told) ->
         client = world.client()
         client.say("join", token=made, offer="v=0", tracks=[])
         world.advance(1)
-    assert ("unused", jti) not in told
+    assert ("refuse", jti) not in told
     client.say("leave")
     world.advance(60)
-    assert told.count(("unused", jti)) == 1
+    assert told.count(("refuse", jti)) == 1
 
 
 def test_who_never_comes_is_not_waited_for(world: World, told: Told) -> None:
     _, jti = token(world)
     world.calls.token_use.expect(jti, world.now)
     world.advance(UNUSED_S - 1)
-    assert told == [("wanted", jti)]
+    assert told == [("serve", jti)]
     world.advance(2)
-    assert told == [("wanted", jti), ("unused", jti)]
+    assert told == [("serve", jti), ("refuse", jti)]
+
+
+def refusals() -> tuple[TokenUse, list[str]]:
+    """Of what is refused."""
+    told: list[str] = []
+
+    class Relay(FakeRelay):
+        def refuse(self, jti: str) -> None:
+            told.append(jti)
+
+    return TokenUse(Relay()), told
 
 
 def test_who_has_left_and_asks_anew_before_it_is_told_keeps_what_he_gets() -> None:
-    use, told = TokenUse(), []
-    use.unused = told.append
+    use, told = refusals()
     use.entered("session", "jti")
     use.left("session")
     use.left("session")
@@ -85,8 +92,7 @@ def test_who_has_left_and_asks_anew_before_it_is_told_keeps_what_he_gets() -> No
 
 
 def test_what_is_expected_is_bounded() -> None:
-    use, told = TokenUse(), []
-    use.unused = told.append
+    use, told = refusals()
     for number in range(MAX_EXPECTED + 5):
         use.expect(str(number), 0.0)
     assert told == [str(number) for number in range(5)]

@@ -19,6 +19,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from backplane.web import Readiness
 from backplane.websocket import GuardedSocket
 from server.application import build
+from sfu.events import ParticipantInfo, ParticipantUpdated
+from sfu.protocol import ConnectionState
 from signalling import websocket
 from signalling.messages import SUBPROTOCOL
 from tests.signalling.fakes import World
@@ -205,8 +207,8 @@ async def test_a_peer_that_does_not_read_is_cut_off(
     room = world.node.all_rooms["room"]
     for _ in range(200):
         name = "n" * 100_000
-        entry = {"id": "p9", "name": name, "role": "guest", "connection": "connected", "tracks": []}
-        world.node.notify(answer["participant"], {"type": "participant_updated", "participant": entry})
+        entry = ParticipantInfo("p9", name, "guest", ConnectionState.CONNECTED, [])
+        world.node.notify([answer["participant"]], ParticipantUpdated(entry))
         await asyncio.sleep(0)
     await until(lambda: bool(room.people[answer["participant"]]["lost"]))
     transport.abort()

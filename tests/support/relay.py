@@ -49,8 +49,16 @@ async def running_relay(
     allowed; users are `USERS` with `PASSWORD`, and whoever has time-limited credentials of `SECRET`."""
     port = free_port()
     log = directory / "relay.log"
-    command = [sys.executable, "-m", "turn.main", "--host", host, "--port", str(port), "--workers", str(workers)]
-    command += ["--data", str(directory / "data"), "--relay-allow", "127.0.0.0/8,::1/128", *options]
+    command = [sys.executable, "-m", "server.relay_main", "--host", host, "--port", str(port)]
+    command += [
+        "--workers",
+        str(workers),
+        "--data",
+        str(directory / "data"),
+        "--relay-allow",
+        "127.0.0.0/8,::1/128",
+        *options,
+    ]
     users = "\n".join(f"{user}:{PASSWORD}" for user in USERS)
     environment = {**os.environ, "WADUD_RELAY_USERS": users, "WADUD_RELAY_SECRET": SECRET}
     process = await asyncio.create_subprocess_exec(

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from backplane.settings import Settings
+from backplane.startup import StartError
 from turn.assembly import kept_secrets, reaches_nobody, relay_config
 from turn.node import RelayConfig
-from turn.start import StartError
 
 
 def config(directory: Path, **settings: object) -> RelayConfig:

@@ -80,4 +80,4 @@ async def test_no_port_is_open_and_no_tcp_is_relayed_unless_more_than_media_is_r
     node = RelayNode([worker], config(**opened))  # type: ignore[list-item]
     more = "public" in opened or "allow" in opened
     assert ("open_ports" in worker.rules) == more
-    assert (node._seats[0].server._relay.tcp is not None) == more
+    assert (node._served[0].server._relay.tcp is not None) == more

@@ -13,9 +13,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from backplane.proxies import TrustedProxies
 from backplane.web import Readiness
+from server import ice_servers
 from server.application import build
-from signalling import ice_servers
-from signalling.ice_servers import Relay, RelayAccess, RelayAddresses, server_name, subject_of
+from server.ice_servers import OfferedRelay, RelayAccess, RelayAddresses, server_name, subject_of
 from tests.signalling.fakes import World
 
 Client = TestClient[Any, Any]
@@ -30,7 +30,7 @@ def issue(subject: str, expires_at: int) -> tuple[str, str]:
 
 @pytest.fixture
 def access(world: World) -> RelayAccess:
-    return RelayAccess(world.calls, Relay(EVERYWHERE, issue))
+    return RelayAccess(world.calls, OfferedRelay(EVERYWHERE, issue))
 
 
 @asynccontextmanager
@@ -129,12 +129,11 @@ async def test_nobody_gets_credentials_without_a_token_that_opens_its_room_now(c
     assert await refused(expired) == "token_expired"
 
 
-async def test_without_a_relay_the_list_is_empty(client: Client, world: World, access: RelayAccess) -> None:
-    access.relay = None
-    status, answer = await ask(client, issued(world)[0])
+@pytest.mark.parametrize("relay", [None, OfferedRelay(RelayAddresses(()), issue)])
+async def test_without_a_relay_the_list_is_empty(world: World, tmp_path: Path, relay: OfferedRelay | None) -> None:
+    async with serving(world, RelayAccess(world.calls, relay), tmp_path) as client:
+        status, answer = await ask(client, issued(world)[0])
     assert (status, answer["ice_servers"], answer["lifetime_s"]) == (200, [], 3600)
-    access.relay = Relay(RelayAddresses(()), issue)
-    assert (await ask(client, issued(world)[0]))[1]["ice_servers"] == []
 
 
 async def test_one_address_cannot_flood_it_and_a_draining_server_gives_none(

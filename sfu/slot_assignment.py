@@ -1,9 +1,9 @@
-"""Brings the slot assignments of a whole room up to date and tells the worker what changed."""
+"""Brings the slot assignments of a whole room up to date and tells the workers what changed."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sfu.media import Kind, MediaPlane
+from sfu.media import Kind
 from sfu.participant import Participant
 from sfu.protocol import Source
 from sfu.slots import Candidate, Holder, assign_audio, assign_video
@@ -12,42 +12,42 @@ from sfu.track import Slot, Track
 
 
 @dataclass(slots=True)
-class Crowd:
+class Contention:
     """What the slots of a room leave open."""
 
-    crowded: bool = False
+    contended: bool = False
     """Somebody has fewer slots than there are tracks, so speech decides."""
     waiting: bool = False
     """A voice whose sender tells no levels waits for somebody else's silence, of which nothing is told."""
 
 
-def reseat(
-    people: Collection[Participant], speakers: Speakers, plane: MediaPlane, now: float
-) -> tuple[list[Participant], Crowd]:
-    """Assigns everybody's slots; returns those for whom something changed, and what that leaves to wait for."""
+def assign_slots(
+    people: Collection[Participant], speakers: Speakers, now: float
+) -> tuple[list[Participant], Contention]:
+    """Assign everybody's slots; returns those for whom something changed, and what that leaves to wait for."""
     tracks = {track.id: track for person in people for track in person.tracks.values()}
     candidates: dict[Kind, list[Candidate]] = {kind: [] for kind in Kind}
     for person in people:
         microphones = [track for track in person.tracks.values() if track.kind is Kind.AUDIO]
         for track in person.tracks.values():
             candidates[track.kind].append(_candidate(track, microphones, speakers, now))
-    changed, crowd = [], Crowd()
+    changed, contention = [], Contention()
     for person in people:
         for kind in Kind:
             others = [item for item in candidates[kind] if item.participant != person.id]
             slots = [slot for slot in person.slots if slot.kind is kind]
-            if _fill_slots(person, slots, others, tracks, plane, now) and person not in changed:
+            if _fill_slots(person, slots, others, tracks, now) and person not in changed:
                 changed.append(person)
             if len(others) > len(slots) > 0:
-                crowd.crowded = True
-                crowd.waiting = crowd.waiting or _waits(slots, others)
-    return changed, crowd
+                contention.contended = True
+                contention.waiting = contention.waiting or _waits(slots, others)
+    return changed, contention
 
 
 def _waits(slots: list[Slot], others: list[Candidate]) -> bool:
-    seated = {slot.track.id for slot in slots if slot.track}
-    yields = any(item.track in seated and not item.may_be_speaking for item in others)
-    return yields and any(item.track not in seated and item.may_be_speaking for item in others)
+    shown = {slot.track.id for slot in slots if slot.track}
+    yields = any(item.track in shown and not item.may_be_speaking for item in others)
+    return yields and any(item.track not in shown and item.may_be_speaking for item in others)
 
 
 def _candidate(track: Track, microphones: list[Track], speakers: Speakers, now: float) -> Candidate:
@@ -73,7 +73,6 @@ def _fill_slots(
     slots: list[Slot],
     others: list[Candidate],
     tracks: dict[str, Track],
-    plane: MediaPlane,
     now: float,
 ) -> bool:
     """Assigns one person's slots of one kind; True when something changed."""
@@ -81,14 +80,13 @@ def _fill_slots(
         return False
     holders = [Holder(slot.track.id, slot.since) if slot.track else None for slot in slots]
     if slots[0].kind is Kind.AUDIO:
-        seats = assign_audio(holders, others, now)
+        assigned = assign_audio(holders, others, now)
     else:
-        seats = assign_video(holders, others, person.prefer, now)
+        assigned = assign_video(holders, others, person.prefer, now)
     changed = False
-    for slot, seat in zip(slots, seats):
-        track = tracks[seat.track] if seat is not None else None
+    for slot, holder in zip(slots, assigned):
+        track = tracks[holder.track] if holder is not None else None
         if track is not slot.track:
-            slot.track, slot.since = track, now
-            plane.set_source(slot.leg, track.feed.worker_id if track is not None else 0)
+            slot.show(track, now)
             changed = True
     return changed

@@ -20,7 +20,7 @@ from booking.instant.instant_requests import Ringing
 from booking.visits.call_events import TOGETHER, CallEvents
 from booking.visits.part import jobs
 from booking.visits.room_commands import RoomCommands
-from server.visit_calls import Visits
+from server.visit_calls import VisitCalls, VisitStays
 from signalling.codes import CloseCode
 from tests.booking.guests import DOCTOR, Guest, doctor
 from tests.booking.join_world import Browser, Clinic, make_clinic, serving
@@ -35,7 +35,7 @@ class Process:
     clinic: Clinic
     world: World
     browser: Browser
-    visits: Visits
+    visits: VisitCalls
 
     async def enter(self, path: str, *, by: tuple[UUID, str] | None = None, pass_: str | None = None) -> Client:
         """Fetch a token and join with it."""
@@ -54,10 +54,11 @@ class Process:
 async def process(database: Database, data: Path, bus: Bus, base: Clinic | None = None) -> AsyncIterator[Process]:
     clinic = base or await make_clinic(database, data, bus)
     clinic = replace(clinic, bus=bus, joining=replace(clinic.joining, rooms=RoomCommands(bus)))
-    world = World(Revocations(data / "calls.jsonl", WALL))
+    stays = VisitStays(clinic.joining.names, lambda: clinic.now)
+    world = World(Revocations(data / "calls.jsonl", WALL), observer=stays)
     clinic.now = datetime.fromtimestamp(WALL, UTC)
     events = CallEvents(database, bus, clinic.joining.names, clinic.joining.lifecycle)
-    visits = Visits(world.calls, events, clinic.joining.names, bus, lambda: clinic.now, lambda: world.now)
+    visits = VisitCalls(world.calls, stays, events, bus, lambda: world.now)
     running = asyncio.create_task(visits.run())
     try:
         async with serving(clinic) as browser:

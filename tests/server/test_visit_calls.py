@@ -1,8 +1,9 @@
-"""Visits and calls tied together: commands obeyed, events told, people put out. Calls are real, media is not."""
+"""VisitCalls and calls tied together: commands obeyed, events told, people put out. Calls are real, media is not."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -11,15 +12,16 @@ import pytest_asyncio
 
 from backplane.bus import GAP, LocalBus
 from backplane.postgres import DatabaseBusy, DatabaseUnavailable
+from backplane.tokens import Revocations
 from booking.links.link import Seat
 from booking.visits import room_commands
 from booking.visits.room_commands import PutOut, Renew, RevokeRoom, RoomCommands
 from booking.visits.room_names import VisitRoom, VisitRooms, identity
-from server.visit_calls import Visits
-from signalling import visits
+from server import visit_calls
+from server.visit_calls import VisitCalls, VisitStays
 from signalling.codes import CloseCode
 from signalling.session import RESUME_WINDOW_S
-from tests.signalling.fakes import Client, World
+from tests.signalling.fakes import WALL, Client, World
 
 NAMES = VisitRooms(b"k" * 32)
 ROOM = NAMES.name(VisitRoom(1000, UUID(int=1), 1))
@@ -61,9 +63,20 @@ def bus() -> LocalBus:
     return LocalBus()
 
 
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(Revocations(tmp_path / "revoked.jsonl", WALL), observer=VisitStays(NAMES))
+
+
+def tie(world: World, told: Told, bus: LocalBus) -> VisitCalls:
+    stays = world.observer
+    assert isinstance(stays, VisitStays)
+    return VisitCalls(world.calls, stays, told, bus, monotonic=lambda: world.now)
+
+
 @pytest_asyncio.fixture
-async def tied(world: World, told: Told, bus: LocalBus) -> AsyncIterator[Visits]:
-    tied = Visits(world.calls, told, NAMES, bus, monotonic=lambda: world.now)
+async def tied(world: World, told: Told, bus: LocalBus) -> AsyncIterator[VisitCalls]:
+    tied = tie(world, told, bus)
     task = asyncio.create_task(tied.run())
     await asyncio.sleep(0)
     yield tied
@@ -74,7 +87,7 @@ def come(world: World, who: str, **claims: object) -> Client:
     return world.joined(who, room=ROOM, identity=who, **claims)
 
 
-async def test_booking_hears_who_comes_connects_and_goes(world: World, tied: Visits, told: Told) -> None:
+async def test_booking_hears_who_comes_connects_and_goes(world: World, tied: VisitCalls, told: Told) -> None:
     come(world, DOCTOR)
     tied.look()
     patient = come(world, PATIENT)
@@ -91,7 +104,7 @@ async def test_booking_hears_who_comes_connects_and_goes(world: World, tied: Vis
     ]
 
 
-async def test_a_lost_person_is_told_once_the_window_is_over(world: World, tied: Visits, told: Told) -> None:
+async def test_a_lost_person_is_told_once_the_window_is_over(world: World, tied: VisitCalls, told: Told) -> None:
     come(world, DOCTOR)
     come(world, PATIENT).lose()
     world.advance(RESUME_WINDOW_S - 1)
@@ -104,7 +117,7 @@ async def test_a_lost_person_is_told_once_the_window_is_over(world: World, tied:
 
 async def test_a_server_that_stops_tells_first_who_was_put_out(world: World, told: Told, bus: LocalBus) -> None:
     """Untold, a visit would be in progress for good, and its doctor in the room, should nobody come back."""
-    tied = Visits(world.calls, told, NAMES, bus, monotonic=lambda: world.now)
+    tied = tie(world, told, bus)
     task = asyncio.create_task(tied.run())
     come(world, DOCTOR)
     come(world, PATIENT)
@@ -126,7 +139,7 @@ async def test_a_server_that_stops_tells_first_who_was_put_out(world: World, tol
 
 
 async def test_a_connection_that_breaks_at_a_stop_loses_nothing(world: World, told: Told, bus: LocalBus) -> None:
-    tied = Visits(world.calls, told, NAMES, bus, monotonic=lambda: world.now)
+    tied = tie(world, told, bus)
     task = asyncio.create_task(tied.run())
     come(world, DOCTOR)
     come(world, PATIENT)
@@ -148,8 +161,8 @@ async def test_a_connection_that_breaks_at_a_stop_loses_nothing(world: World, to
 async def test_a_database_that_does_not_answer_holds_no_stop_up(
     world: World, told: Told, bus: LocalBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(visits, "LAST_WORDS_S", 0.0)
-    tied = Visits(world.calls, told, NAMES, bus, monotonic=lambda: world.now)
+    monkeypatch.setattr(visit_calls, "LAST_WORDS_S", 0.0)
+    tied = tie(world, told, bus)
     task = asyncio.create_task(tied.run())
     come(world, DOCTOR)
     await tied.told()
@@ -174,7 +187,7 @@ async def test_many_are_told_at_a_stop_while_the_database_answers_but_not_for_ev
     loop = asyncio.get_running_loop()
     now = [loop.time()]
     monkeypatch.setattr(loop, "time", lambda: now[0])
-    tied = Visits(world.calls, told, NAMES, bus, monotonic=lambda: world.now)
+    tied = tie(world, told, bus)
     task = asyncio.create_task(tied.run())
     people = [identity(Seat.PATIENT, UUID(int=number)) for number in range(10, 20)]
     for who in people:
@@ -200,8 +213,8 @@ async def test_many_are_told_at_a_stop_while_the_database_answers_but_not_for_ev
 async def test_a_visit_whose_row_is_busy_at_a_stop_costs_the_others_nothing(
     world: World, told: Told, bus: LocalBus, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setattr(visits, "LAST_WORDS_S", 0.2)
-    tied = Visits(world.calls, told, NAMES, bus, monotonic=lambda: world.now)
+    monkeypatch.setattr(visit_calls, "LAST_WORDS_S", 0.2)
+    tied = tie(world, told, bus)
     task = asyncio.create_task(tied.run())
     people = [identity(Seat.PATIENT, UUID(int=number)) for number in range(10, 20)]
     for who in people:
@@ -225,7 +238,7 @@ async def test_a_visit_whose_row_is_busy_at_a_stop_costs_the_others_nothing(
 
 
 async def test_who_is_put_out_does_not_stay_though_the_clock_that_signed_is_ahead(
-    world: World, tied: Visits, told: Told
+    world: World, tied: VisitCalls, told: Told
 ) -> None:
     token = world.token(PATIENT, room=ROOM, identity=PATIENT, now=world.wall + 8)
     first = world.client()
@@ -241,20 +254,20 @@ async def test_who_is_put_out_does_not_stay_though_the_clock_that_signed_is_ahea
     assert again.link.last["type"] in ("error", "bye")
 
 
-async def test_a_second_device_replaces_the_first(world: World, tied: Visits, told: Told) -> None:
+async def test_a_second_device_replaces_the_first(world: World, tied: VisitCalls, told: Told) -> None:
     come(world, PATIENT)
     come(world, PATIENT)
     await tied.told()
     assert told.events == [("joined", PATIENT), ("left", PATIENT, "replaced"), ("joined", PATIENT)]
 
 
-async def test_calls_that_are_no_visits_are_nobodys_business(world: World, tied: Visits, told: Told) -> None:
+async def test_calls_that_are_no_visits_are_nobodys_business(world: World, tied: VisitCalls, told: Told) -> None:
     world.joined("Amina", room="k4xq2m7zt5bwc3rdhn6yfa").say("leave")
     await tied.told()
     assert told.events == []
 
 
-async def test_who_is_put_out_does_not_return_with_an_older_token(world: World, tied: Visits, told: Told) -> None:
+async def test_who_is_put_out_does_not_return_with_an_older_token(world: World, tied: VisitCalls, told: Told) -> None:
     spare = world.token(PATIENT, room=ROOM, identity=PATIENT)
     doctor, patient = come(world, DOCTOR), come(world, PATIENT)
     world.advance(5)
@@ -268,7 +281,7 @@ async def test_who_is_put_out_does_not_return_with_an_older_token(world: World, 
     come(world, PATIENT)  # let in after all, with a new token
 
 
-async def test_an_emptied_room_refuses_all_older_tokens(world: World, tied: Visits, told: Told) -> None:
+async def test_an_emptied_room_refuses_all_older_tokens(world: World, tied: VisitCalls, told: Told) -> None:
     spare = world.token("third", room=ROOM)
     people = [come(world, DOCTOR), come(world, PATIENT)]
     elsewhere = world.joined("Amina", room="other")
@@ -283,7 +296,7 @@ async def test_an_emptied_room_refuses_all_older_tokens(world: World, tied: Visi
     come(world, DOCTOR)
 
 
-async def test_a_call_goes_on_as_long_as_it_is_renewed(world: World, tied: Visits, told: Told) -> None:
+async def test_a_call_goes_on_as_long_as_it_is_renewed(world: World, tied: VisitCalls, told: Told) -> None:
     renewed, forgotten = come(world, DOCTOR, lifetime_s=600), come(world, PATIENT, lifetime_s=600)
     world.advance(500)
     tied.obey(Renew(ROOM, DOCTOR, datetime.fromtimestamp(world.wall + 600, UTC)))
@@ -294,14 +307,16 @@ async def test_a_call_goes_on_as_long_as_it_is_renewed(world: World, tied: Visit
     assert renewed.link.of("bye")[0]["reason"] == "token_expired"
 
 
-async def test_who_was_turned_away_while_holding_a_token_does_not_stay(world: World, tied: Visits, told: Told) -> None:
+async def test_who_was_turned_away_while_holding_a_token_does_not_stay(
+    world: World, tied: VisitCalls, told: Told
+) -> None:
     told.turned_away = {PATIENT}
     patient = come(world, PATIENT)
     await tied.told()
     assert patient.link.code == CloseCode.BYE
 
 
-async def test_lost_commands_are_made_up_for(world: World, tied: Visits, told: Told) -> None:
+async def test_lost_commands_are_made_up_for(world: World, tied: VisitCalls, told: Told) -> None:
     doctor, patient = come(world, DOCTOR), come(world, PATIENT)
     await tied.told()
     told.turned_away = {PATIENT}
@@ -309,7 +324,7 @@ async def test_lost_commands_are_made_up_for(world: World, tied: Visits, told: T
     assert (doctor.link.code, patient.link.code) == (None, CloseCode.BYE)
 
 
-async def test_commands_come_over_the_bus(world: World, tied: Visits, told: Told, bus: LocalBus) -> None:
+async def test_commands_come_over_the_bus(world: World, tied: VisitCalls, told: Told, bus: LocalBus) -> None:
     patient = come(world, PATIENT)
     await RoomCommands(bus).put_out(ROOM, PATIENT)
     for _ in range(10):  # turns of the loop until it is heard and obeyed
@@ -318,9 +333,9 @@ async def test_commands_come_over_the_bus(world: World, tied: Visits, told: Told
 
 
 async def test_what_the_database_did_not_hear_is_told_again(
-    world: World, tied: Visits, told: Told, monkeypatch: pytest.MonkeyPatch
+    world: World, tied: VisitCalls, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(visits, "RETRY_S", 0.001)
+    monkeypatch.setattr(visit_calls, "RETRY_S", 0.001)
     told.away = 3
     come(world, DOCTOR)
     await tied.told()
@@ -328,9 +343,9 @@ async def test_what_the_database_did_not_hear_is_told_again(
 
 
 async def test_what_a_busy_database_gave_up_is_told_again(
-    world: World, tied: Visits, told: Told, monkeypatch: pytest.MonkeyPatch
+    world: World, tied: VisitCalls, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(visits, "RETRY_S", 0.001)
+    monkeypatch.setattr(visit_calls, "RETRY_S", 0.001)
     failures, kept = [DatabaseBusy()], told.left
 
     async def left(*what: Any) -> None:
@@ -367,7 +382,7 @@ async def _turns() -> None:
 
 async def test_who_was_let_in_again_while_booking_was_asked_stays(world: World) -> None:
     told = SlowBooking()
-    tied = Visits(world.calls, told, NAMES, LocalBus(), monotonic=lambda: world.now)
+    tied = tie(world, told, LocalBus())
     come(world, DOCTOR)
     come(world, PATIENT)
     told.turned_away, told.slow = {PATIENT}, True  # the doctor denies ...
@@ -386,7 +401,7 @@ async def test_who_was_let_in_again_while_booking_was_asked_stays(world: World) 
 async def test_orders_do_not_wait_for_a_slow_database(world: World) -> None:
     """The connection to Redis was lost for a moment, so booking is asked who may be there, and meanwhile it orders."""
     told, bus = SlowBooking(), LocalBus()
-    tied = Visits(world.calls, told, NAMES, bus, monotonic=lambda: world.now)
+    tied = tie(world, told, bus)
     task = asyncio.create_task(tied.run())
     come(world, DOCTOR)
     patient = come(world, PATIENT)
@@ -406,7 +421,7 @@ async def test_orders_do_not_wait_for_a_slow_database(world: World) -> None:
     assert patient.link.of("bye") == []
 
 
-def test_who_is_put_out_and_asked_in_again_within_a_second_comes_in(world: World, tied: Visits) -> None:
+def test_who_is_put_out_and_asked_in_again_within_a_second_comes_in(world: World, tied: VisitCalls) -> None:
     world.now += 0.2
     come(world, DOCTOR)
     come(world, PATIENT)
@@ -417,7 +432,7 @@ def test_who_is_put_out_and_asked_in_again_within_a_second_comes_in(world: World
     come(world, PATIENT)
 
 
-def test_a_token_for_later_that_was_signed_before_opens_nothing_either(world: World, tied: Visits) -> None:
+def test_a_token_for_later_that_was_signed_before_opens_nothing_either(world: World, tied: VisitCalls) -> None:
     come(world, PATIENT)
     later = world.token(PATIENT, room=ROOM, identity=PATIENT, not_before=int(world.wall) + 60)
     tied.obey(PutOut(ROOM, PATIENT))

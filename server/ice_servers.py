@@ -3,8 +3,8 @@
 The relay and this module share a secret and no memory: credentials are a user name that says until when and for which
 token, and an HMAC over it ("A REST API for access to TURN services", draft-uberti-behave-turn-rest). They are given for
 a room token that would open the room now, name it by its ``jti`` so that the relay can drop what a revoked token had,
-and end with it. Our own relay takes them no longer than the call lasts (`token_use`). No STUN server is among them: our
-media server is ICE-lite and tells its addresses, so a client learns nothing from its own.
+and end with it. Our own relay takes them no longer than the call lasts (`signalling.token_use`). No STUN server is
+among them: our media server is ICE-lite and tells its addresses, so a client learns nothing from its own.
 """
 
 import hashlib
@@ -90,8 +90,8 @@ class RelayAddresses:
 
 
 @dataclass(frozen=True, slots=True)
-class Relay:
-    """A relay that runs, and how its credentials are made."""
+class OfferedRelay:
+    """A relay that clients are told of, and how its credentials are made."""
 
     addresses: RelayAddresses
     issue: Issue
@@ -123,10 +123,10 @@ def subject_of(jti: str) -> str:
 
 
 class RelayAccess:
-    """The handler. ``relay`` may be set after the start, when ports are known; None: there is none, which is said."""
+    """The handler. ``relay`` None: there is none, which is said."""
 
-    def __init__(self, calls: Calls, relay: Relay | None = None) -> None:
-        self.relay = relay
+    def __init__(self, calls: Calls, relay: OfferedRelay | None = None) -> None:
+        self._relay = relay
         self._calls = calls
         self._buckets = KeyedBuckets(REQUESTS_PER_S, REQUESTS_BURST)
 
@@ -139,10 +139,12 @@ class RelayAccess:
         now = int(self._calls.wall_clock())
         expires_at = min(claims.exp, now + MAX_LIFETIME_S)
         self._calls.token_use.expect(claims.jti, time.monotonic())
-        servers = [] if self.relay is None else self._servers(self.relay, claims, expires_at, str(asked_host(request)))
+        servers = (
+            [] if self._relay is None else self._servers(self._relay, claims, expires_at, str(asked_host(request)))
+        )
         return json_response(IceServers(servers, expires_at, expires_at - now))
 
-    def _servers(self, relay: Relay, claims: Claims, expires_at: int, asked: str) -> list[IceServer]:
+    def _servers(self, relay: OfferedRelay, claims: Claims, expires_at: int, asked: str) -> list[IceServer]:
         subject = subject_of(claims.jti)
         urls = relay.addresses.urls(subject, asked)
         if not urls:

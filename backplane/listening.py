@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp import web
 
@@ -18,10 +18,9 @@ from backplane.listeners import bound
 from backplane.metrics import Metrics
 from backplane.proxies import TrustedProxies, plain_address
 from backplane.settings import Settings
-from backplane.shared_port import SharedPort
+from backplane.shared_port import SharedPort, TakeIce, TakeTurn
+from backplane.startup import StartError, why
 from backplane.tls import ServerTls, TlsError, try_out_certificate
-from rtc import public_address
-from turn.start import StartError, why
 
 SELF_SIGNED_WARNING: Final = (
     "The certificate is of our own making, for a try-out: browsers warn of it, and refuse TURN over TLS with it. Give "
@@ -29,8 +28,29 @@ SELF_SIGNED_WARNING: Final = (
 )
 
 
-async def known_addresses(settings: Settings) -> MediaAddresses:
-    """Where media sockets bind and what browsers are told. Asks the STUN server when there is one and need to."""
+class SeenAddress(Protocol):
+    """``host`` and ``port`` of a UDP socket of ours as a STUN server saw them, ``local_port`` as we sent from it."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def local_port(self) -> int: ...
+
+
+class AskStun(Protocol):
+    """`rtc.public_address.ask`."""
+
+    async def __call__(self, server: str, bind: str, port: int, /) -> SeenAddress | None: ...
+
+
+async def known_addresses(settings: Settings, ask: AskStun) -> MediaAddresses:
+    """Where media sockets bind and what browsers are told. Asks the STUN server when there is one and need to.
+
+    Raises:
+        StartError: a host has no address here, or the media port is another program's.
+    """
     host = await _resolved(settings.host)
     interfaces = interface_addresses()
     known = media_addresses(host, settings.public_ip, interfaces)
@@ -39,7 +59,7 @@ async def known_addresses(settings: Settings) -> MediaAddresses:
     bind = "0.0.0.0" if known.bind == "::" else known.bind
     port = settings.first_media_port
     try:
-        seen = await public_address.ask(settings.stun_server, bind, port)
+        seen = await ask(settings.stun_server, bind, port)
     except OSError as error:
         raise StartError(
             why(error, f"UDP port {port} for media on {bind}", "--media-port (0 = any free one)")
@@ -112,8 +132,16 @@ async def renewed(tls: ServerTls | None) -> AsyncIterator[None]:
         loop.remove_signal_handler(signal.SIGHUP)
 
 
-def shared_port(runner: web.AppRunner, settings: Settings, tls: ServerTls | None, metrics: Metrics) -> SharedPort:
-    """The port before a runner that is set up; it does not listen yet."""
+def shared_port(
+    runner: web.AppRunner,
+    settings: Settings,
+    tls: ServerTls | None,
+    metrics: Metrics,
+    *,
+    turn: TakeTurn | None = None,
+    ice: TakeIce | None = None,
+) -> SharedPort:
+    """The port before a runner that is set up; it does not listen yet. ``turn``, ``ice``: see `SharedPort`."""
     assert runner.server is not None
     proxies = TrustedProxies(settings.trusted_proxies)
 
@@ -121,7 +149,7 @@ def shared_port(runner: web.AppRunner, settings: Settings, tls: ServerTls | None
         address = plain_address(host)
         return proxies.trusts(host) or (address is not None and address.is_loopback)
 
-    port = SharedPort(runner.server, tls, crowded=many_behind)
+    port = SharedPort(runner.server, tls, crowded=many_behind, turn=turn, ice=ice)
     metrics.watch_port(
         lambda: port.taken,
         lambda: port.dropped,

@@ -2,7 +2,6 @@
 
 import asyncio
 import collections
-import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -17,11 +16,13 @@ from rtc import _worker
 from rtc._dtls import Dtls, Identity
 from rtc._worker import Worker
 from rtc.sdp_codecs import CODEC_NUMBERS, MAX_WORKER_CODECS
+from rtc.worker_events import EventKind, WorkerEvents
 from sfu.connection import Association
-from sfu.media import Event, Kind, MediaWorker, WorkerEvent
-from sfu.media_loop import MediaLoop
+from sfu.events import QualityReport, RoomEvent, SlotsChanged
+from sfu.media import Kind, MediaWorker
 from sfu.node import Node
-from sfu.protocol import DeclaredTrack, Message, Right, Source
+from sfu.pacing import PacedNode
+from sfu.protocol import DeclaredTrack, Right, Source
 from tests.rtc.by_hand import VP8
 from tests.sfu.fakes import FakeWorker
 
@@ -29,7 +30,7 @@ WAIT_S = 15.0
 
 
 def test_numbers_are_those_of_the_worker() -> None:
-    assert {event.name: event.value for event in Event} == {
+    assert {event.name: event.value for event in EventKind} == {
         name.removeprefix("EVENT_"): value for name, value in vars(_worker).items() if name.startswith("EVENT_")
     }
     assert (Kind.AUDIO, Kind.VIDEO) == (_worker.AUDIO, _worker.VIDEO)
@@ -54,47 +55,6 @@ def test_worker_takes_as_many_codecs_as_answers_list() -> None:
     worker.add_leg(1, 1, kind=2, mid="0", codecs=codecs, extensions={}, ssrc=7)
     with pytest.raises((ValueError, OverflowError)):
         worker.add_leg(2, 1, kind=2, mid="1", codecs=[*codecs, VP8], extensions={}, ssrc=8)
-
-
-class SilentWorker(FakeWorker):
-    """Has events, and a descriptor that never says so."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.descriptor = os.eventfd(0)
-
-    def fileno(self) -> int:
-        return self.descriptor
-
-
-class BrokenWorker(SilentWorker):
-    def take_events(self) -> list[WorkerEvent]:
-        raise MemoryError
-
-
-async def test_every_tick_reads_what_woke_nobody_before_the_rooms_have_it(caplog: pytest.LogCaptureFixture) -> None:
-    done: list[tuple[object, ...]] = []
-    ticked = asyncio.Event()
-
-    class Listening(Node):
-        def handle_events(self, worker: int, events: Sequence[WorkerEvent], now: float) -> None:
-            done.append(("events", worker, *events))
-
-        def tick(self, now: float, part: int = 0, parts: int = 1) -> None:
-            done.append(("tick",))
-            loop.stop()  # here, so that no second one comes where the machine stands still for a while
-            ticked.set()
-
-    workers = [BrokenWorker(), SilentWorker()]
-    workers[1].events = [(Event.LEVEL, 1, 20, True, 0.0)]
-    identity = Identity(*self_signed(time.time()))
-    loop = MediaLoop(Listening(workers=workers, identity=identity, candidates=[[("127.0.0.1", 1)], [("127.0.0.1", 2)]]))
-    loop.start()
-    await asyncio.wait_for(ticked.wait(), WAIT_S)
-    for worker in workers:
-        os.close(worker.descriptor)
-    assert done == [("events", 1, (Event.LEVEL, 1, 20, True, 0.0)), ("tick",)]
-    assert "events could not be read" in caplog.text
 
 
 def own_address() -> str:
@@ -149,35 +109,54 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
+class Heard:
+    """What a node tells."""
+
+    def __init__(self) -> None:
+        self.mail: dict[str, list[RoomEvent]] = collections.defaultdict(list)
+        self.stages: collections.Counter[str] = collections.Counter()
+
+    def notify(self, receivers: Sequence[str], event: RoomEvent) -> None:
+        for id in receivers:
+            self.mail[id].append(event)
+
+    def observe_stage(self, stage: str, seconds: float) -> None:
+        self.stages[stage] += 1
+
+
 @pytest.fixture
-async def node() -> AsyncIterator[Node]:
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+async def node(heard: Heard) -> AsyncIterator[Node]:
     address = own_address()
     worker = Worker(address=address)
-    node = Node(workers=[worker], identity=Identity(*self_signed(time.time())), candidates=[[(address, worker.port)]])
-    loop = MediaLoop(node)
-    loop.start()
-    yield node
-    node.close("draining", time.monotonic())
-    loop.stop()
-    loop.stop()
+    node = Node(
+        workers=[worker],
+        identity=Identity(*self_signed(time.time())),
+        candidates=[[(address, worker.port)]],
+        notify=heard.notify,
+        observe_stage=heard.observe_stage,
+    )
+    with WorkerEvents([worker], [PacedNode(node)]).running():
+        yield node
+        node.close("draining", time.monotonic())
     worker.close()
 
 
-async def test_two_aiortc_clients_see_and_hear_each_other(node: Node) -> None:
-    mail: dict[str, list[Message]] = collections.defaultdict(list)
-    stages: collections.Counter[str] = collections.Counter()
-    node.notify = lambda id, message: mail[id].append(message)
-    node.observe_stage = lambda stage, _: stages.update([stage])
+async def test_two_aiortc_clients_see_and_hear_each_other(node: Node, heard: Heard) -> None:
     ann, bob = Client(), Client()
     try:
         await ann.join(node, "ann")
         await bob.join(node, "bob")
         await until(lambda: all(c.frames["audio"] > 20 and c.frames["video"] > 10 for c in (ann, bob)))
-        await until(lambda: all(stages[stage] == 2 for stage in ("ice", "dtls", "first_in", "first_out")))
-        await until(lambda: any(message["type"] == "quality" for message in mail[ann.id]))
+        await until(lambda: all(heard.stages[stage] == 2 for stage in ("ice", "dtls", "first_in", "first_out")))
+        await until(lambda: any(isinstance(event, QualityReport) for event in heard.mail[ann.id]))
         node.room("room").leave(bob.id, "left", time.monotonic())
         await until(lambda: bob.peer.connectionState in ("closed", "failed"))
     finally:
         await ann.close()
         await bob.close()
-    assert mail[ann.id][-1]["type"] in ("slots", "quality")
+    assert isinstance(heard.mail[ann.id][-1], SlotsChanged | QualityReport)

@@ -9,74 +9,80 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from backplane import listening
+from backplane.listening import certificate, known_addresses, renewed
 from backplane.settings import Settings
+from backplane.startup import StartError
 from backplane.tls import ServerTls
-from rtc import public_address
 from rtc.public_address import Seen
 from tests.support.port import ALLOCATE, ended, until
 from tests.support.port import certificate as make_certificate
 from tests.support.server import running_server
-from turn import listen
-from turn.listen import certificate, known_addresses, renewed
-from turn.start import StartError
 
 
-def answered(monkeypatch: pytest.MonkeyPatch, seen: Seen | None, interfaces: list[str]) -> list[tuple[str, str, int]]:
-    asked: list[tuple[str, str, int]] = []
+class Stun:
+    """A STUN server that answers ``seen``."""
 
-    async def ask(server: str, bind: str, port: int) -> Seen | None:
-        asked.append((server, bind, port))
-        return seen
+    def __init__(self, seen: Seen | None) -> None:
+        self.seen = seen
+        self.asked: list[tuple[str, str, int]] = []
 
-    monkeypatch.setattr(public_address, "ask", ask)
-    monkeypatch.setattr(listen, "interface_addresses", lambda: interfaces)
-    return asked
+    async def __call__(self, server: str, bind: str, port: int) -> Seen | None:
+        self.asked.append((server, bind, port))
+        return self.seen
 
 
 STUN = "stun.example.org:3478"
 
 
-async def test_the_answer_of_a_stun_server_is_told_like_public_ip(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = answered(monkeypatch, Seen("8.8.4.4", 9000, 9000), ["10.0.0.1", "2001:4860::8"])
-    found = await known_addresses(Settings(host="::", media_port=9000, stun_server=STUN))
+@pytest.fixture
+def private(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without a public IPv4 address."""
+    monkeypatch.setattr(listening, "interface_addresses", lambda: ["10.0.0.1", "2001:4860::8"])
+
+
+@pytest.mark.usefixtures("private")
+async def test_the_answer_of_a_stun_server_is_told_like_public_ip() -> None:
+    stun = Stun(Seen("8.8.4.4", 9000, 9000))
+    found = await known_addresses(Settings(host="::", media_port=9000, stun_server=STUN), stun)
     assert (found.bind, found.advertised, found.warnings) == ("::", ("8.8.4.4", "2001:4860::8"), ())
-    assert asked == [(STUN, "0.0.0.0", 9000)]
+    assert stun.asked == [(STUN, "0.0.0.0", 9000)]
 
 
-async def test_translated_ports_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    answered(monkeypatch, Seen("8.8.4.4", 31234, 9000), ["10.0.0.1"])
-    found = await known_addresses(Settings(host="0.0.0.0", media_port=9000, stun_server=STUN))
+@pytest.mark.usefixtures("private")
+async def test_translated_ports_are_a_warning() -> None:
+    stun = Stun(Seen("8.8.4.4", 31234, 9000))
+    found = await known_addresses(Settings(host="0.0.0.0", media_port=9000, stun_server=STUN), stun)
     assert found.advertised == ("8.8.4.4",)
     assert "UDP 9000 leaves it as 31234" in found.warnings[0]
 
 
+@pytest.mark.usefixtures("private")
 @pytest.mark.parametrize(
     "seen, said", [(None, "did not answer"), (Seen("10.9.9.9", 9000, 9000), "is in our own network")]
 )
-async def test_without_a_useful_answer_the_operator_is_told(
-    monkeypatch: pytest.MonkeyPatch, seen: Seen | None, said: str
-) -> None:
-    answered(monkeypatch, seen, ["10.0.0.1"])
-    found = await known_addresses(Settings(host="0.0.0.0", stun_server=STUN))
+async def test_without_a_useful_answer_the_operator_is_told(seen: Seen | None, said: str) -> None:
+    found = await known_addresses(Settings(host="0.0.0.0", stun_server=STUN), Stun(seen))
     assert found.advertised == ("10.0.0.1",)
     assert said in found.warnings[0]
     assert "--public-ip" in found.warnings[1]
 
 
-async def test_nobody_is_asked_when_the_address_is_known_or_no_server_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = answered(monkeypatch, None, ["10.0.0.1"])
-    await known_addresses(Settings(host="0.0.0.0"))
-    await known_addresses(Settings(host="0.0.0.0", stun_server=STUN, public_ip=("203.0.113.5",)))
-    await known_addresses(Settings(host="8.8.8.8", stun_server=STUN))
-    assert asked == []
+@pytest.mark.usefixtures("private")
+async def test_nobody_is_asked_when_the_address_is_known_or_no_server_is_named() -> None:
+    stun = Stun(None)
+    await known_addresses(Settings(host="0.0.0.0"), stun)
+    await known_addresses(Settings(host="0.0.0.0", stun_server=STUN, public_ip=("203.0.113.5",)), stun)
+    await known_addresses(Settings(host="8.8.8.8", stun_server=STUN), stun)
+    assert stun.asked == []
 
 
 async def test_a_certificate_that_cannot_be_used_is_told_at_the_start(tmp_path: Path) -> None:
-    addresses = await known_addresses(Settings())
+    addresses = await known_addresses(Settings(), Stun(None))
     with pytest.raises(StartError, match="cannot be read"):
         certificate(Settings(certificate=tmp_path / "absent.pem"), addresses)
     with pytest.raises(StartError, match="no such address"):
-        await known_addresses(Settings(host="nobody.invalid"))
+        await known_addresses(Settings(host="nobody.invalid"), Stun(None))
 
 
 async def test_a_hangup_signal_reads_the_certificate_again(tmp_path: Path) -> None:
