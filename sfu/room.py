@@ -23,19 +23,16 @@ from sfu.events import (
     ParticipantJoined,
     ParticipantLeft,
     ParticipantUpdated,
-    Quality,
-    QualityReport,
     Role,
     RoomEvent,
     SlotInfo,
     SlotsChanged,
-    Speaker,
-    SpeakersChanged,
 )
 from sfu.media import MAX_TRANSPORTS, Kind, NoPipeError, TrackAddress, WorkerHandle
 from sfu.participant import Participant
 from sfu.protocol import MAX_PARTICIPANTS, DeclaredTrack, Right, RoomError
-from sfu.quality import PathSample, score
+from sfu.quality import PathSample
+from sfu.reports import QualityReports, SpeakersReport
 from sfu.slot_assignment import Contention, assign_slots
 from sfu.speakers import Speakers
 
@@ -43,8 +40,6 @@ Notify: TypeAlias = Callable[[Sequence[str], RoomEvent], None]
 """Called with the ids of the participants who are to hear of an event, once for all of them, and the event. Ids are
 unique in the process. The actor of `Room.join` and `Room.offer` is never among them while these run."""
 
-SPEAKERS_INTERVAL_S = 0.25  # at least, so that ticks of 300 ms tell each time
-QUALITY_INTERVAL_S = 2.0
 _STATS = int(EventKind.STATS)
 
 
@@ -80,13 +75,8 @@ class Room:
         self._speakers = Speakers()
         self._orders = 0
         self._contention = Contention()
-        self._speakers_due = 0.0
-        self._speakers_heard: list[tuple[str, float]] | None = []
-        self._speakers_told: list[Speaker] | None = []
-        """None: to be told in any case, because somebody has come who was not told."""
-        self._quality_due = 0.0
-        self._quality_stale = False
-        self._quality_told: list[Quality] = []
+        self._speakers_report = SpeakersReport()
+        self._quality_reports = QualityReports()
 
     def __len__(self) -> int:
         return len(self._people)
@@ -151,10 +141,8 @@ class Room:
         self._tell(ParticipantJoined(person.announced), but=person.id)
         self._assign_slots(now, quiet=person.id)
         self._reached(person, "answer", now + self._needs.clock() - started)
-        self._quality_told = []
-        self._quality_stale = True
-        if self._speakers_told:  # not [], which would say that the others know already when these fall silent
-            self._speakers_heard = self._speakers_told = None
+        self._quality_reports.somebody_came()
+        self._speakers_report.somebody_came()
         return Joined(person.id, negotiated.answer, self.participants_for(person.id), person.slot_infos())
 
     def offer(
@@ -288,7 +276,7 @@ class Room:
                 if estimate_bps:
                     self._needs.observe_estimate(float(estimate_bps))
                 person.path = PathSample(rtt_us / 1e3, jitter_us / 1e3, max(loss_in, loss_out) / 100)
-                self._quality_stale = True
+                self._quality_reports.changed()
 
     def handle_timer(self, worker: WorkerHandle, transport: int, now: float) -> None:
         """The DTLS timer of a transport has run out."""
@@ -331,50 +319,19 @@ class Room:
         # while somebody speaks, a louder voice or the end of a hold moves slots without a change in who speaks
         if self._contention.waiting or (self._contention.contended and (changed or loudest)):
             self._assign_slots(now)
-        if loudest != self._speakers_heard and now >= self._speakers_due:
-            self._speakers_due = now + SPEAKERS_INTERVAL_S
-            self._speakers_heard = loudest
-            self._tell_speakers(loudest)
-        if self._quality_stale and now >= self._quality_due:
-            self._quality_due = now + QUALITY_INTERVAL_S
-            self._quality_stale = False
-            self._tell_quality()
-        wakes_at = (
-            now if self._contention.waiting or (self._contention.contended and loudest) else self._speakers.wakes_at
-        )
-        if loudest != self._speakers_heard:
-            wakes_at = min(wakes_at, self._speakers_due)
-        if self._quality_stale:
-            wakes_at = min(wakes_at, self._quality_due)
+        for event in (
+            self._speakers_report.take(loudest, self._people.values(), now),
+            self._quality_reports.take(self._people.values(), now),
+        ):
+            if event is not None:
+                self._tell(event)
+        undecided = self._contention.waiting or (self._contention.contended and loudest)
+        wakes_at = now if undecided else self._speakers.wakes_at
+        wakes_at = min(wakes_at, self._speakers_report.due(loudest), self._quality_reports.due())
         for person in self._people.values():
             person.connection.release(now)
             wakes_at = min(wakes_at, person.connection.releases_at)
         self.wakes_at = wakes_at
-
-    def _tell_speakers(self, loudest: Sequence[tuple[str, float]]) -> None:
-        owners = {track.id: person.id for person in self._people.values() for track in person.tracks.values()}
-        levels: dict[str, float] = {}
-        for track, level in loudest:
-            levels.setdefault(owners[track], round(level, 2))
-        speakers = [Speaker(id, level) for id, level in levels.items()]
-        if speakers != self._speakers_told:
-            self._speakers_told = speakers
-            self._tell(SpeakersChanged(speakers))
-
-    def _tell_quality(self) -> None:
-        entries = [
-            Quality(
-                person.id,
-                float(score(person.path)),
-                rtt_ms=10.0 * round(person.path.rtt_ms / 10),  # coarse: only what one would notice is a change
-                loss_percent=float(round(person.path.loss_percent)),
-            )
-            for person in self._people.values()
-            if person.path is not None
-        ]
-        if entries != self._quality_told:
-            self._quality_told = entries
-            self._tell(QualityReport(entries))
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
@@ -452,7 +409,7 @@ class Room:
         transport = person.connection.transport
         del self._people[person.id]
         del self._by_transport[person.worker, transport]
-        self._quality_stale = True
+        self._quality_reports.changed()
         person.worker.transports.pop(transport, None)
         for number in person.track_numbers():
             person.worker.tracks.pop(number, None)

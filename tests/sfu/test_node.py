@@ -7,8 +7,8 @@ import pytest
 from rtc import ice
 from rtc.sdp import parse
 from rtc.worker_events import EventKind
-from sfu.media import counter
-from tests.sfu.fakes import House
+from sfu.media import Kind, NoPipeError, TrackAddress, counter
+from tests.sfu.fakes import ALL_RIGHTS, OFFER, House
 
 
 def test_rooms_go_to_the_least_loaded_worker() -> None:
@@ -31,6 +31,22 @@ def test_room_stays_on_its_worker() -> None:
     for index in range(5):
         house.join(f"guest{index}")
     assert [len(worker.transports) for worker in house.workers] == [5, 0]
+
+
+def test_no_track_is_taken_to_another_worker_without_a_pipe() -> None:
+    house = House(workers=2)
+    ann = house.join("ann")
+    here, there = house.node.workers
+    house.clear()
+    with pytest.raises(NoPipeError):
+        house.room().join("bob", "Bob", "guest", ALL_RIGHTS, OFFER, [], house.now, worker=there)
+    assert (len(house.room()), house.workers[1].transports, house.inbox) == (1, {}, {}), "nothing was changed"
+    (track,) = [number for number, config in house.worker.tracks.items() if config["kind"] is Kind.AUDIO]
+    with pytest.raises(NoPipeError):
+        there.forward(1, TrackAddress(here, track))
+    house.room().leave(ann.participant_id, "left", house.now)
+    house.room().join("bob", "Bob", "guest", ALL_RIGHTS, OFFER, [], house.now, worker=there)
+    assert len(house.workers[1].transports) == 1, "whoever is alone may be anywhere"
 
 
 def test_answer_names_the_workers_port_and_ufrag() -> None:

@@ -2,8 +2,10 @@
 
 import pytest
 
-from sfu.events import ParticipantLeft
+from sfu.events import ParticipantLeft, RoomEvent
+from signalling import sessions
 from signalling.codes import CloseCode
+from signalling.messages import encode
 from signalling.session import RESUME_WINDOW_S
 from tests.signalling.fakes import Client, World
 
@@ -303,6 +305,20 @@ def test_a_push_that_fails_for_one_is_heard_by_the_others(world: World) -> None:
     world.node.notify([first.joined["participant"], second.joined["participant"]], unheard)
     world.joined("Chanda")
     assert first.link.last["type"] == second.link.last["type"] == "participant_joined"
+
+
+def test_an_event_is_encoded_once_for_all_who_hear_of_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    clients = [world.joined(name) for name in ("Amina", "Bilal", "Chanda")]
+    encoded: list[object] = []
+
+    def counted(event: RoomEvent) -> bytes:
+        encoded.append(event)
+        return encode(event)
+
+    monkeypatch.setattr(sessions, "encode", counted)
+    world.joined("Dawud")
+    assert [client.link.last["seq"] for client in clients] == [3, 2, 1]
+    assert len(encoded) == 1
 
 
 def test_sessions_leave_nothing_behind(world: World) -> None:
