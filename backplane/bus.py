@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 QUEUE_LENGTH: Final = 256
-# A stream longer than this is a group that does not keep up: the outbox waits in Postgres instead (`Relay`).
+# A stream longer than this is a group that does not keep up: the outbox waits in Postgres instead (`OutboxPublisher`).
 STREAM_LENGTH: Final = 100_000
 MAX_KEYS: Final = 200_000
 # Received on a topic: messages may have been missed, read the state anew.

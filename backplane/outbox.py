@@ -1,16 +1,16 @@
 """Events leave the database by way of a table, so that what is committed is told and what is not is not.
 
-`emit` writes a row in the transaction of the business. The `Relay` appends rows to the bus and marks them. It reads
-only rows whose transaction is older than every one still running (``tx < pg_snapshot_xmin``): a row that commits late
-is then never skipped. Rows go out in the order of their ids; two transactions that change the same aggregate wait for
-each other on its row, so the order per aggregate is the order of what happened. The lock on the row of ``outbox_relay``
-lets one relay work at a time, whichever process it lives in: two would overtake each other.
+`emit` writes a row in the transaction of the business. The `OutboxPublisher` appends rows to the bus and marks them. It
+reads only rows whose transaction is older than every one still running (``tx < pg_snapshot_xmin``): a row that commits
+late is then never skipped. Rows go out in the order of their ids; two transactions that change the same aggregate wait
+for each other on its row, so the order per aggregate is the order of what happened. The lock on the row of
+``outbox_relay`` lets one publisher work at a time, whichever process it lives in: two would overtake each other.
 
 A crash between append and commit repeats a batch, and a bus that lost its memory (another incarnation) gets all that is
 kept once more: events arrive at least once, and consumers know them by id (`consumers`).
 
 NOTIFY makes commits queue behind one lock, which costs half of the throughput. So an event notifies only while the
-relay sleeps; an awake one looks by itself every few milliseconds, and polling covers what is missed in between.
+publisher sleeps; an awake one looks by itself every few milliseconds, and polling covers what is missed in between.
 """
 
 import asyncio
@@ -118,7 +118,7 @@ async def emit(
     return event_id
 
 
-class Relay:
+class OutboxPublisher:
     """Moves events from the outbox to the stream ``STREAM`` of ``bus``. Any number of processes may run one."""
 
     def __init__(self, database: Database, bus: Bus, clock: Callable[[], datetime], *, batch: int = BATCH) -> None:
@@ -131,19 +131,19 @@ class Relay:
         self._wake = asyncio.Event()
 
     async def step(self) -> int:
-        """Relays one batch and says how many events it held; 0 as well when another relay is at work or consumers are
-        too far behind. Raises BusUnavailable and DatabaseUnavailable; the rows stay then."""
+        """Publish one batch and say how many events it held; 0 as well when another publisher is at work or consumers
+        are too far behind. Raises BusUnavailable and DatabaseUnavailable; the rows stay then."""
         if self._room <= 0 and not await self._make_room():
             _log.warning("consumers are behind", count=STREAM_LENGTH)
             return 0
         incarnation = await self._bus.incarnation()
         async with self._database.platform() as connection, connection.transaction():
-            relay = await connection.fetchrow(
+            state = await connection.fetchrow(
                 "SELECT incarnation, commit_later() FROM outbox_relay FOR UPDATE SKIP LOCKED"
             )
-            if relay is None:
+            if state is None:
                 return 0
-            if relay["incarnation"] != incarnation:
+            if state["incarnation"] != incarnation:
                 await connection.execute("UPDATE outbox SET relayed_at = NULL WHERE relayed_at IS NOT NULL")
                 await connection.execute("UPDATE outbox_relay SET incarnation = $1", incarnation)
             rows = await connection.fetch(_WAITING, self._batch)
@@ -157,13 +157,13 @@ class Relay:
         return len(rows)
 
     async def sweep(self) -> int:
-        """Deletes what was relayed longer than `KEEP` ago and says how many rows that were."""
+        """Deletes what was published longer than `KEEP` ago and says how many rows that were."""
         async with self._database.platform() as connection:
             tag = await connection.execute(_SWEEP, self._clock() - KEEP, SWEEP_BATCH)
         return int(tag.split()[-1])
 
     async def run(self) -> None:
-        """Relays until cancelled; goes on by itself after Postgres or the bus were away."""
+        """Publish until cancelled; goes on by itself after Postgres or the bus were away."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._database.listen(CHANNEL, self._wake.set))
             tasks.create_task(self._every(TRIM_EVERY_S, self._trim))
@@ -175,7 +175,7 @@ class Relay:
         if length >= STREAM_LENGTH:
             await self._bus.trim(STREAM)
             length = await self._bus.length(STREAM)
-        # a part of it: other relays fill it too
+        # a part of it: other publishers fill it too
         self._room = min(STREAM_LENGTH - length, max(1, STREAM_LENGTH // 10))
         return self._room > 0
 
@@ -195,10 +195,10 @@ class Relay:
                 if await self._sleep():
                     idle = 0
             except (BusUnavailable, DatabaseUnavailable):
-                _log.warning("relay waits")
+                _log.warning("publisher waits")
                 await asyncio.sleep(POLL_S)
             except Exception:
-                _log.error("relay failed")
+                _log.error("publisher failed")
                 await asyncio.sleep(POLL_S)
 
     async def _sleep(self) -> bool:
@@ -232,7 +232,7 @@ class Relay:
             except (BusUnavailable, DatabaseUnavailable):
                 pass  # the work above tells it
             except Exception:
-                _log.error("relay housekeeping failed")
+                _log.error("publisher housekeeping failed")
             await asyncio.sleep(seconds)
 
 

@@ -1,11 +1,11 @@
 """How fast a process does what nobody waits for: at full speed while it is idle, a bounded share while it is not.
 
-Relay, consumers and jobs share a thread and a database with the requests. So they take turns, one batch at a time in a
-process, and after each turn all of them are silent for a moment. How busy the thread was in that silence is the work of
-others, that is of requests: above `BUSY` the next silences last `SHARE` times the turn before them, which leaves the
-background a quarter of the time; otherwise they last `LISTEN_S`, which is next to nothing. Nothing starves: work that
-has waited for `LATE` goes on without a pause. Even then it is one statement at a time beside the many of the requests,
-and what has piled up goes in large batches, which cost the less for each event.
+Publisher, consumers and jobs share a thread and a database with the requests. So they take turns, one batch at a time
+in a process, and after each turn all of them are silent for a moment. How busy the thread was in that silence is the
+work of others, that is of requests: above `BUSY` the next silences last `SHARE` times the turn before them, which
+leaves the background a quarter of the time; otherwise they last `LISTEN_S`, which is next to nothing. Nothing starves:
+work that has waited for `LATE` goes on without a pause. Even then it is one statement at a time beside the many of the
+requests, and what has piled up goes in large batches, which cost the less for each event.
 """
 
 import asyncio

@@ -19,7 +19,7 @@ from backplane.consumers import Consumer, Worker
 from backplane.idempotency import forget_expired
 from backplane.jobs import Errand, Handler, Scheduler
 from backplane.logs import Log
-from backplane.outbox import Relay
+from backplane.outbox import OutboxPublisher
 from backplane.postgres import Database, DatabaseUnavailable
 
 SEAL_EVERY_S: Final = 1.0
@@ -44,7 +44,7 @@ class Part:
 async def at_work(
     database: Database, bus: Bus, parts: Sequence[Part], clock: Callable[[], datetime]
 ) -> AsyncIterator[None]:
-    """Relay, consumers, jobs and sweeps run while the block does. ValueError when two parts name the same job."""
+    """Publisher, consumers, jobs and sweeps run while the block does. ValueError when two parts name the same job."""
     jobs: dict[str, Handler | Errand] = {}
     for part in parts:
         if both := jobs.keys() & part.jobs.keys():
@@ -64,7 +64,7 @@ async def at_work(
     tasks = [
         asyncio.create_task(_again_and_again(*each))
         for each in (
-            ("relay", PAUSE_S, Relay(database, bus, clock).run),
+            ("publisher", PAUSE_S, OutboxPublisher(database, bus, clock).run),
             ("jobs", PAUSE_S, Scheduler(database, jobs, clock).run),
             *(
                 (consumer.name, PAUSE_S, Worker(database, bus, consumer, clock).run)

@@ -31,7 +31,7 @@ from turn.attributes import (
 )
 from turn.plane import Client
 from turn.ports import RESERVATION_S, TOKEN_BYTES, PortPool, Reservation
-from turn.relay import Attributes, Refusal, Relay, Request
+from turn.relay import Attributes, Relay, Request, TurnError
 from turn.stun import Address, encode_address, encode_address_error, encode_uint32, encode_xor_address, family_of
 
 TRIES: Final = 8  # ports to try where each must be opened at once
@@ -64,7 +64,7 @@ class Choice:
 def family_value(value: bytes) -> int:
     """The family in REQUESTED-ADDRESS-FAMILY and ADDITIONAL-ADDRESS-FAMILY."""
     if len(value) != 4:
-        raise Refusal(400)
+        raise TurnError(400)
     return value[0]
 
 
@@ -76,17 +76,17 @@ def new_ticket(relay: Relay) -> bytes:
 def allocate(relay: Relay, request: Request) -> Attributes:
     client, now = request.client, request.now
     if relay.find(client, now) is not None:
-        raise Refusal(437)
+        raise TurnError(437)
     wish = _wish(relay, request)
     lifetime = request.lifetime()
     if relay.draining:
         raise _elsewhere(relay, client)
     if relay.quotas.of_owner(request.account.owner) >= relay.settings.quota:
-        raise Refusal(486)
+        raise TurnError(486)
     if relay.quotas.of_address(client.host) >= relay.settings.quota_address:
-        raise Refusal(486)
+        raise TurnError(486)
     if len(relay.table) >= relay.settings.max_allocations:
-        raise Refusal(508)
+        raise TurnError(508)
 
     number = relay.table.new_number()
     choices, failures = _choose(relay, request, wish, number)
@@ -148,61 +148,61 @@ def _wish(relay: Relay, request: Request) -> Wish:
     attributes = request.message.attributes
     transport = attributes.get(REQUESTED_TRANSPORT)
     if transport is None or len(transport) != 4:
-        raise Refusal(400)
+        raise TurnError(400)
     tcp = transport[0] == TRANSPORT_TCP
     if (tcp and relay.tcp is None) or (not tcp and transport[0] != TRANSPORT_UDP):
-        raise Refusal(442)
+        raise TurnError(442)
     if tcp and (
         not request.client.stream
         or EVEN_PORT in attributes
         or RESERVATION_TOKEN in attributes
         or DONT_FRAGMENT in attributes
     ):
-        raise Refusal(400)
+        raise TurnError(400)
     token, even_port = attributes.get(RESERVATION_TOKEN), attributes.get(EVEN_PORT)
     requested = attributes.get(REQUESTED_ADDRESS_FAMILY)
     additional = attributes.get(ADDITIONAL_ADDRESS_FAMILY)
     if token is not None and (
         len(token) != TOKEN_BYTES or even_port is not None or requested is not None or additional is not None
     ):
-        raise Refusal(400)
+        raise TurnError(400)
     if even_port is not None and len(even_port) != 1:
-        raise Refusal(400)
+        raise TurnError(400)
     pair = even_port is not None and bool(even_port[0] & NEXT_PORT)
     families: tuple[int, ...] = (FAMILY_IPV4,)
     if additional is not None:
         if requested is not None or pair or family_value(additional) != FAMILY_IPV6:
-            raise Refusal(400)
+            raise TurnError(400)
         families = (FAMILY_IPV4, FAMILY_IPV6)
     elif requested is not None:
         families = (family_value(requested),)
     ticket = attributes.get(MOBILITY_TICKET)
     if ticket is not None:
         if not relay.settings.mobility or tcp:
-            raise Refusal(405)
+            raise TurnError(405)
         if ticket:
-            raise Refusal(400)
+            raise TurnError(400)
     return Wish(families, tcp, even_port is not None, pair, token, ticket is not None)
 
 
-def _elsewhere(relay: Relay, client: Client) -> Refusal:
+def _elsewhere(relay: Relay, client: Client) -> TurnError:
     """No new allocations here (RFC 8489 section 10: an alternate server is of the client's own family)."""
     for alternate in relay.settings.alternates:
         if family_of(alternate[0]) == family_of(client.host):
-            return Refusal(300, [(ALTERNATE_SERVER, encode_address(alternate))])
-    return Refusal(508)
+            return TurnError(300, [(ALTERNATE_SERVER, encode_address(alternate))])
+    return TurnError(508)
 
 
 def _choose(relay: Relay, request: Request, wish: Wish, number: int) -> tuple[list[Choice], list[tuple[int, int]]]:
-    """Relayed addresses, and of a dual request the family that there is none of, with the code. Refusal when there is
+    """Relayed addresses, and of a dual request the family that there is none of, with the code. TurnError when there is
     none at all."""
     if wish.token is not None:
         reservation = relay.reservations.claim(wish.token, request.account.owner, request.now)
         if reservation is None:
-            raise Refusal(508)
+            raise TurnError(508)
         return [Choice(reservation.pool, reservation.port, reservation.fd)], []
     if wish.pair and not relay.reservations.has_room(request.account.owner):
-        raise Refusal(508)
+        raise TurnError(508)
     choices: list[Choice] = []
     failures: list[tuple[int, int]] = []
     for family in wish.families:
@@ -216,7 +216,7 @@ def _choose(relay: Relay, request: Request, wish: Wish, number: int) -> tuple[li
         else:
             choices.append(choice)
     if not choices:
-        raise Refusal(failures[0][1])
+        raise TurnError(failures[0][1])
     return choices, failures
 
 

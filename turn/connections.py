@@ -7,21 +7,21 @@ request's own allocation may be gone by then, and the answer with it.
 from collections.abc import Callable
 
 from turn.attributes import CONNECTION_ID
-from turn.relay import Attributes, Refusal, Relay, Request
+from turn.relay import Attributes, Relay, Request, TurnError
 from turn.stun import decode_uint32, encode_uint32, family_of
 
 
 def connect(relay: Relay, request: Request, succeed: Callable[[Attributes], None], fail: Callable[[int], None]) -> None:
-    """Ends, now or later, with a call of ``succeed`` or ``fail``. Refusal when it is refused at once."""
+    """Ends, now or later, with a call of ``succeed`` or ``fail``. TurnError when it is refused at once."""
     allocation = relay.owned(request)
     peers = request.message.addresses()
     if not allocation.tcp or relay.tcp is None or not peers or not peers[0][1]:
-        raise Refusal(400)
+        raise TurnError(400)
     peer = peers[0]
     if allocation.of_family(family_of(peer[0]), request.now) is None:
-        raise Refusal(443)
+        raise TurnError(443)
     if not relay.peers.reaches(*peer, tcp=True):
-        raise Refusal(403)
+        raise TurnError(403)
 
     def answer(code: int, connection: int) -> None:
         if relay.table.by_number(allocation.number) is not allocation:
@@ -38,11 +38,11 @@ def connection_bind(relay: Relay, request: Request) -> int:
     """The connection that the client's stream may carry from now on; `TcpRelay.bind` must follow the answer."""
     value = request.message.attributes.get(CONNECTION_ID)
     if value is None or relay.tcp is None or not request.client.stream:
-        raise Refusal(400)
+        raise TurnError(400)
     connection = decode_uint32(value)
     allocation = relay.table.by_number(relay.tcp.claim(connection))
     if allocation is None or not allocation.alive(request.now) or relay.find(request.client, request.now) is not None:
-        raise Refusal(400)
+        raise TurnError(400)
     if allocation.owner != request.account.owner:
-        raise Refusal(441)
+        raise TurnError(441)
     return connection

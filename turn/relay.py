@@ -1,7 +1,7 @@
 """The state that all transactions share, and the few things that several of them do to it.
 
 A transaction is a function of `Relay` and `Request` that gives the attributes of its success response, or raises
-`Refusal` with the code of the error response. It changes nothing before all its checks have passed.
+`TurnError` with the code of the error response. It changes nothing before all its checks have passed.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ MAX_PERMISSIONS: Final = 64  # of one allocation
 MAX_CHANNELS: Final = 64
 
 
-class Refusal(Exception):
+class TurnError(Exception):
     """The request is answered with an error response."""
 
     def __init__(self, code: int, attributes: Attributes | None = None) -> None:
@@ -72,7 +72,7 @@ class Request(NamedTuple):
         asked = DEFAULT_LIFETIME_S if value is None else decode_uint32(value)
         left = self.account.expires_at - self.unix
         if left < 1:
-            raise Refusal(401)
+            raise TurnError(401)
         return int(min(max(asked, DEFAULT_LIFETIME_S), MAX_LIFETIME_S, left))
 
 
@@ -106,9 +106,9 @@ class Relay:
         """The allocation that a request other than Allocate is about (RFC 8656 section 5)."""
         allocation = self.find(request.client, request.now)
         if allocation is None:
-            raise Refusal(437)
+            raise TurnError(437)
         if allocation.owner != request.account.owner:
-            raise Refusal(441)
+            raise TurnError(441)
         return allocation
 
     def open(self, allocation: Allocation, relayed: Relayed) -> None:
@@ -118,7 +118,7 @@ class Relay:
         try:
             fd = self.sockets.open(relayed.address)
         except OSError:
-            raise Refusal(508) from None
+            raise TurnError(508) from None
         self.plane.open_relayed(allocation.number, relayed.address, fd)
         relayed.opened = True
         self.counters.relay_ports_opened += 1

@@ -43,7 +43,7 @@ from turn.peers import PeerPolicy, Verdict
 from turn.plane import Client, RelayPlane, Sockets, TcpRelay
 from turn.ports import PortPool, Reservations
 from turn.quotas import Quotas
-from turn.relay import Attributes, Refusal, Relay, Request, TurnSettings
+from turn.relay import Attributes, Relay, Request, TurnError, TurnSettings
 from turn.replies import Replies
 from turn.stun import (
     Address,
@@ -237,7 +237,7 @@ class TurnServer:
         request = Request(client, message, account, now, unix)
         try:
             if message.unknown:
-                raise Refusal(420, [(UNKNOWN_ATTRIBUTES, encode_unknown(message.unknown))])
+                raise TurnError(420, [(UNKNOWN_ATTRIBUTES, encode_unknown(message.unknown))])
             transaction = _TRANSACTIONS.get(message.method)
             if transaction is not None:
                 self._succeed(request, transaction(self._relay, request))
@@ -246,20 +246,20 @@ class TurnServer:
                     self._relay,
                     request,
                     lambda attributes: self._succeed(request, attributes),
-                    lambda code: self._fail(request, Refusal(code)),
+                    lambda code: self._fail(request, TurnError(code)),
                 )
             else:
                 connection = connection_bind(self._relay, request)
                 self._succeed(request, [])
                 assert self._relay.tcp is not None, "connection_bind refuses without"
                 self._relay.tcp.bind(connection, client)
-        except Refusal as refusal:
+        except TurnError as refusal:
             self._fail(request, refusal)
         except StunError:
-            self._fail(request, Refusal(400))
+            self._fail(request, TurnError(400))
         except Exception:
             _log.error("a TURN transaction failed", code=message.method)
-            self._fail(request, Refusal(500))
+            self._fail(request, TurnError(500))
 
     def _refuse_stranger(self, client: Client, message: Message) -> None:
         """RFC 8489 section 9.2.4. The nonce is the client's own, still good; without one this answer would be no
@@ -289,7 +289,7 @@ class TurnServer:
     def _succeed(self, request: Request, attributes: Attributes) -> None:
         self._answer(request, MessageClass.SUCCESS, attributes)
 
-    def _fail(self, request: Request, refusal: Refusal) -> None:
+    def _fail(self, request: Request, refusal: TurnError) -> None:
         self.counters.refuse(refusal.code)
         attributes = [(ERROR_CODE, encode_error(refusal.code)), *refusal.attributes]
         if refusal.code == 401:

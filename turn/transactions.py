@@ -17,7 +17,7 @@ from turn.attributes import (
     REQUESTED_ADDRESS_FAMILY,
 )
 from turn.peers import Verdict
-from turn.relay import CHANNEL_S, MAX_CHANNELS, MAX_PERMISSIONS, PERMISSION_S, Attributes, Refusal, Relay, Request
+from turn.relay import CHANNEL_S, MAX_CHANNELS, MAX_PERMISSIONS, PERMISSION_S, Attributes, Relay, Request, TurnError
 from turn.stun import Address, encode_uint32, family_of
 
 _NANOSECONDS: Final = 1_000_000_000
@@ -50,15 +50,15 @@ def refresh(relay: Relay, request: Request) -> Attributes:
 
 def _ticketed(relay: Relay, request: Request, ticket: bytes) -> Allocation:
     if not relay.settings.mobility:
-        raise Refusal(405)
+        raise TurnError(405)
     allocation = relay.table.by_ticket(ticket)
     if allocation is None or not allocation.alive(request.now):
-        raise Refusal(400)  # never given out, used before, or for an allocation that is gone
+        raise TurnError(400)  # never given out, used before, or for an allocation that is gone
     if allocation.owner != request.account.owner:
-        raise Refusal(441)
+        raise TurnError(441)
     there = relay.find(request.client, request.now)
     if there is not None and there is not allocation:
-        raise Refusal(437)
+        raise TurnError(437)
     return allocation
 
 
@@ -66,7 +66,7 @@ def _move(relay: Relay, allocation: Allocation, request: Request) -> None:
     client = request.client
     elsewhere = client.host != allocation.client.host
     if elsewhere and relay.quotas.of_address(client.host) >= relay.settings.quota_address:
-        raise Refusal(486)
+        raise TurnError(486)
     relay.table.move(allocation, client)
     relay.plane.move_allocation(allocation.number, client)
     relay.counters.moved += 1
@@ -79,7 +79,7 @@ def _concerned(allocation: Allocation, request: Request) -> list[Relayed]:
         return [relayed for relayed in allocation.relayed if relayed.expires_at > request.now]
     found = allocation.of_family(family_value(value), request.now)
     if found is None:
-        raise Refusal(443)
+        raise TurnError(443)
     return [found]
 
 
@@ -98,7 +98,7 @@ def create_permission(relay: Relay, request: Request) -> Attributes:
     allocation = relay.owned(request)
     peers = request.message.addresses()
     if not peers:
-        raise Refusal(400)
+        raise TurnError(400)
     wanted = {host: _verdict(relay, allocation, host, request.now) for host, _ in peers}
     _permit(relay, allocation, wanted, request.now)
     return []
@@ -106,10 +106,10 @@ def create_permission(relay: Relay, request: Request) -> Attributes:
 
 def _verdict(relay: Relay, allocation: Allocation, host: str, now: float) -> Verdict:
     if allocation.of_family(family_of(host), now) is None:
-        raise Refusal(443)
+        raise TurnError(443)
     verdict = relay.peers.decide(host)
     if verdict is Verdict.FORBIDDEN or (allocation.tcp and verdict is not Verdict.ALLOWED):
-        raise Refusal(403)
+        raise TurnError(403)
     return verdict
 
 
@@ -120,7 +120,7 @@ def _permit(relay: Relay, allocation: Allocation, wanted: dict[str, Verdict], no
         for host in [host for host, until in held.items() if until <= now]:
             del held[host]
         if len(held.keys() | wanted.keys()) > MAX_PERMISSIONS:
-            raise Refusal(508)
+            raise TurnError(508)
     if not allocation.tcp:
         for host, verdict in wanted.items():
             if verdict is not Verdict.MEDIA_ONLY:
@@ -141,13 +141,13 @@ def channel_bind(relay: Relay, request: Request) -> Attributes:
     value = request.message.attributes.get(CHANNEL_NUMBER)
     peers = request.message.addresses()
     if value is None or len(value) != 4 or not peers or allocation.tcp:
-        raise Refusal(400)
+        raise TurnError(400)
     number, peer = int.from_bytes(value[:2], "big"), peers[0]
     if not FIRST_CHANNEL <= number <= LAST_CHANNEL or not peer[1]:
-        raise Refusal(400)
+        raise TurnError(400)
     verdict = _verdict(relay, allocation, peer[0], now)
     if not relay.peers.reaches(*peer):
-        raise Refusal(403)
+        raise TurnError(403)
     _check_binding(allocation, number, peer, now)
     _permit(relay, allocation, {peer[0]: verdict}, now)
     until = now + CHANNEL_S
@@ -162,9 +162,9 @@ def _check_binding(allocation: Allocation, number: int, peer: Address, now: floa
     channels = allocation.channels
     for each, (bound, until) in channels.items():
         if (each == number) != (bound == peer) and until > now:
-            raise Refusal(400)
+            raise TurnError(400)
     if number not in channels and len(channels) >= MAX_CHANNELS:
         for each in [each for each, (_, until) in channels.items() if until <= now]:
             del channels[each]
         if len(channels) >= MAX_CHANNELS:
-            raise Refusal(508)
+            raise TurnError(508)

@@ -10,7 +10,7 @@ import pytest
 from backplane import consumers
 from backplane.bus import BusUnavailable, Entry, LocalBus
 from backplane.consumers import Consumer, Handler, Together, Worker, waves
-from backplane.outbox import STREAM, Event, Fact, Relay, emit
+from backplane.outbox import STREAM, Event, Fact, OutboxPublisher, emit
 from backplane.postgres import Connection, Database
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -50,7 +50,7 @@ class Stream(LocalBus):
             for tenant, aggregate, number in events:
                 event = Event(type="seen", aggregate="visit", aggregate_id=aggregate, payload={"number": number})
                 await emit(connection, event, NOW, tenant=tenant)
-        await Relay(self.database, self, noon).step()
+        await OutboxPublisher(self.database, self, noon).step()
 
 
 class Effects:
@@ -206,7 +206,7 @@ async def test_an_event_twice_in_a_batch_is_handled_once(stream: Stream, effects
     await stream.fill((7, uuid4(), 1), (7, uuid4(), 2))
     async with stream.database.platform() as connection:
         await connection.execute("UPDATE outbox SET relayed_at = NULL")
-    await Relay(stream.database, stream, noon).step()
+    await OutboxPublisher(stream.database, stream, noon).step()
     assert await effects.worker(together=True).step() == 4
     assert await effects.done() == [1, 2]
 

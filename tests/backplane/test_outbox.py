@@ -12,7 +12,7 @@ from backplane import consumers, outbox
 from backplane.bus import Bus, BusUnavailable, LocalBus
 from backplane.consumers import MAX_ATTEMPTS, Consumer, Worker, replay
 from backplane.logs import JsonFormatter
-from backplane.outbox import STREAM, Event, Fact, Relay, decode, emit
+from backplane.outbox import STREAM, Event, Fact, OutboxPublisher, decode, emit
 from backplane.postgres import Connection, Database, DatabaseUnavailable
 from backplane.redis_bus import RedisBus
 from tests.support.redis import RedisServer
@@ -94,7 +94,7 @@ class Times:
 
 async def test_an_event_arrives_as_it_was_emitted(database: Database, bus: Bus) -> None:
     (event_id,) = await emit_all(database, 1)
-    assert await Relay(database, bus, noon).step() == 1
+    assert await OutboxPublisher(database, bus, noon).step() == 1
     await bus.join(STREAM, "test")
     (entry,) = await bus.take(STREAM, "test", "only", 10, 1.0)
     assert decode(entry.body) == Fact(
@@ -116,11 +116,11 @@ async def test_a_transaction_that_fails_emits_nothing(database: Database, bus: B
 
     with pytest.raises(KeyError):
         await book()
-    assert await Relay(database, bus, noon).step() == 0
+    assert await OutboxPublisher(database, bus, noon).step() == 0
 
 
 async def test_a_late_commit_is_neither_skipped_nor_overtaken(database: Database, bus: Bus) -> None:
-    relay = Relay(database, bus, noon)
+    relay = OutboxPublisher(database, bus, noon)
     async with database.tenant(TENANT) as slow, slow.transaction():
         await emit(slow, booked(1), NOW)
         await emit_all(database, 2)
@@ -131,14 +131,14 @@ async def test_a_late_commit_is_neither_skipped_nor_overtaken(database: Database
 
 async def test_batches_keep_the_order(database: Database, bus: Bus) -> None:
     await emit_all(database, *range(25))
-    relay = Relay(database, bus, noon, batch=10)
+    relay = OutboxPublisher(database, bus, noon, batch=10)
     assert [await relay.step() for _ in range(4)] == [10, 10, 5, 0]
     assert await seen(bus) == list(range(25))
 
 
 async def test_several_relays_take_turns_and_no_event_goes_twice(database: Database, bus: Bus) -> None:
     await emit_all(database, *range(200))
-    relays = [Relay(database, bus, noon, batch=7) for _ in range(4)]
+    relays = [OutboxPublisher(database, bus, noon, batch=7) for _ in range(4)]
     while await waiting(database):
         await asyncio.gather(*(relay.step() for relay in relays))
     assert await seen(bus) == list(range(200))
@@ -147,7 +147,7 @@ async def test_several_relays_take_turns_and_no_event_goes_twice(database: Datab
 async def test_relayed_rows_are_swept_after_a_while(database: Database) -> None:
     bus, times = LocalBus(), Times()
     await emit_all(database, 1, 2)
-    relay = Relay(database, bus, times)
+    relay = OutboxPublisher(database, bus, times)
     await relay.step()
     assert await relay.sweep() == 0
     times.now += outbox.KEEP + timedelta(seconds=1)
@@ -158,9 +158,9 @@ async def test_relayed_rows_are_swept_after_a_while(database: Database) -> None:
 
 async def test_a_bus_that_lost_its_memory_gets_everything_again(database: Database) -> None:
     await emit_all(database, 1, 2)
-    await Relay(database, LocalBus(), noon).step()
+    await OutboxPublisher(database, LocalBus(), noon).step()
     reborn = LocalBus()
-    relay = Relay(database, reborn, noon)
+    relay = OutboxPublisher(database, reborn, noon)
     assert [await relay.step(), await relay.step()] == [2, 0]
     assert await seen(reborn) == [1, 2]
 
@@ -168,7 +168,7 @@ async def test_a_bus_that_lost_its_memory_gets_everything_again(database: Databa
 async def test_without_redis_rows_wait_and_go_later(
     database: Database, redis_server: RedisServer, redis_bus: RedisBus
 ) -> None:
-    relay = Relay(database, redis_bus, noon)
+    relay = OutboxPublisher(database, redis_bus, noon)
     await emit_all(database, 1)
     await relay.step()
     redis_server.kill()
@@ -188,7 +188,7 @@ async def test_the_relay_holds_back_when_consumers_are_behind(
     monkeypatch.setattr(outbox, "STREAM_LENGTH", 2)
     bus = LocalBus()
     await bus.join(STREAM, "slow")
-    relay = Relay(database, bus, noon, batch=2)
+    relay = OutboxPublisher(database, bus, noon, batch=2)
     await emit_all(database, 1, 2, 3)
     assert [await relay.step(), await relay.step()] == [2, 0]
     entries = await bus.take(STREAM, "slow", "only", 2, 0.01)
@@ -201,7 +201,7 @@ async def test_a_running_relay_is_woken_by_an_event(database: Database, monkeypa
     monkeypatch.setattr(outbox, "AWAKE_LOOKS", 1)
     bus = LocalBus()
     await bus.join(STREAM, "test")
-    async with running(Relay(database, bus, noon).run()):
+    async with running(OutboxPublisher(database, bus, noon).run()):
         for sequence in range(3):
             await emit_all(database, sequence)
             (entry,) = await bus.take(STREAM, "test", "only", 10, 10.0)
@@ -213,7 +213,7 @@ async def test_an_event_handled_once_is_not_handled_again(database: Database, bu
     await emit_all(database, 1, 2)
     await bus.join(STREAM, "effects")
     for _ in range(2):  # a relay that crashed between append and commit
-        await Relay(database, bus, noon).step()
+        await OutboxPublisher(database, bus, noon).step()
         async with database.platform() as connection:
             await connection.execute("UPDATE outbox SET relayed_at = NULL")
     worker = Worker(database, bus, effects.consumer, noon)
@@ -224,7 +224,7 @@ async def test_an_event_handled_once_is_not_handled_again(database: Database, bu
 async def test_what_a_dying_consumer_had_is_done_by_another_exactly_once(database: Database, bus: Bus) -> None:
     effects = Effects()
     await emit_all(database, 1, 2, 3)
-    await Relay(database, bus, noon).step()
+    await OutboxPublisher(database, bus, noon).step()
     await bus.join(STREAM, "effects")
     effects.die = True
     with pytest.raises(asyncio.CancelledError):
@@ -248,7 +248,7 @@ async def test_what_a_lost_database_interrupts_goes_on_at_once_and_is_delivered_
 
     await emit_all(database, 1, 2, 3)
     await bus.join(STREAM, "effects")
-    await Relay(database, bus, noon).step()
+    await OutboxPublisher(database, bus, noon).step()
     worker = Worker(database, bus, Consumer("effects", {"appointment.booked": handle}), noon)
     for _ in range(consumers.MAX_DELIVERIES + 1):  # as long an outage as it likes
         with pytest.raises(DatabaseUnavailable):
@@ -265,7 +265,7 @@ async def test_an_event_that_fails_is_tried_again_with_growing_gaps_and_then_die
     effects.fail = lambda fact: fact.payload["sequence"] == 1
     await emit_all(database, 1, 2)
     await bus.join(STREAM, "effects")
-    await Relay(database, bus, times).step()
+    await OutboxPublisher(database, bus, times).step()
     worker = Worker(database, bus, effects.consumer, times)
     await worker.step()
     assert await effects.done(database) == [2]
@@ -298,7 +298,7 @@ async def test_an_event_that_kills_its_consumers_is_set_aside(
     bus, effects = LocalBus(), Effects()
     effects.die = True
     await emit_all(database, 1)
-    await Relay(database, bus, noon).step()
+    await OutboxPublisher(database, bus, noon).step()
     await bus.join(STREAM, "effects")
     for _ in range(2):
         with pytest.raises(asyncio.CancelledError):
@@ -315,7 +315,7 @@ async def test_events_of_another_type_do_not_concern_a_consumer(database: Databa
     async with database.platform() as connection:
         event = Event(type="queue.joined", aggregate="queue", aggregate_id=VISIT)
         await emit(connection, event, NOW, tenant=TENANT)
-    await Relay(database, bus, noon).step()
+    await OutboxPublisher(database, bus, noon).step()
     assert await Worker(database, bus, effects.consumer, noon).step() == 1
     async with database.platform() as connection:
         assert await connection.fetchval("SELECT count(*) FROM consumed_event") == 0
@@ -330,7 +330,7 @@ async def test_all_parts_running_bring_every_event_to_its_effect_through_a_lost_
         monkeypatch.setattr(consumers, name, 0.05)
     effects = Effects()
     workers = [Worker(database, redis_bus, effects.consumer, noon) for _ in range(2)]
-    async with running(Relay(database, redis_bus, noon).run(), *(worker.run() for worker in workers)):
+    async with running(OutboxPublisher(database, redis_bus, noon).run(), *(worker.run() for worker in workers)):
         for sequence in range(30):
             await emit_all(database, sequence)
             if sequence in (10, 20):

@@ -12,7 +12,7 @@ from backplane.hosts import PublicUrls
 from backplane.ids import uuid7
 from backplane.jobs import Scheduler
 from backplane.mail import Postman, SmtpSettings
-from backplane.outbox import STREAM, Event, Relay, emit
+from backplane.outbox import STREAM, Event, OutboxPublisher, emit
 from backplane.postgres import Connection, Database
 from booking.links.link import Links
 from booking.mail.addresses import PublicAddresses
@@ -39,7 +39,7 @@ class Clinic:
         self.postman = Postman(SmtpSettings(host="127.0.0.1", port=smtp.port, sender=SENDER))
         self.links = Links({0: b"k" * 32})
         self.delivery = Delivery(database, self.postman, PublicAddresses(self.links, PublicUrls(BASE_URL)), self.clock)
-        self.relay = Relay(database, self.bus, self.clock)
+        self.relay = OutboxPublisher(database, self.bus, self.clock)
         self.worker = Worker(database, self.bus, CONSUMER, self.clock)
         self.scheduler = Scheduler(database, self.delivery.jobs(), self.clock)
         self.doctor = self.provider = self.patient = UUID(int=0)

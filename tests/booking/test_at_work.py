@@ -9,7 +9,7 @@ import pytest
 from backplane.bus import LocalBus
 from backplane.consumers import Consumer, Worker
 from backplane.jobs import Scheduler
-from backplane.outbox import Relay
+from backplane.outbox import OutboxPublisher
 from backplane.postgres import Database, DatabaseBusy
 from booking import application
 from booking.application import Part, at_work
@@ -17,7 +17,7 @@ from booking.application import Part, at_work
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("loop", [Relay, Scheduler, Worker])
+@pytest.mark.parametrize("loop", [OutboxPublisher, Scheduler, Worker])
 async def test_a_loop_that_ends_by_an_error_begins_again(
     database: Database, monkeypatch: pytest.MonkeyPatch, loop: type
 ) -> None:

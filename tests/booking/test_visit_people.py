@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest_asyncio
 
 from backplane.consumers import Worker
-from backplane.outbox import Relay
+from backplane.outbox import OutboxPublisher
 from backplane.postgres import Database
 from booking.appointments.classes import cancel_seat
 from booking.appointments.journal import Deed
@@ -198,7 +198,7 @@ async def test_who_has_no_seat_in_the_class_any_more_is_out_of_its_line(clinic: 
             seat = await connection.fetchval("SELECT id FROM seat WHERE patient_id = $1", people[0])
             found = await need(connection, appointment, host, clinic.now)
             await cancel_seat(connection, DESK, host, found, seat, Deed(clinic.doctor, DOCTOR, clinic.now))
-        await Relay(clinic.db, clinic.bus, lambda: clinic.now).step()
+        await OutboxPublisher(clinic.db, clinic.bus, lambda: clinic.now).step()
         await Worker(clinic.db, clinic.bus, consumer, lambda: clinic.now).step()
         assert [entry["patient"] for entry in await queue(clinic, browser)] == [str(people[1])]
         assert (await screen.until(lambda message: message["type"] == "bye"))["reason"] == "gone"

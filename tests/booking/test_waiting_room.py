@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from backplane.consumers import Worker
 from backplane.jobs import Scheduler
-from backplane.outbox import Relay
+from backplane.outbox import OutboxPublisher
 from backplane.postgres import Connection, Database
 from booking.appointments.changes import cancel, reschedule
 from booking.appointments.journal import Deed
@@ -120,7 +120,7 @@ async def test_when_the_doctor_cancels_the_waiting_patient_hears_at_once(clinic:
     old_room = clinic.joining.names.name((await clinic.visit(patient.appointment)).room)
     (consumer,) = consumers(clinic.joining, clinic.bus)
     tasks = [
-        asyncio.create_task(Relay(clinic.db, clinic.bus, lambda: clinic.now).run()),
+        asyncio.create_task(OutboxPublisher(clinic.db, clinic.bus, lambda: clinic.now).run()),
         asyncio.create_task(Worker(clinic.db, clinic.bus, consumer, lambda: clinic.now).run()),
     ]
     async with browser.screen() as screen:
@@ -454,7 +454,7 @@ async def test_who_waits_for_a_moved_visit_is_told_and_comes_by_the_new_link(cli
             later = START + timedelta(minutes=25)
             deed = Deed(clinic.doctor, DOCTOR, clinic.now)
             await reschedule(connection, DESK, who, patient.appointment, later, deed)
-        await Relay(clinic.db, clinic.bus, lambda: clinic.now).step()
+        await OutboxPublisher(clinic.db, clinic.bus, lambda: clinic.now).step()
         await Worker(clinic.db, clinic.bus, consumer, lambda: clinic.now).step()
         assert (await screen.until(lambda message: message["type"] == "bye"))["reason"] == "replaced"
     assert await queue(clinic, browser) == []
@@ -477,6 +477,6 @@ async def test_the_news_of_a_move_that_comes_late_takes_no_new_place_away(clinic
     )
     assert await again.check_in() == {"state": "waiting"}
     (consumer,) = consumers(clinic.joining, clinic.bus)
-    await Relay(clinic.db, clinic.bus, lambda: clinic.now).step()
+    await OutboxPublisher(clinic.db, clinic.bus, lambda: clinic.now).step()
     await Worker(clinic.db, clinic.bus, consumer, lambda: clinic.now).step()
     assert (await again.ask("GET"))["state"] == "waiting"

@@ -12,7 +12,7 @@ from icalendar import Calendar
 from backplane.bus import LocalBus
 from backplane.consumers import Together, Worker
 from backplane.jobs import JobRow, Scheduler
-from backplane.outbox import Fact, Relay
+from backplane.outbox import Fact, OutboxPublisher
 from booking.calendar import sources, upkeep, zones
 from booking.calendar.asked import Hours
 from booking.calendar.fetch import Fetcher
@@ -34,7 +34,7 @@ async def next_free_at(world: World) -> datetime | None:
 
 async def test_the_next_free_time_follows_changes_and_the_clock(world: World) -> None:
     bus = LocalBus()
-    relay = Relay(world.database, bus, world.clock)
+    relay = OutboxPublisher(world.database, bus, world.clock)
     worker = Worker(world.database, bus, upkeep.CONSUMER, world.clock)
     scheduler = Scheduler(world.database, upkeep.HANDLERS, world.clock)
     await bus.join("events", upkeep.CONSUMER.name)
