@@ -55,7 +55,7 @@ class Calls:
         tokens: TokenAuthority,
         metrics: Metrics,
         *,
-        is_reserved: IsReserved = lambda _: False,
+        is_reserved: IsReserved,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.draining = False
