@@ -33,6 +33,9 @@ from backplane.web import STORAGE, Readiness, cut_impatient
 from booking import demo
 from booking.application import at_work
 from booking.assembly import Surroundings, assemble
+from booking.visits.live_topics import TOPICS
+from live.hub import Hub
+from live.tickets import Tickets
 from rtc._dtls import Identity
 from rtc._worker import Worker
 from server.application import build
@@ -133,6 +136,9 @@ async def serve(settings: Settings) -> None:
         app[STORAGE] = storage
         booking = await stack.enter_async_context(assemble(_surroundings(settings, store, tokens, urls)))
         booking.install(app)
+        hub = Hub(store.database, store.bus, Tickets({0: tokens.key}), TOPICS, utc_now, metrics)
+        hub.install(app)
+        await stack.enter_async_context(hub.at_work())
         app[DOCTOR_HEAD] = doctor_head(booking.services)
         if settings.demo:
             await demo.furnish(store.database, booking.identity.passwords, utc_now())

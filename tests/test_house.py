@@ -18,9 +18,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sfu": {"rtc", "backplane"},
     "turn": {"rtc", "backplane"},
     "signalling": {"sfu", "turn", "rtc", "backplane", "booking"},
-    "chat": {"sfu", "turn", "rtc", "backplane"},
-    "booking": {"backplane"},
-    "server": {"signalling", "sfu", "turn", "rtc", "backplane", "booking", "chat"},  # puts all together
+    "live": {"backplane"},
+    "chat": {"live", "backplane"},
+    "booking": {"live", "backplane"},
+    "server": {"signalling", "sfu", "turn", "rtc", "backplane", "live", "booking", "chat"},  # puts all together
 }
 OURS = {*MAY_IMPORT, "benchmarks", "tests"}
 

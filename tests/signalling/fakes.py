@@ -168,10 +168,6 @@ class FakeLink:
     def __init__(self) -> None:
         self.frames: list[dict[str, Any]] = []
         self.code: CloseCode | None = None
-        self.more = False
-
-    def brings_more(self) -> bool:
-        return self.more
 
     def send(self, frame: bytes) -> None:
         if self.code is None:
@@ -194,10 +190,9 @@ class Client:
     def __init__(self, world: "World", address: str = "") -> None:
         self.world = world
         self.link = FakeLink()
-        self.conversation = Conversation(world.calls, world.metrics, self.link, world.now, address)
+        self.conversation = Conversation(world.calls, world.metrics, self.link, address)
         self.ids = iter(range(1, 1_000_000))
         self.joined: dict[str, Any] = {}
-        world.clients.append(self)
 
     def say(self, type: str, **fields: Any) -> dict[str, Any]:
         self.send(json.dumps({"type": type, "id": next(self.ids), **fields}))
@@ -229,7 +224,6 @@ class World:
         self.node = FakeNode()
         self.metrics = Metrics()
         self.tokens = TokenAuthority(b"k" * 32, revocations)
-        self.clients: list[Client] = []
         self.calls = Calls(
             self.node,  # type: ignore[arg-type]
             self.tokens,
@@ -263,5 +257,3 @@ class World:
         for _ in range(round(seconds * 2)):
             self.now += 0.5
             self.calls.sweep(self.now)
-            for client in self.clients:
-                client.conversation.sweep(self.now)
