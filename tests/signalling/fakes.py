@@ -193,6 +193,7 @@ class Client:
         self.conversation = Conversation(world.calls, world.metrics, self.link, address)
         self.ids = iter(range(1, 1_000_000))
         self.joined: dict[str, Any] = {}
+        world.clients.append(self)
 
     def say(self, type: str, **fields: Any) -> dict[str, Any]:
         self.send(json.dumps({"type": type, "id": next(self.ids), **fields}))
@@ -224,6 +225,7 @@ class World:
         self.node = FakeNode()
         self.metrics = Metrics()
         self.tokens = TokenAuthority(b"k" * 32, revocations)
+        self.clients: list[Client] = []
         self.calls = Calls(
             self.node,  # type: ignore[arg-type]
             self.tokens,
