@@ -311,10 +311,10 @@ class WebSockets:
             _log.error("socket failed", kind=type(protocol).__name__)
             link.refuse(Refusal.FAULT)
         finally:
-            protocol.lost()
             link.end()
             self._open_sockets.dec()
             try:
+                protocol.lost()
                 await asyncio.wait([writer], timeout=CLOSE_TIMEOUT_S)
             finally:
                 writer.cancel()
