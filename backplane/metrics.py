@@ -97,6 +97,7 @@ class Metrics:
             ["code"],
             registry=self.registry,
         )
+        self.live_sockets = Gauge("wadud_live_sockets", "Open live sockets.", registry=self.registry)
         self.live_ends = Counter(
             "wadud_live_ends", "Live sockets and watches that we ended, by reason.", ["reason"], registry=self.registry
         )

@@ -1,35 +1,344 @@
-"""What our WebSockets have in common: the handshake, who may hold one, and a reader that no client can flood.
+"""The WebSocket shell: everything that all our sockets have in common, under the protocol that each kind speaks.
 
-An `Admission` counts sockets by address. One that has not proved who it is (a waiting one) is worth little: there are
-few of them, each has a deadline that nothing restarts, and when there are too many the oldest of the network that has
-most of them makes room: an honest page says who it is in its first message, which takes its time on a thin link, and
-whoever opens sockets by the hundred shall put out their own. A `GuardedSocket` is aiohttp's, with a `FrameGuard` before
-its reader and without its automatic pongs: it would answer any number of pings before anybody else has a turn.
+    WebSockets --makes one per socket--> SocketProtocol --speaks through--> Link
+
+The shell checks the handshake, admits (`backplane.admission`), reads guarded frames (`backplane.guarded_websocket`),
+writes from a bounded queue, ends who does not say in time who it is, and closes. A protocol hears messages and sends
+frames; it never waits for a socket. A peer that does not read what it is sent is cut off: it would not read a close
+frame either. A thin link is not dead as long as the peer's kernel acknowledges what we send.
+
+WebSocket compression (RFC 7692) is off, because its memory per socket would be the largest of all; a subprotocol may
+have a packed form of its own, in binary frames.
 """
 
 import asyncio
 import base64
 import binascii
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Final
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Protocol
 
-from aiohttp import WSCloseCode, web
-from aiohttp._websocket.reader import WebSocketDataQueue
-from aiohttp.http import WebSocketError, WebSocketReader, WebSocketWriter
-from aiohttp.web_request import BaseRequest
+from aiohttp import WSCloseCode, WSMsgType, web
+from prometheus_client import Gauge
 
-from backplane.frames import TOO_MANY_FRAMES, FrameGuard
-from backplane.metrics import Metrics
-from backplane.patient_websocket import PatientWebSocket
-from backplane.ratelimit import KeyedBuckets, TokenBucket, address_key, site_key
-from backplane.web import METRICS, Problem
+from backplane.admission import Admission, Place
+from backplane.frames import TOO_MANY_FRAMES
+from backplane.guarded_websocket import CLOSE_TIMEOUT_S, GuardedSocket
+from backplane.logs import Log
+from backplane.tcp_progress import progress
+from backplane.web import Problem
 
-HEARTBEAT_S: Final = 10.0
-CLOSE_TIMEOUT_S: Final = 1.0
+PARTIAL_BYTES: Final = 512  # of a message that has not come whole yet: more than pongs bring
+NOTHING_PROVED: Final = 4400
+SLOW: Final = 4408
 _VERSION: Final = "13"
+_log = Log(__name__)
+
+Pack = Callable[[bytes], bytes | None]
+"""The binary form of a message, or None where it is sent as text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SocketLimits:
+    """Of one socket. `frames_per_s` and `frames_burst`: from the peer, of any kind.
+
+    A peer that has not proved who it is may be silent for `silence_s` and stay for `longest_s`, which nothing
+    restarts.
+    """
+
+    max_frame_bytes: int
+    frames_per_s: float
+    frames_burst: float
+    queue_frames: int
+    queue_bytes: int
+    silence_s: float
+    longest_s: float
+
+
+class Refusal(Enum):
+    """Why the shell closes a socket, with the close code (RFC 6455 section 7.4)."""
+
+    SILENT = "silent", NOTHING_PROVED
+    """The peer did not prove in time who it is."""
+    CROWDED = "crowded", NOTHING_PROVED
+    """It has not proved who it is, and somebody else needs the place."""
+    TOO_LARGE = "too_large", int(WSCloseCode.MESSAGE_TOO_BIG)
+    TOO_MANY_FRAMES = "too_many_frames", TOO_MANY_FRAMES
+    FAULT = "fault", int(WSCloseCode.INTERNAL_ERROR)
+    """A fault of ours while a message was handled."""
+
+    @property
+    def close_code(self) -> int:
+        return self.value[1]
+
+
+class SocketProtocol(Protocol):
+    """What one socket speaks; made for it when it opens."""
+
+    async def receive(self, data: bytes, *, binary: bool) -> None:
+        """A message has come. The next one is read when this has returned."""
+
+    def beat(self) -> None:
+        """A ping or a pong has come, which costs a turn like any message."""
+
+    def refused(self, refusal: Refusal) -> None:
+        """The shell is about to close the socket: the moment to say why, or to close it with another code."""
+
+    def lost(self) -> None:
+        """The socket is gone or closes, for whatever reason. Called once, as the last."""
+
+
+class PatienceClock:
+    """How long a peer may stay that has not proved who it is. Without I/O; times are monotonic seconds."""
+
+    def __init__(self, limits: SocketLimits, now: float) -> None:
+        self._limits = limits
+        self._began_at = self._heard_at = now
+
+    def heard(self, now: float) -> None:
+        self._heard_at = now
+
+    def silent(self, now: float) -> bool:
+        return now - self._heard_at >= self._limits.silence_s
+
+    def left_s(self, now: float) -> float:
+        """Seconds until it must go, if nothing is heard; 0 when it must go now."""
+        end = min(self._heard_at + self._limits.silence_s, self._began_at + self._limits.longest_s)
+        return max(0.0, end - now)
+
+
+class Link:
+    """One socket as its protocol sees it. No method waits or raises."""
+
+    def __init__(
+        self,
+        transport: asyncio.Transport | None,
+        place: Place,
+        limits: SocketLimits,
+        pack: Pack | None,
+    ) -> None:
+        self._transport = transport
+        self._place = place
+        self._limits = limits
+        self._pack = pack
+        self._queue: deque[bytes] = deque()
+        self._queued_bytes = 0
+        self._wake = asyncio.Event()
+        self._code: int | None = None
+        self._protocol: SocketProtocol | None = None
+        self._patience: PatienceClock | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._received_bytes = 0
+
+    @property
+    def packs(self) -> bool:
+        """Whether the subprotocol has a binary form of messages."""
+        return self._pack is not None
+
+    @property
+    def closing(self) -> bool:
+        return self._code is not None
+
+    def send(self, frame: bytes) -> None:
+        if self._code is not None:
+            return
+        self._queue.append(frame)
+        self._queued_bytes += len(frame)
+        if len(self._queue) > self._limits.queue_frames or self._queued_bytes > self._limits.queue_bytes:
+            self._cut()
+        self._wake.set()
+
+    def close(self, code: int) -> None:
+        """Close after everything sent so far."""
+        if self._code is None:
+            self._code = code
+            self._wake.set()
+
+    def trust(self) -> None:
+        """The peer has proved who it is: it may be silent, and need not make room."""
+        self._place.authenticated()
+        self._patience = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def distrust(self) -> None:
+        """Nothing that the peer has shown holds any more: it may stay as long as somebody who has just come."""
+        if self._patience is None:
+            self._received_bytes = self._bytes_received()
+            self._patience = PatienceClock(self._limits, time.monotonic())
+            self._look()
+
+    def begin(self, protocol: SocketProtocol) -> None:
+        """For the shell: the socket is open."""
+        self._protocol = protocol
+        self._place.on_evict(self._make_room)
+        self.distrust()
+
+    def heard(self) -> None:
+        """For the shell: a message has come."""
+        if self._patience is not None:
+            self._patience.heard(time.monotonic())
+
+    def refuse(self, refusal: Refusal) -> None:
+        """For the shell: close, after the protocol has said why."""
+        if self._code is None and self._protocol is not None:
+            self._protocol.refused(refusal)
+        self.close(refusal.close_code)
+
+    def end(self) -> None:
+        """For the shell: the socket is gone. Circles of references are broken, so that its memory goes at once."""
+        self.trust()
+        self._place.on_evict(None)
+        self._protocol = None
+        self.close(WSCloseCode.OK)
+
+    async def write(self, socket: GuardedSocket) -> None:
+        """For the shell: send what is queued, and the close frame after the last of it. Ends with the socket, which
+        nothing else here holds: whoever keeps a link keeps none of the socket's memory."""
+        try:
+            while True:
+                while self._queue:
+                    frame = self._queue.popleft()
+                    self._queued_bytes -= len(frame)
+                    packed = self._pack(frame) if self._pack is not None else None
+                    if packed is not None:
+                        await socket.send_frame(packed, WSMsgType.BINARY)
+                    else:
+                        await socket.send_frame(frame, WSMsgType.TEXT)
+                    del frame, packed  # an answer is long, and the next wait may be too
+                if self._code is not None:
+                    await socket.close(code=self._code)
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+        except (ConnectionError, RuntimeError):
+            return  # closed under our hands; the reader notices it and tells the protocol
+
+    def _cut(self) -> None:
+        """The peer does not read, so it would not read a close frame either."""
+        self._code = SLOW
+        self._queue.clear()
+        self._queued_bytes = 0
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _make_room(self) -> None:
+        self.refuse(Refusal.CROWDED)
+
+    def _look(self) -> None:
+        """Whether the peer's time is over, or when to look again."""
+        assert self._patience is not None
+        now = time.monotonic()
+        if self._patience.silent(now) and self._brings_more():
+            self._patience.heard(now)
+        left_s = self._patience.left_s(now)
+        if left_s > 0:
+            self._timer = asyncio.get_running_loop().call_later(left_s, self._look)
+        else:
+            self._timer = None
+            self.refuse(Refusal.SILENT)
+
+    def _brings_more(self) -> bool:
+        """Whether a good deal has come in since this was asked last: a long first message on a thin link."""
+        now = self._bytes_received()
+        if now < self._received_bytes + PARTIAL_BYTES:
+            return False
+        self._received_bytes = now
+        return True
+
+    def _bytes_received(self) -> int:
+        now = progress(self._transport)
+        return 0 if now is None else now.received_bytes
+
+
+class WebSockets:
+    """All sockets of one kind in this process.
+
+    `protocol` makes what a new socket speaks. `subprotocols`: those that a client may ask for, the best known
+    first, each with its packed form if it has one. `open_sockets` counts them.
+    """
+
+    def __init__(
+        self,
+        protocol: Callable[[Link, web.Request], SocketProtocol],
+        subprotocols: Mapping[str, Pack | None],
+        limits: SocketLimits,
+        admission: Admission,
+        open_sockets: Gauge,
+    ) -> None:
+        self._protocol = protocol
+        self._subprotocols = subprotocols
+        self._limits = limits
+        self._admission = admission
+        self._open_sockets = open_sockets
+        self._writers: dict[Link, asyncio.Task[None]] = {}
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Upgrade, then carry one socket until it is gone. Problem 400, 426, 429 or 503."""
+        check_handshake(request, *self._subprotocols)
+        with self._admission.place(request.remote, time.monotonic()) as place:
+            socket = GuardedSocket(
+                *self._subprotocols,
+                max_frame_bytes=self._limits.max_frame_bytes,
+                frames_per_s=self._limits.frames_per_s,
+                frames_burst=self._limits.frames_burst,
+            )
+            await socket.prepare(request)
+            pack = self._subprotocols.get(socket.ws_protocol or "")
+            await self._carry(request, socket, Link(request.transport, place, self._limits, pack))
+            return socket
+
+    async def close(self, timeout_s: float) -> None:
+        """Send what is queued and close every socket; those that are slower than `timeout_s` are left behind."""
+        for link in self._writers:
+            link.close(WSCloseCode.GOING_AWAY)
+        if self._writers:
+            await asyncio.wait(list(self._writers.values()), timeout=timeout_s)
+
+    async def _carry(self, request: web.Request, socket: GuardedSocket, link: Link) -> None:
+        protocol = self._protocol(link, request)
+        link.begin(protocol)
+        socket.explain = lambda code: link.refuse(_CLOSED_BY_READER[code])
+        writer = self._writers[link] = asyncio.create_task(link.write(socket))
+        self._open_sockets.inc()
+        try:
+            await _read(socket, link, protocol)
+        except Exception:
+            _log.error("socket failed", kind=type(protocol).__name__)
+            link.refuse(Refusal.FAULT)
+        finally:
+            link.end()
+            self._open_sockets.dec()
+            try:
+                protocol.lost()
+                await asyncio.wait([writer], timeout=CLOSE_TIMEOUT_S)
+            finally:
+                writer.cancel()
+                del self._writers[link]
+                socket.untie(request)
+
+
+_CLOSED_BY_READER: Final = {refusal.close_code: refusal for refusal in (Refusal.TOO_LARGE, Refusal.TOO_MANY_FRAMES)}
+
+
+async def _read(socket: GuardedSocket, link: Link, protocol: SocketProtocol) -> None:
+    while not link.closing:
+        message = await socket.receive()
+        if message.type is WSMsgType.TEXT or message.type is WSMsgType.BINARY:
+            link.heard()
+            await protocol.receive(message.data, binary=message.type is WSMsgType.BINARY)
+        elif message.type is WSMsgType.PING or message.type is WSMsgType.PONG:
+            protocol.beat()
+            if message.type is WSMsgType.PING and not link.closing:
+                await socket.pong(message.data)
+        else:
+            return
+        del message  # a long one would stay until the next one comes
+        await asyncio.sleep(0)  # what came in at once is read without a pause: others have a turn in between
 
 
 def check_handshake(request: web.Request, *subprotocols: str) -> None:
@@ -59,222 +368,3 @@ def _is_key(text: str) -> bool:
         return len(base64.b64decode(text, validate=True)) == 16
     except (binascii.Error, ValueError):
         return False
-
-
-class Place:
-    """One socket's place in an `Admission`."""
-
-    def __init__(self, admission: "Admission", address: str) -> None:
-        self._admission = admission
-        self.address = address
-        self.site = site_key(address)
-        self._evicted = False
-        self._evict: Callable[[], None] | None = None
-
-    def authenticated(self) -> None:
-        """The peer has proved who it is. Idempotent."""
-        self._admission.stop_waiting(self)
-
-    def on_evict(self, act: Callable[[], None] | None) -> None:
-        """Call ``act`` when the socket must go because others wait, at once when that was said already."""
-        self._evict = act
-        if self._evicted and act is not None:
-            act()
-
-    def evict(self) -> None:
-        self._evicted = True
-        self.on_evict(self._evict)
-
-
-class Admission:
-    """Who may hold a socket of one kind, by address (of IPv6: the /64). In bounded memory.
-
-    ``total`` and ``waiting``: sockets of everybody. ``per_address`` and ``waiting_per_address``: of one address.
-    ``opened_per_s`` and ``opened_burst``: new sockets of one address.
-    """
-
-    def __init__(
-        self,
-        *,
-        total: int,
-        waiting: int,
-        per_address: int,
-        waiting_per_address: int,
-        opened_per_s: float,
-        opened_burst: float,
-    ) -> None:
-        self.total = total
-        self.waiting = waiting
-        self.per_address = per_address
-        self.waiting_per_address = waiting_per_address
-        self._opened = KeyedBuckets(opened_per_s, opened_burst)
-        self._places: set[Place] = set()
-        self._by_address: Counter[str] = Counter()
-        self._waiting: set[Place] = set()
-        self._waiting_by_site: dict[str, dict[Place, None]] = {}  # the oldest first
-        self._waiting_by_address: Counter[str] = Counter()
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    @contextmanager
-    def place(self, remote: str | None, now: float) -> Iterator[Place]:
-        """A place for as long as the block runs. Problem 429 or 503."""
-        place = self._enter(address_key(remote or ""), now)
-        try:
-            yield place
-        finally:
-            self._leave(place)
-
-    def stop_waiting(self, place: Place) -> None:
-        """See `Place.authenticated`."""
-        if place in self._waiting:
-            self._waiting.remove(place)
-            _count_down(self._waiting_by_address, place.address)
-            of_site = self._waiting_by_site[place.site]
-            del of_site[place]
-            if not of_site:
-                del self._waiting_by_site[place.site]
-
-    def _enter(self, address: str, now: float) -> Place:
-        if (
-            self._by_address[address] >= self.per_address
-            or self._waiting_by_address[address] >= self.waiting_per_address
-            or not self._opened.allow(address, now)
-        ):
-            self._forget(address)
-            raise Problem(429, "rate_limited", "Too many sockets from one address.", {"Retry-After": "5"})
-        if len(self._places) >= self.total or len(self._waiting) >= self.waiting:
-            if not self._waiting:
-                self._forget(address)
-                raise Problem(503, "busy", "Too many sockets are open.", {"Retry-After": "5"})
-            most = max(self._waiting_by_site.values(), key=len)
-            oldest = next(iter(most))
-            self._leave(oldest)
-            oldest.evict()
-        place = Place(self, address)
-        self._places.add(place)
-        self._waiting.add(place)
-        self._waiting_by_site.setdefault(place.site, {})[place] = None
-        self._by_address[address] += 1
-        self._waiting_by_address[address] += 1
-        return place
-
-    def _leave(self, place: Place) -> None:
-        if place in self._places:
-            self.stop_waiting(place)
-            self._places.discard(place)
-            _count_down(self._by_address, place.address)
-
-    def _forget(self, address: str) -> None:
-        """Reading a counter must not leave a key behind."""
-        for counter in (self._by_address, self._waiting_by_address):
-            if not counter[address]:
-                counter.pop(address, None)
-
-
-def _count_down(counter: Counter[str], key: str) -> None:
-    counter[key] -= 1
-    if counter[key] <= 0:
-        del counter[key]
-
-
-class _GuardedReader:
-    """Stands where aiohttp's connection expects its reader, and hands on what the guard lets through."""
-
-    def __init__(
-        self,
-        reader: WebSocketReader,
-        queue: WebSocketDataQueue,
-        guard: FrameGuard,
-        transport: asyncio.Transport | None,
-        metrics: Metrics,
-    ) -> None:
-        self._reader = reader
-        self._queue = queue
-        self._guard = guard
-        self._transport = transport
-        self._metrics = metrics
-        self._told = False
-
-    def feed_eof(self) -> None:
-        self._reader.feed_eof()
-
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        count = self._guard.passes(data, time.monotonic())
-        answer: tuple[bool, bytes] = False, b""
-        if count:
-            answer = self._reader.feed_data(data if count == len(data) else data[:count])
-        fault = self._guard.fault
-        if fault is not None and not self._told:
-            self._told = True
-            self._metrics.frame_faults.labels(str(fault.code)).inc()
-            # raised by `receive` after what came before it
-            self._queue.set_exception(WebSocketError(fault.code, fault.why))
-            if self._transport is not None and not self._transport.is_closing():
-                self._transport.pause_reading()
-        return answer
-
-
-class GuardedSocket(PatientWebSocket):
-    """A WebSocket whose reader cannot be flooded; text comes as bytes, pings and pongs as messages.
-
-    ``frames_per_s`` and ``frames_burst`` are of frames of any kind; one too many closes with `TOO_MANY_FRAMES`.
-    ``explain`` is called with the close code before the socket closes by itself over what the peer sent (too many
-    frames, or one too large), so that the shell can say why in its own protocol.
-    """
-
-    def __init__(
-        self,
-        *subprotocols: str,
-        max_frame_bytes: int,
-        frames_per_s: float,
-        frames_burst: float,
-        compress: bool = False,
-    ) -> None:
-        super().__init__(
-            protocols=subprotocols,
-            heartbeat=HEARTBEAT_S,
-            timeout=CLOSE_TIMEOUT_S,
-            compress=compress,
-            max_msg_size=max_frame_bytes,
-            autoping=False,
-            decode_text=False,
-        )
-        self._bucket = TokenBucket(frames_per_s, frames_burst)
-        self.explain: Callable[[int], None] | None = None
-
-    def _post_start(self, request: BaseRequest, protocol: str | None, writer: WebSocketWriter) -> None:
-        # What came in with the handshake would go to the reader at once.
-        connection = request.protocol
-        early, connection._message_tail = connection._message_tail, b""
-        super()._post_start(request, protocol, writer)
-        assert self._parser is not None
-        assert self._reader is not None
-        assert isinstance(request, web.Request)
-        guard = FrameGuard(self._bucket, compressed=bool(self._compress))
-        guarded = _GuardedReader(self._parser, self._reader, guard, request.transport, request.app[METRICS])
-        connection._payload_parser = guarded
-        if early:
-            guarded.feed_data(early)
-
-    async def pong(self, message: bytes = b"") -> None:
-        with suppress(ConnectionError):  # gone meanwhile; the next `receive` tells it
-            await super().pong(message)
-
-    async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True) -> bool:
-        if code in (WSCloseCode.MESSAGE_TOO_BIG, TOO_MANY_FRAMES) and self.explain is not None:
-            explain, self.explain = self.explain, None
-            explain(code)
-            await asyncio.sleep(0)  # lets what was said be written first
-        return await super().close(code=code, message=message, drain=drain)
-
-    def untie(self, request: web.Request) -> None:
-        """Lets the 40 KiB of a socket that is gone go at once. Circles wait for the garbage collector, which has to
-        look at all other sockets to find them: 0.1 s for 2,000, in which nobody is served."""
-        self.explain = None
-        request.protocol._data_received_cb = None  # a method of the socket, which has the request, which has this
-        error: BaseException | None = self.exception()
-        while error is not None:  # the socket keeps it, and its frames keep the socket
-            error.__traceback__ = None
-            error = error.__context__

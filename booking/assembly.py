@@ -23,7 +23,6 @@ from backplane.postgres import Database
 from backplane.principal import Principal
 from backplane.routes import TENANT
 from backplane.tokens import TokenAuthority
-from backplane.web import METRICS
 from booking.application import Part
 from booking.appointments.part import DESK, Desk, Life, VisitsNow, appointments
 from booking.calendar.asked import Hours
@@ -41,10 +40,6 @@ from booking.providers.part import providers
 from booking.tenants import Tenants
 from booking.visits import part as joining_part
 from booking.visits.call_events import CallEvents
-from booking.visits.live import Live
-from booking.visits.live_messages import LiveTickets
-from booking.visits.live_routes import LIVE
-from booking.visits.live_sources import SOURCES
 from booking.visits.room_commands import RoomCommands
 from booking.visits.room_names import VisitRooms
 from booking.visits.visit import JOINING, Joining
@@ -86,7 +81,6 @@ class Assembly:
     documents: Documents
     joining: Joining
     ringing: Ringing
-    live: Live
     desk: Desk
     call_events: CallEvents
 
@@ -96,17 +90,10 @@ class Assembly:
         app[DOCUMENTS] = self.documents
         app[JOINING] = self.joining
         app[RINGING] = self.ringing
-        app[LIVE] = self.live
         app[DESK] = self.desk
-        self.live.count = lambda reason: app[METRICS].live_ends.labels(reason).inc()
         app[VISITS_NOW] = VisitsNow()
         routes: list[Routes] = [group for part in self.parts for group in part.routes]
         install(app, routes, self.services)
-
-        async def close_sockets(_: web.Application) -> None:
-            await self.live.close()
-
-        app.on_shutdown.append(close_sockets)
 
 
 @asynccontextmanager
@@ -123,7 +110,6 @@ async def assemble(around: Surroundings) -> AsyncIterator[Assembly]:
     lifecycle = Life(desk)
     joining = Joining(links, passes, names, around.tokens, RoomCommands(bus), lifecycle)
     ringing = Ringing(bus)
-    live = Live(database, bus, LiveTickets(keys), SOURCES, clock)
     call_events = CallEvents(database, bus, names, lifecycle)
     sender = (
         Postman(SmtpSettings.from_url(around.smtp_url, around.mail_from))
@@ -151,11 +137,8 @@ async def assemble(around: Surroundings) -> AsyncIterator[Assembly]:
         delivery.part(),
     )
     services = Services(database, bus, tenants.tenant_of, authenticate, clock, refusals=REFUSALS, urls=urls)
-    showing = asyncio.create_task(live.run())
     try:
-        yield Assembly(parts, services, identity, Documents(store), joining, ringing, live, desk, call_events)
+        yield Assembly(parts, services, identity, Documents(store), joining, ringing, desk, call_events)
     finally:
-        showing.cancel()
-        await asyncio.wait([showing])  # it takes leave of the bus, which its owner closes next
         await sender.close()
         await identity.close()

@@ -15,6 +15,7 @@ class CloseCode(IntEnum):
     NORMAL = 1000
     GOING_AWAY = 1001
     TOO_LARGE = 1009
+    FAULT = 1011
     PROTOCOL = 4400
     TOKEN = 4401
     FULL = 4403

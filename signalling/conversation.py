@@ -2,9 +2,9 @@
 
     waiting --join or resume--> joined --leave, bye, fatal error--> closed
 
-While waiting only join, resume and ping are heard; silence ends the conversation, and so do two minutes, whatever is
-said. Whatever a peer sends, it gets an answer or an error, and what it can cost is bounded by two token buckets: one
-over all messages, weighted by the work they make, and a smaller one over those that are refused.
+While waiting only join, resume and ping are heard; the shell ends the socket of a peer that waits too long. Whatever a
+peer sends, it gets an answer or an error, and what it can cost is bounded by two token buckets: one over all messages,
+weighted by the work they make, and a smaller one over those that are refused.
 """
 
 from typing import Final
@@ -34,8 +34,6 @@ from signalling.messages import (
 )
 from signalling.session import Link, Session
 
-SILENCE_S: Final = 15.0
-MAX_WAIT_S: Final = 120.0  # nothing restarts it; a page that takes longer opens a new socket
 MESSAGES_PER_S: Final = 20.0
 MESSAGES_BURST: Final = 200.0
 FAULTS_PER_S: Final = 1.0
@@ -48,16 +46,14 @@ _log = Log(__name__)
 
 
 class Conversation:
-    """Made when a socket opens; the shell calls `receive`, `sweep` and at last `lost`."""
+    """Made when a socket opens; the shell calls `receive` and at last `lost`."""
 
-    def __init__(self, calls: Calls, metrics: Metrics, link: Link, now: float, address: str = "") -> None:
+    def __init__(self, calls: Calls, metrics: Metrics, link: Link, address: str = "") -> None:
         """``address``: of the socket, as `backplane.ratelimit.address_key` makes it."""
         self._calls = calls
         self._metrics = metrics
         self._link = link
         self._address = address
-        self._opened_at = now
-        self._heard_at = now
         self._messages = TokenBucket(MESSAGES_PER_S, MESSAGES_BURST)
         self._faults = TokenBucket(FAULTS_PER_S, FAULTS_BURST)
         self._session: Session | None = None
@@ -72,7 +68,6 @@ class Conversation:
         """One frame: text, or where ``compressed`` bytes that are a deflated text."""
         if self._closed or (self._session is not None and self._session.generation != self._generation):
             return  # nobody listens any more, or a newer socket speaks for the session
-        self._heard_at = now
         try:
             if not self._messages.allow(now):
                 raise SignallingError(ErrorCode.RATE_LIMITED)
@@ -101,14 +96,6 @@ class Conversation:
         self._link.send(encode(Error(re=error.re, code=error.code.code, message=error.message, fatal=error.code.fatal)))
         if error.code.close is not None:
             self._finish(error.code.close, now)
-
-    def sweep(self, now: float) -> None:
-        """End a conversation that does not begin, unless a message is on its way."""
-        if now - self._heard_at >= SILENCE_S and self._link.brings_more():
-            self._heard_at = now
-        silent = now - self._heard_at >= SILENCE_S or now - self._opened_at >= MAX_WAIT_S
-        if silent and not self.joined:
-            self.refuse(SignallingError(ErrorCode.NOT_JOINED), now)
 
     def lost(self, now: float) -> None:
         """The socket is gone, for whatever reason. Idempotent."""

@@ -37,9 +37,6 @@ class Link(Protocol):
     def close(self, code: CloseCode) -> None:
         """Close after everything sent so far."""
 
-    def brings_more(self) -> bool:
-        """Whether a good deal of a message that is not whole yet has come in since this was asked last."""
-
 
 class Session:
     """Made by a join. Times are monotonic seconds."""

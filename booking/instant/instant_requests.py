@@ -27,12 +27,11 @@ from backplane.lines import LINES
 from backplane.outbox import Event, emit
 from backplane.postgres import Connection
 from backplane.web import Problem
-from booking.instant.request_views import instant_view, rings_of
+from booking.instant.request_views import InstantView, RingView, instant_view, rings_of
 from booking.rights import VISITORS
-from booking.visits.live_messages import InstantView, RingView
-from booking.visits.notes import note, note_after
 from booking.waiting_room.line_routes import own_provider
 from booking.waiting_room.walk_in import VISITS_NOW
+from live.notes import note, note_after
 
 RING_LASTS: Final = timedelta(seconds=90)
 RING_SIZE: Final = 5

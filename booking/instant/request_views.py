@@ -3,8 +3,32 @@
 from datetime import datetime
 from uuid import UUID
 
+from msgspec import Struct
+
 from backplane.postgres import Connection
-from booking.visits.live_messages import InstantView, RingView
+
+
+class InstantView(Struct, frozen=True):
+    """A patient's request for a doctor now. ``state``: ringing, accepted, unanswered or cancelled."""
+
+    request: UUID
+    state: str
+    ring: int
+    ring_until: datetime
+    doctor: str | None
+    appointment: UUID | None
+
+
+class RingView(Struct, frozen=True):
+    """A request that rings at a doctor. ``here``: the page of who asks is open."""
+
+    request: UUID
+    specialty: str
+    language: str
+    reason: str
+    rung_at: datetime
+    ring_until: datetime
+    here: bool
 
 
 async def instant_view(connection: Connection, request: UUID) -> InstantView | None:

@@ -21,11 +21,11 @@ from backplane.postgres import Connection
 from backplane.web import Problem
 from booking.links.link import Seat, link_path
 from booking.rights import GUEST_LINK
-from booking.visits.notes import note_after
 from booking.visits.room_names import identity
 from booking.visits.visit import JOINING, Visit, need
 from booking.visits.visit_routes import shown
 from booking.visits.visitors import visitor
+from live.notes import note_after
 
 MAX_INVITES: Final = 5
 MAX_OF_PATIENT: Final = 3

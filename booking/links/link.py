@@ -1,7 +1,7 @@
 """Join links: what a person clicks to come to a visit, `/j/<clinic>#<token>`.
 
 The token stands behind the `#`, so it reaches no log, no referrer and no mail scanner's request. It is signed, not
-secretly stored (`booking.links.signed`), and 94 characters long.
+secretly stored (`backplane.signed`), and 94 characters long.
 
 A link may be used again and again inside its window: mail scanners and second devices must not spend it. What ends it
 is the appointment's `join_epoch`, raised by every move and cancellation, and for an invited third person the withdrawal
@@ -16,7 +16,7 @@ from enum import IntEnum
 from typing import Final
 from uuid import UUID
 
-from booking.links.signed import BadSignature, Signed
+from backplane.signed import BadSignature, Signed
 
 OPENS_BEFORE: Final = timedelta(minutes=30)
 CLOSES_AFTER: Final = timedelta(minutes=60)

@@ -16,8 +16,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from backplane.signed import BadSignature, Signed
 from booking.links.link import Seat
-from booking.links.signed import BadSignature, Signed
 
 PASS_LIFETIME: Final = timedelta(hours=24)
 GESTURE_LIFETIME: Final = timedelta(minutes=10)

@@ -20,10 +20,10 @@ from backplane.ids import uuid7
 from backplane.jobs import Handler, Job, JobRow, hold, schedule, withdraw
 from backplane.postgres import Connection, Database
 from booking.links.link import Seat
-from booking.visits import notes
 from booking.visits.room_names import VisitRooms, read_identity
 from booking.visits.visit import Lifecycle, Visit, load
 from booking.waiting_room import admittance
+from live import notes
 
 TOGETHER: Final = timedelta(seconds=60)
 DOCTOR_RETURNS: Final = timedelta(minutes=2)

@@ -1,30 +1,18 @@
-"""The live socket, and the tickets for it: each is asked for over HTTP by whoever may see the thing."""
+"""Tickets for the live socket: each is asked for over HTTP by whoever may see the thing."""
 
-from datetime import datetime
-from typing import Final
 from uuid import UUID
-
-from aiohttp import web
-from msgspec import Struct
 
 from backplane.api import Call, Routes
 from backplane.web import Problem
 from booking.links.link import Seat
-from booking.visits.live import Live
-from booking.visits.live_messages import TICKET_LIFETIME, Kind, LiveTicket
+from booking.visits.live_topics import Kind
 from booking.visits.visit import need
 from booking.visits.visitors import visitor
 from booking.waiting_room.line_routes import WhichQueue, own_provider
+from live.routes import LiveTicketGiven, given
+from live.tickets import Ticket
 
 routes = Routes(tag="live")
-LIVE: Final = web.AppKey("live", Live)
-
-
-class LiveTicketGiven(Struct, frozen=True):
-    """``ticket``: shown on the socket before ``expires_at``, once per watch."""
-
-    ticket: str
-    expires_at: datetime
 
 
 @routes.post("/v1/visits/{appointment}/live", right="visit.join", problems={403: ("not_your_visit",), 404: (), 410: ()})
@@ -33,12 +21,10 @@ async def visit_ticket(call: Call, appointment: UUID) -> LiveTicketGiven:
     async with call.transaction() as connection:
         visit = await need(connection, appointment)
         who = await visitor(call, connection, visit)
-    return _given(
-        call,
-        LiveTicket(
-            Kind.VISIT, visit.tenant, visit.provider, appointment, who.seat, who.holder, who.device, visit.epoch
-        ),
+    ticket = Ticket(
+        Kind.VISIT, visit.tenant, visit.provider, appointment, who.seat, who.holder, who.device, visit.epoch
     )
+    return given(call, ticket)
 
 
 @routes.post("/v1/queue/live", right="queue.manage", problems={403: ("not_your_queue",), 404: ()})
@@ -51,7 +37,7 @@ async def queue_ticket(call: Call, body: WhichQueue) -> LiveTicketGiven:
         raise Problem(404, "not_found", "Say whose line: you have none of your own.")
     if provider != own and not call.may("queue.manage.clinic"):
         raise Problem(403, "not_your_queue", "This line is another doctor's.")
-    return _given(call, _of(call, Kind.QUEUE, provider, provider, Seat.DOCTOR))
+    return given(call, _of(call, Kind.QUEUE, provider, provider, Seat.DOCTOR))
 
 
 @routes.post("/v1/queue-tickets/{ticket}/live", right="queue.read", problems={404: ()})
@@ -63,7 +49,7 @@ async def place_ticket(call: Call, ticket: UUID) -> LiveTicketGiven:
         )
     if provider is None:
         raise Problem(404, "not_found", "There is no such ticket of yours.")
-    return _given(call, _of(call, Kind.PLACE, provider, ticket, Seat.PATIENT))
+    return given(call, _of(call, Kind.PLACE, provider, ticket, Seat.PATIENT))
 
 
 @routes.post("/v1/instant-requests/{request}/live", right="instant.request", problems={404: ()})
@@ -75,7 +61,7 @@ async def instant_ticket(call: Call, request: UUID) -> LiveTicketGiven:
         )
     if not found:
         raise Problem(404, "not_found", "There is no such request of yours.")
-    return _given(call, _of(call, Kind.INSTANT, request, request, Seat.PATIENT))
+    return given(call, _of(call, Kind.INSTANT, request, request, Seat.PATIENT))
 
 
 @routes.post("/v1/instant-rings/live", right="instant.answer", problems={404: ()})
@@ -85,20 +71,9 @@ async def rings_ticket(call: Call) -> LiveTicketGiven:
         provider = await own_provider(connection, call.principal)
     if provider is None:
         raise Problem(404, "not_found", "You are no doctor here.")
-    return _given(call, _of(call, Kind.RINGS, provider, provider, Seat.DOCTOR))
+    return given(call, _of(call, Kind.RINGS, provider, provider, Seat.DOCTOR))
 
 
-@routes.socket("/v1/visits/live", problems=(400, 426, 429, 503))
-async def live(call: Call) -> web.StreamResponse:
-    """Live views of visits, lines and requests: subprotocol wadud.visits.v1"""
-    return await call.request.app[LIVE].handle(call.request)
-
-
-def _of(call: Call, kind: Kind, subject: UUID, key: UUID, seat: Seat) -> LiveTicket:
+def _of(call: Call, kind: Kind, subject: UUID, key: UUID, seat: Seat) -> Ticket:
     who = call.principal
-    return LiveTicket(kind, call.tenant.id, subject, key, seat, who.person, who.session)
-
-
-def _given(call: Call, ticket: LiveTicket) -> LiveTicketGiven:
-    signed = call.request.app[LIVE].tickets.sign(ticket, call.now)
-    return LiveTicketGiven(signed, call.now + TICKET_LIFETIME)
+    return Ticket(kind, call.tenant.id, subject, key, seat, who.person, who.session)

@@ -18,13 +18,15 @@ from backplane.postgres import Connection
 from booking.instant import instant_requests
 from booking.links import exchange, invites
 from booking.links.link import Seat
-from booking.visits import live_routes, notes, visit_routes
+from booking.visits import live_routes, visit_routes
 from booking.visits.call_events import CallEvents
 from booking.visits.presence import end_of_grace
 from booking.visits.room_names import VisitRoom, identity
 from booking.visits.visit import CALLED_AGAIN, Joining, load
 from booking.waiting_room import admittance, line_routes, walk_in
 from booking.waiting_room.tickets import GRACE_JOB
+from live import notes
+from live import routes as live_socket
 
 ROUTES: Final = (
     exchange.routes,
@@ -33,6 +35,7 @@ ROUTES: Final = (
     line_routes.routes,
     walk_in.routes,
     live_routes.routes,
+    live_socket.routes,
     instant_requests.routes,
 )
 # Event -> what becomes of the tickets of those who wait.

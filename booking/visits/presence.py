@@ -3,98 +3,78 @@
 A seat and a ticket remember when their page was last heard of. A page that closes says so at once; one whose server
 died is old news after `visitors.ALIVE`. What counts for a place in line is the time alone: it is kept for the grace
 after the last sign, whoever noticed the end.
+
+Refreshing locks many rows in no order, so none is waited for: whoever is being called, moved or let in is heard of the
+next time.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from backplane.postgres import Connection
-from booking.visits.live_messages import Kind, LiveTicket
+from booking.links.link import Seat
 from booking.waiting_room import tickets
 from booking.waiting_room.line import GRACE
+from live.tickets import Ticket
 
 
-async def arrived(connection: Connection, ticket: LiveTicket, now: datetime) -> bool:
-    """A page has opened; whether others see a difference. Somebody who waits has the place again, within the grace."""
-    match ticket.kind:
-        case Kind.VISIT:
-            was_here = await connection.fetchval(
-                """WITH before AS (
-                       SELECT here AND seen_at > $6 AS here FROM visit_seat
-                       WHERE (appointment_id, seat, holder) = ($1, $2, $3) AND device = $5
-                   )
-                   UPDATE visit_seat SET here = true, seen_at = $4 FROM before
-                   WHERE (appointment_id, seat, holder) = ($1, $2, $3) AND device = $5 RETURNING before.here""",
-                ticket.key,
-                ticket.seat.word,
-                ticket.holder,
-                now,
-                ticket.device,
-                now - tickets.ALIVE,
-            )
-            if was_here is None:
-                return False
-            for row in await connection.fetch(_WAITING, ticket.key, ticket.holder):
-                await tickets.come_back(connection, row["id"], now)
-            return not was_here
-        case Kind.PLACE:
-            await tickets.come_back(connection, ticket.key, now)
-            return True
-        case Kind.INSTANT:
-            await _asks(connection, ticket, here=True)
-    return False
+class SeatPresence:
+    """Of a visit: the seat is taken by one device."""
 
+    by_device: Final = True
 
-async def gone(connection: Connection, ticket: LiveTicket, now: datetime) -> bool:
-    """Its last page has closed. The grace begins now."""
-    match ticket.kind:
-        case Kind.VISIT:
-            seated = await connection.fetchval(
-                """UPDATE visit_seat SET here = false, seen_at = $4
-                   WHERE (appointment_id, seat, holder) = ($1, $2, $3) AND device = $5 AND here RETURNING true""",
-                ticket.key,
-                ticket.seat.word,
-                ticket.holder,
-                now,
-                ticket.device,
-            )
-            if seated:
-                await connection.execute(
-                    """UPDATE queue_ticket SET here = false, seen_at = $3
-                       WHERE appointment_id = $1 AND patient_id = $2 AND state = 'waiting'""",
-                    ticket.key,
-                    ticket.holder,
-                    now,
-                )
-            return bool(seated)
-        case Kind.PLACE:
+    async def arrived(self, connection: Connection, ticket: Ticket, now: datetime) -> bool:
+        """Somebody who waits has the place in line again, within the grace."""
+        was_here = await connection.fetchval(
+            """WITH before AS (
+                   SELECT here AND seen_at > $6 AS here FROM visit_seat
+                   WHERE (appointment_id, seat, holder) = ($1, $2, $3) AND device = $5
+               )
+               UPDATE visit_seat SET here = true, seen_at = $4 FROM before
+               WHERE (appointment_id, seat, holder) = ($1, $2, $3) AND device = $5 RETURNING before.here""",
+            ticket.key,
+            Seat(ticket.role).word,
+            ticket.holder,
+            now,
+            ticket.device,
+            now - tickets.ALIVE,
+        )
+        if was_here is None:
+            return False
+        waiting = await connection.fetch(
+            "SELECT id FROM queue_ticket WHERE appointment_id = $1 AND patient_id = $2 AND state = 'waiting'",
+            ticket.key,
+            ticket.holder,
+        )
+        for row in waiting:
+            await tickets.come_back(connection, row["id"], now)
+        return not was_here
+
+    async def left(self, connection: Connection, ticket: Ticket, now: datetime) -> bool:
+        """The grace begins now."""
+        seated = await connection.fetchval(
+            """UPDATE visit_seat SET here = false, seen_at = $4
+               WHERE (appointment_id, seat, holder) = ($1, $2, $3) AND device = $5 AND here RETURNING true""",
+            ticket.key,
+            Seat(ticket.role).word,
+            ticket.holder,
+            now,
+            ticket.device,
+        )
+        if seated:
             await connection.execute(
-                "UPDATE queue_ticket SET here = false, seen_at = $2 WHERE id = $1 AND state = 'waiting'",
+                """UPDATE queue_ticket SET here = false, seen_at = $3
+                   WHERE appointment_id = $1 AND patient_id = $2 AND state = 'waiting'""",
                 ticket.key,
+                ticket.holder,
                 now,
             )
-            return True
-        case Kind.INSTANT:
-            await _asks(connection, ticket, here=False)
-    return False
+        return bool(seated)
 
-
-async def _asks(connection: Connection, ticket: LiveTicket, *, here: bool) -> None:
-    """The doctors at whom it rings are shown so when their pages are refreshed, within seconds: no note names them."""
-    await connection.execute(
-        "UPDATE instant_request SET here = $2 WHERE id = $1 AND state = 'ringing' AND here <> $2", ticket.key, here
-    )
-
-
-async def still_here(connection: Connection, watched: Sequence[LiveTicket], now: datetime) -> None:
-    """All that one clinic's pages of this process watch; one statement each for seats and tickets.
-
-    So many rows are locked in no order, so none is waited for: whoever is being called, moved or let in is heard of
-    the next time.
-    """
-    visits = [ticket for ticket in watched if ticket.kind is Kind.VISIT]
-    if visits:
+    async def still_here(self, connection: Connection, watched: Sequence[Ticket], now: datetime) -> None:
+        """The seats, and the places in line of those who sit there."""
         await connection.execute(
             """WITH watched AS (
                    SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[])
@@ -113,21 +93,63 @@ async def still_here(connection: Connection, watched: Sequence[LiveTicket], now:
                    WHERE q.state = 'waiting' FOR NO KEY UPDATE OF q SKIP LOCKED
                )
                UPDATE queue_ticket q SET here = true, seen_at = $5 FROM waiting WHERE q.id = waiting.id""",
-            [ticket.key for ticket in visits],
-            [ticket.seat.word for ticket in visits],
-            [ticket.holder for ticket in visits],
-            [ticket.device for ticket in visits],
+            [ticket.key for ticket in watched],
+            [Seat(ticket.role).word for ticket in watched],
+            [ticket.holder for ticket in watched],
+            [ticket.device for ticket in watched],
             now,
         )
-    places = [ticket.key for ticket in watched if ticket.kind is Kind.PLACE]
-    if places:
+
+
+class PlacePresence:
+    """Of a place in line without an appointment: any device of the person keeps it."""
+
+    by_device: Final = False
+
+    async def arrived(self, connection: Connection, ticket: Ticket, now: datetime) -> bool:
+        """The place is kept again, within the grace."""
+        await tickets.come_back(connection, ticket.key, now)
+        return True
+
+    async def left(self, connection: Connection, ticket: Ticket, now: datetime) -> bool:
+        """The grace begins now."""
+        await connection.execute(
+            "UPDATE queue_ticket SET here = false, seen_at = $2 WHERE id = $1 AND state = 'waiting'", ticket.key, now
+        )
+        return True
+
+    async def still_here(self, connection: Connection, watched: Sequence[Ticket], now: datetime) -> None:
+        """The places."""
         await connection.execute(
             """UPDATE queue_ticket SET here = true, seen_at = $2 WHERE id IN (
                    SELECT id FROM queue_ticket WHERE id = ANY($1) AND state = 'waiting'
                    FOR NO KEY UPDATE SKIP LOCKED)""",
-            places,
+            [ticket.key for ticket in watched],
             now,
         )
+
+
+class RequestPresence:
+    """Of an instant request. No note names the doctors at whom it rings: they see it when their pages are refreshed."""
+
+    by_device: Final = True
+
+    async def arrived(self, connection: Connection, ticket: Ticket, now: datetime) -> bool:
+        await _asks(connection, ticket, here=True)
+        return False
+
+    async def left(self, connection: Connection, ticket: Ticket, now: datetime) -> bool:
+        await _asks(connection, ticket, here=False)
+        return False
+
+    async def still_here(self, connection: Connection, watched: Sequence[Ticket], now: datetime) -> None:
+        """A request rings for less than a minute or two: what was said when its page opened still holds."""
+
+
+async def _asks(connection: Connection, ticket: Ticket, *, here: bool) -> None:
+    await connection.execute(
+        "UPDATE instant_request SET here = $2 WHERE id = $1 AND state = 'ringing' AND here <> $2", ticket.key, here
+    )
 
 
 async def end_of_grace(connection: Connection, ticket: UUID, now: datetime) -> bool:
@@ -153,6 +175,3 @@ async def end_of_grace(connection: Connection, ticket: UUID, now: datetime) -> b
         ticket,
     )
     return await tickets.close(connection, ticket, "left", now)
-
-
-_WAITING = "SELECT id FROM queue_ticket WHERE appointment_id = $1 AND patient_id = $2 AND state = 'waiting'"

@@ -16,12 +16,12 @@ from backplane.lines import LINES
 from backplane.postgres import Connection
 from backplane.web import Problem
 from booking.links.link import Seat
-from booking.visits.notes import note_after
 from booking.visits.room_names import identity
 from booking.visits.views import VisitView, visit_view
 from booking.visits.visit import JOINING, Visit, need
 from booking.visits.visitors import Visitor, claim, visitor
 from booking.waiting_room import admittance
+from live.notes import note_after
 
 TOKEN_LIFETIME: Final = timedelta(minutes=10)
 GUEST_RIGHTS: Final = ("publish", "subscribe", "share_screen")

@@ -16,7 +16,6 @@ from backplane.postgres import Connection
 from backplane.principal import Principal
 from backplane.web import Problem
 from booking.links.link import Seat
-from booking.visits.notes import note_after
 from booking.visits.room_names import identity
 from booking.visits.views import QueueView, queue_view
 from booking.visits.visit import JOINING, Visit, need
@@ -24,6 +23,7 @@ from booking.visits.visit_routes import MessageKept, NewMessage
 from booking.visits.visitors import doctor_of, takes_part
 from booking.waiting_room import admittance, tickets
 from booking.waiting_room.walk_in import NoTime, visit_for_walk_in
+from live.notes import note_after
 
 routes = Routes(tag="queue")
 

@@ -16,10 +16,10 @@ from backplane.postgres import Connection
 from backplane.web import Problem
 from booking.links.link import Seat
 from booking.rights import VISITORS
-from booking.visits.notes import note_after
 from booking.visits.views import WaitRange
 from booking.visits.visit import Visit, need
 from booking.waiting_room import tickets
+from live.notes import note_after
 
 MAX_WAITING: Final = 100
 routes = Routes(tag="queue")

@@ -133,7 +133,7 @@ OWN: dict[str, str] = {
     "booking/identity/factor_routes.py": "options of our own library",
     "booking/identity/key_store.py": "keys that we sealed",
     "booking/identity/oidc_client.py": "an identity provider's claims; times are only compared",
-    "booking/visits/notes.py": "our own notes",
+    "live/notes.py": "our own notes",
     "booking/visits/room_commands.py": "our own commands",
     "booking/policy.py": "an operator's policy, which has checks of its own",
     "booking/rights.py": "an operator's policy",
@@ -147,7 +147,7 @@ DECODES = re.compile(r"json\.decode\(|json\.Decoder\(|msgspec\.convert[,(]|json\
 def test_whoever_decodes_without_the_check_is_on_the_list(root: Path) -> None:
     found = {
         str(path.relative_to(root))
-        for package in ("backplane", "booking", "server", "signalling", "sfu", "turn", "rtc")
+        for package in ("backplane", "booking", "live", "server", "signalling", "sfu", "turn", "rtc")
         for path in (root / package).rglob("*.py")
         if DECODES.search(path.read_text())
     }

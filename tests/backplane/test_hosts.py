@@ -191,7 +191,7 @@ def test_only_the_border_reads_which_host_was_asked_for(root: Path) -> None:
     allowed = {"backplane/hosts.py": READS_HOST, "backplane/proxies.py": READS_FORWARDED}
     found = [
         f"{name}:{number} {line.strip()}"
-        for package in ("backplane", "booking", "server", "signalling", "sfu", "turn")
+        for package in ("backplane", "booking", "live", "server", "signalling", "sfu", "turn")
         for path in (root / package).rglob("*.py")
         for number, line in enumerate(path.read_text().splitlines(), 1)
         for pattern in (READS_HOST, READS_FORWARDED)

@@ -4,7 +4,7 @@ Who asks is said by the header ``Test-Person`` (id and role); real sessions are 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -31,15 +31,16 @@ from booking.instant.instant_requests import RINGING, Ringing
 from booking.links.link import Links, Seat
 from booking.links.passes import Passes
 from booking.rights import rights_of
-from booking.visits.live import Live
-from booking.visits.live_messages import SUBPROTOCOL, LiveTickets
-from booking.visits.live_routes import LIVE
-from booking.visits.live_sources import SOURCES
+from booking.visits.live_topics import TOPICS
 from booking.visits.part import ROUTES
 from booking.visits.room_names import VisitRooms
 from booking.visits.visit import JOINING, Joining, Visit, load
 from booking.visits.visitors import guest_principal
 from booking.waiting_room.walk_in import VISITS_NOW
+from live.hub import Hub
+from live.messages import SUBPROTOCOL
+from live.tickets import Tickets
+from live.topics import Topic
 
 START = datetime.fromisoformat("2026-11-21T10:00:00+00:00")
 TENANT = Tenant(1000, "alshifa", "Al-Shifa Clinic", hosts=("127.0.0.1",))
@@ -222,7 +223,9 @@ def principal(person: UUID, role: str) -> Principal:
 
 
 @asynccontextmanager
-async def serving(clinic: Clinic, *, ringing: Ringing | None = None) -> AsyncIterator["Browser"]:
+async def serving(
+    clinic: Clinic, *, ringing: Ringing | None = None, topics: Sequence[Topic] = TOPICS
+) -> AsyncIterator["Browser"]:
     """The routes on a socket of this machine."""
 
     async def tenant_of(request: web.Request) -> Tenant:
@@ -235,20 +238,17 @@ async def serving(clinic: Clinic, *, ringing: Ringing | None = None) -> AsyncIte
         person, _, role = said.partition(" ")
         return principal(UUID(person), role)
 
-    app = application(Metrics(), Readiness(dict))
+    metrics = Metrics()
+    app = application(metrics, Readiness(dict))
     app[JOINING] = clinic.joining
     app[VISITS_NOW] = VisitsNow()
     app[RINGING] = ringing or Ringing(clinic.bus)
-    live = app[LIVE] = Live(clinic.db, clinic.bus, LiveTickets({0: KEY}), SOURCES, lambda: clinic.now)
+    hub = Hub(clinic.db, clinic.bus, Tickets({0: KEY}), topics, lambda: clinic.now, metrics)
+    hub.install(app)
     services = Services(clinic.db, clinic.bus, tenant_of, authenticate, clock=lambda: clinic.now)
     install(app, ROUTES, services)
-    showing = asyncio.create_task(live.run())
-    try:
-        async with TestClient(TestServer(app)) as client:
-            yield Browser(client)
-            await live.close()
-    finally:
-        showing.cancel()
+    async with hub.at_work(), TestClient(TestServer(app)) as client:
+        yield Browser(client)
 
 
 class Browser:

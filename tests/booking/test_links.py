@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
+from backplane.signed import Signed
 from booking.links.link import BadLink, Link, Links, Seat, Window, link_language, link_path
 from booking.links.passes import GESTURE_LIFETIME, PASS_LIFETIME, Pass, Passes
-from booking.links.signed import Signed
 from booking.visits.room_names import VisitRoom, VisitRooms, identity, read_identity
 from signalling.room_names import RoomNames
 

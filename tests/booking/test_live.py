@@ -20,10 +20,11 @@ from backplane.postgres import Database
 from backplane.redis_bus import RedisBus
 from backplane.web import METRICS
 from booking.links.link import Seat
-from booking.visits import live, live_socket
-from booking.visits.live_messages import SUBPROTOCOL, CloseCode, Kind, LiveTicket, LiveTickets, Watch
-from booking.visits.live_routes import LIVE
-from booking.visits.live_sources import SOURCES
+from booking.visits.live_topics import TOPICS, Kind
+from live import hub, messages
+from live.live_socket import LIMITS
+from live.messages import SUBPROTOCOL, CloseCode, Watch
+from live.tickets import Ticket, Tickets
 from tests.booking.join_world import KEY, START, TENANT, Browser, Clinic, make_clinic, serving
 from tests.support.redis import RedisServer
 
@@ -41,11 +42,17 @@ async def browser(clinic: Clinic) -> AsyncIterator[Browser]:
         yield browser
 
 
+@pytest_asyncio.fixture
+async def impatient(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Browser]:
+    """Of a server that closes a socket that watches nothing after 0.3 s."""
+    monkeypatch.setattr(hub, "LIMITS", replace(LIMITS, silence_s=0.3, longest_s=0.3))
+    async with serving(clinic) as browser:
+        yield browser
+
+
 def a_ticket(clinic: Clinic, **change: Any) -> str:
-    ticket = LiveTicket(
-        Kind.QUEUE, TENANT.id, clinic.provider, clinic.provider, Seat.DOCTOR, clinic.doctor, clinic.doctor
-    )
-    return LiveTickets({0: KEY}).sign(replace(ticket, **change), START)
+    ticket = Ticket(Kind.QUEUE, TENANT.id, clinic.provider, clinic.provider, Seat.DOCTOR, clinic.doctor, clinic.doctor)
+    return Tickets({0: KEY}).sign(replace(ticket, **change), START)
 
 
 async def closed_with(browser: Browser, *frames: object) -> tuple[str, int | None]:
@@ -104,21 +111,17 @@ async def test_a_flood_closes_the_socket(browser: Browser) -> None:
 
 
 async def test_a_socket_watches_a_few_things(clinic: Clinic, browser: Browser) -> None:
-    frames = [{"type": "watch", "id": number, "ticket": a_ticket(clinic)} for number in range(live.MAX_WATCHES + 1)]
+    frames = [{"type": "watch", "id": number, "ticket": a_ticket(clinic)} for number in range(hub.MAX_WATCHES + 1)]
     assert await closed_with(browser, *frames) == ("too_many", CloseCode.PROTOCOL)
 
 
-async def test_who_says_nothing_is_closed(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_socket, "SILENCE_S", 0.05)
-    assert await closed_with(browser) == ("silent", CloseCode.PROTOCOL)
+async def test_who_says_nothing_is_closed(impatient: Browser) -> None:
+    assert await closed_with(impatient) == ("silent", CloseCode.PROTOCOL)
 
 
 @pytest.mark.parametrize("frame", [WSMsgType.PING, WSMsgType.PONG, "ping"])
-async def test_nothing_but_a_ticket_gives_more_time(
-    browser: Browser, monkeypatch: pytest.MonkeyPatch, frame: WSMsgType | str
-) -> None:
-    monkeypatch.setattr(live_socket, "SILENCE_S", 0.3)
-    async with browser.client.ws_connect("/v1/visits/live", protocols=(SUBPROTOCOL,)) as socket, asyncio.timeout(5):
+async def test_nothing_but_a_ticket_gives_more_time(impatient: Browser, frame: WSMsgType | str) -> None:
+    async with impatient.client.ws_connect("/v1/visits/live", protocols=(SUBPROTOCOL,)) as socket, asyncio.timeout(5):
 
         async def speak() -> None:
             with suppress(ConnectionError):
@@ -136,11 +139,10 @@ async def test_nothing_but_a_ticket_gives_more_time(
 
 
 async def test_a_socket_whose_watches_have_ended_has_no_longer_than_a_stranger(
-    clinic: Clinic, browser: Browser, monkeypatch: pytest.MonkeyPatch
+    clinic: Clinic, impatient: Browser
 ) -> None:
-    monkeypatch.setattr(live_socket, "SILENCE_S", 0.3)
     stranger = {"type": "watch", "id": 1, "ticket": a_ticket(clinic, kind=Kind.PLACE)}
-    async with browser.client.ws_connect("/v1/visits/live", protocols=(SUBPROTOCOL,)) as socket:
+    async with impatient.client.ws_connect("/v1/visits/live", protocols=(SUBPROTOCOL,)) as socket:
         await socket.send_json(stranger)
         assert (await socket.receive_json(timeout=5))["reason"] == "gone"
         assert (await socket.receive_json(timeout=5))["code"] == "silent"
@@ -163,7 +165,7 @@ async def test_a_watch_that_fails_ends_alone(
     appointment = await clinic.appointment()
     pass_ = await browser.sit_down(await clinic.link(appointment))
     poison = 2**31  # more than the number of a message can be: Postgres takes no such argument
-    monkeypatch.setattr(live, "decode", lambda frame: decode_without_bounds(frame))
+    monkeypatch.setattr(messages, "decode", lambda frame: decode_without_bounds(frame))
     async with browser.screen() as board, browser.screen() as patient, browser.screen() as other:
         await board.watch("/v1/queue/live", {}, by=(clinic.doctor, DOCTOR))
         await other.watch(f"/v1/visits/{appointment}/live", pass_=pass_)
@@ -187,19 +189,15 @@ async def test_a_number_beyond_its_column_is_refused_by_the_protocol(clinic: Cli
     assert await closed_with(browser, watch) == ("bad_message", CloseCode.PROTOCOL)
 
 
-async def test_a_subject_that_is_slow_does_not_hold_up_the_others(
-    clinic: Clinic, browser: Browser, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_subject_that_is_slow_does_not_hold_up_the_others(clinic: Clinic) -> None:
     never, reading = asyncio.Event(), asyncio.Event()
-    show_queue = SOURCES[Kind.QUEUE]
 
     async def stuck(*arguments: Any) -> Any:
         reading.set()
         await never.wait()
 
-    sources = {**SOURCES, Kind.RINGS: stuck, Kind.QUEUE: show_queue}
-    monkeypatch.setattr(browser.client.app[LIVE], "_sources", sources)
-    async with browser.screen() as slow, browser.screen() as board:
+    topics = [replace(topic, read=stuck) if topic.kind == Kind.RINGS else topic for topic in TOPICS]
+    async with serving(clinic, topics=topics) as browser, browser.screen() as slow, browser.screen() as board:
         ticket = a_ticket(clinic, kind=Kind.RINGS, subject=UUID(int=1), key=UUID(int=1))
         await slow.socket.send_json({"type": "watch", "id": 1, "ticket": ticket})
         await asyncio.wait_for(reading.wait(), 5)
@@ -208,7 +206,7 @@ async def test_a_subject_that_is_slow_does_not_hold_up_the_others(
 
 async def test_the_oldest_page_of_a_person_makes_room(clinic: Clinic, browser: Browser) -> None:
     sockets = []
-    for _ in range(live.MAX_SOCKETS_PER_PERSON + 1):
+    for _ in range(hub.MAX_SOCKETS_PER_PERSON + 1):
         socket = await browser.client.ws_connect("/v1/visits/live", protocols=(SUBPROTOCOL,))
         await socket.send_json({"type": "watch", "id": 1, "ticket": a_ticket(clinic)})
         assert (await socket.receive_json(timeout=5))["type"] == "queue"
@@ -232,7 +230,7 @@ async def test_lost_notes_are_made_up_for(clinic: Clinic, browser: Browser, monk
     assert isinstance(clinic.bus, LocalBus)
     appointment = await clinic.appointment()
     pass_ = await browser.sit_down(await clinic.link(appointment))
-    monkeypatch.setattr(live, "REFRESH_S", 0.05)
+    monkeypatch.setattr(hub, "REFRESH_S", 0.05)
 
     async def deaf(topic: str, message: bytes) -> None: ...
 

@@ -15,10 +15,11 @@ from booking.appointments.classes import cancel_seat
 from booking.appointments.journal import Deed
 from booking.appointments.record import need
 from booking.links.link import Seat
-from booking.visits.live_messages import Kind, LiveTicket
+from booking.visits.live_topics import Kind
 from booking.visits.part import consumers
-from booking.visits.presence import still_here
+from booking.visits.presence import SeatPresence
 from booking.visits.room_names import identity
+from live.tickets import Ticket
 from tests.booking.guests import DOCTOR, Guest, doctor, guest, queue
 from tests.booking.join_world import (
     DESK,
@@ -225,15 +226,13 @@ async def test_a_class_is_let_in_while_its_pages_say_that_they_are_there(clinic:
     for person in (*people, people[0]):  # the first one, whose page was loaded anew, is the last row
         await browser.ask("POST", f"{path}/check-in", {}, by=(person, "patient"))
     pages = [
-        LiveTicket(
-            Kind.VISIT, TENANT.id, clinic.provider, appointment, Seat.PATIENT, person, UUID(int=person.int ^ 1), 1
-        )
+        Ticket(Kind.VISIT, TENANT.id, clinic.provider, appointment, Seat.PATIENT, person, UUID(int=person.int ^ 1), 1)
         for person in (people[1], people[2], people[0])
     ]
 
     async def heard_of() -> None:
         async with clinic.db.tenant(TENANT.id) as connection:
-            await still_here(connection, pages, clinic.now)
+            await SeatPresence().still_here(connection, pages, clinic.now)
 
     async with clinic.db.tenant(TENANT.id) as connection, connection.transaction():
         await connection.execute("SELECT 1 FROM visit_seat WHERE holder = $1 FOR UPDATE", people[2])

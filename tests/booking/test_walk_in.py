@@ -12,9 +12,10 @@ import pytest_asyncio
 
 from backplane.postgres import Connection, Database
 from booking.links.link import Seat
-from booking.visits.live import Live
-from booking.visits.live_messages import Kind, LiveTicket, LiveTickets
+from booking.visits.live_topics import Kind
 from booking.waiting_room import tickets
+from live.hub import Hub
+from live.tickets import Ticket, Tickets
 from tests.booking.guests import doctor, guest, queue
 from tests.booking.join_world import KEY, START, TENANT, Browser, Clinic, make_clinic, serving
 
@@ -76,18 +77,18 @@ async def test_a_walk_in_with_two_devices_is_there_until_both_are_gone(
     clinic: Clinic, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     who, ticket = await walk_in(clinic, browser)
-    lost, told = Live._lost, asyncio.Event()
+    leave, told = Hub._leave, asyncio.Event()
 
     async def closed(*page: Any) -> None:
-        await lost(*page)
+        await leave(*page)
         told.set()
 
-    monkeypatch.setattr(Live, "_lost", closed)
-    phone = LiveTicket(Kind.PLACE, TENANT.id, clinic.provider, UUID(ticket), Seat.PATIENT, who[0], UUID(int=7))
+    monkeypatch.setattr(Hub, "_leave", closed)
+    phone = Ticket(Kind.PLACE, TENANT.id, clinic.provider, UUID(ticket), Seat.PATIENT, who[0], UUID(int=7))
     async with browser.screen() as laptop:
         await laptop.watch(f"/v1/queue-tickets/{ticket}/live", by=who)
         async with browser.screen() as other:
-            signed = LiveTickets({0: KEY}).sign(phone, clinic.now)
+            signed = Tickets({0: KEY}).sign(phone, clinic.now)
             await other.socket.send_json({"type": "watch", "id": 1, "ticket": signed})
             assert (await other.next())["place"]["position"] == 1
         await told.wait()

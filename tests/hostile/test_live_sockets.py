@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from booking.visits import live
+from live import hub
 from tests.support.frames import PING, PONG, TEXT, RawSocket, close, frame
 from tests.support.server import RunningServer
 
@@ -172,7 +172,7 @@ async def test_one_address_cannot_take_all_the_live_sockets(hostile_server: Runn
     sockets: list[RawSocket] = []
     refused = 0
     try:
-        for _ in range(live.MAX_WAITING_PER_ADDRESS + 20):
+        for _ in range(hub.MAX_WAITING_PER_ADDRESS + 20):
             socket, head = await RawSocket.ask(host, port, "/v1/visits/live", "wadud.visits.v1")
             sockets.append(socket)
             refused += b" 429 " in head.partition(b"\r\n")[0]

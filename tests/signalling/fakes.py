@@ -198,10 +198,6 @@ class FakeLink:
     def __init__(self) -> None:
         self.frames: list[dict[str, Any]] = []
         self.code: CloseCode | None = None
-        self.more = False
-
-    def brings_more(self) -> bool:
-        return self.more
 
     def send(self, frame: bytes) -> None:
         if self.code is None:
@@ -224,7 +220,7 @@ class Client:
     def __init__(self, world: "World", address: str = "") -> None:
         self.world = world
         self.link = FakeLink()
-        self.conversation = Conversation(world.calls, world.metrics, self.link, world.now, address)
+        self.conversation = Conversation(world.calls, world.metrics, self.link, address)
         self.ids = iter(range(1, 1_000_000))
         self.joined: dict[str, Any] = {}
         world.clients.append(self)
@@ -299,5 +295,3 @@ class World:
         for _ in range(round(seconds * 2)):
             self.now += 0.5
             self.calls.sweep(self.now)
-            for client in self.clients:
-                client.conversation.sweep(self.now)

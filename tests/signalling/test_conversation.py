@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from signalling.codes import CloseCode
-from signalling.conversation import FAULTS_BURST, MAX_WAIT_S, MESSAGES_BURST, SILENCE_S
+from signalling.conversation import FAULTS_BURST, MESSAGES_BURST
 from tests.signalling.fakes import World
 
 MALFORMED: list[tuple[str | bytes, str]] = [
@@ -94,30 +94,6 @@ def test_a_joined_socket_joins_no_second_time(world: World) -> None:
     assert client.say("resume", session="s", secret="s", seen=0)["code"] == "already_joined"
     assert client.join()["code"] == "already_joined"
     assert client.say("ping")["type"] == "pong"
-
-
-def test_silence_before_the_join_ends_the_conversation(world: World) -> None:
-    client = world.client()
-    world.advance(SILENCE_S - 0.5)
-    assert client.link.code is None
-    world.advance(0.5)
-    assert client.link.last["code"] == "not_joined"
-    assert client.link.code is CloseCode.PROTOCOL
-
-
-def test_pings_keep_a_waiting_socket_open_but_not_for_ever(world: World) -> None:
-    client = world.client()
-    for _ in range(int(MAX_WAIT_S / 10) - 1):
-        world.advance(10)
-        assert client.say("ping")["type"] == "pong"
-    world.advance(10)
-    assert client.link.code is CloseCode.PROTOCOL
-
-
-def test_silence_after_the_join_is_no_fault(world: World) -> None:
-    client = world.joined()
-    world.advance(600)
-    assert client.link.code is None
 
 
 def test_a_pong_tells_the_time(world: World) -> None:

@@ -14,9 +14,8 @@ import server.ice_servers as ice_servers
 import sfu.events as events
 import signalling.http as http
 import signalling.messages as messages
-from backplane.patient_websocket import PONG_LONGEST_S
+from backplane.guarded_websocket import HEARTBEAT_S, PONG_LONGEST_S
 from backplane.settings import Settings
-from backplane.websocket import HEARTBEAT_S
 from sfu.protocol import MAX_PARTICIPANTS, MAX_TRACKS
 from signalling.codes import CloseCode, ErrorCode
 from signalling.compression import COMPRESS_FROM_BYTES, COMPRESSED_SUBPROTOCOL
@@ -24,20 +23,11 @@ from signalling.conversation import (
     BYTES_OF_ONE_MESSAGE,
     FAULTS_BURST,
     FAULTS_PER_S,
-    MAX_WAIT_S,
     MESSAGES_BURST,
     MESSAGES_PER_S,
-    SILENCE_S,
 )
 from signalling.session import MAX_REPLAY_BYTES, MAX_REPLAY_MESSAGES, RESUME_WINDOW_S
-from signalling.websocket import (
-    FRAMES_BURST,
-    FRAMES_PER_S,
-    MAX_QUEUE_BYTES,
-    MAX_QUEUE_FRAMES,
-    MAX_SOCKETS_PER_ADDRESS,
-    MAX_WAITING_PER_ADDRESS,
-)
+from signalling.websocket import LIMITS, MAX_SOCKETS_PER_ADDRESS, MAX_WAITING_PER_ADDRESS
 
 CLIENT = get_args(messages.ClientMessage)
 ANSWERS = get_args(messages.ServerAnswer)
@@ -293,8 +283,8 @@ def test_limits_are_those_of_the_code(document: str, sections: list[Section]) ->
             f"counts as one more message for each {BYTES_OF_ONE_MESSAGE // 1024} KiB of that"
         ),
         "silence before `join` or `resume`": (
-            f"{SILENCE_S:.0f} s in which no message came whole and no long one came on, "
-            f"and {MAX_WAIT_S / 60:.0f} minutes whatever is said"
+            f"{LIMITS.silence_s:.0f} s in which no message came whole and no long one came on, "
+            f"and {LIMITS.longest_s / 60:.0f} minutes whatever is said"
         ),
         "messages": (f"{MESSAGES_PER_S:.0f} per second, {MESSAGES_BURST:.0f} at once; `join` and `offer` count as 10"),
         "refused messages": f"{FAULTS_PER_S:.0f} per second, {FAULTS_BURST:.0f} at once",
@@ -302,10 +292,10 @@ def test_limits_are_those_of_the_code(document: str, sections: list[Section]) ->
             f"WebSocket ping every {HEARTBEAT_S:.0f} s, to be answered within {HEARTBEAT_S / 2:.0f} s, "
             f"or {PONG_LONGEST_S:.0f} s while TCP acknowledges what is sent"
         ),
-        "unread messages": f"{MAX_QUEUE_FRAMES} frames or {MAX_QUEUE_BYTES // 2**20} MiB",
+        "unread messages": f"{LIMITS.queue_frames} frames or {LIMITS.queue_bytes // 2**20} MiB",
         "sockets that have not joined": f"{MAX_WAITING_PER_ADDRESS} per address (/64 for IPv6)",
         "frames of any kind, control frames and fragments included": (
-            f"{FRAMES_PER_S:.0f} per second, {FRAMES_BURST:.0f} at once"
+            f"{LIMITS.frames_per_s:.0f} per second, {LIMITS.frames_burst:.0f} at once"
         ),
         "sockets": f"{MAX_SOCKETS_PER_ADDRESS} per address (/64 for IPv6)",
         "people in a room": str(MAX_PARTICIPANTS),

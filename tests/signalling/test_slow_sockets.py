@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ import pytest
 from aiohttp import WSMsgType
 from aiohttp.test_utils import TestClient, TestServer
 
-from backplane import patient_websocket
+from backplane import guarded_websocket
 from backplane.web import Readiness
 from server.application import build
-from signalling import conversation, websocket
+from signalling import websocket
 from signalling.messages import SUBPROTOCOL
 from tests.signalling.fakes import World
 
@@ -25,9 +26,13 @@ HEARTBEAT_S = 1.0
 
 
 @pytest.fixture
-async def client(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
-    monkeypatch.setattr("backplane.websocket.HEARTBEAT_S", HEARTBEAT_S)
-    monkeypatch.setattr(websocket, "SWEEP_S", 0.02)
+async def client(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> AsyncIterator[Client]:
+    """With a parameter: of a server that waits so many seconds for a first message."""
+    monkeypatch.setattr(guarded_websocket, "HEARTBEAT_S", HEARTBEAT_S)
+    silence_s = getattr(request, "param", websocket.LIMITS.silence_s)
+    monkeypatch.setattr(websocket, "LIMITS", replace(websocket.LIMITS, silence_s=silence_s))
     world.calls._clock = asyncio.get_running_loop().time
     app = build(world.calls, world.metrics, Readiness(lambda: {"takes_calls": True}), tmp_path)
     async with TestClient(TestServer(app)) as client:
@@ -83,16 +88,14 @@ async def test_a_pong_may_be_late_while_what_is_sent_arrives(client: Client, wor
 async def test_a_pong_that_never_comes_ends_the_socket_at_last(
     client: Client, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patient_websocket, "PONG_LONGEST_S", HEARTBEAT_S)
+    monkeypatch.setattr(guarded_websocket, "PONG_LONGEST_S", HEARTBEAT_S)
     late = await joined(client, world, "Amina")
     with talking(world):
         assert await lives_s(late, 10) < 5 * HEARTBEAT_S
 
 
-async def test_a_first_message_may_take_longer_than_the_silence_while_it_comes(
-    client: Client, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(conversation, "SILENCE_S", 0.8)
+@pytest.mark.parametrize("client", [0.8], indirect=True)
+async def test_a_first_message_may_take_longer_than_the_silence_while_it_comes(client: Client, world: World) -> None:
     ws = await opened(client)
     join = {"type": "join", "id": 1, "token": world.token("Amina"), "offer": "v=0" + " " * 20_000, "tracks": []}
     payload = json.dumps(join).encode()
@@ -109,10 +112,8 @@ async def test_a_first_message_may_take_longer_than_the_silence_while_it_comes(
     assert json.loads(answers[-1].data)["type"] == "joined"
 
 
-async def test_a_first_message_that_stops_on_its_way_is_not_waited_for(
-    client: Client, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(conversation, "SILENCE_S", 0.3)
+@pytest.mark.parametrize("client", [0.3], indirect=True)
+async def test_a_first_message_that_stops_on_its_way_is_not_waited_for(client: Client) -> None:
     ws = await opened(client)
     transport = ws._response.connection.transport  # type: ignore[union-attr]
     transport.write(bytes([0x81, 0xFE]) + (20_000).to_bytes(2, "big") + bytes(4 + 1500))

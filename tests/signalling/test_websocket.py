@@ -7,17 +7,17 @@ import socket
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import aiohttp
 import pytest
 from aiohttp import WSMsgType
 from aiohttp.test_utils import TestClient, TestServer
 
+from backplane.guarded_websocket import GuardedSocket
 from backplane.web import Readiness
-from backplane.websocket import GuardedSocket
 from server.application import build
 from sfu.events import ParticipantInfo, ParticipantUpdated
 from sfu.protocol import ConnectionState
@@ -197,9 +197,14 @@ async def test_a_websocket_ping_is_answered_with_what_it_carried(client: Client,
 
 
 async def test_a_peer_that_does_not_read_is_cut_off(
-    client: Client, world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(websocket, "MAX_QUEUE_FRAMES", 50)
+    monkeypatch.setattr(websocket, "LIMITS", replace(websocket.LIMITS, queue_frames=50))
+    async with served(world, tmp_path) as client:
+        await does_not_read(client, world)
+
+
+async def does_not_read(client: Client, world: World) -> None:
     ws, answer = await join(client, world, "Amina")
     transport = ws._response.connection.transport  # type: ignore[union-attr]
     transport.pause_reading()
@@ -291,24 +296,3 @@ async def test_a_socket_that_is_gone_waits_for_no_garbage_collector(client: Clie
         await until(lambda: sum(isinstance(each, GuardedSocket) for each in gc.get_objects()) == 1)
     finally:
         gc.enable()
-
-
-class Piece:
-    """A socket whose frames have all come in already."""
-
-    def __init__(self, *frames: str) -> None:
-        self._frames = [aiohttp.WSMessage(WSMsgType.TEXT, frame, None) for frame in frames]
-
-    async def receive(self) -> aiohttp.WSMessage:
-        return self._frames.pop(0) if self._frames else aiohttp.WSMessage(WSMsgType.CLOSED, None, None)
-
-
-async def test_what_came_in_at_once_is_not_read_without_a_turn_for_everybody_else(world: World) -> None:
-    """An offer takes tens of milliseconds, and twenty of them may come in one piece."""
-    signalling, read = websocket.Signalling(world.calls, world.metrics), list[str]()
-    connection, conversation = Mock(closing=False), Mock(joined=False)
-    conversation.receive = lambda frame, now: read.append(frame)
-    pieces = Piece(*["busy"] * 20), Piece("calm")
-    await asyncio.gather(*(signalling._read(piece, connection, conversation) for piece in pieces))  # type: ignore[arg-type]
-    assert len(read) == 21
-    assert read.index("calm") == 1

@@ -7,7 +7,7 @@ import { settle } from './fakes.js';
 const windowEvents = new EventTarget();
 const waiting = [];
 const sockets = [];
-class Socket { constructor() { sockets.push(this); this.open = true; } send() {} close() { this.open = false; } }
+class Socket { constructor() { sockets.push(this); this.open = true; this.sent = []; } send(text) { this.sent.push(JSON.parse(text)); } close() { this.open = false; } }
 const store = { getItem: () => null, setItem: () => {}, removeItem: () => {} };
 const globals = {
   addEventListener: (...a) => windowEvents.addEventListener(...a), removeEventListener: (...a) => windowEvents.removeEventListener(...a),
@@ -67,4 +67,33 @@ test('a live view that failed at the server is opened again', async (context) =>
   await give();
   live.stop();
   assert.deepEqual([sockets.length - opened, ended], [1, []]);
+});
+
+test('a live view that comes back shows the version that it has, and forgets it where the server does not know it', async (context) => {
+  context.mock.timers.enable({ apis: ['setTimeout'] });
+  waiting.length = 0;
+  const pushes = [];
+  const live = new Live({ ticketPath: '/v1/t', anonymous: true, onPush: ({ board }) => pushes.push(board), onEnd: () => {} });
+  const opened = async () => {
+    context.mock.timers.tick(60_000);
+    await settle();
+    for (const { resolve } of waiting.splice(0)) resolve(new Response(JSON.stringify({ ticket: 't' })));
+    await new Promise((resolve) => setImmediate(resolve));
+    await settle();
+    sockets.at(-1).onopen();
+    return sockets.at(-1);
+  };
+  const first = await opened();
+  first.onmessage({ data: '{"type":"board","id":1,"seq":1,"board":"as it was","version":"abc"}' });
+  first.onclose();
+  const second = await opened();
+  second.onmessage({ data: '{"type":"unchanged","id":1,"seq":1}' });
+  second.onclose();
+  const third = await opened();
+  third.onmessage({ data: '{"type":"error","code":"bad_message","message":"x"}' });
+  third.onclose();
+  const fourth = await opened();
+  live.stop();
+  assert.deepEqual([first, second, third, fourth].map(({ sent }) => sent[0].version), [undefined, 'abc', 'abc', undefined]);
+  assert.deepEqual(pushes, ['as it was', 'as it was']);
 });

@@ -35,6 +35,9 @@ from booking.assembly import Assembly, Surroundings, assemble
 from booking.identity.people import standing
 from booking.identity.refresh import open_session
 from booking.rights import MEMBER_ROLES, PLATFORM_ADMIN, PLATFORM_TENANT
+from booking.visits.live_topics import TOPICS
+from live.hub import Hub
+from live.tickets import Tickets
 from tests.booking.proofs.rows import Rows, fill
 
 STRANGER = "stranger"  # somebody without a token
@@ -192,8 +195,10 @@ async def world(
     app = application(Metrics(), Readiness(lambda: {}), NO_PROXIES, tracing)
     tokens = TokenAuthority.open(data, clock().timestamp())
     around = Surroundings(db, bus, data, tokens, clock, urls=PublicUrls("http://localhost"), smtp_url=smtp_url)
-    async with assemble(around) as assembly:
+    hub = Hub(db, bus, Tickets({0: tokens.key}), TOPICS, clock, Metrics())
+    async with assemble(around) as assembly, hub.at_work():
         assembly.install(app)
+        hub.install(app)
         for clinic in (first, second):
             await assembly.documents.store.put(clinic.rows.ids["document"], b"%PDF")
         server = TestServer(app)

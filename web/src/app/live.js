@@ -1,7 +1,8 @@
 // A live view of a visit or a line: the whole state now and after every change (subprotocol wadud.visits.v1).
 //
 // The socket itself knows nobody: a ticket, fetched over HTTP by whoever may see the thing, opens the view. A socket that is
-// lost is opened again with a new ticket, and what comes first is the state as it is, so nothing has to be replayed.
+// lost is opened again with a new ticket and the version of the state that the page has: what comes first is the state as it
+// is, or the word that it is still that one, so nothing has to be replayed.
 
 import { Backoff } from '../client/backoff.js';
 import { ApiError, request } from './http.js';
@@ -31,6 +32,8 @@ export class Live {
   #stopped = false;
   /** A ticket is on its way. */
   #opening = false;
+  /** What was pushed last. @type {{version?: string} | undefined} */
+  #last;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   #onOnline = () => this.#hurry();
@@ -67,15 +70,22 @@ export class Live {
     const socket = new WebSocket(`${scheme}://${location.host}/v1/visits/live`, SUBPROTOCOL);
     this.#socket = socket;
     this.#expect(OPENING_MS);
-    socket.onopen = () => socket.send(JSON.stringify({ type: 'watch', id: 1, ticket, after: this.watcher.after?.() ?? 0 }));
+    socket.onopen = () => {
+      const { version } = this.#last ?? {};
+      socket.send(JSON.stringify({ type: 'watch', id: 1, ticket, after: this.watcher.after?.() ?? 0, version }));
+    };
     socket.onmessage = (event) => this.#receive(JSON.parse(String(event.data)));
     socket.onclose = () => this.#lost(socket);
   }
 
-  /** @param {{type: string, reason?: string}} message */
+  /** @param {{type: string, reason?: string, version?: string}} message */
   #receive(message) {
     this.#beat();
-    if (message.type === 'pong' || message.type === 'error') return;  // after an error the server closes
+    if (message.type === 'pong') return;
+    if (message.type === 'error') {  // after it the server closes; an older one does not know versions
+      this.#last = undefined;
+      return;
+    }
     if (message.type === 'bye' && message.reason === 'failed') {  // the server's fault
       if (this.#socket) this.#lost(this.#socket);
       return;
@@ -86,7 +96,8 @@ export class Live {
     }
     this.#backoff.reset();
     this.watcher.onState?.(true);
-    this.watcher.onPush(message);
+    if (message.type !== 'unchanged') this.#last = message;
+    this.watcher.onPush(this.#last);
   }
 
   #beat() {

@@ -1,7 +1,8 @@
 """The word that something has changed, from whoever changed it to every process that shows it to somebody.
 
-A note names a subject (a provider, an instant request) and nothing more: whoever shows it reads the database anew. So
-notes may be lost, doubled or late without harm, and carry nothing of anybody. They are sent after the commit.
+A note names a subject (a provider, an instant request, a conversation) and nothing more: whoever shows it reads the
+database anew. So notes may be lost, doubled or late without harm, and carry nothing of anybody. They are sent after the
+commit.
 """
 
 from typing import Final
@@ -13,11 +14,11 @@ from msgspec import Struct
 from backplane.api import Call
 from backplane.bus import Bus
 
-TOPIC: Final = "visits"
+TOPIC: Final = "live"
 
 
 class Note(Struct, frozen=True, array_like=True):
-    """``subject``: the provider of a visit or a queue, or an instant request."""
+    """`subject`: as in the tickets of those who watch it."""
 
     tenant: int
     subject: UUID

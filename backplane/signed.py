@@ -1,6 +1,6 @@
 """Short signed values: a fixed layout of facts and a 16-byte HMAC (RFC 2104, SHA-256 truncated as in RFC 4868).
 
-They are what joining hands out: links, passes, gestures. A JWT of the same facts is three times as long, and a link has
+They are links, passes, gestures and live tickets. A JWT of the same facts is three times as long, and a link has
 to fit an SMS. The purpose goes into the key, as the ``typ`` of a JWT does into its header, so that a value of one kind
 never passes for another. The key id stands in the clear, and every known key reads, so keys rotate without a gap.
 """

@@ -1,0 +1,1 @@
+"""Live views over one WebSocket: topics, who watches them, and what is pushed when something changes."""
