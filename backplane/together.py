@@ -16,9 +16,10 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from backplane.idempotency import KEPT_FOR, LOCK, REPLACE, Names, Overtaken, kept_body
+from backplane.idempotency import Names, Overtaken, keep, lock_and_look
 from backplane.logs import Log
 from backplane.postgres import Connection, DatabaseUnavailable
+from backplane.problems import Problem
 from backplane.routes import Call
 
 _log = Log(__name__)
@@ -26,24 +27,10 @@ _log = Log(__name__)
 LANES: Final = 2
 MOST: Final = 32
 
-# Who has to wait for somebody's lock does so alone, and not with the rows of a crowd in hand: hence the timeout.
-# LIMIT 1 keeps the planner from reading the whole table instead of a few keys of it.
-_LOCK_AND_LOOK: Final = f"""
-SELECT {LOCK.format(principal="asked.principal", route="asked.route", key="asked.key")} AS ours,
-    known.state IS NOT NULL AS known, wait_briefly()
-FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS asked (principal, route, key, n)
-LEFT JOIN LATERAL (
-    SELECT state FROM idempotency i
-    WHERE i.tenant_id = app_tenant() AND i.principal = asked.principal AND i.route = asked.route AND i.key = asked.key
-        AND i.expires_at > $4 LIMIT 1
-) AS known ON true
-ORDER BY asked.n"""
-_KEEP: Final = f"""
-INSERT INTO idempotency (principal, route, key, fingerprint, state, status, body, content_type, expires_at)
-SELECT principal, route, key, fingerprint, 'done', status, body, content_type, $8
-FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::int[], $6::bytea[], $7::text[])
-    AS done (principal, route, key, fingerprint, status, body, content_type)
-{REPLACE.format(now="$9")}"""
+
+class CannotBatch(Exception):
+    """Raised by a `Handler`: what it has done must be rolled back, and every request of the batch runs alone."""
+
 
 # Gets a connection in a transaction, and the calls with their bodies; gives for each what the handler would return, or
 # None to have the handler run alone, in which case it has changed nothing for that call.
@@ -109,7 +96,7 @@ class Crowd:
             for each, answer in await self._together(crowd):
                 if not each.answer.done():
                     each.answer.set_result(answer)
-        except (DatabaseUnavailable, Overtaken):
+        except (CannotBatch, DatabaseUnavailable, Overtaken, Problem):
             pass  # each finds out by itself
         except Exception:
             _log.warning("requests go one by one")
@@ -122,25 +109,14 @@ class Crowd:
     async def _together(self, crowd: list[Asked]) -> list[tuple[Asked, web.StreamResponse]]:
         call = crowd[0].call
         async with call.db.tenant(call.tenant.id) as connection, connection.transaction():
-            rows = await connection.fetch(_LOCK_AND_LOOK, *zip(*(each.names for each in crowd)), call.now)
+            rows = await lock_and_look(connection, [each.names for each in crowd], call.now)
             first: dict[Names, Asked] = {}
             for each, row in zip(crowd, rows):
-                if row["ours"] and not row["known"]:
+                if row["ours"] and row["fingerprint"] is None:
                     first.setdefault(each.names, each)
             asked = list(first.values())
             results = await self._handler(connection, [(each.call, each.body) for each in asked])
             done = [(each, each.respond(result)) for each, result in zip(asked, results) if result is not None]
             if done:
-                kept = await connection.fetch(
-                    _KEEP,
-                    *zip(*(each.names for each, _ in done)),
-                    [each.fingerprint for each, _ in done],
-                    [answer.status for _, answer in done],
-                    [kept_body(answer) for _, answer in done],
-                    [answer.content_type for _, answer in done],
-                    call.now + KEPT_FOR,
-                    call.now,
-                )
-                if len(kept) < len(done):
-                    raise Overtaken
+                await keep(connection, [(each.names, each.fingerprint, answer) for each, answer in done], call.now)
         return done

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from asyncpg import Range
 
+from backplane.ids import uuid7
 from backplane.postgres import Connection, Row
 from backplane.principal import Principal
 from backplane.web import Problem
@@ -65,6 +66,7 @@ class Bookable:
 
     def draft(self, start: datetime, patient: UUID | None, deed: Deed) -> Draft:
         return Draft(
+            id=uuid7(deed.now),
             tenant=self.tenant,
             provider=self.provider,
             provider_no=self.provider_no,
@@ -134,12 +136,12 @@ LEFT JOIN LATERAL (
 {glance.join("asked.since", "asked.until", "$6")}
 WHERE s.active AND p.status = 'approved'"""
 
-# Candidates for 'any provider of a specialty': whoever is free soonest first, so that work is spread.
-_CANDIDATES: Final = f"""
-SELECT {_COLUMNS} {_FROM}
+# Candidates for 'any provider of a specialty': who is free soonest comes first, so that work is spread.
+_CANDIDATES: Final = """
+SELECT s.id FROM service s JOIN provider p ON p.id = s.provider_id
 WHERE p.status = 'approved' AND s.active AND p.specialties @> ARRAY[$1::text] AND s.kind = $2 AND s.capacity = 1
     AND ($3::text IS NULL OR p.languages @> ARRAY[$3::text])
-ORDER BY p.rating_count, p.no LIMIT $4"""
+ORDER BY p.next_free_at NULLS LAST, p.no, s.id LIMIT $4"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,48 +186,27 @@ async def service_of(connection: Connection, service: UUID) -> Bookable | None:
     return None if row is None else bookable(row)
 
 
-async def wish(
-    connection: Connection,
-    who: Principal,
-    service: UUID,
-    patient: UUID | None,
-    now: datetime,
-    start: datetime,
-    *,
-    override: bool = False,
-) -> Wish:
-    """What ``who`` wants to book, for ``patient`` or oneself, and how things stand around ``start``.
-
-    Problem 404, or 403 for somebody else's sake.
-    """
-    (row,) = await _wishes(connection, [Question(who, service, patient, start)], now)
-    if row is None:
-        raise Problem(404, "not_found", "There is no such service to book. Look for another one.")
-    return _wish(row, who, patient, override=override)
-
-
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What somebody asks to book, for ``patient`` or oneself."""
+    """What somebody asks to book, for ``patient`` or oneself. ``override``: under the right to set rules aside."""
 
     who: Principal
     service: UUID
     patient: UUID | None
     start: datetime
+    override: bool = False
 
 
-async def wishes(connection: Connection, questions: Sequence[Question], now: datetime) -> list[Wish | None]:
-    """As `wish`, for many who ask at once; None for whom it would be a problem."""
-    found: list[Wish | None] = []
-    for question, row in zip(questions, await _wishes(connection, questions, now)):
-        try:
-            found.append(None if row is None else _wish(row, question.who, question.patient))
-        except Problem:
-            found.append(None)
+async def wish(connection: Connection, question: Question, now: datetime) -> Wish:
+    """What somebody wants to book, and how things stand around the start. Problem 404, or 403 for another's sake."""
+    (found,) = await wishes(connection, [question], now)
+    if isinstance(found, Problem):
+        raise found
     return found
 
 
-async def _wishes(connection: Connection, questions: Sequence[Question], now: datetime) -> list[Row | None]:
+async def wishes(connection: Connection, questions: Sequence[Question], now: datetime) -> list[Wish | Problem]:
+    """As `wish`, for many in one statement; problems are returned."""
     around = [glance.around(each.start) for each in questions]
     rows = await connection.fetch(
         _WISHES,
@@ -238,31 +219,37 @@ async def _wishes(connection: Connection, questions: Sequence[Question], now: da
         now.date(),
     )
     found = {row["n"]: row for row in rows}
-    return [found.get(n) for n in range(1, len(questions) + 1)]
-
-
-def _wish(row: Row, who: Principal, patient: UUID | None, *, override: bool = False) -> Wish:
-    party = party_for(who, row["known"], row["cares"], override=override)
-    subject = patient or who.person
-    return Wish(bookable(row), subject, party, row["patient_timezone"], row["holds"], glance.glance(row))
-
-
-def party_for(who: Principal, known: bool, cares: bool, *, override: bool = False) -> Party:
-    """As what ``who`` books for somebody. Problem 403, or 404 for a person that is not here."""
-    if cares and known and who.may("appointment.book.own"):
-        return PATIENT
-    if not (override or who.may("appointment.book.clinic")):
-        raise Problem(403, "not_your_patient", "Book for yourself, or for somebody who named you as their caregiver.")
-    if not known:
-        raise Problem(404, "not_found", "There is no such patient here.")
-    return CLINIC
+    return [_wish(found.get(n), question) for n, question in enumerate(questions, 1)]
 
 
 async def candidates(
     connection: Connection, specialty: str, kind: str, language: str | None, most: int
-) -> list[Bookable]:
-    """Services of that kind by providers of that specialty."""
-    return [bookable(row) for row in await connection.fetch(_CANDIDATES, specialty, kind, language, most)]
+) -> Sequence[UUID]:
+    """Services of that kind by providers of that specialty, of who is free soonest first."""
+    return [row["id"] for row in await connection.fetch(_CANDIDATES, specialty, kind, language, most)]
+
+
+def _wish(row: Row | None, question: Question) -> Wish | Problem:
+    if row is None:
+        return Problem(404, "not_found", "There is no such service to book. Look for another one.")
+    who = question.who
+    party = party_for(who, row["known"], row["cares"], override=question.override)
+    if isinstance(party, Problem):
+        return party
+    subject = question.patient or who.person
+    return Wish(bookable(row), subject, party, row["patient_timezone"], row["holds"], glance.glance(row))
+
+
+def party_for(who: Principal, known: bool, cares: bool, *, override: bool = False) -> Party | Problem:
+    """As what ``who`` books for somebody; or Problem 403, or 404 for a person that is not here."""
+    if cares and known and who.may("appointment.book.own"):
+        return PATIENT
+    if not (override or who.may("appointment.book.clinic")):
+        detail = "Book for yourself, or for somebody who named you as their caregiver."
+        return Problem(403, "not_your_patient", detail)
+    if not known:
+        return Problem(404, "not_found", "There is no such patient here.")
+    return CLINIC
 
 
 async def alternatives(

@@ -1,9 +1,12 @@
 """Claiming a provider's time: hold, book, book with whoever is free, book past the rules, visit now.
 
-The calendar is asked first, because it says more than 'taken'; then one insert decides (`journal.begin`). Nothing is
-locked. Booking from a hold is a change of the row that has the time already.
+There is one way to a slot, `claim_slots`, and one request is a batch of one. The calendar is asked first, because it
+says more than 'taken'; then one insert decides (`journal.begin`). A batch locks nothing, waits for nobody and does only
+what is plain; what it puts off is done alone, where refusals have their words. Booking from a hold is a change of the
+row that has the time already.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -13,17 +16,18 @@ from uuid import UUID
 from backplane.api import forbidden
 from backplane.postgres import Connection
 from backplane.principal import Principal
+from backplane.together import CannotBatch
 from backplane.web import Problem
 from booking.appointments import classes, journal, machine
-from booking.appointments.bookable import Bookable, Wish, candidates, service_of, wish
-from booking.appointments.desk import Desk, check_hours, refuse_known, slot_taken, taken_now
+from booking.appointments.bookable import Bookable, Question, Wish, candidates, service_of, wishes
+from booking.appointments.desk import Desk, no_time, slot_taken, taken_now
 from booking.appointments.guards import refusal
-from booking.appointments.journal import Beginning, Begun, Changes, Deed
+from booking.appointments.journal import Beginning, Begun, Changes, Deed, TimeTaken
 from booking.appointments.machine import PATIENT, PROVIDER, SYSTEM, Party
 from booking.appointments.record import Record, changed_meanwhile, load, need, not_possible, standing
 from booking.payments import Bill
 
-MOST_CANDIDATES: Final = 25
+MOST_CANDIDATES: Final = 100
 _SHORTEST_FIRST: Final = """
 SELECT id FROM service WHERE provider_id = $1 AND active AND kind IN ('video', 'audio') AND capacity = 1
 ORDER BY kind DESC, minutes, id LIMIT 1"""
@@ -37,6 +41,22 @@ class Particulars:
     reason: str = ""
     timezone: str | None = None
     override: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRequest:
+    """Somebody wants a service at a start. ``hold``: to keep it for some minutes only."""
+
+    who: Principal
+    service: UUID
+    start: datetime
+    about: Particulars
+    deed: Deed
+    hold: bool = False
+
+    @property
+    def question(self) -> Question:
+        return Question(self.who, self.service, self.about.patient, self.start, self.about.override is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,45 +85,91 @@ def step_of(action: str, status: str | None, party: Party) -> machine.Row:
     return found
 
 
-async def hold(
-    connection: Connection, desk: Desk, who: Principal, service: UUID, start: datetime, about: Particulars, deed: Deed
-) -> Claimed:
-    """Keeps a slot for some minutes. Problem 409 slot_taken, slot_not_offered, too_many_holds."""
-    refuse_known(desk, who.tenant, service, start, deed.now)
-    wanted = await wish(connection, who, service, about.patient, deed.now, start)
-    if wanted.service.capacity > 1:
-        raise Problem(409, "no_holds", "Seats of a class are not held. Book one.")
-    if wanted.holds >= wanted.service.policy.holds_most:
-        raise Problem(409, "too_many_holds", "You hold as many slots as one may. Book or release one of them.")
-    await check_hours(connection, desk, wanted.service, start, deed.now, seen=wanted.seen)
-    until = deed.now + timedelta(minutes=wanted.service.policy.hold_minutes)
-    draft = replace(_draft(wanted, start, about, deed), hold_until=until)
-    made = await journal.begin(connection, draft, step_of("hold", None, wanted.party), deed, "held")
-    if made is None:
-        raise await taken_now(connection, desk, wanted.service, start, deed.now)
-    return Claimed(made.id, made, related(wanted, who))
+async def claim_slot(connection: Connection, desk: Desk, request: SlotRequest) -> Claimed:
+    """Hold or book a slot, or a seat of the class there. Problem 403, 404, 409 slot_taken, slot_not_offered."""
+    (outcome,) = await claim_slots(connection, desk, [request])
+    if isinstance(outcome, Problem):
+        raise outcome
+    assert outcome is not None, "one alone is put off by nothing"
+    return outcome
 
 
-async def book(
-    connection: Connection, desk: Desk, who: Principal, service: UUID, start: datetime, about: Particulars, deed: Deed
-) -> Claimed:
-    """Books a slot at once, or a seat of the class there. Problem 409 slot_taken, slot_not_offered."""
-    if about.override is None:
-        refuse_known(desk, who.tenant, service, start, deed.now)
-    elif not who.may("appointment.override"):
-        raise forbidden("appointment.override")
-    override = about.override is not None
-    wanted = await wish(connection, who, service, about.patient, deed.now, start, override=override)
-    if wanted.service.capacity > 1:
-        zone = about.timezone or wanted.patient_timezone
-        seated = await classes.take_seat(connection, desk, wanted, start, deed, zone)
-        return Claimed(seated.appointment)
-    if about.override is None:
-        await check_hours(connection, desk, wanted.service, start, deed.now, seen=wanted.seen)
-    made = await claim(connection, desk, wanted, start, about, deed)
-    if made is None:
-        raise await taken_now(connection, desk, wanted.service, start, deed.now)
-    return Claimed(made.id, made, related(wanted, who))
+async def claim_slots(
+    connection: Connection, desk: Desk, requests: Sequence[SlotRequest]
+) -> list[Claimed | Problem | None]:
+    """Hold or book many slots at once; for each what became of it.
+
+    None, in a batch only: nothing was done, `claim_slot` decides. So it is with what needs a lock, with the second wish
+    for one provider, and with a slot that the calendar does not offer.
+
+    Raises:
+        Problem, CannotBatch: somebody else was faster, than one alone or than one of a batch. All that was done must be
+            rolled back, what was posted for payments too.
+    """
+    alone = len(requests) == 1
+    now = max(each.deed.now for each in requests)
+    outcomes: list[Claimed | Problem | None] = [_known_refusal(desk, each, now) for each in requests]
+    asked = [n for n, refused in enumerate(outcomes) if refused is None]
+    found = await wishes(connection, [requests[n].question for n in asked], now) if asked else []
+    await _read_ahead(connection, desk, found, now)
+    ready: dict[UUID, tuple[int, Wish, Beginning]] = {}  # by provider
+    for n, wanted in zip(asked, found):
+        if isinstance(wanted, Problem):
+            outcomes[n] = wanted
+        elif wanted.service.provider not in ready:
+            decided = await _decide(connection, desk, requests[n], wanted, now, alone=alone)
+            if isinstance(decided, Beginning):
+                ready[wanted.service.provider] = n, wanted, decided
+            else:
+                outcomes[n] = decided
+    made = await journal.begin(connection, [each for _, _, each in ready.values()], now) if ready else ()
+    for (n, wanted, _), begun in zip(ready.values(), made):
+        if begun is not None:
+            outcomes[n] = Claimed(begun.id, begun, related(wanted, requests[n].who))
+        elif alone:
+            raise await taken_now(connection, desk, wanted.service, requests[n].start, now)
+        else:
+            raise CannotBatch
+    return outcomes
+
+
+def _known_refusal(desk: Desk, request: SlotRequest, now: datetime) -> Problem | None:
+    """What can be said without the database."""
+    if request.about.override is not None:
+        return None if request.who.may("appointment.override") else forbidden("appointment.override")
+    others = desk.taken.known(request.who.tenant, request.service, request.start, now)
+    return None if others is None else slot_taken(others)
+
+
+async def _read_ahead(connection: Connection, desk: Desk, found: Sequence[Wish | Problem], now: datetime) -> None:
+    around = [(each.service, each.seen) for each in found if isinstance(each, Wish)]
+    if around:
+        await desk.hours.read_ahead(connection, around, now)
+
+
+async def _decide(
+    connection: Connection, desk: Desk, request: SlotRequest, wanted: Wish, now: datetime, *, alone: bool
+) -> Beginning | Claimed | Problem | None:
+    """How the appointment is to begin, or why not; None: not in a batch."""
+    service = wanted.service
+    if service.capacity > 1:
+        if request.hold:
+            return Problem(409, "no_holds", "Seats of a class are not held. Book one.")
+        return await _claim_seat(connection, desk, request, wanted) if alone else None
+    if request.hold and wanted.holds >= service.policy.holds_most:
+        return Problem(409, "too_many_holds", "You hold as many slots as one may. Book or release one of them.")
+    if request.about.override is not None:
+        return await _beginning(connection, desk, request, wanted, now) if alone else None
+    reason = await desk.hours.refusal(connection, service, request.start, now, seen=wanted.seen)
+    if reason is None:
+        return await _beginning(connection, desk, request, wanted, now)
+    return await no_time(connection, desk, service, request.start, now, reason) if alone else None
+
+
+async def _claim_seat(connection: Connection, desk: Desk, request: SlotRequest, wanted: Wish) -> Claimed:
+    zone = request.about.timezone or wanted.patient_timezone
+    seated = await classes.take_seat(connection, desk, wanted, request.start, request.deed, zone)
+    return Claimed(seated.appointment)
 
 
 async def book_any(
@@ -117,73 +183,76 @@ async def book_any(
     about: Particulars,
     deed: Deed,
 ) -> Claimed:
-    """Books with the first provider of a specialty who is free then; on conflict the next one is tried at once."""
-    found = await candidates(connection, specialty, kind, language, MOST_CANDIDATES)
-    if not found:
+    """Book with a provider of a specialty who has time then: whoever is free soonest, on conflict the next one."""
+    if about.override is not None and not who.may("appointment.override"):
+        raise forbidden("appointment.override")
+    services = await candidates(connection, specialty, kind, language, MOST_CANDIDATES)
+    if not services:
         raise Problem(404, "not_found", "Nobody of this specialty offers such a service here.")
-    wanted: Wish | None = None
-    for service in found:
-        if wanted is None:
-            wanted = await wish(connection, who, service.id, about.patient, deed.now, start)
-        if desk.taken.known(who.tenant, service.id, start, deed.now) is not None:
+    requests = [SlotRequest(who, service, start, about, deed) for service in services]
+    found = await wishes(connection, [each.question for each in requests], deed.now)
+    await _read_ahead(connection, desk, found, deed.now)
+    for request, wanted in zip(requests, found):
+        if isinstance(wanted, Problem):  # for whom one may book is the same with every provider
+            raise wanted
+        if desk.taken.known(who.tenant, request.service, start, deed.now) is not None:
             continue
-        if await desk.hours.refusal(connection, service, start, deed.now) is not None:
+        if await desk.hours.refusal(connection, wanted.service, start, deed.now, seen=wanted.seen) is not None:
             continue
-        chosen = replace(wanted, service=service)
-        made = await claim(connection, desk, chosen, start, about, deed)
+        made = await claim(connection, desk, request, wanted)
         if made is not None:
-            return Claimed(made.id, made, related(chosen, who))
-        desk.taken.remember(who.tenant, service.id, start, (), deed.now)
+            return Claimed(made.id, made, related(wanted, who))
+        desk.taken.remember(who.tenant, request.service, start, (), deed.now)
     raise slot_taken([])
 
 
 async def claim(
-    connection: Connection,
-    desk: Desk,
-    wanted: Wish,
-    start: datetime,
-    about: Particulars,
-    deed: Deed,
-    series: UUID | None = None,
+    connection: Connection, desk: Desk, request: SlotRequest, wanted: Wish, series: UUID | None = None
 ) -> Begun | None:
-    """Begins the appointment, after what has to be paid; None: the time is taken."""
-    beginning = await prepare(connection, desk, wanted, start, about, deed, series)
-    return await journal.begin(connection, beginning.draft, beginning.step, beginning.deed, beginning.status)
+    """Begin one of several appointments of a transaction; None: the time is taken, and nothing was done, nor paid."""
+    now = request.deed.now
+    try:
+        async with connection.transaction():
+            beginning = await _beginning(connection, desk, request, wanted, now, series)
+            (made,) = await journal.begin(connection, [beginning], now)
+            if made is None:
+                raise TimeTaken
+    except TimeTaken:
+        return None
+    return made
 
 
-async def prepare(
+async def _beginning(
     connection: Connection,
     desk: Desk,
+    request: SlotRequest,
     wanted: Wish,
-    start: datetime,
-    about: Particulars,
-    deed: Deed,
+    now: datetime,
     series: UUID | None = None,
 ) -> Beginning:
     """How the appointment is to begin, after what has to be paid."""
-    service = wanted.service
-    bill = Bill(None, wanted.patient, service.id, service.price_minor, service.currency)
-    pay = await desk.payments.begin(connection, bill, deed.now)
-    draft = replace(_draft(wanted, start, about, deed), payment=pay.payment, series=series)
+    service, about, deed = wanted.service, request.about, replace(request.deed, now=now)
+    draft = replace(
+        service.draft(request.start, wanted.patient, deed),
+        patient_timezone=about.timezone or wanted.patient_timezone or "UTC",
+        reason=about.reason,
+        series=series,
+    )
+    kept_until = now + timedelta(minutes=service.policy.hold_minutes)
+    if request.hold:
+        return Beginning(replace(draft, hold_until=kept_until), step_of("hold", None, wanted.party), deed, "held")
+    bill = Bill(draft.id, wanted.patient, service.id, service.price_minor, service.currency)
+    pay = await desk.payments.begin(connection, bill, now)
+    draft = replace(draft, payment=pay.payment, payment_ref=pay.ref)
     if not pay.confirms:
-        until = pay.until or deed.now + timedelta(minutes=service.policy.hold_minutes)
-        draft = replace(draft, hold_until=until)
+        draft = replace(draft, hold_until=pay.until or kept_until)
         return Beginning(draft, step_of("hold", None, wanted.party), deed, "held")
-    action = "book" if service.auto_confirm else "request"
-    step = step_of(action, None, wanted.party)
+    step = step_of("book" if service.auto_confirm else "request", None, wanted.party)
     assert step.target is not None
     if about.override is not None:
         draft = replace(draft, overridden=True)
         deed = deed.because(about.override)
     return Beginning(draft, step, deed, step.target)
-
-
-def _draft(wanted: Wish, start: datetime, about: Particulars, deed: Deed) -> journal.Draft:
-    return replace(
-        wanted.service.draft(start, wanted.patient, deed),
-        patient_timezone=about.timezone or wanted.patient_timezone or "UTC",
-        reason=about.reason,
-    )
 
 
 async def book_hold(
@@ -291,7 +360,7 @@ class VisitsNow:
         )  # fmt: skip
         step = step_of("book", None, SYSTEM)
         await journal.calm(connection, provider)  # they come in within the same transaction
-        made = await journal.begin(connection, draft, step, deed, "confirmed")
+        made = await journal.begin_one(connection, draft, step, deed, "confirmed")
         return None if made is None else made.id
 
 

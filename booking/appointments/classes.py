@@ -94,7 +94,7 @@ async def open_class(
 async def _begin(connection: Connection, service: Bookable, start: datetime, party: Party, deed: Deed) -> UUID | None:
     step = machine.find("open_class", None, party)
     assert step is not None
-    made = await journal.begin(connection, service.draft(start, None, deed), step, deed, "confirmed")
+    made = await journal.begin_one(connection, service.draft(start, None, deed), step, deed, "confirmed")
     return None if made is None else made.id
 
 

@@ -79,11 +79,13 @@ async def taken_now(connection: Connection, desk: Desk, service: Bookable, start
     return slot_taken(others)
 
 
-def refuse_known(desk: Desk, tenant: int, service: UUID, start: datetime, now: datetime) -> None:
-    """Problem 409 when the slot was found taken a moment ago."""
-    others = desk.taken.known(tenant, service, start, now)
-    if others is not None:
-        raise slot_taken(others)
+async def no_time(
+    connection: Connection, desk: Desk, service: Bookable, start: datetime, now: datetime, reason: str
+) -> Problem:
+    """The refusal for a start that the calendar does not offer, for the reason that it gave."""
+    if reason == "taken":
+        return await taken_now(connection, desk, service, start, now)
+    return not_offered(reason, await alternatives(connection, desk.hours, service, start, now))
 
 
 async def check_hours(
@@ -97,7 +99,5 @@ async def check_hours(
 ) -> None:
     """Problem 409 when the calendar does not offer the start."""
     reason = await desk.hours.refusal(connection, service, start, now, without, seen)
-    if reason == "taken":
-        raise await taken_now(connection, desk, service, start, now)
     if reason is not None:
-        raise not_offered(reason, await alternatives(connection, desk.hours, service, start, now))
+        raise await no_time(connection, desk, service, start, now, reason)

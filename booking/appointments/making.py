@@ -1,13 +1,14 @@
 """Holds, bookings, series and classes over HTTP."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from uuid import UUID
 
 from backplane.api import Call, Problem, Routes
 from backplane.postgres import Connection
 from booking.appointments import claims, classes, series
 from booking.appointments.bookable import service_of
-from booking.appointments.claims import Claimed, Particulars
-from booking.appointments.crowd import book_together
+from booking.appointments.claims import Claimed, Particulars, SlotRequest
 from booking.appointments.desk import deed_of, desk_of
 from booking.appointments.machine import CLINIC, PROVIDER
 from booking.appointments.reading import shown
@@ -55,11 +56,9 @@ async def _shown(connection: Connection, call: Call, made: Claimed) -> Appointme
 async def hold(call: Call, body: NewHold) -> Appointment:
     """Keep a slot for some minutes"""
     about = Particulars(patient=body.patient, reason=body.reason, timezone=zone_of(body.timezone))
+    request = SlotRequest(call.principal, body.service, start_of(body.start), about, deed_of(call), hold=True)
     async with call.transaction() as connection:
-        made = await claims.hold(
-            connection, desk_of(call), call.principal, body.service, start_of(body.start), about, deed_of(call)
-        )
-        return await _shown(connection, call, made)
+        return await _shown(connection, call, await claims.claim_slot(connection, desk_of(call), request))
 
 
 @routes.post(
@@ -86,13 +85,42 @@ async def release(call: Call, hold_id: UUID) -> None:
         await claims.release(connection, desk_of(call), call.principal, hold_id, deed_of(call))
 
 
+def _particulars(body: NewAppointment) -> Particulars:
+    return Particulars(
+        patient=body.patient,
+        reason=body.reason,
+        timezone=zone_of(body.timezone),
+        override=None if body.override is None else body.override.reason,
+    )
+
+
+async def book_many(
+    connection: Connection, requests: Sequence[tuple[Call, NewAppointment]]
+) -> list[Appointment | None]:
+    """`book` for the plain ones of many, in one transaction; None for those that `book` has to do."""
+    answers: list[Appointment | None] = [None] * len(requests)
+    slots: dict[int, SlotRequest] = {}
+    for n, (call, body) in enumerate(requests):
+        if body.service is not None and body.start is not None and body.hold is None and body.specialty is None:
+            with suppress(Problem):
+                slots[n] = SlotRequest(
+                    call.principal, body.service, start_of(body.start), _particulars(body), deed_of(call)
+                )
+    if slots:
+        desk = desk_of(requests[0][0])
+        for n, outcome in zip(slots, await claims.claim_slots(connection, desk, list(slots.values()))):
+            if isinstance(outcome, Claimed):
+                answers[n] = await _shown(connection, requests[n][0], outcome)
+    return answers
+
+
 @routes.post(
     "/v1/appointments",
     right="appointment.book",
     visitors=VISITORS,
     status=201,
     idempotent=True,
-    together=book_together,
+    together=book_many,
     problems={
         403: ("not_your_patient",),
         404: (),
@@ -107,12 +135,7 @@ async def book(call: Call, body: NewAppointment) -> Appointment:
     `requested` where the doctor decides, otherwise `confirmed`. A start of a class gives a seat in it.
     """
     who, desk, deed = call.principal, desk_of(call), deed_of(call)
-    about = Particulars(
-        patient=body.patient,
-        reason=body.reason,
-        timezone=zone_of(body.timezone),
-        override=None if body.override is None else body.override.reason,
-    )
+    about = _particulars(body)
     chosen = [each for each in (body.hold, body.service, body.specialty) if each is not None]
     if len(chosen) != 1 or (body.hold is None) != (body.start is not None):
         raise Problem(422, "bad_request", "Send either hold, or service and start, or specialty and start.")
@@ -121,7 +144,8 @@ async def book(call: Call, body: NewAppointment) -> Appointment:
             await claims.book_hold(connection, desk, who, body.hold, about, deed)
             made = Claimed(body.hold)
         elif body.service is not None and body.start is not None:
-            made = await claims.book(connection, desk, who, body.service, start_of(body.start), about, deed)
+            request = SlotRequest(who, body.service, start_of(body.start), about, deed)
+            made = await claims.claim_slot(connection, desk, request)
         else:
             assert body.specialty is not None
             assert body.start is not None

@@ -15,8 +15,8 @@ from backplane.ids import uuid7
 from backplane.postgres import Connection
 from backplane.principal import Principal
 from backplane.web import Problem
-from booking.appointments.bookable import wish
-from booking.appointments.claims import Particulars, claim
+from booking.appointments.bookable import Question, wish
+from booking.appointments.claims import Particulars, SlotRequest, claim
 from booking.appointments.desk import Desk
 from booking.appointments.journal import Deed
 from booking.calendar import recurrence, zones
@@ -80,7 +80,7 @@ async def book_series(
     partial: bool,
 ) -> Made:
     """Books every date of the rule. Problem 409 series_conflict with the conflicts, 422 for a rule that is none."""
-    wanted = await wish(connection, who, service, about.patient, deed.now, first)
+    wanted = await wish(connection, Question(who, service, about.patient, first), deed.now)
     if wanted.service.capacity > 1:
         raise Problem(409, "not_possible", "Seats of classes are booked one by one.")
     try:
@@ -100,7 +100,8 @@ async def book_series(
     conflicts = [Conflict(start, "no_such_time") for start in missing]
     for start in found:
         reason = await desk.hours.refusal(connection, wanted.service, start, deed.now)
-        begun = None if reason else await claim(connection, desk, wanted, start, about, deed, series)
+        request = SlotRequest(who, service, start, about, deed)
+        begun = None if reason else await claim(connection, desk, request, wanted, series)
         if begun is None:
             conflicts.append(Conflict(start, reason or "taken"))
         else:

@@ -23,7 +23,7 @@ from backplane.jobs import Job, JobRow
 from backplane.outbox import Event, Fact
 from backplane.postgres import Connection, Row
 from booking.appointments import claims, journal, machine
-from booking.appointments.bookable import service_of, wish
+from booking.appointments.bookable import Question, service_of, wish
 from booking.appointments.claims import Particulars
 from booking.appointments.desk import Desk, deed_of, desk_of
 from booking.appointments.journal import Deed
@@ -121,7 +121,7 @@ async def join(call: Call, body: NewEntry) -> Entry:
         raise Problem(422, "bad_window", "Send a window that ends after it begins, within the next 90 days.")
     zone = zone_of(body.timezone)
     async with call.transaction() as connection:
-        wanted = await wish(connection, call.principal, body.service, body.patient, call.now, earliest)
+        wanted = await wish(connection, Question(call.principal, body.service, body.patient, earliest), call.now)
         id = uuid7(call.now)
         waiting = await connection.fetchval(
             "SELECT count(*) FROM waitlist_entry WHERE patient_id = $1 AND state IN ('waiting', 'offered')",
@@ -241,7 +241,7 @@ async def offer(connection: Connection, desk: Desk, provider: UUID, now: datetim
                 patient_timezone=row["patient_timezone"],
                 hold_until=until,
             )
-            made = await journal.begin(connection, draft, step, deed, "held")
+            made = await journal.begin_one(connection, draft, step, deed, "held")
             if made is not None:
                 await _offered(connection, row["id"], made.id, until, now)
                 offered.append(row["id"])

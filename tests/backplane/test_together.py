@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from msgspec import Struct
 
-from backplane import together
+from backplane import idempotency, together
 from backplane.api import Answer, Call, Problem, Routes
 from backplane.bounds import Int4
 from backplane.postgres import Connection, Database
@@ -147,8 +147,8 @@ async def test_who_was_overtaken_gets_the_stored_answer(
         desk.gate.clear()
         desk.alone = 0
         desk.full.clear()
-        blind = together._LOCK_AND_LOOK.replace("expires_at > $4", "expires_at > $4 AND false")
-        monkeypatch.setattr(together, "_LOCK_AND_LOOK", blind)
+        blind = idempotency._LOCK_AND_LOOK.replace("expires_at > $4", "expires_at > $4 AND false")
+        monkeypatch.setattr(idempotency, "_LOCK_AND_LOOK", blind)
         answers = await crowd(desk, client, 2, 4)
         assert answers[0][1] == first[1]
         assert answers[1][0] == 201

@@ -8,9 +8,8 @@ import pytest
 from backplane.ids import uuid7
 from backplane.postgres import Database
 from backplane.web import Problem
-from booking.appointments import claims, series
+from booking.appointments import series
 from booking.appointments.bookable import Hours, service_of
-from booking.appointments.claims import Particulars
 from booking.appointments.desk import Desk
 from booking.calendar import asked
 from tests.support.booking import NOW, Clinic, at, clinic, wire
@@ -39,11 +38,7 @@ async def open_from_nine_to_twelve(place: Clinic) -> None:
 
 async def book(place: Clinic, name: str, hour: int, minute: int = 0, days: int = 1) -> UUID:
     async with place.transaction() as connection:
-        start = at(days, hour, minute)
-        service = place.services["video"]
-        return await claims.book(
-            connection, place.desk, place.who(name), service, start, Particulars(), place.deed(name)
-        )
+        return await place.claim(connection, name, at(days, hour, minute))
 
 
 @pytest.mark.parametrize(
@@ -79,9 +74,8 @@ async def test_a_class_offers_itself_until_it_is_full(database: Database) -> Non
         yoga = await service_of(connection, place.services["yoga"])
         assert yoga is not None
         for name in ("amina", "bilal"):
-            about, deed = Particulars(), place.deed(name)
             assert at(1, 4) in await HOURS.free(connection, yoga, at(1, 0), at(2), NOW, 3)
-            await claims.book(connection, place.desk, place.who(name), yoga.id, at(1, 4), about, deed)
+            await place.claim(connection, name, at(1, 4), "yoga")
         assert at(1, 4) not in await HOURS.free(connection, yoga, at(1, 0), at(2), NOW, 3)
 
 

@@ -7,6 +7,7 @@ import asyncio
 import os
 import random
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import patch
@@ -20,6 +21,7 @@ from backplane.postgres import Database, DatabaseUnavailable
 from backplane.principal import Tenant
 from backplane.web import Problem
 from booking.appointments import changes, claims, journal
+from booking.appointments.bookable import wish
 from booking.appointments.claims import Particulars
 from booking.appointments.part import ROUTES
 from booking.appointments.sweeper import sweep
@@ -41,18 +43,9 @@ async def deadlocks(place: Clinic) -> int:
         )
 
 
-async def book(place: Clinic, name: str, start: object = None, service: str = "video") -> UUID:
+async def book(place: Clinic, name: str, start: datetime | None = None, service: str = "video") -> UUID:
     async with place.transaction() as connection:
-        made = await claims.book(
-            connection,
-            place.desk,
-            place.who(name),
-            place.services[service],
-            start or at(),
-            NOBODY,
-            place.deed(name),  # type: ignore[arg-type]
-        )
-    return made.id
+        return await place.claim(connection, name, start or at(), service)
 
 
 async def test_one_of_a_thousand_who_want_one_slot_gets_it(place: Clinic) -> None:
@@ -77,14 +70,13 @@ async def test_one_of_a_thousand_who_want_one_slot_gets_it(place: Clinic) -> Non
 async def test_a_thousand_who_all_reach_the_constraint_wait_for_one(place: Clinic) -> None:
     """As above without the memory of what is taken."""
     async with place.db.tenant(place.tenant.id) as connection:
-        wanted = await claims.wish(connection, place.who("amina"), place.services["video"], None, NOW, at())
+        wanted = await wish(connection, place.request("amina", at()).question, NOW)
 
     async def attempt(n: int) -> bool:
         async with place.transaction() as connection:
             # staggered ranges overlap one another in all ways
-            start = at(minute=n % 3 * 10)
-            made = await claims.claim(connection, place.desk, wanted, start, NOBODY, place.deed("amina"))
-            return made is not None
+            request = place.request("amina", at(minute=n % 3 * 10))
+            return await claims.claim(connection, place.desk, request, wanted) is not None
 
     async with asyncio.timeout(20):
         won = sum(await asyncio.gather(*(attempt(n) for n in range(1000))))
@@ -111,9 +103,7 @@ async def test_over_http_everybody_but_one_is_told_what_else_is_free(place: Clin
 
 async def test_an_overdue_hold_is_taken_over_by_one(place: Clinic) -> None:
     async with place.transaction() as connection:
-        await claims.hold(
-            connection, place.desk, place.who("amina"), place.services["video"], at(), NOBODY, place.deed("amina")
-        )
+        await place.claim(connection, "amina", at(), hold=True)
     place.now += timedelta(minutes=10)
     attempts = [book(place, "bilal") for _ in range(50)]
     outcome = await asyncio.gather(*attempts, sweep(place.db, place.now), return_exceptions=True)
@@ -199,17 +189,17 @@ async def test_after_a_storm_the_books_balance(place: Clinic, rng: random.Random
     async def one() -> None:
         name = rng.choice(names)
         who, start = place.who(name), rng.choice(slots)
-        service = place.services[rng.choice(("video", "other"))]
-        deed, about = place.deed(name), NOBODY
+        service = rng.choice(("video", "other"))
+        deed = place.deed(name)
         what = rng.choice(("book", "book", "hold", "move", "move", "cancel", "sweep"))
         if what == "sweep":
             await sweep(place.db, NOW + timedelta(minutes=rng.choice((1, 20))))
             return
         async with place.transaction() as connection:
             if what == "book":
-                id = (await claims.book(connection, place.desk, who, service, start, about, deed)).id
+                id = await place.claim(connection, name, start, service)
             elif what == "hold":
-                id = (await claims.hold(connection, place.desk, who, service, start, about, deed)).id
+                id = await place.claim(connection, name, start, service, hold=True)
             elif visits:
                 id, name = rng.choice(visits)
                 if what == "cancel":
@@ -223,7 +213,7 @@ async def test_after_a_storm_the_books_balance(place: Clinic, rng: random.Random
         visits.append((id, name))
         if what == "hold":
             async with place.transaction() as connection:
-                await claims.book_hold(connection, place.desk, who, id, about, deed)
+                await claims.book_hold(connection, place.desk, who, id, NOBODY, deed)
 
     async def worker() -> None:
         while asyncio.get_running_loop().time() < until:
@@ -248,24 +238,22 @@ async def test_a_server_that_dies_between_any_two_steps_leaves_nothing_half(plac
     """The backend is killed before the n-th statement of a deed, for every n, and the deed is then done again."""
     visit = await book(place, "amina")
     async with place.transaction() as connection:
-        hold = await claims.hold(
-            connection, place.desk, place.who("amina"), place.services["video"], at(2), NOBODY, place.deed("amina")
-        )
+        hold = await place.claim(connection, "amina", at(2), hold=True)
     before = await place.balanced()
     who, mine = place.who("amina"), place.deed("amina")
 
     async def do(connection: "Dying") -> None:
         alike: journal.Connection = connection  # type: ignore[assignment]
         if deed == "book":
-            await claims.book(alike, place.desk, who, place.services["video"], at(3), NOBODY, mine)
+            await place.claim(alike, "amina", at(3))
         elif deed == "book_hold":
-            await claims.book_hold(alike, place.desk, who, hold.id, NOBODY, mine)
+            await claims.book_hold(alike, place.desk, who, hold, NOBODY, mine)
         elif deed == "reschedule":
             await changes.reschedule(alike, place.desk, who, visit, at(4), mine)
         elif deed == "cancel":
             await changes.cancel(alike, place.desk, who, visit, mine)
         else:
-            await claims.book(alike, place.desk, who, place.services["yoga"], at(5), NOBODY, mine)
+            await place.claim(alike, "amina", at(5), "yoga")
 
     operator = await asyncpg.connect(place.db.url)
     n = 0
@@ -337,10 +325,9 @@ async def test_clinics_are_apart(place: Clinic) -> None:
     async with other.transaction() as connection:
         with pytest.raises(Problem, match="not_found"):
             await changes.cancel(connection, other.desk, other.who("boss"), visit, other.deed("boss"))
+        theirs = replace(other.request("boss", at(2)), service=place.services["video"])
         with pytest.raises(Problem, match="not_found"):
-            await claims.book(
-                connection, other.desk, other.who("boss"), place.services["video"], at(2), NOBODY, other.deed("boss")
-            )
+            await claims.claim_slot(connection, other.desk, theirs)
         for table in ("appointment", "transition", "seat", "series", "waitlist_entry"):
             assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0
     with pytest.raises(Problem, match="not_found"):
@@ -353,29 +340,24 @@ async def _book_for(other: Clinic, place: Clinic) -> None:
     """The front desk of one clinic books for a patient of another."""
     about = Particulars(patient=place.people["bilal"])
     async with other.transaction() as connection:
-        await claims.book(
-            connection, other.desk, other.who("front"), other.services["video"], at(2), about, other.deed("front")
-        )
+        request = replace(other.request("front", at(2)), about=about)
+        await claims.claim_slot(connection, other.desk, request)
 
 
 async def test_money_that_comes_twice_or_late_confirms_once_or_never(place: Clinic) -> None:
     async with place.transaction() as connection:
-        hold = await claims.hold(
-            connection, place.desk, place.who("amina"), place.services["video"], at(), NOBODY, place.deed("amina")
-        )
+        hold = await place.claim(connection, "amina", at(), hold=True)
 
     async def paid() -> str:
         async with place.transaction() as connection:
-            return await claims.confirm_paid(connection, hold.id, str(uuid4()), place.now)
+            return await claims.confirm_paid(connection, hold, str(uuid4()), place.now)
 
     assert sorted(await asyncio.gather(paid(), paid(), paid())) == ["confirmed", "known", "known"]
     async with place.transaction() as connection:
-        late = await claims.hold(
-            connection, place.desk, place.who("amina"), place.services["video"], at(2), NOBODY, place.deed("amina")
-        )
+        late = await place.claim(connection, "amina", at(2), hold=True)
     await sweep(place.db, NOW + timedelta(hours=1))
     async with place.transaction() as connection:
-        assert await claims.confirm_paid(connection, late.id, "ref", place.now) == "too_late"
+        assert await claims.confirm_paid(connection, late, "ref", place.now) == "too_late"
     await place.balanced()
 
 

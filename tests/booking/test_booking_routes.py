@@ -283,6 +283,23 @@ async def test_whoever_of_a_specialty_is_free_is_booked(place: Clinic, front: Fr
     await place.balanced()
 
 
+async def test_of_those_who_have_time_the_one_who_is_free_soonest_is_booked(place: Clinic, front: Front) -> None:
+    for n, first in enumerate(("drtariq", "drsana")):
+        async with place.db.tenant(place.tenant.id) as connection:
+            for name, id in place.providers.items():
+                free_at = at(hour=8 if name == first else 9)
+                await connection.execute("UPDATE provider SET next_free_at = $2 WHERE id = $1", id, free_at)
+        body = {"specialty": "cardiology", "start": wire(at(hour=10 + n))}
+        made = await front.post("amina", "/v1/appointments", body, 201)
+        assert made["provider"] == str(place.providers[first])
+
+
+async def test_whoever_books_with_any_doctor_sets_no_rules_aside(place: Clinic, front: Front) -> None:
+    body = {"specialty": "cardiology", "start": wire(at()), "override": {"reason": "emergency"}}
+    assert (await front.post("amina", "/v1/appointments", body, 403))["code"] == "forbidden"
+    assert await place.balanced() == 0
+
+
 async def test_classes_have_seats(place: Clinic, front: Front) -> None:
     made = await front.post("amina", "/v1/appointments", wish(place, "yoga"), 201)
     assert (made["kind"], made["seats_taken"], len(made["seats"])) == ("class", 1, 1)

@@ -20,6 +20,7 @@ from backplane.metrics import Metrics
 from backplane.postgres import Connection, Database
 from backplane.web import Readiness, application
 from booking.appointments.bookable import Bookable
+from booking.appointments.claims import Particulars, SlotRequest, claim_slot
 from booking.appointments.desk import DESK, Desk
 from booking.appointments.journal import Deed
 from booking.calendar.glance import Glance
@@ -109,6 +110,15 @@ class Clinic:
 
     def deed(self, name: str, cause: str = "") -> Deed:
         return Deed(self.people[name], ROLES[name], self.now, cause)
+
+    def request(self, name: str, start: datetime, service: str = "video", *, hold: bool = False) -> SlotRequest:
+        return SlotRequest(self.who(name), self.services[service], start, Particulars(), self.deed(name), hold)
+
+    async def claim(
+        self, connection: Connection, name: str, start: datetime, service: str = "video", *, hold: bool = False
+    ) -> UUID:
+        """The appointment that ``name`` has booked, or holds, then."""
+        return (await claim_slot(connection, self.desk, self.request(name, start, service, hold=hold))).id
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
