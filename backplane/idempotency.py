@@ -19,9 +19,10 @@ import msgspec
 from aiohttp import web
 
 from backplane.postgres import Connection, Row
+from backplane.problems import Problem, expected
 from backplane.ratelimit import address_key
+from backplane.refusals import Refusal
 from backplane.routes import Call
-from backplane.web import Problem
 
 HEADER: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotent-Replayed"
@@ -109,8 +110,9 @@ async def once(
     async with call.db.tenant(call.tenant.id) as connection:
         try:
             return await _first(call, connection, names, fingerprint, act)
-        except (Overtaken, Problem) as refusal:
-            if isinstance(refusal, Problem) and refusal.status not in _MAY_BE_OWN:
+        except (Overtaken, Problem, Refusal) as refusal:
+            problem = expected(refusal)
+            if problem is not None and problem.status not in _MAY_BE_OWN:
                 raise
             row = await connection.fetchrow(_LOOK, *names, call.now)
             if row is None:

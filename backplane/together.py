@@ -20,6 +20,7 @@ from backplane.idempotency import Names, Overtaken, keep, lock_and_look
 from backplane.logs import Log
 from backplane.postgres import Connection, DatabaseUnavailable
 from backplane.problems import Problem
+from backplane.refusals import Refusal
 from backplane.routes import Call
 
 _log = Log(__name__)
@@ -96,7 +97,7 @@ class Crowd:
             for each, answer in await self._together(crowd):
                 if not each.answer.done():
                     each.answer.set_result(answer)
-        except (CannotBatch, DatabaseUnavailable, Overtaken, Problem):
+        except (CannotBatch, DatabaseUnavailable, Overtaken, Problem, Refusal):
             pass  # each finds out by itself
         except Exception:
             _log.warning("requests go one by one")

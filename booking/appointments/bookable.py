@@ -16,12 +16,12 @@ from asyncpg import Range
 from backplane.ids import uuid7
 from backplane.postgres import Connection, Row
 from backplane.principal import Principal
-from backplane.web import Problem
 from booking.appointments.journal import Deed, Draft
 from booking.appointments.machine import CLINIC, PATIENT, Party
 from booking.calendar import glance, zones
 from booking.calendar.glance import Glance
 from booking.policy import Policy, policy_of
+from booking.refusals import Denied, NotFound, Refusal
 
 ALTERNATIVES: Final = 3
 LOOK_AHEAD: Final = timedelta(days=14)
@@ -198,14 +198,14 @@ class Question:
 
 
 async def wish(connection: Connection, question: Question, now: datetime) -> Wish:
-    """What somebody wants to book, and how things stand around the start. Problem 404, or 403 for another's sake."""
+    """What somebody wants to book, and how things stand around the start. NotFound, or Denied for another's sake."""
     (found,) = await wishes(connection, [question], now)
-    if isinstance(found, Problem):
+    if isinstance(found, Refusal):
         raise found
     return found
 
 
-async def wishes(connection: Connection, questions: Sequence[Question], now: datetime) -> list[Wish | Problem]:
+async def wishes(connection: Connection, questions: Sequence[Question], now: datetime) -> list[Wish | Refusal]:
     """As `wish`, for many in one statement; problems are returned."""
     around = [glance.around(each.start) for each in questions]
     rows = await connection.fetch(
@@ -229,26 +229,26 @@ async def candidates(
     return [row["id"] for row in await connection.fetch(_CANDIDATES, specialty, kind, language, most)]
 
 
-def _wish(row: Row | None, question: Question) -> Wish | Problem:
+def _wish(row: Row | None, question: Question) -> Wish | Refusal:
     if row is None:
-        return Problem(404, "not_found", "There is no such service to book. Look for another one.")
+        return NotFound("not_found", "There is no such service to book. Look for another one.")
     who = question.who
     party = party_for(who, row["known"], row["cares"], override=question.override)
-    if isinstance(party, Problem):
+    if isinstance(party, Refusal):
         return party
     subject = question.patient or who.person
     return Wish(bookable(row), subject, party, row["patient_timezone"], row["holds"], glance.glance(row))
 
 
-def party_for(who: Principal, known: bool, cares: bool, *, override: bool = False) -> Party | Problem:
-    """As what ``who`` books for somebody; or Problem 403, or 404 for a person that is not here."""
+def party_for(who: Principal, known: bool, cares: bool, *, override: bool = False) -> Party | Refusal:
+    """As what ``who`` books for somebody; or Denied, or NotFound for a person that is not here."""
     if cares and known and who.may("appointment.book.own"):
         return PATIENT
     if not (override or who.may("appointment.book.clinic")):
         detail = "Book for yourself, or for somebody who named you as their caregiver."
-        return Problem(403, "not_your_patient", detail)
+        return Denied("not_your_patient", detail)
     if not known:
-        return Problem(404, "not_found", "There is no such patient here.")
+        return NotFound("not_found", "There is no such patient here.")
     return CLINIC
 
 

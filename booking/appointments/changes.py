@@ -10,10 +10,8 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from backplane.api import forbidden
 from backplane.postgres import Connection
 from backplane.principal import Principal
-from backplane.web import Problem
 from booking import policy
 from booking.appointments import classes, journal, machine
 from booking.appointments.bookable import service_of
@@ -23,6 +21,7 @@ from booking.appointments.journal import Changes, Deed, TimeTaken
 from booking.appointments.machine import CLINIC, PATIENT, PROVIDER, SYSTEM, Party
 from booking.appointments.record import Record, Standing, changed_meanwhile, load, need, sees_all, standing
 from booking.policy import By, Terms
+from booking.refusals import Conflict, Refusal, forbidden
 
 _LOCK_PROVIDER: Final = "SELECT true FROM provider WHERE id = $1 FOR NO KEY UPDATE"
 
@@ -39,7 +38,7 @@ class Settlement:
 async def perform(
     connection: Connection, desk: Desk, who: Principal, appointment: UUID, action: str, deed: Deed
 ) -> None:
-    """Any action that changes the status only. Problem 403, 404, 409."""
+    """Any action that changes the status only. Denied, NotFound, Conflict."""
     found = await need(connection, appointment, who, deed.now)
     stand = standing(found, who, action)
     _guard(found, stand, deed)
@@ -104,7 +103,7 @@ async def reschedule(
     deed: Deed,
     override: str | None = None,
 ) -> None:
-    """Moves an appointment to another start of the same service. Problem 404, 409 slot_taken, too_late and others."""
+    """Moves an appointment to another start of the same service. NotFound, Conflict slot_taken, too_late and others."""
     found = await need(connection, appointment, who, deed.now)
     if override is not None:
         if not who.may("appointment.override"):
@@ -114,14 +113,14 @@ async def reschedule(
     if stand.party is PATIENT and not found.row["auto_confirm"]:
         stand = standing(found, who, "reschedule_request")
     if objection := refusal(stand.step.guards, found.circumstances(), deed.now, override=override is not None):
-        raise Problem(409, objection.code, objection.detail)
+        raise objection
     if found.is_class:
-        raise Problem(409, "not_possible", "A class with seats is not moved. Cancel it and open another.")
+        raise Conflict("not_possible", "A class with seats is not moved. Cancel it and open another.")
     service = await service_of(connection, found.service)
     if service is None:
-        raise Problem(409, "not_possible", "This service is not offered any more. Cancel, and book another one.")
+        raise Conflict("not_possible", "This service is not offered any more. Cancel, and book another one.")
     if start == found.starts_at:
-        raise Problem(409, "same_time", "This is the time that it has already.")
+        raise Conflict("same_time", "This is the time that it has already.")
     await connection.execute(_LOCK_PROVIDER, service.provider)
     if override is None:
         await check_hours(connection, desk, service, start, deed.now, without=found.id)
@@ -176,7 +175,7 @@ class Life:
                     await _end(connection, self._desk, found, stand, deed, _missing(found, "patient"))
                 else:
                     await _take(connection, found, stand, deed)
-            except Problem:
+            except Refusal:
                 continue
             return True
         return False
@@ -192,7 +191,7 @@ def _party_of(actor: UUID | None, role: str) -> Party:
 
 def _guard(found: Record, stand: Standing, deed: Deed, *, override: bool = False) -> None:
     if objection := refusal(stand.step.guards, found.circumstances(), deed.now, override=override):
-        raise Problem(409, objection.code, objection.detail)
+        raise objection
 
 
 def _cancelling(found: Record, party: Party, now: datetime) -> Terms:

@@ -13,11 +13,9 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from backplane.api import forbidden
 from backplane.postgres import Connection
 from backplane.principal import Principal
 from backplane.together import CannotBatch
-from backplane.web import Problem
 from booking.appointments import classes, journal, machine
 from booking.appointments.bookable import Bookable, Question, Wish, candidates, service_of, wishes
 from booking.appointments.desk import Desk, no_time, slot_taken, taken_now
@@ -26,6 +24,7 @@ from booking.appointments.journal import Beginning, Begun, Changes, Deed, TimeTa
 from booking.appointments.machine import PATIENT, PROVIDER, SYSTEM, Party
 from booking.appointments.record import Record, changed_meanwhile, load, need, not_possible, standing
 from booking.payments import Bill
+from booking.refusals import Conflict, NotFound, Refusal, forbidden
 
 MOST_CANDIDATES: Final = 100
 _SHORTEST_FIRST: Final = """
@@ -86,9 +85,9 @@ def step_of(action: str, status: str | None, party: Party) -> machine.Row:
 
 
 async def claim_slot(connection: Connection, desk: Desk, request: SlotRequest) -> Claimed:
-    """Hold or book a slot, or a seat of the class there. Problem 403, 404, 409 slot_taken, slot_not_offered."""
+    """Hold or book a slot, or a seat of the class there. Denied, NotFound, Conflict slot_taken, slot_not_offered."""
     (outcome,) = await claim_slots(connection, desk, [request])
-    if isinstance(outcome, Problem):
+    if isinstance(outcome, Refusal):
         raise outcome
     assert outcome is not None, "one alone is put off by nothing"
     return outcome
@@ -96,25 +95,25 @@ async def claim_slot(connection: Connection, desk: Desk, request: SlotRequest) -
 
 async def claim_slots(
     connection: Connection, desk: Desk, requests: Sequence[SlotRequest]
-) -> list[Claimed | Problem | None]:
+) -> list[Claimed | Refusal | None]:
     """Hold or book many slots at once; for each what became of it.
 
     None, in a batch only: nothing was done, `claim_slot` decides. So it is with what needs a lock, with the second wish
     for one provider, and with a slot that the calendar does not offer.
 
     Raises:
-        Problem, CannotBatch: somebody else was faster, than one alone or than one of a batch. All that was done must be
+        Refusal, CannotBatch: somebody else was faster, than one alone or than one of a batch. All that was done must be
             rolled back, what was posted for payments too.
     """
     alone = len(requests) == 1
     now = max(each.deed.now for each in requests)
-    outcomes: list[Claimed | Problem | None] = [_known_refusal(desk, each, now) for each in requests]
+    outcomes: list[Claimed | Refusal | None] = [_known_refusal(desk, each, now) for each in requests]
     asked = [n for n, refused in enumerate(outcomes) if refused is None]
     found = await wishes(connection, [requests[n].question for n in asked], now) if asked else []
     await _read_ahead(connection, desk, found, now)
     ready: dict[UUID, tuple[int, Wish, Beginning]] = {}  # by provider
     for n, wanted in zip(asked, found):
-        if isinstance(wanted, Problem):
+        if isinstance(wanted, Refusal):
             outcomes[n] = wanted
         elif wanted.service.provider not in ready:
             decided = await _decide(connection, desk, requests[n], wanted, now, alone=alone)
@@ -133,7 +132,7 @@ async def claim_slots(
     return outcomes
 
 
-def _known_refusal(desk: Desk, request: SlotRequest, now: datetime) -> Problem | None:
+def _known_refusal(desk: Desk, request: SlotRequest, now: datetime) -> Refusal | None:
     """What can be said without the database."""
     if request.about.override is not None:
         return None if request.who.may("appointment.override") else forbidden("appointment.override")
@@ -141,7 +140,7 @@ def _known_refusal(desk: Desk, request: SlotRequest, now: datetime) -> Problem |
     return None if others is None else slot_taken(others)
 
 
-async def _read_ahead(connection: Connection, desk: Desk, found: Sequence[Wish | Problem], now: datetime) -> None:
+async def _read_ahead(connection: Connection, desk: Desk, found: Sequence[Wish | Refusal], now: datetime) -> None:
     around = [(each.service, each.seen) for each in found if isinstance(each, Wish)]
     if around:
         await desk.hours.read_ahead(connection, around, now)
@@ -149,15 +148,15 @@ async def _read_ahead(connection: Connection, desk: Desk, found: Sequence[Wish |
 
 async def _decide(
     connection: Connection, desk: Desk, request: SlotRequest, wanted: Wish, now: datetime, *, alone: bool
-) -> Beginning | Claimed | Problem | None:
+) -> Beginning | Claimed | Refusal | None:
     """How the appointment is to begin, or why not; None: not in a batch."""
     service = wanted.service
     if service.capacity > 1:
         if request.hold:
-            return Problem(409, "no_holds", "Seats of a class are not held. Book one.")
+            return Conflict("no_holds", "Seats of a class are not held. Book one.")
         return await _claim_seat(connection, desk, request, wanted) if alone else None
     if request.hold and wanted.holds >= service.policy.holds_most:
-        return Problem(409, "too_many_holds", "You hold as many slots as one may. Book or release one of them.")
+        return Conflict("too_many_holds", "You hold as many slots as one may. Book or release one of them.")
     if request.about.override is not None:
         return await _beginning(connection, desk, request, wanted, now) if alone else None
     reason = await desk.hours.refusal(connection, service, request.start, now, seen=wanted.seen)
@@ -188,12 +187,12 @@ async def book_any(
         raise forbidden("appointment.override")
     services = await candidates(connection, specialty, kind, language, MOST_CANDIDATES)
     if not services:
-        raise Problem(404, "not_found", "Nobody of this specialty offers such a service here.")
+        raise NotFound("not_found", "Nobody of this specialty offers such a service here.")
     requests = [SlotRequest(who, service, start, about, deed) for service in services]
     found = await wishes(connection, [each.question for each in requests], deed.now)
     await _read_ahead(connection, desk, found, deed.now)
     for request, wanted in zip(requests, found):
-        if isinstance(wanted, Problem):  # for whom one may book is the same with every provider
+        if isinstance(wanted, Refusal):  # for whom one may book is the same with every provider
             raise wanted
         if desk.taken.known(who.tenant, request.service, start, deed.now) is not None:
             continue
@@ -258,16 +257,16 @@ async def _beginning(
 async def book_hold(
     connection: Connection, desk: Desk, who: Principal, appointment: UUID, about: Particulars, deed: Deed
 ) -> None:
-    """Turns a hold into a booking, or into a request where the doctor decides. Problem 404, 409 hold_expired."""
+    """Turns a hold into a booking, or into a request where the doctor decides. NotFound, Conflict hold_expired."""
     found = await need(connection, appointment, who, deed.now)
     if found.status == "expired":
         raise _gone()
     stand = standing(found, who, "book")
     if objection := refusal(stand.step.guards, found.circumstances(), deed.now):
-        raise Problem(409, objection.code, objection.detail)
+        raise objection
     patient = found.row["patient_id"]
     if about.patient is not None and about.patient != patient:
-        raise Problem(409, "not_possible", "This slot is held for somebody else. Hold it for this patient.")
+        raise Conflict("not_possible", "This slot is held for somebody else. Hold it for this patient.")
     bill = Bill(found.id, patient, found.service, found.row["price_minor"], found.row["currency"])
     pay = await desk.payments.begin(connection, bill, deed.now)
     changes = Changes(payment=pay.payment, payment_ref=pay.ref, reason=about.reason or None)
@@ -280,8 +279,8 @@ async def book_hold(
         raise changed_meanwhile()
 
 
-def _gone() -> Problem:
-    return Problem(409, "hold_expired", "The time that was kept for you has passed. Choose a slot again.")
+def _gone() -> Refusal:
+    return Conflict("hold_expired", "The time that was kept for you has passed. Choose a slot again.")
 
 
 class Outcome(StrEnum):
@@ -310,11 +309,11 @@ async def confirm_paid(connection: Connection, appointment: UUID, ref: str, now:
 
 
 async def extend(connection: Connection, who: Principal, appointment: UUID, deed: Deed) -> None:
-    """Keeps a held slot for as long again, from now. Problem 409 hold_expired, no_more_extensions."""
+    """Keeps a held slot for as long again, from now. Conflict hold_expired, no_more_extensions."""
     found = await _held(connection, who, appointment, deed)
     stand = standing(found, who, "extend")
     if objection := refusal(stand.step.guards, found.circumstances(), deed.now):
-        raise Problem(409, objection.code, objection.detail)
+        raise objection
     changes = Changes(hold_until=deed.now + timedelta(minutes=found.policy.hold_minutes), extended=1)
     if not await journal.change(connection, found.id, "held", found.version, stand.step, deed, changes):
         raise changed_meanwhile()

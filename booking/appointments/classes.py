@@ -13,7 +13,6 @@ from uuid import UUID
 from backplane.ids import uuid7
 from backplane.postgres import Connection, Row
 from backplane.principal import Principal
-from backplane.web import Problem
 from booking import policy
 from booking.appointments import journal, machine
 from booking.appointments.bookable import Bookable, Wish
@@ -23,6 +22,7 @@ from booking.appointments.journal import TELL, TOLD, WAKE, Deed
 from booking.appointments.machine import CLINIC, PATIENT, PROVIDER, Party
 from booking.appointments.record import Record
 from booking.payments import Bill
+from booking.refusals import Conflict, NotFound
 
 _FIND: Final = """
 SELECT id, status, capacity, seats_taken FROM appointment
@@ -83,7 +83,7 @@ class Seated:
 async def open_class(
     connection: Connection, desk: Desk, service: Bookable, start: datetime, party: Party, deed: Deed
 ) -> UUID:
-    """Begins a class without seats. Problem 409 slot_taken, slot_not_offered."""
+    """Begins a class without seats. Conflict slot_taken, slot_not_offered."""
     await check_hours(connection, desk, service, start, deed.now)
     made = await _begin(connection, service, start, party, deed)
     if made is None:
@@ -101,7 +101,7 @@ async def _begin(connection: Connection, service: Bookable, start: datetime, par
 async def take_seat(connection: Connection, desk: Desk, wanted: Wish, start: datetime, deed: Deed, zone: str) -> Seated:
     """A seat of the class of that service at that start, which begins with it if need be.
 
-    Problem 409 class_full, already_booked, slot_taken, slot_not_offered.
+    Conflict class_full, already_booked, slot_taken, slot_not_offered.
     """
     service = wanted.service
     await journal.calm(connection, service.provider)
@@ -114,12 +114,12 @@ async def take_seat(connection: Connection, desk: Desk, wanted: Wish, start: dat
         if found is None:
             raise await taken_now(connection, desk, service, start, deed.now)
     if start <= deed.now:
-        raise Problem(409, "too_late", "This class has begun. Look for the next one.")
+        raise Conflict("too_late", "This class has begun. Look for the next one.")
     seats = await connection.fetch(_SEATS, found["id"])
     if any(seat["patient_id"] == wanted.patient for seat in seats):
-        raise Problem(409, "already_booked", "This person has a seat in this class.")
+        raise Conflict("already_booked", "This person has a seat in this class.")
     if len(seats) >= found["capacity"]:
-        raise Problem(409, "class_full", "The last seat is taken. Look for another class, or join the waiting list.")
+        raise Conflict("class_full", "The last seat is taken. Look for another class, or join the waiting list.")
     bill = Bill(found["id"], wanted.patient, service.id, service.price_minor, service.currency)
     pay = await desk.payments.begin(connection, bill, deed.now)
     seat: UUID | None = await connection.fetchval(
@@ -153,12 +153,12 @@ async def cancel_seat(
     )
     party = _party(who, found, row is not None and bool(row["own"]))
     if row is None or party is None:
-        raise Problem(404, "not_found", "There is no such seat of yours in this class.")
+        raise NotFound("not_found", "There is no such seat of yours in this class.")
     step = machine.find("cancel", found.status, party)
     if row["status"] != "confirmed" or step is None or step.target is None:
-        raise Problem(409, "not_possible", "This seat cannot be cancelled any more.")
+        raise Conflict("not_possible", "This seat cannot be cancelled any more.")
     if objection := refusal(step.guards, found.circumstances(), deed.now):
-        raise Problem(409, objection.code, objection.detail)
+        raise objection
     terms = policy.cancelling(found.policy, party.value, found.starts_at, deed.now)
     fee = policy.share(row["price_minor"], terms.fee_bp)
     refund: int = row["price_minor"] - fee

@@ -11,12 +11,12 @@ from aiohttp import web
 from backplane.api import Call
 from backplane.postgres import Connection
 from backplane.principal import Principal
-from backplane.web import Problem
 from booking.appointments.bookable import Bookable, Hours, alternatives
 from booking.appointments.journal import Deed
 from booking.appointments.taken import TakenSlots
 from booking.calendar.glance import Glance
 from booking.payments import AtClinic, Payments
+from booking.refusals import Conflict, Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +56,15 @@ def role_of(who: Principal) -> str:
     return next((role for role in _ROLES if role in who.roles), "patient")
 
 
-def slot_taken(others: Sequence[datetime]) -> Problem:
+def slot_taken(others: Sequence[datetime]) -> Refusal:
     detail = "Somebody else has this time. Take one of the alternatives, or look for another."
-    return Problem(409, "slot_taken", detail, members={"alternatives": [_text(each) for each in others]})
+    return Conflict("slot_taken", detail, facts={"alternatives": [_text(each) for each in others]})
 
 
-def not_offered(reason: str, others: Sequence[datetime]) -> Problem:
+def not_offered(reason: str, others: Sequence[datetime]) -> Refusal:
     detail = f"{_REASONS.get(reason, 'This time cannot be booked.')} Take one of the alternatives."
-    return Problem(
-        409, "slot_not_offered", detail, members={"reason": reason, "alternatives": [_text(each) for each in others]}
+    return Conflict(
+        "slot_not_offered", detail, facts={"reason": reason, "alternatives": [_text(each) for each in others]}
     )
 
 
@@ -72,7 +72,7 @@ def _text(at: datetime) -> str:
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-async def taken_now(connection: Connection, desk: Desk, service: Bookable, start: datetime, now: datetime) -> Problem:
+async def taken_now(connection: Connection, desk: Desk, service: Bookable, start: datetime, now: datetime) -> Refusal:
     """The refusal for a slot that is found taken, remembered for those who come next."""
     others = await alternatives(connection, desk.hours, service, start, now)
     desk.taken.remember(service.tenant, service.id, start, others, now)
@@ -81,7 +81,7 @@ async def taken_now(connection: Connection, desk: Desk, service: Bookable, start
 
 async def no_time(
     connection: Connection, desk: Desk, service: Bookable, start: datetime, now: datetime, reason: str
-) -> Problem:
+) -> Refusal:
     """The refusal for a start that the calendar does not offer, for the reason that it gave."""
     if reason == "taken":
         return await taken_now(connection, desk, service, start, now)
@@ -97,7 +97,7 @@ async def check_hours(
     without: UUID | None = None,
     seen: Glance | None = None,
 ) -> None:
-    """Problem 409 when the calendar does not offer the start."""
+    """Conflict when the calendar does not offer the start."""
     reason = await desk.hours.refusal(connection, service, start, now, without, seen)
     if reason is not None:
         raise await no_time(connection, desk, service, start, now, reason)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from uuid import UUID
 
-from backplane.api import Call, Problem, Routes
+from backplane.api import Call, Routes
 from backplane.postgres import Connection
 from booking.appointments import claims, classes, series
 from booking.appointments.bookable import service_of
@@ -27,6 +27,7 @@ from booking.appointments.views import (
     start_of,
     zone_of,
 )
+from booking.refusals import Denied, Invalid, NotFound, Refusal
 from booking.rights import VISITORS
 
 routes = Routes(tag="booking")
@@ -102,7 +103,7 @@ async def book_many(
     slots: dict[int, SlotRequest] = {}
     for n, (call, body) in enumerate(requests):
         if body.service is not None and body.start is not None and body.hold is None and body.specialty is None:
-            with suppress(Problem):
+            with suppress(Refusal):
                 slots[n] = SlotRequest(
                     call.principal, body.service, start_of(body.start), _particulars(body), deed_of(call)
                 )
@@ -138,7 +139,7 @@ async def book(call: Call, body: NewAppointment) -> Appointment:
     about = _particulars(body)
     chosen = [each for each in (body.hold, body.service, body.specialty) if each is not None]
     if len(chosen) != 1 or (body.hold is None) != (body.start is not None):
-        raise Problem(422, "bad_request", "Send either hold, or service and start, or specialty and start.")
+        raise Invalid("bad_request", "Send either hold, or service and start, or specialty and start.")
     async with call.transaction() as connection:
         if body.hold is not None:
             await claims.book_hold(connection, desk, who, body.hold, about, deed)
@@ -196,13 +197,13 @@ async def open_class(call: Call, body: NewClass) -> Appointment:
     async with call.transaction() as connection:
         service = await service_of(connection, body.service)
         if service is None or service.kind != "class":
-            raise Problem(404, "not_found", "There is no such class service here.")
+            raise NotFound("not_found", "There is no such class service here.")
         if service.provider_person == who.person and who.may("class.manage.own"):
             party = PROVIDER
         elif who.may("class.manage.clinic"):
             party = CLINIC
         else:
-            raise Problem(403, "forbidden", "Only its own host or the clinic opens this class.")
+            raise Denied("forbidden", "Only its own host or the clinic opens this class.")
         made = await classes.open_class(connection, desk_of(call), service, start_of(body.start), party, deed_of(call))
         return await shown(connection, who, made, call.now)
 
@@ -217,7 +218,7 @@ async def leave_class(call: Call, appointment: UUID, seat_id: UUID) -> SeatEnded
     async with call.transaction() as connection:
         found = await need(connection, appointment, call.principal, call.now)
         if not found.is_class:
-            raise Problem(404, "not_found", "This is no class.")
+            raise NotFound("not_found", "This is no class.")
         fee, refund = await classes.cancel_seat(
             connection, desk_of(call), call.principal, found, seat_id, deed_of(call)
         )

@@ -111,7 +111,7 @@ async def one(call: Call, appointment: UUID) -> Appointment:
 
 
 async def shown(connection: Connection, who: Principal, appointment: UUID, now: datetime) -> Appointment:
-    """The appointment as ``who`` may see it; of a class with the seats that are theirs to see. Problem 404."""
+    """The appointment as ``who`` may see it; of a class with the seats that are theirs to see. NotFound."""
     found = await need(connection, appointment, who, now)
     seats = None
     if found.is_class:

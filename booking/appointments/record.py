@@ -7,11 +7,11 @@ from uuid import UUID
 
 from backplane.postgres import Connection, Row
 from backplane.principal import Principal
-from backplane.web import Problem
 from booking.appointments import machine
 from booking.appointments.guards import Circumstances
 from booking.appointments.machine import CLINIC, PATIENT, PROVIDER, Party
 from booking.policy import Policy, policy_of
+from booking.refusals import Conflict, Denied, NotFound, Refusal
 
 # $1: who asks, $2: the day
 CARE: Final = "d.guardian_id = $1 AND d.ended_at IS NULL AND (d.until IS NULL OR d.until > $2)"
@@ -103,7 +103,7 @@ async def load(connection: Connection, appointment: UUID, person: UUID | None, n
 
 
 async def need(connection: Connection, appointment: UUID, who: Principal, now: datetime) -> Record:
-    """As `load`, for somebody who may know that it exists. Problem 404."""
+    """As `load`, for somebody who may know that it exists. NotFound."""
     found = await load(connection, appointment, who.person, now)
     if found is None:
         raise no_such_appointment()
@@ -125,8 +125,8 @@ def sees_all(who: Principal) -> bool:
     return who.may("appointment.read.clinic")
 
 
-def no_such_appointment() -> Problem:
-    return Problem(404, "not_found", "There is no such appointment of yours here.")
+def no_such_appointment() -> Refusal:
+    return NotFound("not_found", "There is no such appointment of yours here.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ class Standing:
 def standing(found: Record, who: Principal, action: str, *, override: bool = False) -> Standing:
     """How ``who`` may do ``action`` now. ``override``: as the clinic, past rights of the action itself.
 
-    Problem 403 forbidden: nothing that they are may ever do it. Problem 409 not_possible: not in this status.
+    Denied forbidden: nothing that they are may ever do it. Conflict not_possible: not in this status.
     """
     allowed = []
     for party in (PATIENT, PROVIDER):
@@ -153,17 +153,17 @@ def standing(found: Record, who: Principal, action: str, *, override: bool = Fal
     if clinic and CLINIC in machine.parties_of(action):
         allowed.append(CLINIC)
     if not allowed:
-        raise Problem(403, "forbidden", "This is not for you to do. Ask the clinic.")
+        raise Denied("forbidden", "This is not for you to do. Ask the clinic.")
     for party in allowed:
         if step := machine.find(action, found.status, party):
             return Standing(party, step)
     raise not_possible(action, found.status)
 
 
-def not_possible(action: str, status: str) -> Problem:
+def not_possible(action: str, status: str) -> Refusal:
     detail = f"This appointment is {status.replace('_', ' ')}, so this cannot be done with it. Look at it again."
-    return Problem(409, "not_possible", detail, members={"appointment_status": status})
+    return Conflict("not_possible", detail, facts={"appointment_status": status})
 
 
-def changed_meanwhile() -> Problem:
-    return Problem(409, "changed_meanwhile", "Somebody else changed this appointment just now. Look at it again.")
+def changed_meanwhile() -> Refusal:
+    return Conflict("changed_meanwhile", "Somebody else changed this appointment just now. Look at it again.")

@@ -16,7 +16,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from backplane import jobs, outbox
-from backplane.api import Call, Problem, Routes
+from backplane.api import Call, Routes
 from backplane.consumers import Consumer
 from backplane.ids import uuid7
 from backplane.jobs import Job, JobRow
@@ -32,6 +32,7 @@ from booking.appointments.reading import shown
 from booking.appointments.record import load
 from booking.appointments.views import Appointment, Instant, Zone, start_of, zone_of
 from booking.identity.dependants import acted_for
+from booking.refusals import Conflict, Invalid, NotFound
 from booking.rights import VISITORS
 
 routes = Routes(tag="waitlist")
@@ -118,7 +119,7 @@ async def join(call: Call, body: NewEntry) -> Entry:
     """Wait for a slot; a free one is offered at once"""
     earliest, latest = max(start_of(body.earliest), call.now), start_of(body.latest)
     if not earliest < latest <= call.now + LONGEST_WINDOW:
-        raise Problem(422, "bad_window", "Send a window that ends after it begins, within the next 90 days.")
+        raise Invalid("bad_window", "Send a window that ends after it begins, within the next 90 days.")
     zone = zone_of(body.timezone)
     async with call.transaction() as connection:
         wanted = await wish(connection, Question(call.principal, body.service, body.patient, earliest), call.now)
@@ -128,7 +129,7 @@ async def join(call: Call, body: NewEntry) -> Entry:
             wanted.patient,
         )
         if waiting >= MOST_ENTRIES:
-            raise Problem(409, "too_many_entries", "This person waits for as many slots as one may. Leave one.")
+            raise Conflict("too_many_entries", "This person waits for as many slots as one may. Leave one.")
         made = await connection.fetchval(
             """INSERT INTO waitlist_entry (id, service_id, provider_id, patient_id, booked_by, during, patient_timezone,
                    created_at)
@@ -144,7 +145,7 @@ async def join(call: Call, body: NewEntry) -> Entry:
             call.now,
         )
         if not made:
-            raise Problem(409, "already_waiting", "This person waits for this service. Leave, to wait anew.")
+            raise Conflict("already_waiting", "This person waits for this service. Leave, to wait anew.")
         await offer(connection, desk_of(call), wanted.service.provider, call.now)
         return _entry(await _need(connection, id))
 
@@ -167,7 +168,7 @@ async def line(call: Call, provider_id: UUID) -> list[Entry]:
     """Who waits for a provider, in order"""
     async with call.transaction() as connection:
         if not await connection.fetchval("SELECT true FROM provider WHERE id = $1", provider_id):
-            raise Problem(404, "no_such_provider", "There is no such provider here.")
+            raise NotFound("no_such_provider", "There is no such provider here.")
         rows = await connection.fetch(
             f"{_ENTRIES} WHERE w.provider_id = $1 AND w.state IN ('waiting', 'offered') ORDER BY w.created_at, w.id",
             provider_id,
@@ -186,7 +187,7 @@ async def accept(call: Call, entry_id: UUID) -> Appointment:
     async with call.transaction() as connection:
         row = await _own(call, connection, entry_id)
         if row["state"] != "offered":
-            raise Problem(409, "no_offer", "Nothing is offered any more. Look at what you wait for.")
+            raise Conflict("no_offer", "Nothing is offered any more. Look at what you wait for.")
         appointment: UUID = row["offer_id"]
         # the hold decides: of two who accept, one finds it changed
         await claims.book_hold(
@@ -305,7 +306,7 @@ async def _own(call: Call, connection: Connection, entry: UUID) -> Row:
         call.may("waitlist.manage.clinic"),
     )
     if row is None:
-        raise Problem(404, "not_found", "There is no such entry of yours.")
+        raise NotFound("not_found", "There is no such entry of yours.")
     return row
 
 

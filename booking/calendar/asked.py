@@ -25,7 +25,7 @@ class Hours:
         without: UUID | None = None,
         seen: Glance | None = None,
     ) -> str | None:
-        """None when a visit may begin at ``start``, else the code of a `Refusal`."""
+        """None when a visit may begin at ``start``, else the code of a `NotOffered`."""
         if seen is not None:
             calendar = await self._kept.get(connection, service.provider, seen.version, now)
             return is_free(calendar, times_of(service), seen.taken, start, now)

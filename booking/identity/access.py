@@ -29,6 +29,7 @@ from backplane.principal import Principal
 from backplane.routes import TENANT
 from backplane.web import Problem
 from booking.identity.key_store import KeyStore
+from booking.refusals import Denied
 from booking.rights import ANONYMOUS, PLATFORM_ADMIN, rights_of
 from booking.tenants import Clinic
 
@@ -126,7 +127,7 @@ class Access:
         return self._authority.sign(TokenKind.ACCESS, AUDIENCE, claims, now, LIFETIME)
 
     async def authenticate(self, request: web.Request) -> Principal | None:
-        """Who asks; None: nobody said so. Problem 401 bad_token, token_expired, session_ended; 403 mfa_required."""
+        """Who asks; None: nobody said so. Unauthenticated bad_token, token_expired, session_ended; 403 mfa_required."""
         await self._keys.able_to_sign()
         header = request.headers.get("Authorization")
         if header is None:
@@ -183,8 +184,8 @@ class Access:
                     raise _refused("session_ended")
                 kept.asked_at = moment
         if kept.lacks_factor and not path.startswith(_WITHOUT_SECOND_FACTOR):
-            raise Problem(
-                403, "mfa_required", "Your role needs a second factor: enrol one, or enter its code, at /v1/auth/mfa."
+            raise Denied(
+                "mfa_required", "Your role needs a second factor: enrol one, or enter its code, at /v1/auth/mfa."
             )
         return kept.principal
 

@@ -115,7 +115,7 @@ class Live:
             await asyncio.wait(self._farewells, timeout=CLOSE_TIMEOUT_S)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Carry one socket. Problem 400, 426, 429 or 503."""
+        """Carry one socket. Malformed, 426, TooMany or Unavailable."""
         check_handshake(request, SUBPROTOCOL)
         with self._admission.place(request.remote, time.monotonic()) as place:
             socket = GuardedSocket(

@@ -14,8 +14,8 @@ from msgspec import Meta, Struct
 from backplane.api import Call, Rate, Routes
 from backplane.lines import LINES
 from backplane.postgres import Connection
-from backplane.web import Problem
 from booking.links.link import Seat
+from booking.refusals import Conflict
 from booking.visits.notes import note_after
 from booking.visits.room_names import identity
 from booking.visits.views import VisitView, visit_view
@@ -195,9 +195,9 @@ async def _must_be_admitted(connection: Connection, visit: Visit, who: Visitor, 
     if row is None:
         if await _device(connection, visit, who) is not None:
             raise admittance.device_moved()
-        raise Problem(409, "not_admitted", "Check in first.")
+        raise Conflict("not_admitted", "Check in first.")
     if row["state"] != "admitted":
-        raise Problem(409, "not_admitted", "The doctor has not let you in yet. Stay in the waiting room.")
+        raise Conflict("not_admitted", "The doctor has not let you in yet. Stay in the waiting room.")
 
 
 async def _name(connection: Connection, visit: Visit, who: Visitor) -> str:

@@ -8,10 +8,10 @@ import pytest_asyncio
 
 from backplane.postgres import Connection, Database
 from backplane.together import CannotBatch
-from backplane.web import Problem
 from booking.appointments.claims import Claimed, Particulars, book_any, claim_slot, claim_slots
 from booking.appointments.desk import Desk
 from booking.payments import AtClinic, Bill, Step
+from booking.refusals import Refusal
 from tests.support.booking import AlwaysOpen, Clinic, at, clinic
 
 
@@ -47,7 +47,7 @@ async def test_money_is_posted_against_the_id_that_the_appointment_gets(place: C
 async def test_nothing_is_posted_for_a_slot_that_somebody_else_has(place: Clinic) -> None:
     async with place.transaction() as connection:
         first = await place.claim(connection, "amina", at())
-    with pytest.raises(Problem, match="slot_taken"):
+    with pytest.raises(Refusal, match="slot_taken"):
         async with place.transaction() as connection:
             await place.claim(connection, "bilal", at())
     async with place.transaction() as connection:  # drsana has no time, drtariq has
@@ -87,6 +87,6 @@ async def test_a_batch_does_what_is_plain_and_puts_off_the_rest(place: Clinic) -
         async with place.transaction() as connection:
             await claim_slot(connection, place.desk, put_off)
     async with place.transaction() as connection:
-        with pytest.raises(Problem, match="slot_not_offered"):
+        with pytest.raises(Refusal, match="slot_not_offered"):
             await claim_slot(connection, place.desk, requests[3])
     await place.balanced()

@@ -7,11 +7,11 @@ import pytest
 
 from backplane.ids import uuid7
 from backplane.postgres import Database
-from backplane.web import Problem
 from booking.appointments import series
 from booking.appointments.bookable import Hours, service_of
 from booking.appointments.desk import Desk
 from booking.calendar import asked
+from booking.refusals import Refusal
 from tests.support.booking import NOW, Clinic, at, clinic, wire
 
 HOURS: Hours = asked.Hours()  # the calendar is what booking asks for
@@ -50,9 +50,9 @@ async def test_only_what_the_calendar_offers_is_booked(
 ) -> None:
     place = await clinic(database, desk=Desk(HOURS))
     await open_from_nine_to_twelve(place)
-    with pytest.raises(Problem) as refused:
+    with pytest.raises(Refusal) as refused:
         await book(place, "amina", hour, minute, days)
-    assert (refused.value.code, refused.value.members["reason"]) == ("slot_not_offered", reason)
+    assert (refused.value.code, refused.value.facts["reason"]) == ("slot_not_offered", reason)
     await book(place, "amina", 4)
     assert await place.balanced() == 1
 
@@ -61,10 +61,10 @@ async def test_alternatives_are_what_the_calendar_has_left(database: Database) -
     place = await clinic(database, desk=Desk(HOURS))
     await open_from_nine_to_twelve(place)
     await book(place, "amina", 6, 15)
-    with pytest.raises(Problem) as refused:
+    with pytest.raises(Refusal) as refused:
         await book(place, "bilal", 6, 15)
     assert refused.value.code == "slot_taken"
-    assert refused.value.members["alternatives"] == [wire(at(2, 4, m)) for m in (0, 15, 30)]
+    assert refused.value.facts["alternatives"] == [wire(at(2, 4, m)) for m in (0, 15, 30)]
 
 
 async def test_a_class_offers_itself_until_it_is_full(database: Database) -> None:

@@ -19,12 +19,12 @@ import pytest_asyncio
 
 from backplane.postgres import Database, DatabaseUnavailable
 from backplane.principal import Tenant
-from backplane.web import Problem
 from booking.appointments import changes, claims, journal
 from booking.appointments.bookable import wish
 from booking.appointments.claims import Particulars
 from booking.appointments.part import ROUTES
 from booking.appointments.sweeper import sweep
+from booking.refusals import Refusal
 from tests.support.booking import NOW, Clinic, at, clinic, served, wire
 
 NOBODY = Particulars()
@@ -54,9 +54,9 @@ async def test_one_of_a_thousand_who_want_one_slot_gets_it(place: Clinic) -> Non
     async def attempt(n: int) -> str:
         try:
             await book(place, ("amina", "bilal", "chand")[n % 3])
-        except Problem as problem:
-            told.append(problem.members["alternatives"])
-            return problem.code
+        except Refusal as refusal:
+            told.append(refusal.facts["alternatives"])
+            return refusal.code
         return "won"
 
     async with asyncio.timeout(10):
@@ -120,7 +120,7 @@ async def test_the_last_seat_has_one_winner(place: Clinic) -> None:
     names = ["amina", "bilal", "chand", "drtariq"] * 10
     outcome = await asyncio.gather(*(book(place, name, service="yoga") for name in names), return_exceptions=True)
     assert sum(isinstance(each, UUID) for each in outcome) == 1
-    codes = {each.code for each in outcome if isinstance(each, Problem)}
+    codes = {each.code for each in outcome if isinstance(each, Refusal)}
     assert codes <= {"class_full", "already_booked"}
     async with place.transaction() as connection:
         row = await connection.fetchrow(
@@ -151,7 +151,7 @@ async def test_two_visits_that_want_each_others_time_do_not_hang(place: Clinic) 
         outcome = await asyncio.gather(
             move(first, "amina", at(hour=11)), move(second, "bilal", at(hour=10)), return_exceptions=True
         )
-        assert all(isinstance(each, Problem) and each.code == "slot_taken" for each in outcome), outcome
+        assert all(isinstance(each, Refusal) and each.code == "slot_taken" for each in outcome), outcome
     assert await deadlocks(place) == 0
 
 
@@ -172,7 +172,7 @@ async def test_a_cancellation_and_an_acceptance_do_not_both_win(place: Clinic) -
         outcome = await asyncio.gather(accept(), decline(), return_exceptions=True)
         assert sum(each is None for each in outcome) == 1
         (lost,) = [each for each in outcome if each is not None]
-        assert isinstance(lost, Problem)
+        assert isinstance(lost, Refusal)
         assert lost.code in ("changed_meanwhile", "not_possible")
     await place.balanced()
 
@@ -222,8 +222,8 @@ async def test_after_a_storm_the_books_balance(place: Clinic, rng: random.Random
             try:
                 await one()
                 done["ok"] += 1
-            except Problem as problem:
-                done[problem.code] += 1
+            except Refusal as refusal:
+                done[refusal.code] += 1
 
     await asyncio.gather(*(worker() for _ in range(16)))
     assert done["ok"] > 50
@@ -323,14 +323,14 @@ async def test_clinics_are_apart(place: Clinic) -> None:
     other = await clinic(place.db, Tenant(1001, "defence", "Defence Clinic"))
     visit = await book(place, "amina")
     async with other.transaction() as connection:
-        with pytest.raises(Problem, match="not_found"):
+        with pytest.raises(Refusal, match="not_found"):
             await changes.cancel(connection, other.desk, other.who("boss"), visit, other.deed("boss"))
         theirs = replace(other.request("boss", at(2)), service=place.services["video"])
-        with pytest.raises(Problem, match="not_found"):
+        with pytest.raises(Refusal, match="not_found"):
             await claims.claim_slot(connection, other.desk, theirs)
         for table in ("appointment", "transition", "seat", "series", "waitlist_entry"):
             assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0
-    with pytest.raises(Problem, match="not_found"):
+    with pytest.raises(Refusal, match="not_found"):
         await _book_for(other, place)
     await book(other, "amina")
     await place.balanced()
