@@ -23,7 +23,7 @@ from backplane.parameters import converted, reader
 from backplane.principal import Principal
 from backplane.proxies import same_origin
 from backplane.ratelimit import KeyedBuckets, address_key
-from backplane.routes import TENANT, Answer, Call, Route, Services, forbidden, unauthorized
+from backplane.routes import ROUTE, TENANT, Answer, Call, Route, Services, forbidden, unauthorized
 from backplane.together import Asked, Crowd
 from backplane.web import BODY_TIMEOUT_S, Problem, media_type_of
 
@@ -244,6 +244,7 @@ def bind(route: Route, services: Services) -> Handler:
     tenant_of, authenticate, clock = services.tenant_of, services.authenticate, services.clock
 
     async def serve(request: web.Request) -> web.StreamResponse:
+        request[ROUTE] = route
         tenant = await tenant_of(request)
         request[TENANT] = tenant
         who = await authenticate(request)

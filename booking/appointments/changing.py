@@ -42,6 +42,7 @@ async def decline(call: Call, appointment: UUID) -> Appointment:
 @routes.post(
     f"{_ONE}/reschedule",
     right="appointment.reschedule",
+    guests="appointment",
     idempotent=True,
     problems={
         **_REFUSALS,
@@ -59,7 +60,7 @@ async def reschedule(call: Call, appointment: UUID, body: NewTime) -> Appointmen
         return await shown(connection, call.principal, appointment, call.now)
 
 
-@routes.post(f"{_ONE}/cancel", right="appointment.cancel", idempotent=True, problems=_REFUSALS)
+@routes.post(f"{_ONE}/cancel", right="appointment.cancel", guests="appointment", idempotent=True, problems=_REFUSALS)
 async def cancel(call: Call, appointment: UUID, body: Cancellation | None = None) -> Ended:
     """Cancel an appointment by the terms of its policy"""
     said = body or Cancellation()
@@ -74,7 +75,9 @@ async def cancel(call: Call, appointment: UUID, body: Cancellation | None = None
     )
 
 
-@routes.post(f"{_ONE}/check-in", right="appointment.check_in", idempotent=True, problems=_REFUSALS)
+@routes.post(
+    f"{_ONE}/check-in", right="appointment.check_in", guests="appointment", idempotent=True, problems=_REFUSALS
+)
 async def check_in(call: Call, appointment: UUID) -> Appointment:
     """Arrive"""
     return await _perform(call, appointment, "check_in")
@@ -104,7 +107,7 @@ async def complete(call: Call, appointment: UUID) -> Appointment:
     return await _perform(call, appointment, "complete")
 
 
-@routes.post(f"{_ONE}/no-show", right="appointment.read", idempotent=True, problems=_REFUSALS)
+@routes.post(f"{_ONE}/no-show", right="appointment.read", guests="appointment", idempotent=True, problems=_REFUSALS)
 async def no_show(call: Call, appointment: UUID, body: Missed) -> Appointment:
     """Say who did not come: the doctor of the patient, the patient of the doctor"""
     return await _perform(call, appointment, f"no_show_{body.who}")

@@ -210,6 +210,7 @@ async def open_class(call: Call, body: NewClass) -> Appointment:
 
 @routes.delete(
     "/v1/appointments/{appointment}/seats/{seat_id}",
+    guests="appointment",
     right="appointment.cancel",
     problems={404: (), 409: ("not_possible", "too_late")},
 )

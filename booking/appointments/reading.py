@@ -85,6 +85,7 @@ async def appointments(call: Call, query: AppointmentQuery) -> Page[Appointment]
 @routes.get(
     "/v1/appointments/{appointment}.ics",
     right="appointment.read",
+    guests="appointment",
     problems={404: ()},
     content_type="text/calendar",
 )
@@ -103,7 +104,7 @@ async def ics(call: Call, appointment: UUID) -> web.Response:
     )
 
 
-@routes.get("/v1/appointments/{appointment}", right="appointment.read", problems={404: ()})
+@routes.get("/v1/appointments/{appointment}", right="appointment.read", guests="appointment", problems={404: ()})
 async def one(call: Call, appointment: UUID) -> Appointment:
     """One appointment"""
     async with call.transaction() as connection:
@@ -135,7 +136,9 @@ def _view(found: Record, who: Principal, seats: list[Seat] | None = None) -> App
     return view(row, private=related and theirs, named=related or sees_all(who), seats=seats)
 
 
-@routes.get("/v1/appointments/{appointment}/transitions", right="appointment.read", problems={404: ()})
+@routes.get(
+    "/v1/appointments/{appointment}/transitions", right="appointment.read", guests="appointment", problems={404: ()}
+)
 async def transitions(call: Call, appointment: UUID) -> list[Change]:
     """What happened to an appointment, oldest first"""
     async with call.transaction() as connection:
@@ -162,7 +165,7 @@ async def transitions(call: Call, appointment: UUID) -> list[Change]:
     ]
 
 
-@routes.get("/v1/appointments/{appointment}/terms", right="appointment.read", problems={404: ()})
+@routes.get("/v1/appointments/{appointment}/terms", right="appointment.read", guests="appointment", problems={404: ()})
 async def terms(call: Call, appointment: UUID) -> TermsNow:
     """What cancelling or moving would cost now"""
     async with call.transaction() as connection:

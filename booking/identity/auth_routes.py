@@ -26,7 +26,8 @@ from booking.identity.signing_in import Keep, SignIn, answer, cookie_token, devi
 from booking.refusals import Conflict, Invalid, Malformed, Refusal, Unauthenticated
 
 RESEND_AFTER_S: Final = 30
-routes = Routes(tag="auth")
+# Here somebody who still lacks a second factor gets one, and somebody with an outdated token a new one.
+routes = Routes(tag="auth", second_factor=False, stale_tokens=True)
 
 Email = Annotated[str, Meta(min_length=3, max_length=254)]
 Phone = Annotated[str, Meta(min_length=4, max_length=32)]
@@ -260,7 +261,7 @@ async def upgrade(call: Call, body: Code) -> Answer[SignIn]:
     return signed_in
 
 
-@routes.get("/.well-known/jwks.json", content_type="application/json")
+@routes.get("/.well-known/jwks.json", content_type="application/json", second_factor=True, stale_tokens=False)
 async def public_keys(call: Call) -> web.Response:
     """The keys that verify our tokens (RFC 7517)."""
     headers = {"Cache-Control": "public, max-age=300"}

@@ -122,7 +122,7 @@ class Accepted(Struct, frozen=True):
     role: Role | None
 
 
-@routes.get("/v1/tenant")
+@routes.get("/v1/tenant", second_factor=False)
 async def read_tenant(call: Call) -> TenantSeen:
     """The clinic at this address: name, brand, language."""
     return _seen(call.tenant)
@@ -312,6 +312,7 @@ async def look_at_invite(call: Call, body: InviteToken) -> Invitation:
 
 @routes.post(
     "/v1/invites/accept",
+    second_factor=False,
     right="invite.accept.own",
     problems={400: ("bad_invite",), 403: ("wrong_account",), 409: ("invite_over", "already_related")},
 )

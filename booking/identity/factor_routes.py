@@ -45,7 +45,8 @@ from booking.rights import acting_role
 
 CEREMONY: Final = timedelta(minutes=5)
 MAX_PASSKEYS: Final = 20
-routes = Routes(tag="auth")
+# Here somebody who still lacks a second factor gets one, and somebody with an outdated token a new one.
+routes = Routes(tag="auth", second_factor=False, stale_tokens=True)
 passkey_cbor.install()
 
 FactorCode = Annotated[str, Meta(min_length=6, max_length=40)]

@@ -35,7 +35,7 @@ from booking.identity.service import identity_of
 from booking.identity.signing_in import RECENT, require_recent
 from booking.refusals import Conflict, Denied, Invalid, Malformed, NotFound
 
-routes = Routes(tag="me")
+routes = Routes(tag="me", second_factor=False)
 
 Zone = Annotated[str, Meta(min_length=1, max_length=64)]
 BirthYear = Annotated[int, Meta(ge=1890, le=2200)]

@@ -47,7 +47,8 @@ STATE_COOKIE: Final = "__Host-wadud-oidc"
 LOOPBACK_STATE_COOKIE: Final = "wadud-oidc"
 _PURPOSE: Final = "oidc"
 _log = Log(__name__)
-routes = Routes(tag="auth")
+# Here somebody who still lacks a second factor gets one, and somebody with an outdated token a new one.
+routes = Routes(tag="auth", second_factor=False, stale_tokens=True)
 
 ProviderName = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,40}$")]
 
@@ -91,7 +92,13 @@ async def list_sign_in_providers(call: Call) -> list[Provider]:
     return [Provider(row["name"], row["label"]) for row in rows]
 
 
-@routes.put("/v1/clinic/oidc/{name}", right="clinic.manage", problems={422: ("bad_issuer",)})
+@routes.put(
+    "/v1/clinic/oidc/{name}",
+    right="clinic.manage",
+    second_factor=True,
+    stale_tokens=False,
+    problems={422: ("bad_issuer",)},
+)
 async def set_sign_in_provider(call: Call, name: ProviderName, body: ProviderSetting) -> Provider:
     """Trust an issuer to say who somebody is, or change how."""
     identity = identity_of(call)

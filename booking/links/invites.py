@@ -66,6 +66,7 @@ class Invites(Struct, frozen=True):
 
 @routes.post(
     "/v1/appointments/{appointment}/links",
+    guests="appointment",
     status=201,
     problems={
         401: (),
@@ -101,7 +102,9 @@ async def make_link(call: Call, appointment: UUID, body: NewLink) -> JoinLink:
 
 
 @routes.get(
-    "/v1/appointments/{appointment}/links", problems={401: (), 403: ("not_your_visit", "forbidden"), 404: (), 410: ()}
+    "/v1/appointments/{appointment}/links",
+    guests="appointment",
+    problems={401: (), 403: ("not_your_visit", "forbidden"), 404: (), 410: ()},
 )
 async def list_invites(call: Call, appointment: UUID) -> Invites:
     """Who was asked in"""
@@ -120,6 +123,7 @@ async def list_invites(call: Call, appointment: UUID) -> Invites:
 
 @routes.delete(
     "/v1/appointments/{appointment}/links/{invite}",
+    guests="appointment",
     problems={401: (), 403: ("not_your_visit", "forbidden"), 404: (), 410: ()},
 )
 async def withdraw_invite(call: Call, appointment: UUID, invite: UUID) -> None:

@@ -27,7 +27,12 @@ class LiveTicketGiven(Struct, frozen=True):
     expires_at: datetime
 
 
-@routes.post("/v1/visits/{appointment}/live", right="visit.join", problems={403: ("not_your_visit",), 404: (), 410: ()})
+@routes.post(
+    "/v1/visits/{appointment}/live",
+    right="visit.join",
+    guests="appointment",
+    problems={403: ("not_your_visit",), 404: (), 410: ()},
+)
 async def visit_ticket(call: Call, appointment: UUID) -> LiveTicketGiven:
     """A ticket to watch one's visit"""
     async with call.transaction() as connection:

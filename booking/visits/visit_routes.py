@@ -67,7 +67,12 @@ class MessageKept(Struct, frozen=True):
     seq: int
 
 
-@routes.get("/v1/visits/{appointment}", right="visit.join", problems={403: ("not_your_visit",), 404: (), 410: ()})
+@routes.get(
+    "/v1/visits/{appointment}",
+    right="visit.join",
+    guests="appointment",
+    problems={403: ("not_your_visit",), 404: (), 410: ()},
+)
 async def read_visit(call: Call, appointment: UUID) -> VisitView:
     """The visit as its person sees it"""
     async with call.transaction() as connection:
@@ -78,6 +83,7 @@ async def read_visit(call: Call, appointment: UUID) -> VisitView:
 @routes.post(
     "/v1/visits/{appointment}/check-in",
     right="visit.join",
+    guests="appointment",
     problems={403: ("not_your_visit", "denied"), 404: (), 409: ("not_open", "device_moved"), 410: ()},
 )
 async def check_in(call: Call, appointment: UUID, body: CheckIn) -> CheckedIn:
@@ -99,6 +105,7 @@ async def check_in(call: Call, appointment: UUID, body: CheckIn) -> CheckedIn:
 @routes.get(
     "/v1/visits/{appointment}/token",
     right="visit.join",
+    guests="appointment",
     problems={403: ("not_your_visit",), 404: (), 409: ("not_open", "not_admitted", "device_moved"), 410: ()},
     rate=Rate(per_s=1, burst=20),
 )
@@ -129,7 +136,10 @@ async def room_token(call: Call, appointment: UUID) -> RoomToken:
 
 
 @routes.post(
-    "/v1/visits/{appointment}/leave", right="visit.join", problems={403: ("not_your_visit",), 404: (), 410: ()}
+    "/v1/visits/{appointment}/leave",
+    right="visit.join",
+    guests="appointment",
+    problems={403: ("not_your_visit",), 404: (), 410: ()},
 )
 async def leave(call: Call, appointment: UUID) -> None:
     """Go. Who was waiting gives up the place; who was in may come back while the visit is on"""
@@ -146,6 +156,7 @@ async def leave(call: Call, appointment: UUID) -> None:
 @routes.post(
     "/v1/visits/{appointment}/messages",
     right="visit.join",
+    guests="appointment",
     status=201,
     problems={403: ("not_your_visit", "denied"), 404: (), 409: ("not_open", "too_many_messages"), 410: ()},
     rate=Rate(per_s=1, burst=10),

@@ -16,6 +16,7 @@ from backplane.api import Call
 from backplane.postgres import Connection
 from backplane.principal import Principal, Tenant
 from backplane.proxies import same_origin
+from backplane.routes import ROUTE
 from booking.links.link import Seat
 from booking.links.passes import Pass, Passes
 from booking.refusals import Denied, Gone
@@ -54,12 +55,16 @@ def read_pass(request: web.Request, passes: Passes, appointment: UUID, now: date
 
 
 def guest_principal(request: web.Request, tenant: Tenant, passes: Passes, now: datetime) -> Principal | None:
-    """Who a request is from when no account says so: the holder of a pass, on paths of that very appointment only.
+    """Who a request is from when no account says so: the holder of a pass, where the route lets guests in, and for that
+    very appointment only.
 
     A link was given for one visit, so it must not show or change the patient's other ones.
     """
+    named = request[ROUTE].guests
+    if named is None:
+        return None
     try:
-        appointment = UUID(request.match_info.get("appointment", ""))
+        appointment = UUID(request.match_info[named])
     except ValueError:
         return None
     held = read_pass(request, passes, appointment, now)

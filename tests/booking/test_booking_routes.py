@@ -341,10 +341,3 @@ async def test_a_series_is_booked_whole_or_reported(place: Clinic, front: Front)
 
 def uuid_of(answer: dict[str, str]) -> str:
     return answer["id"]
-
-
-def test_the_pass_of_a_join_link_opens_the_routes_of_its_appointment() -> None:
-    """`booking.visits.visitors.guest_principal` knows the appointment by this name in the path."""
-    paths = {route.path for group in ROUTES for route in group.all if route.path.startswith("/v1/appointments/")}
-    assert paths
-    assert all(path.startswith("/v1/appointments/{appointment}") for path in paths)
