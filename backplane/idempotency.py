@@ -34,7 +34,7 @@ Names = tuple[str, str, str]
 # refusals that may be the effect of the very same request
 _MAY_BE_OWN: Final = frozenset({404, 409, 410})
 
-# A batch of requests waits for nobody's lock for long: whoever has to wait does so alone (`backplane.together`).
+# A batch of requests waits for no lock for long: a request that must wait runs alone (`backplane.request_batching`).
 # LIMIT 1 keeps the planner from reading the whole table instead of a few keys of it.
 _LOCK_AND_LOOK: Final = """
 SELECT pg_try_advisory_xact_lock(hashtextextended(

@@ -198,7 +198,7 @@ class Route:
     status: int
     problems: Mapping[int, tuple[str, ...]]
     idempotent: bool
-    together: Callable[..., Awaitable[Sequence[object | None]]] | None
+    batch: Callable[..., Awaitable[Sequence[object | None]]] | None
     etag: bool
     body_limit: int
     rate: Rate | None
@@ -236,7 +236,7 @@ class Options(Admission, total=False):
     status: int  # of success; 200, or 204 when the handler gives None
     problems: Problems  # the handler's own; those that every route has come by themselves
     idempotent: bool  # an Idempotency-Key is required, and the answer is kept with the effect
-    together: Callable[..., Awaitable[Sequence[object | None]]]  # of an idempotent route without parameters: see there
+    batch: Callable[..., Awaitable[Sequence[object | None]]]  # of an idempotent route without parameters: see there
     etag: bool  # the answer to a read gets a tag of its content
     body_limit: int  # bytes
     rate: Rate | None
@@ -321,9 +321,9 @@ def _described(
     guests = options.get("guests")
     if guests is not None and guests not in in_path:
         raise TypeError(f"{handler.__qualname__}: guests of {guests}, which is no part of the path")
-    together = options.get("together")
-    if together is not None and (not idempotent or body is None or in_path or query is not None):
-        raise TypeError(f"{handler.__qualname__}: done together is what is idempotent and has a body only")
+    batch = options.get("batch")
+    if batch is not None and (not idempotent or body is None or in_path or query is not None):
+        raise TypeError(f"{handler.__qualname__}: done in batches is what is idempotent and has a body only")
     for where, kind in {"body": body, "query": query, **hints}.items():
         if kind is not None and kind is not bytes:
             _must_be_bounded(handler, where, kind)
@@ -344,7 +344,7 @@ def _described(
         status=options.get("status", 204 if result is None else 200),
         problems={status: tuple(problems[status]) if isinstance(problems, Mapping) else () for status in problems},
         idempotent=idempotent,
-        together=together,
+        batch=batch,
         etag=options.get("etag", False),
         body_limit=options.get("body_limit", MAX_BODY_BYTES),
         rate=options.get("rate"),

@@ -32,7 +32,7 @@ from backplane.tokens import TokenAuthority
 from backplane.web import STORAGE, Readiness, cut_impatient
 from booking import demo
 from booking.application import at_work
-from booking.assembly import Surroundings, assemble
+from booking.assembly import Dependencies, assemble
 from rtc._dtls import Identity
 from rtc._worker import Worker
 from server.application import build
@@ -169,8 +169,8 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
 
 
-def _surroundings(settings: Settings, store: Store, tokens: TokenAuthority, urls: PublicUrls) -> Surroundings:
-    return Surroundings(
+def _surroundings(settings: Settings, store: Store, tokens: TokenAuthority, urls: PublicUrls) -> Dependencies:
+    return Dependencies(
         database=store.database,
         bus=store.bus,
         data=settings.data,

@@ -1,8 +1,8 @@
 """What somebody wants to book: a service, a start, a patient. Read in one go, with who may decide about it.
 
-The calendar stands behind `Hours`: it says whether a start lies in the provider's hours, on the grid, after the notice
-and before the horizon, and what else is free. Its view of what is taken may be a moment old; the constraint in the
-database decides. Prices, buffers and policy are read in the transaction in which the appointment begins.
+The calendar stands behind `CalendarPort`: it says whether a start lies in the provider's hours, on the grid, after the
+notice and before the horizon, and what else is free. Its view of what is taken may be a moment old; the constraint in
+the database decides. Prices, buffers and policy are read in the transaction in which the appointment begins.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,11 @@ from asyncpg import Range
 from backplane.ids import uuid7
 from backplane.postgres import Connection, Row
 from backplane.principal import Principal
-from booking.appointments.journal import Deed, Draft
 from booking.appointments.machine import CLINIC, PATIENT, Party
-from booking.calendar import glance, zones
-from booking.calendar.glance import Glance
+from booking.appointments.transitions import Command, Draft
+from booking.calendar import cache as calendar_cache
+from booking.calendar import zones
+from booking.calendar.cache import CalendarState
 from booking.policy import Policy, policy_of
 from booking.refusals import Denied, NotFound, Refusal
 
@@ -64,16 +65,16 @@ class Bookable:
         """The start as the provider's clocks show it: evidence of what was agreed."""
         return start.astimezone(zones.zone(self.provider_timezone)).strftime("%Y-%m-%d %H:%M")
 
-    def draft(self, start: datetime, patient: UUID | None, deed: Deed) -> Draft:
+    def draft(self, start: datetime, patient: UUID | None, command: Command) -> Draft:
         return Draft(
-            id=uuid7(deed.now),
+            id=uuid7(command.now),
             tenant=self.tenant,
             provider=self.provider,
             provider_no=self.provider_no,
             service=self.id,
             location=self.location,
             patient=patient,
-            booked_by=deed.actor,
+            booked_by=command.actor,
             kind=self.kind,
             during=self.during(start),
             occupied=self.occupied(start),
@@ -85,7 +86,7 @@ class Bookable:
         )
 
 
-class Hours(Protocol):
+class CalendarPort(Protocol):
     """What booking asks of the calendar."""
 
     async def refusal(
@@ -95,12 +96,14 @@ class Hours(Protocol):
         start: datetime,
         now: datetime,
         without: UUID | None = None,
-        seen: Glance | None = None,
+        seen: CalendarState | None = None,
     ) -> str | None:
         """None when a visit may begin then, else a code of why not; ``taken`` may be left to the constraint. The
         appointment ``without`` wants to move, so its present time does not count. ``seen``: what `wish` has read."""
 
-    async def read_ahead(self, connection: Connection, asked: Sequence[tuple[Bookable, Glance]], now: datetime) -> None:
+    async def read_ahead(
+        self, connection: Connection, asked: Sequence[tuple[Bookable, CalendarState]], now: datetime
+    ) -> None:
         """Reads in one go what `refusal` will need for all of them."""
 
     async def free(
@@ -119,7 +122,7 @@ _SERVICE: Final = f"SELECT {_COLUMNS} {_FROM} WHERE s.id = $1 AND s.active AND p
 # LIMIT 1 has each looked up by its key: without it a plan made when tables were small reads them whole ever after.
 # For every question: $1: the service, $2: who asks, $3: for whom, $4 to $5: what must be known. $6: now, $7: the day.
 _WISHES: Final = f"""
-SELECT asked.n, {_COLUMNS}, {glance.COLUMNS},
+SELECT asked.n, {_COLUMNS}, {calendar_cache.COLUMNS},
     patient.id IS NOT NULL AS known, patient.timezone AS patient_timezone,
     asked.who = asked.patient OR EXISTS (
         SELECT FROM dependant d WHERE d.guardian_id = asked.who AND d.person_id = asked.patient
@@ -133,7 +136,7 @@ JOIN service s ON s.id = asked.service JOIN provider p ON p.id = s.provider_id J
 LEFT JOIN LATERAL (
     SELECT id, timezone FROM person WHERE id = asked.patient AND disabled_at IS NULL AND merged_into IS NULL LIMIT 1
 ) AS patient ON true
-{glance.join("asked.since", "asked.until", "$6")}
+{calendar_cache.join("asked.since", "asked.until", "$6")}
 WHERE s.active AND p.status = 'approved'"""
 
 # Candidates for 'any provider of a specialty': who is free soonest comes first, so that work is spread.
@@ -153,7 +156,7 @@ class Wish:
     party: Party
     patient_timezone: str
     holds: int
-    seen: Glance
+    seen: CalendarState
 
 
 def bookable(row: Row) -> Bookable:
@@ -207,7 +210,7 @@ async def wish(connection: Connection, question: Question, now: datetime) -> Wis
 
 async def wishes(connection: Connection, questions: Sequence[Question], now: datetime) -> list[Wish | Refusal]:
     """As `wish`, for many in one statement; problems are returned."""
-    around = [glance.around(each.start) for each in questions]
+    around = [calendar_cache.around(each.start) for each in questions]
     rows = await connection.fetch(
         _WISHES,
         [each.service for each in questions],
@@ -237,7 +240,7 @@ def _wish(row: Row | None, question: Question) -> Wish | Refusal:
     if isinstance(party, Refusal):
         return party
     subject = question.patient or who.person
-    return Wish(bookable(row), subject, party, row["patient_timezone"], row["holds"], glance.glance(row))
+    return Wish(bookable(row), subject, party, row["patient_timezone"], row["holds"], calendar_cache.state_of(row))
 
 
 def party_for(who: Principal, known: bool, cares: bool, *, override: bool = False) -> Party | Refusal:
@@ -253,9 +256,9 @@ def party_for(who: Principal, known: bool, cares: bool, *, override: bool = Fals
 
 
 async def alternatives(
-    connection: Connection, hours: Hours, service: Bookable, start: datetime, now: datetime
+    connection: Connection, calendar: CalendarPort, service: Bookable, start: datetime, now: datetime
 ) -> list[datetime]:
     """The next free starts from ``start`` on."""
     begin = max(start, now)
-    found = await hours.free(connection, service, begin, begin + LOOK_AHEAD, now, ALTERNATIVES + 1)
+    found = await calendar.free(connection, service, begin, begin + LOOK_AHEAD, now, ALTERNATIVES + 1)
     return [each.astimezone(UTC) for each in found if each != start][:ALTERNATIVES]

@@ -16,8 +16,8 @@ from backplane.postgres import Connection
 from backplane.principal import Principal
 from booking.appointments.bookable import Question, wish
 from booking.appointments.claims import Particulars, SlotRequest, claim
-from booking.appointments.desk import Desk
-from booking.appointments.journal import Deed
+from booking.appointments.context import BookingContext
+from booking.appointments.transitions import Command
 from booking.calendar import recurrence, zones
 from booking.refusals import Conflict, Invalid
 
@@ -69,18 +69,18 @@ def starts(rule: str, first: datetime, zone: str, most: int = MOST) -> tuple[lis
 
 async def book_series(
     connection: Connection,
-    desk: Desk,
+    context: BookingContext,
     who: Principal,
     service: UUID,
     first: datetime,
     rule: str,
     about: Particulars,
-    deed: Deed,
+    command: Command,
     *,
     partial: bool,
 ) -> Made:
     """Books every date of the rule. Conflict series_conflict with the conflicts, 422 for a rule that is none."""
-    wanted = await wish(connection, Question(who, service, about.patient, first), deed.now)
+    wanted = await wish(connection, Question(who, service, about.patient, first), command.now)
     if wanted.service.capacity > 1:
         raise Conflict("not_possible", "Seats of classes are booked one by one.")
     try:
@@ -90,18 +90,18 @@ async def book_series(
     if not found:
         raise Invalid("bad_rule", "The rule has no dates from the first visit on.")
     await connection.execute(_LOCK_PROVIDER, wanted.service.provider)
-    series = uuid7(deed.now)
+    series = uuid7(command.now)
     await connection.execute(
         """INSERT INTO series (id, service_id, patient_id, rrule, starts_at, created_by, created_at)
            VALUES ($1, $2, $3, $4, $5, $6, $7)""",
-        series, service, wanted.patient, rule, found[0], deed.actor, deed.now,
+        series, service, wanted.patient, rule, found[0], command.actor, command.now,
     )  # fmt: skip
     made: list[tuple[UUID, datetime]] = []
     conflicts = [ConflictingStart(start, "no_such_time") for start in missing]
     for start in found:
-        reason = await desk.hours.refusal(connection, wanted.service, start, deed.now)
-        request = SlotRequest(who, service, start, about, deed)
-        begun = None if reason else await claim(connection, desk, request, wanted, series)
+        reason = await context.calendar.refusal(connection, wanted.service, start, command.now)
+        request = SlotRequest(who, service, start, about, command)
+        begun = None if reason else await claim(connection, context, request, wanted, series)
         if begun is None:
             conflicts.append(ConflictingStart(start, reason or "taken"))
         else:

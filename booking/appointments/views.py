@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from backplane.lines import LINES
 from backplane.postgres import Row
-from booking.appointments.journal import Begun
+from booking.appointments.transitions import Begun
 from booking.calendar import zones
 from booking.policy import Step, policy_of, steps
 from booking.refusals import Invalid

@@ -22,14 +22,14 @@ from backplane.ids import uuid7
 from backplane.jobs import Job, JobRow
 from backplane.outbox import Event, Fact
 from backplane.postgres import Connection, Row
-from booking.appointments import claims, journal, machine
+from booking.appointments import claims, machine, transitions
+from booking.appointments.appointment_routes import shown
 from booking.appointments.bookable import Question, service_of, wish
 from booking.appointments.claims import Particulars
-from booking.appointments.desk import Desk, deed_of, desk_of
-from booking.appointments.journal import Deed
+from booking.appointments.context import BookingContext, command_of, context_of
 from booking.appointments.machine import SYSTEM
-from booking.appointments.reading import shown
 from booking.appointments.record import load
+from booking.appointments.transitions import Command
 from booking.appointments.views import Appointment, Instant, Zone, start_of, zone_of
 from booking.identity.dependants import acted_for
 from booking.refusals import Conflict, Invalid, NotFound
@@ -146,7 +146,7 @@ async def join(call: Call, body: NewEntry) -> Entry:
         )
         if not made:
             raise Conflict("already_waiting", "This person waits for this service. Leave, to wait anew.")
-        await offer(connection, desk_of(call), wanted.service.provider, call.now)
+        await offer(connection, context_of(call), wanted.service.provider, call.now)
         return _entry(await _need(connection, id))
 
 
@@ -191,7 +191,7 @@ async def accept(call: Call, entry_id: UUID) -> Appointment:
         appointment: UUID = row["offer_id"]
         # the hold decides: of two who accept, one finds it changed
         await claims.book_hold(
-            connection, desk_of(call), call.principal, appointment, Particulars(), deed_of(call, "waitlist")
+            connection, context_of(call), call.principal, appointment, Particulars(), command_of(call, "waitlist")
         )
         await _close(connection, entry_id, "accepted", call.now)
         return await shown(connection, call.principal, appointment, call.now)
@@ -204,11 +204,11 @@ async def leave(call: Call, entry_id: UUID) -> None:
         row = await _own(call, connection, entry_id)
         if row["state"] in ("waiting", "offered"):
             if row["state"] == "offered":
-                await _take_back(connection, row["offer_id"], deed_of(call, "waitlist_left"))
+                await _take_back(connection, row["offer_id"], command_of(call, "waitlist_left"))
             await _close(connection, entry_id, "left", call.now)
 
 
-async def offer(connection: Connection, desk: Desk, provider: UUID, now: datetime) -> list[UUID]:
+async def offer(connection: Connection, context: BookingContext, provider: UUID, now: datetime) -> list[UUID]:
     """Offers free time of a provider to those who wait, in their order; the entries that got an offer."""
     waiting = await connection.fetchval(
         "SELECT true FROM waitlist_entry WHERE provider_id = $1 AND state = 'waiting' LIMIT 1", provider
@@ -231,18 +231,18 @@ async def offer(connection: Connection, desk: Desk, provider: UUID, now: datetim
         if service is None or service.capacity > 1:
             continue
         begin = max(row["during"].lower, now)
-        for start in await desk.hours.free(connection, service, begin, row["during"].upper, now, 2):
+        for start in await context.calendar.free(connection, service, begin, row["during"].upper, now, 2):
             until = min(now + timedelta(minutes=service.policy.offer_minutes), start)
             step = machine.find("hold", None, SYSTEM)
             assert step is not None
-            deed = journal.system(now, "waitlist")
+            command = transitions.system(now, "waitlist")
             draft = replace(
-                service.draft(start, row["patient_id"], deed),
+                service.draft(start, row["patient_id"], command),
                 booked_by=row["booked_by"],
                 patient_timezone=row["patient_timezone"],
                 hold_until=until,
             )
-            made = await journal.begin_one(connection, draft, step, deed, "held")
+            made = await transitions.begin_one(connection, draft, step, command, "held")
             if made is not None:
                 await _offered(connection, row["id"], made.id, until, now)
                 offered.append(row["id"])
@@ -257,7 +257,7 @@ async def lapse(connection: Connection, job: JobRow, now: datetime) -> None:
     )
     if row is None or row["state"] != "offered" or row["offer_until"] > now:
         return
-    await _take_back(connection, row["offer_id"], journal.system(now, "waitlist_lapsed"))
+    await _take_back(connection, row["offer_id"], transitions.system(now, "waitlist_lapsed"))
     await _close(connection, job.subject, "lapsed", now)
 
 
@@ -269,13 +269,13 @@ async def _offered(connection: Connection, entry: UUID, hold: UUID, until: datet
     await _tell(connection, "waitlist.offered", entry, now)
 
 
-async def _take_back(connection: Connection, hold: UUID, deed: Deed) -> None:
+async def _take_back(connection: Connection, hold: UUID, command: Command) -> None:
     """Ends the hold of an offer, if nobody has ended or booked it."""
-    found = await load(connection, hold, None, deed.now)
+    found = await load(connection, hold, None, command.now)
     step = machine.find("release", "held", SYSTEM)
     assert step is not None
     if found is not None and found.status == "held":
-        await journal.change(connection, hold, "held", found.version, step, deed)
+        await transitions.change(connection, hold, "held", found.version, step, command)
 
 
 async def _close(connection: Connection, entry: UUID, state: str, now: datetime) -> None:
@@ -316,13 +316,13 @@ async def _need(connection: Connection, entry: UUID) -> Row:
     return row
 
 
-def consumer(desk: Desk) -> Consumer:
+def consumer(context: BookingContext) -> Consumer:
     """Offers whatever becomes free."""
 
     async def freed(connection: Connection, fact: Fact, now: datetime) -> None:
         provider = fact.payload.get("provider")
         if isinstance(provider, str):
-            await offer(connection, desk, UUID(provider), now)
+            await offer(connection, context, UUID(provider), now)
 
     return Consumer("waitlist", dict.fromkeys(FREEING, freed))
 

@@ -31,7 +31,7 @@ async def managed(call: Call, connection: Connection, provider: UUID | None, wha
 async def changed(
     call: Call, connection: Connection, provider: UUID, action: str, facts: dict[str, object], now: datetime
 ) -> None:
-    """Leave the trace of a change in the journal, and tell."""
+    """Leave the trace of a change in the audit trail, and tell."""
     who = call.principal
     role = "clinic" if who.may(MANAGE_CLINIC) else "doctor"
     entry = Entry(

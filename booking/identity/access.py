@@ -20,8 +20,8 @@ from uuid import UUID
 from aiohttp import web
 from msgspec import Struct
 
+from backplane.batch_loader import BatchLoader
 from backplane.bus import Bus, BusUnavailable
-from backplane.gathered import Gathered
 from backplane.ids import uuid7
 from backplane.keys import Authority, TokenError, TokenKind, UnknownKeyError
 from backplane.postgres import Database, Row
@@ -113,7 +113,7 @@ class Access:
         self._keys = keys
         self._clock = clock
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
-        self._sessions = Gathered(self._find_sessions)
+        self._sessions = BatchLoader(self._find_sessions)
         self.denylist = denylist
 
     def issue(

@@ -271,16 +271,18 @@ async def public_keys(call: Call) -> web.Response:
 async def send_code(
     call: Call,
     contact: Contact,
-    deed: codes.Deed,
+    purpose: codes.Purpose,
     locale: str | None,
     *,
     person: UUID | None = None,
     payload: dict[str, str | None] | None = None,
 ) -> Ticket:
-    """Send a code for ``deed``; the same for every contact."""
+    """Send a code for ``purpose``; the same for every contact."""
     identity = identity_of(call)
     async with call.transaction() as connection:
-        issued = await codes.issue(connection, identity.sealer, contact, deed, call.now, person=person, payload=payload)
+        issued = await codes.issue(
+            connection, identity.sealer, contact, purpose, call.now, person=person, payload=payload
+        )
         letter = Letter(
             contact, "code", locale or call.tenant.locale, call.tenant.name, call.now + codes.LIFETIME, issued.code
         )
@@ -288,13 +290,13 @@ async def send_code(
     return Ticket(issued.ticket, int(codes.LIFETIME.total_seconds()))
 
 
-async def prove(call: Call, ticket: UUID, code: str, deeds: tuple[codes.Deed, ...]) -> codes.Proven:
+async def prove(call: Call, ticket: UUID, code: str, purposes: tuple[codes.Purpose, ...]) -> codes.Proven:
     """What the code proves. Malformed wrong_code, 429."""
     identity = identity_of(call)
     await identity.allow("code try", address_of(call), identity.paces.try_per_address)
     async with call.db.tenant(call.tenant.id) as connection:  # its own transaction: a try stays counted
         proven = await codes.check(connection, identity.sealer, ticket, code, call.now)
-    if proven is None or proven.deed not in deeds:
+    if proven is None or proven.purpose not in purposes:
         raise wrong_code()
     return proven
 

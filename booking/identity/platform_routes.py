@@ -1,7 +1,7 @@
 """All clinics, for the platform's admins: made here, with an invitation for their first admin.
 
 This is the one part of identity that reaches over tenants, so it answers at the platform's own address only, where a
-platform admin is a member, and every deed is in the platform's audit trail.
+platform admin is a member, and every act is in the platform's audit trail.
 """
 
 from typing import Annotated

@@ -26,7 +26,7 @@ from backplane.web import Readiness, application
 from booking.appointments.bookable import Bookable
 from booking.appointments.changes import Life
 from booking.appointments.claims import VisitsNow
-from booking.appointments.desk import Desk
+from booking.appointments.context import BookingContext
 from booking.instant.instant_requests import RINGING, Ringing
 from booking.links.link import Links, Seat
 from booking.links.passes import Passes
@@ -35,7 +35,7 @@ from booking.visits.live import Live
 from booking.visits.live_messages import SUBPROTOCOL, LiveTickets
 from booking.visits.live_routes import LIVE
 from booking.visits.live_sources import SOURCES
-from booking.visits.part import ROUTES
+from booking.visits.module import ROUTES
 from booking.visits.room_names import VisitRooms
 from booking.visits.visit import JOINING, Joining, Visit, load
 from booking.visits.visitors import guest_principal
@@ -61,7 +61,7 @@ class AnyHour:
         return []
 
 
-DESK = Desk(AnyHour())
+CONTEXT = BookingContext(AnyHour())
 
 
 class RecordedRooms:
@@ -210,7 +210,7 @@ async def make_clinic(db: Database, data: Path, bus: Bus | None = None) -> Clini
         )
     rooms = RecordedRooms()
     authority = TokenAuthority(KEY, Revocations(data / "revoked.jsonl", START.timestamp()))
-    joining = Joining(Links({0: KEY}), Passes({0: KEY}), VisitRooms(KEY), authority, rooms, Life(DESK))
+    joining = Joining(Links({0: KEY}), Passes({0: KEY}), VisitRooms(KEY), authority, rooms, Life(CONTEXT))
     clinic = Clinic(db, bus or LocalBus(), joining, UUID(int=0), UUID(int=0), UUID(int=0), rooms=rooms)
     clinic.doctor, clinic.provider = await another_provider(clinic, "Dr Amina")
     clinic.service = await service_of(clinic, clinic.provider)

@@ -7,9 +7,9 @@ import pytest
 import pytest_asyncio
 
 from backplane.postgres import Connection, Database
-from backplane.together import CannotBatch
+from backplane.request_batching import CannotBatch
 from booking.appointments.claims import Claimed, Particulars, book_any, claim_slot, claim_slots
-from booking.appointments.desk import Desk
+from booking.appointments.context import BookingContext
 from booking.payments import AtClinic, Bill, Step
 from booking.refusals import Refusal
 from tests.support.booking import AlwaysOpen, Clinic, at, clinic
@@ -28,7 +28,7 @@ async def place(database: Database) -> Clinic:
     async with database.platform() as connection:
         await connection.execute("RESET ROLE")
         await connection.execute("CREATE TABLE posted (appointment uuid PRIMARY KEY); GRANT ALL ON posted TO PUBLIC")
-    return await clinic(database, desk=Desk(AlwaysOpen(), Ledger()))
+    return await clinic(database, context=BookingContext(AlwaysOpen(), Ledger()))
 
 
 async def posted(place: Clinic) -> set[UUID]:
@@ -52,8 +52,8 @@ async def test_nothing_is_posted_for_a_slot_that_somebody_else_has(place: Clinic
             await place.claim(connection, "bilal", at())
     async with place.transaction() as connection:  # drsana has no time, drtariq has
         any_one = await book_any(
-            connection, place.desk, place.who("bilal"), "cardiology", "video", None, at(), Particulars(),
-            place.deed("bilal"),
+            connection, place.context, place.who("bilal"), "cardiology", "video", None, at(), Particulars(),
+            place.command("bilal"),
         )  # fmt: skip
     assert await posted(place) == {first, any_one.id}
 
@@ -61,11 +61,11 @@ async def test_nothing_is_posted_for_a_slot_that_somebody_else_has(place: Clinic
 async def test_a_batch_in_which_somebody_is_too_late_is_rolled_back_whole(place: Clinic) -> None:
     async with place.transaction() as connection:
         first = await place.claim(connection, "amina", at())
-    place.desk.taken.forget(place.services["video"])
+    place.context.taken_slots.forget(place.services["video"])
     with pytest.raises(CannotBatch):
         async with place.transaction() as connection:
             await claim_slots(
-                connection, place.desk, [place.request("bilal", at(), "other"), place.request("chand", at())]
+                connection, place.context, [place.request("bilal", at(), "other"), place.request("chand", at())]
             )
     assert await posted(place) == {first}
     assert await place.balanced() == 1
@@ -80,13 +80,13 @@ async def test_a_batch_does_what_is_plain_and_puts_off_the_rest(place: Clinic) -
         place.request("bilal", at(), "other", hold=True),
     ]
     async with place.transaction() as connection:
-        outcomes = await claim_slots(connection, place.desk, requests)
+        outcomes = await claim_slots(connection, place.context, requests)
     assert [isinstance(each, Claimed) for each in outcomes] == [True, False, False, False, True]
     assert [each is None for each in outcomes] == [False, True, True, True, False]
     for put_off in requests[1:3]:
         async with place.transaction() as connection:
-            await claim_slot(connection, place.desk, put_off)
+            await claim_slot(connection, place.context, put_off)
     async with place.transaction() as connection:
         with pytest.raises(Refusal, match="slot_not_offered"):
-            await claim_slot(connection, place.desk, requests[3])
+            await claim_slot(connection, place.context, requests[3])
     await place.balanced()

@@ -8,13 +8,13 @@ import pytest
 from backplane.ids import uuid7
 from backplane.postgres import Database
 from booking.appointments import series
-from booking.appointments.bookable import Hours, service_of
-from booking.appointments.desk import Desk
-from booking.calendar import asked
+from booking.appointments.bookable import CalendarPort, service_of
+from booking.appointments.context import BookingContext
+from booking.calendar import port
 from booking.refusals import Refusal
 from tests.support.booking import NOW, Clinic, at, clinic, wire
 
-HOURS: Hours = asked.Hours()  # the calendar is what booking asks for
+HOURS: CalendarPort = port.CachedCalendar()  # the calendar is what booking asks for
 
 
 async def open_from_nine_to_twelve(place: Clinic) -> None:
@@ -48,7 +48,7 @@ async def book(place: Clinic, name: str, hour: int, minute: int = 0, days: int =
 async def test_only_what_the_calendar_offers_is_booked(
     database: Database, hour: int, minute: int, days: int, reason: str
 ) -> None:
-    place = await clinic(database, desk=Desk(HOURS))
+    place = await clinic(database, context=BookingContext(HOURS))
     await open_from_nine_to_twelve(place)
     with pytest.raises(Refusal) as refused:
         await book(place, "amina", hour, minute, days)
@@ -58,7 +58,7 @@ async def test_only_what_the_calendar_offers_is_booked(
 
 
 async def test_alternatives_are_what_the_calendar_has_left(database: Database) -> None:
-    place = await clinic(database, desk=Desk(HOURS))
+    place = await clinic(database, context=BookingContext(HOURS))
     await open_from_nine_to_twelve(place)
     await book(place, "amina", 6, 15)
     with pytest.raises(Refusal) as refused:
@@ -68,7 +68,7 @@ async def test_alternatives_are_what_the_calendar_has_left(database: Database) -
 
 
 async def test_a_class_offers_itself_until_it_is_full(database: Database) -> None:
-    place = await clinic(database, desk=Desk(HOURS))
+    place = await clinic(database, context=BookingContext(HOURS))
     await open_from_nine_to_twelve(place)
     async with place.transaction() as connection:
         yoga = await service_of(connection, place.services["yoga"])

@@ -19,10 +19,10 @@ import pytest_asyncio
 
 from backplane.postgres import Database, DatabaseUnavailable
 from backplane.principal import Tenant
-from booking.appointments import changes, claims, journal
+from booking.appointments import changes, claims, transitions
 from booking.appointments.bookable import wish
 from booking.appointments.claims import Particulars
-from booking.appointments.part import ROUTES
+from booking.appointments.module import ROUTES
 from booking.appointments.sweeper import sweep
 from booking.refusals import Refusal
 from tests.support.booking import NOW, Clinic, at, clinic, served, wire
@@ -76,7 +76,7 @@ async def test_a_thousand_who_all_reach_the_constraint_wait_for_one(place: Clini
         async with place.transaction() as connection:
             # staggered ranges overlap one another in all ways
             request = place.request("amina", at(minute=n % 3 * 10))
-            return await claims.claim(connection, place.desk, request, wanted) is not None
+            return await claims.claim(connection, place.context, request, wanted) is not None
 
     async with asyncio.timeout(20):
         won = sum(await asyncio.gather(*(attempt(n) for n in range(1000))))
@@ -145,7 +145,7 @@ async def test_two_visits_that_want_each_others_time_do_not_hang(place: Clinic) 
 
     async def move(id: UUID, name: str, start: object) -> None:
         async with place.transaction() as connection:
-            await changes.reschedule(connection, place.desk, place.who(name), id, start, place.deed(name))  # type: ignore[arg-type]
+            await changes.reschedule(connection, place.context, place.who(name), id, start, place.command(name))  # type: ignore[arg-type]
 
     for _ in range(10):
         outcome = await asyncio.gather(
@@ -162,12 +162,14 @@ async def test_a_cancellation_and_an_acceptance_do_not_both_win(place: Clinic) -
         async def accept(visit: UUID = visit) -> None:
             async with place.transaction() as connection:
                 await changes.perform(
-                    connection, place.desk, place.who("drsana"), visit, "accept", place.deed("drsana")
+                    connection, place.context, place.who("drsana"), visit, "accept", place.command("drsana")
                 )
 
         async def decline(visit: UUID = visit) -> None:
             async with place.transaction() as connection:
-                await changes.perform(connection, place.desk, place.who("front"), visit, "decline", place.deed("front"))
+                await changes.perform(
+                    connection, place.context, place.who("front"), visit, "decline", place.command("front")
+                )
 
         outcome = await asyncio.gather(accept(), decline(), return_exceptions=True)
         assert sum(each is None for each in outcome) == 1
@@ -190,7 +192,7 @@ async def test_after_a_storm_the_books_balance(place: Clinic, rng: random.Random
         name = rng.choice(names)
         who, start = place.who(name), rng.choice(slots)
         service = rng.choice(("video", "other"))
-        deed = place.deed(name)
+        command = place.command(name)
         what = rng.choice(("book", "book", "hold", "move", "move", "cancel", "sweep"))
         if what == "sweep":
             await sweep(place.db, NOW + timedelta(minutes=rng.choice((1, 20))))
@@ -203,22 +205,22 @@ async def test_after_a_storm_the_books_balance(place: Clinic, rng: random.Random
             elif visits:
                 id, name = rng.choice(visits)
                 if what == "cancel":
-                    await changes.cancel(connection, place.desk, place.who(name), id, deed)
+                    await changes.cancel(connection, place.context, place.who(name), id, command)
                 else:
                     front = place.who("front")
-                    await changes.reschedule(connection, place.desk, front, id, start, place.deed("front"))
+                    await changes.reschedule(connection, place.context, front, id, start, place.command("front"))
                 return
             else:
                 return
         visits.append((id, name))
         if what == "hold":
             async with place.transaction() as connection:
-                await claims.book_hold(connection, place.desk, who, id, NOBODY, deed)
+                await claims.book_hold(connection, place.context, who, id, NOBODY, command)
 
     async def worker() -> None:
         while asyncio.get_running_loop().time() < until:
-            place.desk.taken.forget(place.services["video"])
-            place.desk.taken.forget(place.services["other"])
+            place.context.taken_slots.forget(place.services["video"])
+            place.context.taken_slots.forget(place.services["other"])
             try:
                 await one()
                 done["ok"] += 1
@@ -233,25 +235,25 @@ async def test_after_a_storm_the_books_balance(place: Clinic, rng: random.Random
     assert await place.balanced() > 50
 
 
-@pytest.mark.parametrize("deed", ["book", "book_hold", "reschedule", "cancel", "seat"])
-async def test_a_server_that_dies_between_any_two_steps_leaves_nothing_half(place: Clinic, deed: str) -> None:
-    """The backend is killed before the n-th statement of a deed, for every n, and the deed is then done again."""
+@pytest.mark.parametrize("command", ["book", "book_hold", "reschedule", "cancel", "seat"])
+async def test_a_server_that_dies_between_any_two_steps_leaves_nothing_half(place: Clinic, command: str) -> None:
+    """The backend is killed before the n-th statement of a command, for every n, and the command is then done again."""
     visit = await book(place, "amina")
     async with place.transaction() as connection:
         hold = await place.claim(connection, "amina", at(2), hold=True)
     before = await place.balanced()
-    who, mine = place.who("amina"), place.deed("amina")
+    who, mine = place.who("amina"), place.command("amina")
 
     async def do(connection: "Dying") -> None:
-        alike: journal.Connection = connection  # type: ignore[assignment]
-        if deed == "book":
+        alike: transitions.Connection = connection  # type: ignore[assignment]
+        if command == "book":
             await place.claim(alike, "amina", at(3))
-        elif deed == "book_hold":
-            await claims.book_hold(alike, place.desk, who, hold, NOBODY, mine)
-        elif deed == "reschedule":
-            await changes.reschedule(alike, place.desk, who, visit, at(4), mine)
-        elif deed == "cancel":
-            await changes.cancel(alike, place.desk, who, visit, mine)
+        elif command == "book_hold":
+            await claims.book_hold(alike, place.context, who, hold, NOBODY, mine)
+        elif command == "reschedule":
+            await changes.reschedule(alike, place.context, who, visit, at(4), mine)
+        elif command == "cancel":
+            await changes.cancel(alike, place.context, who, visit, mine)
         else:
             await place.claim(alike, "amina", at(5), "yoga")
 
@@ -270,14 +272,16 @@ async def test_a_server_that_dies_between_any_two_steps_leaves_nothing_half(plac
         n += 1
     await operator.close()
     assert n >= 2
-    assert await place.balanced() == before + (2 if deed == "seat" else 1)
+    assert await place.balanced() == before + (2 if command == "seat" else 1)
     assert await place.overlaps() == 0
 
 
 class Dying:
     """A connection whose server process is gone before the ``n``-th statement."""
 
-    def __init__(self, connection: journal.Connection, operator: "asyncpg.Connection[asyncpg.Record]", n: int) -> None:
+    def __init__(
+        self, connection: transitions.Connection, operator: "asyncpg.Connection[asyncpg.Record]", n: int
+    ) -> None:
         self._connection = connection
         self._operator = operator
         self._left = n
@@ -324,10 +328,10 @@ async def test_clinics_are_apart(place: Clinic) -> None:
     visit = await book(place, "amina")
     async with other.transaction() as connection:
         with pytest.raises(Refusal, match="not_found"):
-            await changes.cancel(connection, other.desk, other.who("boss"), visit, other.deed("boss"))
+            await changes.cancel(connection, other.context, other.who("boss"), visit, other.command("boss"))
         theirs = replace(other.request("boss", at(2)), service=place.services["video"])
         with pytest.raises(Refusal, match="not_found"):
-            await claims.claim_slot(connection, other.desk, theirs)
+            await claims.claim_slot(connection, other.context, theirs)
         for table in ("appointment", "transition", "seat", "series", "waitlist_entry"):
             assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0
     with pytest.raises(Refusal, match="not_found"):
@@ -341,7 +345,7 @@ async def _book_for(other: Clinic, place: Clinic) -> None:
     about = Particulars(patient=place.people["bilal"])
     async with other.transaction() as connection:
         request = replace(other.request("front", at(2)), about=about)
-        await claims.claim_slot(connection, other.desk, request)
+        await claims.claim_slot(connection, other.context, request)
 
 
 async def test_money_that_comes_twice_or_late_confirms_once_or_never(place: Clinic) -> None:
@@ -389,7 +393,7 @@ async def test_a_crowd_books_as_many_alone_would(place: Clinic) -> None:
                 answer = await front.ask(name, "POST", "/v1/appointments", body)
                 return answer.status, await answer.json()
 
-            with patch("backplane.together.LANES", lanes):
+            with patch("backplane.request_batching.LANES", lanes):
                 tasks = []
                 for name, service, start, more, _, _ in bodies:
                     tasks.append(asyncio.create_task(book_one(name, service, start, more)))

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from backplane.ids import uuid7
 from backplane.postgres import Database
-from booking.appointments.part import ROUTES
+from booking.appointments.module import ROUTES
 from tests.support.booking import NOW, Clinic, Front, at, clinic, served, wire
 
 
@@ -137,8 +137,8 @@ async def test_a_visit_takes_its_course_and_is_corrected(place: Clinic, front: F
     assert (await front.post("amina", f"{path}/check-in", status=409))["code"] == "too_early"
     place.now = at(minute=-10)
     assert (await front.post("amina", f"{path}/check-in"))["status"] == "checked_in"
-    for deed, status in (("start", "in_progress"), ("interrupt", "interrupted"), ("resume", "in_progress")):
-        assert (await front.post("drsana", f"{path}/{deed}"))["status"] == status
+    for command, status in (("start", "in_progress"), ("interrupt", "interrupted"), ("resume", "in_progress")):
+        assert (await front.post("drsana", f"{path}/{command}"))["status"] == status
     assert (await front.post("drsana", f"{path}/complete"))["status"] == "completed"
     assert (await front.post("drsana", f"{path}/correct", {"status": "no_show_patient"}))["status"] == "no_show_patient"
     assert (await front.post("drsana", f"{path}/correct", {"status": "completed"}))["status"] == "completed"
@@ -200,7 +200,7 @@ async def test_one_books_for_dependants_and_staff_for_patients(place: Clinic, fr
 
 
 async def test_what_is_booked_is_told_as_reading_tells_it(place: Clinic, front: Front) -> None:
-    """The answers to deeds are made without reading; they must not differ."""
+    """The answers to commands are made without reading; they must not differ."""
     about = {"patient": str(place.people["bilal"]), "reason": "cough", "timezone": "Europe/London"}
     for n, (name, more) in enumerate((("amina", {"reason": "cough"}), ("front", about))):
         start = at(hour=10 + n).astimezone(ZoneInfo("America/New_York")).isoformat()

@@ -51,7 +51,7 @@ EVERYWHERE: Final = (  # every request passes these
     "backplane/problems.py",
     "backplane/binding.py serve",
     "backplane/postgres.py",
-    "backplane/gathered.py",
+    "backplane/batch_loader.py",
     "identity/access.py",
 )
 CLIENTS: Final = 4

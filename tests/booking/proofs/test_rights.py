@@ -10,11 +10,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from booking.appointments.part import ROUTES as APPOINTMENT_ROUTES
+from booking.appointments.module import ROUTES as APPOINTMENT_ROUTES
 from booking.links.link import Seat
 from booking.links.passes import Pass
 from booking.rights import ALL_NAMES, ANONYMOUS, GUEST_LINK, rights_of
-from booking.visits.part import ROUTES as VISIT_ROUTES
+from booking.visits.module import ROUTES as VISIT_ROUTES
 from tests.booking.proofs.samples import Operation, Sampler, operations
 from tests.booking.proofs.world import CLINIC_ROLES, PLATFORM_ROLES, ROLES, STRANGER, World
 

@@ -4,8 +4,8 @@ from uuid import UUID
 
 from backplane.api import Call, Routes
 from booking.appointments import changes
-from booking.appointments.desk import deed_of, desk_of
-from booking.appointments.reading import shown
+from booking.appointments.appointment_routes import shown
+from booking.appointments.context import command_of, context_of
 from booking.appointments.views import (
     Appointment,
     Cancellation,
@@ -23,7 +23,9 @@ _REFUSALS = {403: ("forbidden",), 404: (), 409: ("not_possible", "changed_meanwh
 
 async def _perform(call: Call, appointment: UUID, action: str, cause: str = "") -> Appointment:
     async with call.transaction() as connection:
-        await changes.perform(connection, desk_of(call), call.principal, appointment, action, deed_of(call, cause))
+        await changes.perform(
+            connection, context_of(call), call.principal, appointment, action, command_of(call, cause)
+        )
         return await shown(connection, call.principal, appointment, call.now)
 
 
@@ -55,7 +57,7 @@ async def reschedule(call: Call, appointment: UUID, body: NewTime) -> Appointmen
     override = None if body.override is None else body.override.reason
     async with call.transaction() as connection:
         await changes.reschedule(
-            connection, desk_of(call), call.principal, appointment, start_of(body.start), deed_of(call), override
+            connection, context_of(call), call.principal, appointment, start_of(body.start), command_of(call), override
         )
         return await shown(connection, call.principal, appointment, call.now)
 
@@ -67,7 +69,7 @@ async def cancel(call: Call, appointment: UUID, body: Cancellation | None = None
     override = None if said.override is None else said.override.reason
     async with call.transaction() as connection:
         cost = await changes.cancel(
-            connection, desk_of(call), call.principal, appointment, deed_of(call, said.reason), override
+            connection, context_of(call), call.principal, appointment, command_of(call, said.reason), override
         )
         now_shown = await shown(connection, call.principal, appointment, call.now)
     return Ended(

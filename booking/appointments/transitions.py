@@ -32,7 +32,7 @@ from booking.appointments.machine import Row as Step
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class Command:
     """Who does something, in which role, for what cause (a code, never free text). ``actor`` None: the system."""
 
     actor: UUID | None
@@ -40,12 +40,12 @@ class Deed:
     now: datetime
     cause: str = ""
 
-    def because(self, cause: str) -> "Deed":
+    def because(self, cause: str) -> "Command":
         return replace(self, cause=cause)
 
 
-def system(now: datetime, cause: str = "") -> Deed:
-    return Deed(None, "system", now, cause)
+def system(now: datetime, cause: str = "") -> Command:
+    return Command(None, "system", now, cause)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,11 +130,11 @@ _MADE: Final = """m.id, m.tenant_id, m.provider_id, m.service_id, m.during, m.ic
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """An appointment that is to begin, and by which step and deed."""
+    """An appointment that is to begin, and by which step and command."""
 
     draft: Draft
     step: Step
-    deed: Deed
+    command: Command
     status: str
 
 
@@ -205,14 +205,14 @@ async def begin(connection: Connection, wanted: Sequence[Beginning], now: dateti
     return [Begun(each.draft, each.status, now) if each.draft.id in made else None for each in wanted]
 
 
-async def begin_one(connection: Connection, draft: Draft, step: Step, deed: Deed, status: str) -> Begun | None:
+async def begin_one(connection: Connection, draft: Draft, step: Step, command: Command, status: str) -> Begun | None:
     """`begin` with one."""
-    (made,) = await begin(connection, [Beginning(draft, step, deed, status)], deed.now)
+    (made,) = await begin(connection, [Beginning(draft, step, command, status)], command.now)
     return made
 
 
 def _facts(beginning: Beginning) -> dict[str, object]:
-    draft, step, deed = beginning.draft, beginning.step, beginning.deed
+    draft, step, command = beginning.draft, beginning.step, beginning.command
     return {
         "id": draft.id, "status": beginning.status, "tenant": draft.tenant, "provider": draft.provider,
         "provider_no": draft.provider_no, "service": draft.service, "location": draft.location,
@@ -222,7 +222,7 @@ def _facts(beginning: Beginning) -> dict[str, object]:
         "local_text": draft.local_text, "patient_timezone": draft.patient_timezone, "hold_until": draft.hold_until,
         "payment": draft.payment, "payment_ref": draft.payment_ref, "reason": draft.reason, "series": draft.series,
         "capacity": draft.capacity, "overridden": draft.overridden, "action": step.action, "event": step.event,
-        "actor": deed.actor, "actor_role": deed.role, "cause": deed.cause,
+        "actor": command.actor, "actor_role": command.role, "cause": command.cause,
     }  # fmt: skip
 
 
@@ -282,7 +282,7 @@ async def change(
     status: str,
     version: int,
     step: Step,
-    deed: Deed,
+    command: Command,
     changes: Changes = NOTHING,
 ) -> int | None:
     """Takes ``step`` if the appointment still is of that status and version; the new version, or None if it is not.
@@ -294,10 +294,10 @@ async def change(
     statement = _GO_ON if target in LIVE else _END
     try:
         new: int | None = await connection.fetchval(
-            statement, deed.now, appointment, status, version, target, changes.hold_until,
+            statement, command.now, appointment, status, version, target, changes.hold_until,
             changes.during, changes.occupied, changes.local_text, changes.payment, changes.payment_ref,
             changes.reason, changes.extended, changes.moved, changes.overridden, int(step.revokes), step.action,
-            step.event, deed.actor, deed.role, deed.cause,
+            step.event, command.actor, command.role, command.cause,
         )  # fmt: skip
     except asyncpg.ExclusionViolationError:
         raise TimeTaken from None

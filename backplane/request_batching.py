@@ -1,11 +1,11 @@
-"""Idempotent requests of one route that come while others are at work are done together, in one transaction.
+"""Runs concurrent idempotent requests of one route in one transaction.
 
-A booking of its own costs seven round trips and a commit; ten at once cost as many, all together. So the first requests
-run alone, each as ever; whoever comes while `LANES` transactions of the route are under way waits for the next one, and
-all who wait for it share it: one statement locks and looks up their keys (see `idempotency`), the route's ``together``
-does what it can for all of them, one statement keeps their answers. What does not fit in, because it is refused, known
-already, or of a rarer kind, is given back and runs alone, and so does everybody if the transaction fails. A request
-that runs alone does so with the effects, the answers and the refusals that it always had.
+A booking of its own costs seven round trips and a commit; a batch of ten costs as many. The first requests run alone.
+Whoever comes while `LANES` transactions of the route are under way waits for the next one, and all who wait for it
+share it: one statement locks and looks up their keys (see `idempotency`), the route's ``batch`` handler does what it
+can for all of them, one statement keeps their answers. A request that does not fit in, because it is refused, known
+already or of a rarer kind, runs alone afterwards, and so does every request if the transaction fails. Alone means with
+the effects, the answers and the refusals that the route always has.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ Handler = Callable[[Connection, Sequence[tuple[Call, Any]]], Awaitable[Sequence[
 
 
 @dataclass(eq=False, slots=True)
-class Asked:
+class BatchedRequest:
     """One request. ``respond`` makes the answer of what the handler returned."""
 
     call: Call
@@ -52,16 +52,18 @@ class Asked:
     )
 
 
-class Crowd:
-    """Those who ask one route."""
+class RequestBatcher:
+    """Batches the requests of one route."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
-        self._waiting: dict[int, list[Asked]] = {}  # by tenant
+        self._waiting: dict[int, list[BatchedRequest]] = {}  # by tenant
         self._running: Counter[int] = Counter()  # by tenant, so that nobody waits for another clinic's locks
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def serve(self, asked: Asked, alone: Callable[[], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
+    async def serve(
+        self, asked: BatchedRequest, alone: Callable[[], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
         """The answer to ``asked``; ``alone`` gives it without anybody else."""
         tenant = asked.call.tenant.id
         if self._running[tenant] < LANES:
@@ -92,9 +94,9 @@ class Crowd:
         if not self._running[tenant]:
             del self._running[tenant]
 
-    async def _serve(self, tenant: int, crowd: list[Asked]) -> None:
+    async def _serve(self, tenant: int, batch: list[BatchedRequest]) -> None:
         try:
-            for each, answer in await self._together(crowd):
+            for each, answer in await self._run(batch):
                 if not each.answer.done():
                     each.answer.set_result(answer)
         except (CannotBatch, DatabaseUnavailable, Overtaken, Problem, Refusal):
@@ -102,17 +104,17 @@ class Crowd:
         except Exception:
             _log.warning("requests go one by one")
         finally:
-            for each in crowd:
+            for each in batch:
                 if not each.answer.done():
                     each.answer.set_result(None)
             self._ended(tenant)
 
-    async def _together(self, crowd: list[Asked]) -> list[tuple[Asked, web.StreamResponse]]:
-        call = crowd[0].call
+    async def _run(self, batch: list[BatchedRequest]) -> list[tuple[BatchedRequest, web.StreamResponse]]:
+        call = batch[0].call
         async with call.db.tenant(call.tenant.id) as connection, connection.transaction():
-            rows = await lock_and_look(connection, [each.names for each in crowd], call.now)
-            first: dict[Names, Asked] = {}
-            for each, row in zip(crowd, rows):
+            rows = await lock_and_look(connection, [each.names for each in batch], call.now)
+            first: dict[Names, BatchedRequest] = {}
+            for each, row in zip(batch, rows):
                 if row["ours"] and row["fingerprint"] is None:
                     first.setdefault(each.names, each)
             asked = list(first.values())

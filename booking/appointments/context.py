@@ -1,4 +1,4 @@
-"""What the deeds of booking stand on beside the database, and the refusals that they share."""
+"""What the commands of booking stand on beside the database, and the refusals that they share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,26 +11,26 @@ from aiohttp import web
 from backplane.api import Call
 from backplane.postgres import Connection
 from backplane.principal import Principal
-from booking.appointments.bookable import Bookable, Hours, alternatives
-from booking.appointments.journal import Deed
-from booking.appointments.taken import TakenSlots
-from booking.calendar.glance import Glance
+from booking.appointments.bookable import Bookable, CalendarPort, alternatives
+from booking.appointments.taken_slot_cache import TakenSlotCache
+from booking.appointments.transitions import Command
+from booking.calendar.cache import CalendarState
 from booking.payments import AtClinic, Payments
 from booking.refusals import Conflict, Refusal
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class BookingContext:
     """Calendar, till, and what is known to be taken."""
 
-    hours: Hours
+    calendar: CalendarPort
     payments: Payments = field(default_factory=AtClinic)
-    taken: TakenSlots = field(default_factory=TakenSlots)
+    taken_slots: TakenSlotCache = field(default_factory=TakenSlotCache)
 
 
-DESK: Final = web.AppKey("booking_desk", Desk)
+BOOKING_CONTEXT: Final = web.AppKey("booking_context", BookingContext)
 
-# What somebody is called in the journal, the strongest of their roles first.
+# What somebody is called in the audit trail, the strongest of their roles first.
 _ROLES: Final = (
     "platform_admin", "clinic_admin", "staff", "support", "finance", "doctor", "patient", "guest_link", "anonymous",
 )  # fmt: skip
@@ -43,13 +43,13 @@ _REASONS: Final = {
 }
 
 
-def desk_of(call: Call) -> Desk:
-    return call.request.app[DESK]
+def context_of(call: Call) -> BookingContext:
+    return call.request.app[BOOKING_CONTEXT]
 
 
-def deed_of(call: Call, cause: str = "") -> Deed:
+def command_of(call: Call, cause: str = "") -> Command:
     who = call.principal
-    return Deed(who.person, role_of(who), call.now, cause)
+    return Command(who.person, role_of(who), call.now, cause)
 
 
 def role_of(who: Principal) -> str:
@@ -72,32 +72,34 @@ def _text(at: datetime) -> str:
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-async def taken_now(connection: Connection, desk: Desk, service: Bookable, start: datetime, now: datetime) -> Refusal:
+async def taken_now(
+    connection: Connection, context: BookingContext, service: Bookable, start: datetime, now: datetime
+) -> Refusal:
     """The refusal for a slot that is found taken, remembered for those who come next."""
-    others = await alternatives(connection, desk.hours, service, start, now)
-    desk.taken.remember(service.tenant, service.id, start, others, now)
+    others = await alternatives(connection, context.calendar, service, start, now)
+    context.taken_slots.remember(service.tenant, service.id, start, others, now)
     return slot_taken(others)
 
 
 async def no_time(
-    connection: Connection, desk: Desk, service: Bookable, start: datetime, now: datetime, reason: str
+    connection: Connection, context: BookingContext, service: Bookable, start: datetime, now: datetime, reason: str
 ) -> Refusal:
     """The refusal for a start that the calendar does not offer, for the reason that it gave."""
     if reason == "taken":
-        return await taken_now(connection, desk, service, start, now)
-    return not_offered(reason, await alternatives(connection, desk.hours, service, start, now))
+        return await taken_now(connection, context, service, start, now)
+    return not_offered(reason, await alternatives(connection, context.calendar, service, start, now))
 
 
-async def check_hours(
+async def check_calendar(
     connection: Connection,
-    desk: Desk,
+    context: BookingContext,
     service: Bookable,
     start: datetime,
     now: datetime,
     without: UUID | None = None,
-    seen: Glance | None = None,
+    seen: CalendarState | None = None,
 ) -> None:
     """Conflict when the calendar does not offer the start."""
-    reason = await desk.hours.refusal(connection, service, start, now, without, seen)
+    reason = await context.calendar.refusal(connection, service, start, now, without, seen)
     if reason is not None:
-        raise await no_time(connection, desk, service, start, now, reason)
+        raise await no_time(connection, context, service, start, now, reason)
