@@ -212,7 +212,7 @@ async def give(documents: Documents, row: Row) -> web.Response:
 
 
 async def read_upload(request: web.Request, limit: int = MAX_BYTES) -> bytes:
-    """The file of a request: the part named ``file`` of multipart/form-data, or the raw body. Malformed, 408, TooLarge.
+    """The file of a request: the part named ``file`` of multipart/form-data, or the raw body. Problem 400, 408, 413.
 
     What stands around the file may have `AROUND_BYTES`, other parts included.
     """

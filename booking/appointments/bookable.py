@@ -16,7 +16,8 @@ from asyncpg import Range
 from backplane.ids import uuid7
 from backplane.postgres import Connection, Row
 from backplane.principal import Principal
-from booking.appointments.machine import CLINIC, PATIENT, Party
+from booking.access_policy import party_to_book
+from booking.appointments.machine import Party
 from booking.appointments.transitions import Command, Draft
 from booking.calendar import cache as calendar_cache
 from booking.calendar import zones
@@ -236,23 +237,13 @@ def _wish(row: Row | None, question: Question) -> Wish | Refusal:
     if row is None:
         return NotFound("not_found", "There is no such service to book. Look for another one.")
     who = question.who
-    party = party_for(who, row["known"], row["cares"], override=question.override)
-    if isinstance(party, Refusal):
-        return party
+    party = party_to_book(who, cares=row["cares"], known=row["known"], override=question.override)
+    if party is None:
+        return Denied("not_your_patient", "Book for yourself, or for somebody who named you as their caregiver.")
+    if not row["known"]:
+        return NotFound("not_found", "There is no such patient here.")
     subject = question.patient or who.person
     return Wish(bookable(row), subject, party, row["patient_timezone"], row["holds"], calendar_cache.state_of(row))
-
-
-def party_for(who: Principal, known: bool, cares: bool, *, override: bool = False) -> Party | Refusal:
-    """As what ``who`` books for somebody; or Denied, or NotFound for a person that is not here."""
-    if cares and known and who.may("appointment.book.own"):
-        return PATIENT
-    if not (override or who.may("appointment.book.clinic")):
-        detail = "Book for yourself, or for somebody who named you as their caregiver."
-        return Denied("not_your_patient", detail)
-    if not known:
-        return NotFound("not_found", "There is no such patient here.")
-    return CLINIC
 
 
 async def alternatives(

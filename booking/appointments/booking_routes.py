@@ -6,12 +6,12 @@ from uuid import UUID
 
 from backplane.api import Call, Routes
 from backplane.postgres import Connection
+from booking.access_policy import party_to_run_class
 from booking.appointments import claims, classes, series
 from booking.appointments.appointment_routes import shown
 from booking.appointments.bookable import service_of
 from booking.appointments.claims import Claimed, Particulars, SlotRequest
 from booking.appointments.context import command_of, context_of
-from booking.appointments.machine import CLINIC, PROVIDER
 from booking.appointments.record import need
 from booking.appointments.views import (
     Appointment,
@@ -198,11 +198,8 @@ async def open_class(call: Call, body: NewClass) -> Appointment:
         service = await service_of(connection, body.service)
         if service is None or service.kind != "class":
             raise NotFound("not_found", "There is no such class service here.")
-        if service.provider_person == who.person and who.may("class.manage.own"):
-            party = PROVIDER
-        elif who.may("class.manage.clinic"):
-            party = CLINIC
-        else:
+        party = party_to_run_class(who, is_host=service.provider_person == who.person)
+        if party is None:
             raise Denied("forbidden", "Only its own host or the clinic opens this class.")
         made = await classes.open_class(
             connection, context_of(call), service, start_of(body.start), party, command_of(call)

@@ -12,13 +12,13 @@ from uuid import UUID
 
 from backplane.postgres import Connection
 from backplane.principal import Principal
-from booking import policy
+from booking import access_policy, policy
 from booking.appointments import classes, machine, transitions
 from booking.appointments.bookable import service_of
 from booking.appointments.context import BookingContext, check_calendar, taken_now
 from booking.appointments.guards import refusal
 from booking.appointments.machine import CLINIC, PATIENT, PROVIDER, SYSTEM, Party
-from booking.appointments.record import Record, Standing, changed_meanwhile, load, need, sees_all, standing
+from booking.appointments.record import Record, Standing, changed_meanwhile, load, need, standing
 from booking.appointments.transitions import Changes, Command, TimeTaken
 from booking.policy import By, Terms
 from booking.refusals import Conflict, Refusal, forbidden
@@ -80,9 +80,10 @@ async def terms_of(
 ) -> tuple[Record, Terms, Terms]:
     """What cancelling and moving would cost ``who`` now."""
     found = await need(connection, appointment, who, now)
-    by: By = "clinic" if sees_all(who) else "patient"  # who only looks is told what holds for the patient
-    if found.relations:
-        by = "patient" if PATIENT in found.relations else "provider"
+    # who only looks is told what holds for the patient
+    by: By = "clinic" if access_policy.sees_clinics_appointments(who) else "patient"
+    if relations := found.stake.relations(who):
+        by = "patient" if PATIENT in relations else "provider"
     cancelling = policy.cancelling(found.policy, by, found.starts_at, now, found.row["checked_in_at"])
     return found, cancelling, policy.rescheduling(found.policy, by, found.starts_at, now, found.row["moved"])
 

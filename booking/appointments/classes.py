@@ -13,12 +13,12 @@ from uuid import UUID
 from backplane.ids import uuid7
 from backplane.postgres import Connection, Row
 from backplane.principal import Principal
-from booking import policy
+from booking import access_policy, policy
 from booking.appointments import machine, transitions
 from booking.appointments.bookable import Bookable, Wish
 from booking.appointments.context import BookingContext, check_calendar, taken_now
 from booking.appointments.guards import refusal
-from booking.appointments.machine import CLINIC, PATIENT, PROVIDER, Party
+from booking.appointments.machine import Party
 from booking.appointments.record import Record
 from booking.appointments.transitions import TELL, TOLD, WAKE, Command
 from booking.payments import Bill
@@ -155,7 +155,8 @@ async def cancel_seat(
         who.person,
         command.now.date(),
     )
-    party = _party(who, found, row is not None and bool(row["own"]))
+    own = row is not None and bool(row["own"])
+    party = access_policy.party_to_give_back_seat(who, is_own=own, is_host=found.stake.is_doctor)
     if row is None or party is None:
         raise NotFound("not_found", "There is no such seat of yours in this class.")
     step = machine.find("cancel", found.status, party)
@@ -207,11 +208,3 @@ async def _leave(
         command.cause,
         payments,
     )
-
-
-def _party(who: Principal, found: Record, own: bool) -> Party | None:
-    if own and who.may("appointment.cancel.own"):
-        return PATIENT
-    if PROVIDER in found.relations and who.may("class.manage.own"):
-        return PROVIDER
-    return CLINIC if who.may("class.manage.clinic") else None

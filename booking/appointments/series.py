@@ -79,7 +79,7 @@ async def book_series(
     *,
     partial: bool,
 ) -> Made:
-    """Books every date of the rule. Conflict series_conflict with the conflicts, 422 for a rule that is none."""
+    """Books every date of the rule. Conflict series_conflict with the conflicts, Invalid for a rule that is none."""
     wanted = await wish(connection, Question(who, service, about.patient, first), command.now)
     if wanted.service.capacity > 1:
         raise Conflict("not_possible", "Seats of classes are booked one by one.")

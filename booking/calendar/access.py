@@ -7,6 +7,7 @@ from uuid import UUID
 from backplane.api import Call
 from backplane.audit import Entry, record
 from backplane.postgres import Connection
+from booking.access_policy import manages_hours
 from booking.calendar.upkeep import availability_changed
 from booking.refusals import NotFound, Refusal
 
@@ -23,7 +24,7 @@ async def managed(call: Call, connection: Connection, provider: UUID | None, wha
     """``provider`` when the caller may change its hours. NotFound."""
     who = call.principal
     person = await connection.fetchval("SELECT person_id FROM provider WHERE id = $1", provider)
-    if provider is None or person is None or not (person == who.person or who.may(MANAGE_CLINIC)):
+    if provider is None or person is None or not manages_hours(who, person):
         raise not_found(what)
     return provider
 

@@ -291,7 +291,7 @@ async def send_code(
 
 
 async def prove(call: Call, ticket: UUID, code: str, purposes: tuple[codes.Purpose, ...]) -> codes.Proven:
-    """What the code proves. Malformed wrong_code, 429."""
+    """What the code proves. Malformed wrong_code, TooMany."""
     identity = identity_of(call)
     await identity.allow("code try", address_of(call), identity.paces.try_per_address)
     async with call.db.tenant(call.tenant.id) as connection:  # its own transaction: a try stays counted

@@ -303,7 +303,7 @@ async def finish_passkey_login(call: Call, body: Assertion) -> Answer[SignIn]:
 
 
 async def _check(call: Call, person: UUID, code: str, session: UUID | None = None, *, confirmed: bool = False) -> None:
-    """Malformed wrong_code, 429. ``session``: that it is entered in, none when it is to open one."""
+    """Malformed wrong_code, TooMany. ``session``: that it is entered in, none when it is to open one."""
     identity = identity_of(call)
     # Of a recovery code nobody guesses any, so it must open the door whoever stands before it.
     guessable = not totp.is_recovery_code(code)

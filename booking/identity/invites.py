@@ -119,7 +119,7 @@ async def look(call: Call, connection: Connection, token: str) -> Invitation:
 
 
 async def accept(call: Call, connection: Connection, token: str) -> str | None:
-    """The role that the caller has now; None: they act for somebody. Malformed, Denied wrong_account, 409."""
+    """The role that the caller has now; None: they act for somebody. Malformed, Denied wrong_account, Conflict."""
     who = call.principal
     claims = _claims(call, token)
     row = await connection.fetchrow("SELECT * FROM invite WHERE id = $1 FOR UPDATE", claims.jti)

@@ -140,7 +140,7 @@ def device_cookie(call: Call, person: UUID, secure: bool) -> str:
 
 
 def cookie(request: web.Request, value: str, lives: timedelta) -> str:
-    """A Set-Cookie header. Malformed: plain http that is not loopback; 403: not from a page of ours."""
+    """A Set-Cookie header. Malformed: plain http that is not loopback; Denied: not from a page of ours."""
     if not same_origin(request):
         raise Denied("bad_origin", "This may be done from our own pages only.")
     return _set_cookie(request.headers["Origin"].startswith("https://"), request, value, lives)

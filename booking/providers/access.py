@@ -13,6 +13,7 @@ from uuid import UUID
 from backplane.api import Call, unauthorized
 from backplane.postgres import Connection
 from backplane.principal import Principal
+from booking.access_policy import manages_provider
 from booking.refusals import NotFound, Refusal
 from booking.rights import PLATFORM_TENANT
 
@@ -33,13 +34,9 @@ async def managed(call: Call, connection: Connection, provider: UUID) -> UUID:
     """
     who = call.principal
     person: UUID | None = await connection.fetchval("SELECT person_id FROM provider WHERE id = $1", provider)
-    if person is None:
+    if person is None or not manages_provider(who, person):
         raise no_such_provider()
-    if who.person == person and (who.may(APPLY) or who.may(MANAGE_OWN)):
-        return person
-    if who.may(MANAGE_CLINIC):
-        return person
-    raise no_such_provider()
+    return person
 
 
 @dataclass(frozen=True, slots=True)

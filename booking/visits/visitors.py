@@ -77,7 +77,7 @@ def guest_principal(request: web.Request, tenant: Tenant, passes: Passes, now: d
 
 
 async def visitor(call: Call, connection: Connection, visit: Visit) -> Visitor:
-    """The seat of who asks. Denied not_your_visit, 410 link_replaced or invitation_withdrawn."""
+    """The seat of who asks. Denied not_your_visit, Gone link_replaced or invitation_withdrawn."""
     who = call.who
     if who is not None and GUEST_LINK not in who.roles:
         if who.person == visit.doctor:

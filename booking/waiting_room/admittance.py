@@ -49,7 +49,7 @@ async def check_in(
     device_check: dict[str, bool],
     now: datetime,
 ) -> str:
-    """Somebody with a seat is ready; the state of the seat. Denied denied, 409 not_open or device_moved.
+    """Somebody with a seat is ready; the state of the seat. Denied denied, Conflict not_open or device_moved.
 
     For a patient the caller holds `lock_line`.
     """

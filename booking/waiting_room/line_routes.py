@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 from backplane.api import Call, Routes
 from backplane.postgres import Connection
 from backplane.principal import Principal
+from booking.access_policy import runs_line
 from booking.links.link import Seat
 from booking.refusals import Conflict, Denied, NotFound, Refusal
 from booking.visits.notes import note_after
@@ -259,7 +260,7 @@ def _whom(visit: Visit, body: Who) -> tuple[Seat, UUID]:
 
 async def _visit(call: Call, connection: Connection, appointment: UUID) -> Visit:
     visit = await need(connection, appointment)
-    if not call.may("queue.manage.clinic") and call.principal.person != visit.doctor:
+    if not runs_line(call.principal, is_own=call.principal.person == visit.doctor):
         raise _not_yours()
     return visit
 
@@ -270,7 +271,7 @@ async def _line(call: Call, connection: Connection, provider: UUID | None) -> tu
     wanted = provider or own
     if wanted is None:
         raise NotFound("not_found", "Say whose line: you have none of your own.")
-    if wanted != own and not call.may("queue.manage.clinic"):
+    if not runs_line(call.principal, is_own=wanted == own):
         raise _not_yours()
     days = await tickets.days_of(connection, wanted, call.now)
     if not days:
