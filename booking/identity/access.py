@@ -124,7 +124,7 @@ class Access:
         return self._authority.sign(TokenKind.ACCESS, AUDIENCE, claims, now, LIFETIME)
 
     async def authenticate(self, request: web.Request) -> Principal | None:
-        """Who asks; None: nobody said so. Unauthenticated bad_token, token_expired, session_ended; Denied mfa_required."""
+        """Who asks; None: nobody said so. Problem 401 bad_token, token_expired, session_ended; Denied mfa_required."""
         await self._keys.able_to_sign()
         header = request.headers.get("Authorization")
         if header is None:
