@@ -1,4 +1,4 @@
-"""Who did what to what: an append-only journal per tenant, sealed by a chain of hashes.
+"""Who did what to what: an append-only audit trail per tenant, sealed by a chain of hashes.
 
 `record` writes an entry in the transaction of the deed itself, so there is none without the other. A `Sealer` follows a
 moment later, apart from the deed, so that writers never queue for the head of the chain: it takes the entries that are
@@ -71,7 +71,7 @@ class Verdict:
 
 async def record(connection: Connection, entry: Entry, now: datetime, *, tenant: int | None = None) -> None:
     """Writes an entry of the connection's tenant, in the transaction of the deed. A connection of the platform
-    names the ``tenant`` whose journal it is."""
+    names the ``tenant`` whose trail it is."""
     await connection.execute(
         "INSERT INTO audit_entry (tenant_id, at, actor, actor_role, action, subject_kind, subject_id, facts)"
         " VALUES (coalesce($1, app_tenant()), $2, $3, $4, $5, $6, $7, $8)",
@@ -116,7 +116,7 @@ def link(previous: bytes, row: Row) -> bytes:
 class Sealer:
     """Seals in rounds; several, in several processes, do not disturb each other.
 
-    It remembers up to which transaction everything is sealed, so only its first round looks at the whole journal.
+    It remembers up to which transaction everything is sealed, so only its first round looks at the whole trail.
     """
 
     def __init__(self, database: Database) -> None:

@@ -23,8 +23,8 @@ from backplane.parameters import converted, reader
 from backplane.principal import Principal
 from backplane.proxies import same_origin
 from backplane.ratelimit import KeyedBuckets, address_key
-from backplane.routes import TENANT, Answer, Call, Route, Services, forbidden, unauthorized
-from backplane.together import Asked, Crowd
+from backplane.request_batching import BatchedRequest, RequestBatcher
+from backplane.routes import ROUTE, TENANT, Answer, Call, Route, Services, forbidden, unauthorized
 from backplane.web import BODY_TIMEOUT_S, Problem, media_type_of
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -240,10 +240,11 @@ def bind(route: Route, services: Services) -> Handler:
     body_reader = None if route.body is None else _body_reader(route)
     name = f"{route.method} {route.path}"
     status, handler, tagged, idempotent = route.status, route.handler, route.etag, route.idempotent
-    crowd = None if route.together is None else Crowd(route.together)
+    batch = None if route.batch is None else RequestBatcher(route.batch)
     tenant_of, authenticate, clock = services.tenant_of, services.authenticate, services.clock
 
     async def serve(request: web.Request) -> web.StreamResponse:
+        request[ROUTE] = route
         tenant = await tenant_of(request)
         request[TENANT] = tenant
         who = await authenticate(request)
@@ -268,15 +269,15 @@ def bind(route: Route, services: Services) -> Handler:
             async def alone() -> web.StreamResponse:
                 return await once(call, name, fingerprint, act)
 
-            if crowd is None:
+            if batch is None:
                 response = await alone()
             else:
 
                 def respond(result: object) -> web.StreamResponse:
                     return _answer(request, result, status, tagged)
 
-                response = await crowd.serve(
-                    Asked(call, names_of(call, name), fingerprint, arguments["body"], respond), alone
+                response = await batch.serve(
+                    BatchedRequest(call, names_of(call, name), fingerprint, arguments["body"], respond), alone
                 )
         await call.committed()
         return response

@@ -57,7 +57,7 @@ Handler = Callable[[Connection, Fact, datetime], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Together:
+class Batched:
     """A handler that takes several events at once, of one tenant and each of another aggregate."""
 
     run: Callable[[Connection, Sequence[Fact], datetime], Awaitable[None]]
@@ -80,7 +80,7 @@ class Consumer:
     or earlier, to publish what may be lost; a type that has only this is handled by None."""
 
     name: str
-    handlers: Mapping[str, Handler | Together | None]
+    handlers: Mapping[str, Handler | Batched | None]
     at_once: int = 20
     after: Callable[[Sequence[Fact]], Awaitable[None]] | None = None
 
@@ -91,11 +91,11 @@ def gap_after(attempts: int) -> timedelta:
 
 
 def waves(
-    facts: Sequence[Fact], handlers: Mapping[str, Handler | Together | None]
-) -> Iterator[tuple[Handler | Together, list[Fact]]]:
+    facts: Sequence[Fact], handlers: Mapping[str, Handler | Batched | None]
+) -> Iterator[tuple[Handler | Batched, list[Fact]]]:
     """The events by handler. The order changes only between aggregates: where one comes again, all that stands before
     it is handled first."""
-    wave: dict[Handler | Together, list[Fact]] = {}
+    wave: dict[Handler | Batched, list[Fact]] = {}
     seen: set[UUID] = set()
     for fact in facts:
         if fact.aggregate_id in seen:
@@ -266,7 +266,7 @@ class Worker:
         part: list[Fact] = []
         for fact in {fact.id: fact for fact in facts}.values():
             handler = self._consumer.handlers[fact.type]
-            if isinstance(handler, Together):
+            if isinstance(handler, Batched):
                 part.append(fact)
             elif handler is not None:
                 if part:
@@ -283,7 +283,7 @@ class Worker:
         rows = await connection.fetch(_NOTE, self._consumer.name, ids, now, facts[0].tenant)
         new = {row["event_id"] for row in rows}
         for handler, some in waves([fact for fact in facts if fact.id in new], self._consumer.handlers):
-            if isinstance(handler, Together):
+            if isinstance(handler, Batched):
                 await handler.run(connection, some, now)
             else:
                 for fact in some:

@@ -11,7 +11,7 @@ second look when what it did makes ours impossible.
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -19,9 +19,10 @@ import msgspec
 from aiohttp import web
 
 from backplane.postgres import Connection, Row
+from backplane.problems import Problem, expected
 from backplane.ratelimit import address_key
+from backplane.refusals import Refusal
 from backplane.routes import Call
-from backplane.web import Problem
 
 HEADER: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotent-Replayed"
@@ -33,35 +34,34 @@ Names = tuple[str, str, str]
 # refusals that may be the effect of the very same request
 _MAY_BE_OWN: Final = frozenset({404, 409, 410})
 
-# SQL of the lock of a key, and of an insert that may take the place of a row that is over ({now}: the time).
-LOCK: Final = (
-    "pg_try_advisory_xact_lock("
-    "hashtextextended(app_tenant() || ' ' || {principal} || ' ' || {route} || ' ' || {key}, 0))"
-)
-REPLACE: Final = """
-ON CONFLICT (tenant_id, principal, route, key) DO UPDATE
-SET fingerprint = excluded.fingerprint, state = excluded.state, status = excluded.status, body = excluded.body,
-    content_type = excluded.content_type, expires_at = excluded.expires_at
-WHERE idempotency.expires_at <= {now}
-RETURNING true"""
-
-_LOCK_AND_LOOK: Final = f"""
-SELECT {LOCK.format(principal="$1", route="$2", key="$3")} AS ours, known.*
-FROM (SELECT) AS always
-LEFT JOIN (
-    SELECT fingerprint, status, body, content_type FROM idempotency
-    WHERE principal = $1 AND route = $2 AND key = $3 AND expires_at > $4
+# A batch of requests waits for no lock for long: a request that must wait runs alone (`backplane.request_batching`).
+# LIMIT 1 keeps the planner from reading the whole table instead of a few keys of it.
+_LOCK_AND_LOOK: Final = """
+SELECT pg_try_advisory_xact_lock(hashtextextended(
+        app_tenant() || ' ' || asked.principal || ' ' || asked.route || ' ' || asked.key, 0)) AS ours,
+    known.*, CASE WHEN cardinality($1::text[]) > 1 THEN wait_briefly() END
+FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS asked (principal, route, key, n)
+LEFT JOIN LATERAL (
+    SELECT fingerprint, status, body, content_type FROM idempotency i
+    WHERE i.tenant_id = app_tenant() AND i.principal = asked.principal AND i.route = asked.route AND i.key = asked.key
+        AND i.expires_at > $4 LIMIT 1
 ) AS known ON true
-"""
+ORDER BY asked.n"""
 _LOOK: Final = """
 SELECT fingerprint, status, body, content_type FROM idempotency
 WHERE principal = $1 AND route = $2 AND key = $3 AND expires_at > $4
 """
-_KEEP: Final = f"""
+# A row that is over makes way.
+_KEEP: Final = """
 INSERT INTO idempotency (principal, route, key, fingerprint, state, status, body, content_type, expires_at)
-VALUES ($1, $2, $3, $4, 'done', $5, $6, $7, $8)
-{REPLACE.format(now="$9")}
-"""
+SELECT principal, route, key, fingerprint, 'done', status, body, content_type, $8
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::int[], $6::bytea[], $7::text[])
+    AS done (principal, route, key, fingerprint, status, body, content_type)
+ON CONFLICT (tenant_id, principal, route, key) DO UPDATE
+SET fingerprint = excluded.fingerprint, state = excluded.state, status = excluded.status, body = excluded.body,
+    content_type = excluded.content_type, expires_at = excluded.expires_at
+WHERE idempotency.expires_at <= $9
+RETURNING true"""
 
 
 class Overtaken(Exception):
@@ -110,8 +110,9 @@ async def once(
     async with call.db.tenant(call.tenant.id) as connection:
         try:
             return await _first(call, connection, names, fingerprint, act)
-        except (Overtaken, Problem) as refusal:
-            if isinstance(refusal, Problem) and refusal.status not in _MAY_BE_OWN:
+        except (Overtaken, Problem, Refusal) as refusal:
+            problem = expected(refusal)
+            if problem is not None and problem.status not in _MAY_BE_OWN:
                 raise
             row = await connection.fetchrow(_LOOK, *names, call.now)
             if row is None:
@@ -128,8 +129,7 @@ async def _first(
     act: Callable[[], Awaitable[web.StreamResponse]],
 ) -> web.StreamResponse:
     async with connection.transaction():
-        found = await connection.fetchrow(_LOCK_AND_LOOK, *names, call.now)
-        assert found is not None
+        (found,) = await lock_and_look(connection, [names], call.now)
         if found["fingerprint"] is not None:
             return _known(found, fingerprint)
         if not found["ours"]:
@@ -140,17 +140,36 @@ async def _first(
                 {"Retry-After": str(RETRY_AFTER_S)},
             )
         response = await call.hold(connection, act)
-        kept = await connection.fetchval(
-            _KEEP, *names, fingerprint, response.status, kept_body(response), response.content_type,
-            call.now + KEPT_FOR, call.now,
-        )  # fmt: skip
-        if not kept:
-            raise Overtaken
+        await keep(connection, [(names, fingerprint, response)], call.now)
     return response
 
 
-def kept_body(response: web.StreamResponse) -> bytes:
-    """What is kept of an answer."""
+async def lock_and_look(connection: Connection, names: Sequence[Names], now: datetime) -> list[Row]:
+    """For each whether its lock is ``ours``, with the answer that is kept, if ``fingerprint`` is not NULL."""
+    return await connection.fetch(_LOCK_AND_LOOK, *zip(*names), now)
+
+
+async def keep(connection: Connection, done: Sequence[tuple[Names, bytes, web.StreamResponse]], now: datetime) -> None:
+    """Keep the answers to requests of these names and fingerprints.
+
+    Raises:
+        Overtaken: one of them was done meanwhile. The transaction must be rolled back.
+    """
+    kept = await connection.fetch(
+        _KEEP,
+        *zip(*(names for names, _, _ in done)),
+        [fingerprint for _, fingerprint, _ in done],
+        [answer.status for _, _, answer in done],
+        [_kept_body(answer) for _, _, answer in done],
+        [answer.content_type for _, _, answer in done],
+        now + KEPT_FOR,
+        now,
+    )
+    if len(kept) < len(done):
+        raise Overtaken
+
+
+def _kept_body(response: web.StreamResponse) -> bytes:
     body = response.body if isinstance(response, web.Response) else response
     if not (body is None or isinstance(body, bytes | bytearray)):
         raise TypeError("an answer to be kept is bytes")

@@ -7,8 +7,8 @@ nothing else can change it unseen: asyncpg rolls back what is open, and a statem
 session (a lock, LISTEN, SET, a cursor) marks it, and a marked session is wiped whole. While the role or the tenant is
 being set, nothing is remembered, so an error or a cancellation in the middle leads to setting both again.
 
-A lost server is `DatabaseUnavailable`, and a statement for which others left no time or no way is `DatabaseBusy`. Both
-are answered as 503; every later use tries anew, so recovery needs no restart.
+A lost server is `DatabaseUnavailable`, and a statement for which others left no time or no way is `DatabaseBusy`. Every
+later use tries anew, so recovery needs no restart.
 """
 
 import asyncio
@@ -22,9 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import asyncpg
 import msgspec
 
-from backplane import storage
 from backplane.logs import Log
-from backplane.web import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +43,7 @@ STATEMENT_TIMEOUT_S: Final = 15.0
 IDLE_IN_TRANSACTION_TIMEOUT_S: Final = 60.0
 # the server ends a statement first; this is for a server that answers no more
 _CLIENT_GRACE_S: Final = 5.0
-RETRY_AFTER_S: Final = 2
+_LISTEN_AGAIN_S: Final = 2
 _POLL_S: Final = 0.1
 
 Isolation = Literal["read_committed", "repeatable_read", "serializable"]
@@ -73,28 +71,17 @@ _BUSY: Final = (
 )
 
 
-class DatabaseUnavailable(Problem):
+class DatabaseUnavailable(Exception):
     """The database cannot be reached or has no connection free. Nothing of an open transaction was kept, unless the
     connection broke during its commit."""
-
-    def __init__(self) -> None:
-        detail = "The database cannot be reached just now. Try again in a few seconds."
-        super().__init__(503, "database_unavailable", detail, {"Retry-After": str(RETRY_AFTER_S)})
 
 
 class DatabaseFull(DatabaseUnavailable):
     """The server has no room left on its disk. Nothing of an open transaction was kept; it may have some later."""
 
-    def __init__(self) -> None:
-        Problem.__init__(self, 503, storage.CODE, storage.DETAIL, {"Retry-After": str(storage.RETRY_AFTER_S)})
 
-
-class DatabaseBusy(Problem):
+class DatabaseBusy(Exception):
     """A statement took longer than it may, or met others of which only one could win. Its transaction is undone."""
-
-    def __init__(self) -> None:
-        detail = "The database is too busy just now; nothing was changed. Try again in a few seconds."
-        super().__init__(503, "database_busy", detail, {"Retry-After": str(RETRY_AFTER_S)})
 
 
 PASSING: Final = (DatabaseUnavailable, DatabaseBusy)
@@ -114,7 +101,7 @@ def _leaves_traces(statement: str) -> bool:
 
 
 @contextmanager
-def _as_problems(session: _Session) -> "Iterator[None]":
+def _as_our_errors(session: _Session) -> "Iterator[None]":
     """Turns what a lost, full or busy server raises into `DatabaseUnavailable`, `DatabaseFull` and `DatabaseBusy`."""
     try:
         yield
@@ -150,39 +137,39 @@ class Connection:
     async def fetch(self, query: str, *arguments: object) -> list[Row]:
         """All rows."""
         self._look(query)
-        with _as_problems(self._session):
+        with _as_our_errors(self._session):
             return await self._raw.fetch(query, *arguments)
 
     async def fetchrow(self, query: str, *arguments: object) -> Row | None:
         """The first row, or None."""
         self._look(query)
-        with _as_problems(self._session):
+        with _as_our_errors(self._session):
             return await self._raw.fetchrow(query, *arguments)
 
     # Any: the type of a column is known to the SQL alone
     async def fetchval(self, query: str, *arguments: object) -> Any:
         """The first column of the first row, or None."""
         self._look(query)
-        with _as_problems(self._session):
+        with _as_our_errors(self._session):
             return await self._raw.fetchval(query, *arguments)
 
     async def execute(self, query: str, *arguments: object) -> str:
         """The command tag, such as ``UPDATE 1``. Without arguments ``query`` may hold several statements."""
         self._look(query)
-        with _as_problems(self._session):
+        with _as_our_errors(self._session):
             return await self._raw.execute(query, *arguments)
 
     async def executemany(self, query: str, rows: Iterable[Sequence[object]]) -> None:
         """The statement once for every row, all or nothing."""
         self._look(query)
-        with _as_problems(self._session):
+        with _as_our_errors(self._session):
             await self._raw.executemany(query, rows)
 
     @asynccontextmanager
     async def transaction(self, isolation: Isolation | None = None, *, readonly: bool = False) -> AsyncIterator[None]:
         """Commits at the end of the block, rolls back on an error; inside another one it is a savepoint."""
         transaction = self._raw.transaction(isolation=isolation, readonly=readonly)
-        with _as_problems(self._session):
+        with _as_our_errors(self._session):
             await transaction.start()
         try:
             yield
@@ -194,7 +181,7 @@ class Connection:
                 except _LOST:
                     _log.warning("lost in rollback")
             raise
-        with _as_problems(self._session):
+        with _as_our_errors(self._session):
             await transaction.commit()
 
     def in_transaction(self) -> bool:
@@ -325,7 +312,7 @@ class Database:
                 raw = await asyncpg.connect(self.url, timeout=CONNECT_TIMEOUT_S)
             except (*_LOST, asyncpg.PostgresError, asyncpg.InterfaceError):
                 _log.warning("listening waits")
-                await asyncio.sleep(RETRY_AFTER_S)
+                await asyncio.sleep(_LISTEN_AGAIN_S)
                 continue
             try:
                 raw.add_termination_listener(lambda _, lost=lost: lost.set())

@@ -54,7 +54,8 @@ def utc_now() -> datetime:
 class Services:
     """What handlers stand on. The two hooks may raise `Problem`; ``authenticate`` gives None for a stranger.
 
-    ``tenant_of`` runs first; its answer is at ``request[TENANT]`` when ``authenticate`` runs. ``refusals``: the codes
+    ``tenant_of`` runs first; its answer is at ``request[TENANT]`` when ``authenticate`` runs, and the route, which says
+    who is let in, at ``request[ROUTE]``. ``refusals``: the codes
     that they raise, by status; they run before every route, so every route is documented to answer with them. ``urls``:
     where links lead that outlive a request.
     """
@@ -68,9 +69,6 @@ class Services:
     version: str = "1"
     refusals: Mapping[int, Sequence[str]] = field(default_factory=dict)
     urls: PublicUrls = field(default_factory=PublicUrls)
-
-
-TENANT: Final = web.RequestKey("tenant", Tenant)
 
 
 class Call:
@@ -200,11 +198,14 @@ class Route:
     status: int
     problems: Mapping[int, tuple[str, ...]]
     idempotent: bool
-    together: Callable[..., Awaitable[Sequence[object | None]]] | None
+    batch: Callable[..., Awaitable[Sequence[object | None]]] | None
     etag: bool
     body_limit: int
     rate: Rate | None
     visitors: Rate | None
+    guests: str | None
+    second_factor: bool
+    stale_tokens: bool
     content_type: str | None
     example: object
     body_example: object
@@ -216,14 +217,26 @@ class Route:
     result: object
 
 
-class Options(TypedDict, total=False):
+TENANT: Final = web.RequestKey("tenant", Tenant)
+ROUTE: Final = web.RequestKey("route", Route)  # for the hooks of `Services`, like `TENANT`
+
+
+class Admission(TypedDict, total=False):
+    """Who is let in although something is missing, for the ``authenticate`` hook; by default nobody."""
+
+    guests: str  # the part of the path that names what a guest's pass must be for
+    second_factor: bool  # False: also whoever still lacks the one that their role needs
+    stale_tokens: bool  # True: a token that does not hold any more counts as none, instead of being refused
+
+
+class Options(Admission, total=False):
     """What may be said about a route beside its types."""
 
     right: str | None  # that the caller must hold; None = public
     status: int  # of success; 200, or 204 when the handler gives None
     problems: Problems  # the handler's own; those that every route has come by themselves
     idempotent: bool  # an Idempotency-Key is required, and the answer is kept with the effect
-    together: Callable[..., Awaitable[Sequence[object | None]]]  # of an idempotent route without parameters: see there
+    batch: Callable[..., Awaitable[Sequence[object | None]]]  # of an idempotent route without parameters: see there
     etag: bool  # the answer to a read gets a tag of its content
     body_limit: int  # bytes
     rate: Rate | None
@@ -235,10 +248,12 @@ class Options(TypedDict, total=False):
 
 
 class Routes:
-    """The routes of one module. ``tag`` groups them in the documentation."""
+    """The routes of one module. ``tag`` groups them in the documentation; ``admission`` is that of all which do not say
+    otherwise."""
 
-    def __init__(self, tag: str) -> None:
+    def __init__(self, tag: str, **admission: Unpack[Admission]) -> None:
         self.tag = tag
+        self._admission = admission
         self.all: list[Route] = []
 
     def get(self, path: str, **options: Unpack[Options]) -> Callable[[H], H]:
@@ -271,7 +286,7 @@ class Routes:
 
     def _declare(self, method: str, path: str, options: Options, socket: bool) -> Callable[[H], H]:
         def declare(handler: H) -> H:
-            self.all.append(_described(self.tag, method, path, handler, options, socket))
+            self.all.append(_described(self.tag, method, path, handler, {**self._admission, **options}, socket))
             return handler
 
         return declare
@@ -303,9 +318,12 @@ def _described(
     idempotent = options.get("idempotent", False)
     if idempotent and (socket or method in ("GET", "HEAD")):
         raise TypeError(f"{handler.__qualname__}: a read needs no Idempotency-Key")
-    together = options.get("together")
-    if together is not None and (not idempotent or body is None or in_path or query is not None):
-        raise TypeError(f"{handler.__qualname__}: done together is what is idempotent and has a body only")
+    guests = options.get("guests")
+    if guests is not None and guests not in in_path:
+        raise TypeError(f"{handler.__qualname__}: guests of {guests}, which is no part of the path")
+    batch = options.get("batch")
+    if batch is not None and (not idempotent or body is None or in_path or query is not None):
+        raise TypeError(f"{handler.__qualname__}: done in batches is what is idempotent and has a body only")
     for where, kind in {"body": body, "query": query, **hints}.items():
         if kind is not None and kind is not bytes:
             _must_be_bounded(handler, where, kind)
@@ -326,11 +344,14 @@ def _described(
         status=options.get("status", 204 if result is None else 200),
         problems={status: tuple(problems[status]) if isinstance(problems, Mapping) else () for status in problems},
         idempotent=idempotent,
-        together=together,
+        batch=batch,
         etag=options.get("etag", False),
         body_limit=options.get("body_limit", MAX_BODY_BYTES),
         rate=options.get("rate"),
         visitors=options.get("visitors"),
+        guests=guests,
+        second_factor=options.get("second_factor", True),
+        stale_tokens=options.get("stale_tokens", False),
         content_type=options.get("content_type"),
         example=options.get("example"),
         body_example=options.get("body_example"),

@@ -14,6 +14,7 @@ from typing import Final
 
 import asyncpg
 
+from backplane.postgres import DatabaseFull
 from backplane.problems import Problem
 
 RESERVE_BYTES: Final = 32 * 1024 * 1024  # two segments of the embedded database's log: without one it stops
@@ -26,9 +27,9 @@ _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 def is_full(error: BaseException) -> bool:
     """Whether ``error`` says that no space is left."""
-    if isinstance(error, Problem):
-        return error.code == CODE
-    return isinstance(error, asyncpg.DiskFullError) or (isinstance(error, OSError) and error.errno in _FULL)
+    return isinstance(error, DatabaseFull | asyncpg.DiskFullError) or (
+        isinstance(error, OSError) and error.errno in _FULL
+    )
 
 
 def problem_of(error: BaseException) -> Problem | None:

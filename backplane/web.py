@@ -19,7 +19,7 @@ from backplane.bounds import outside_decoder
 from backplane.hosts import asked_host
 from backplane.logs import Log
 from backplane.metrics import CONTENT_TYPE, Metrics
-from backplane.problems import Problem, json_response, problem_response
+from backplane.problems import Problem, expected, json_response, problem_response
 from backplane.proxies import NO_PROXIES, TrustedProxies
 from backplane.storage import Storage, is_full
 from backplane.storage import problem_of as full_problem_of
@@ -110,13 +110,11 @@ def _http_problem(error: web.HTTPException) -> Problem:
 def problem_of(error: Exception) -> Problem | None:
     """What the peer is told about an error that a handler did not foresee; None: our own fault, of which it is told
     nothing. Here stands everything that the network, the disk or the peer can do in the middle of any handler."""
-    if isinstance(error, Problem):
-        return error
     if isinstance(error, web.HTTPException):
         return _http_problem(error)
     if isinstance(error, _BROKEN_BODY):
         return Problem(400, "bad_body", "The body is not what its head says it is.", {"Connection": "close"})
-    return full_problem_of(error)
+    return full_problem_of(error) or expected(error)
 
 
 @web.middleware

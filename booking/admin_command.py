@@ -26,13 +26,13 @@ from backplane.config import ConfigError, load
 from backplane.migrations import MigrationError, all_series, migrate
 from backplane.postgres import PASSING, Database
 from backplane.settings import Settings
-from backplane.web import Problem
 from booking.identity import contacts
 from booking.identity.founding import TakenError, found, settle
 from booking.identity.me_routes import check_zone
 from booking.identity.passwords import Passwords
 from booking.identity.people import known_by
 from booking.identity.platform_routes import NewTenant
+from booking.refusals import Refusal
 from booking.rights import PLATFORM_ADMIN, PLATFORM_TENANT
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -169,7 +169,7 @@ def _clinic(options: argparse.Namespace) -> NewTenant:
         what, _, where = str(error).partition(" - at `$.")
         option = where.rstrip("`").partition("[")[0].replace("hosts", "host").replace("admin_email", "email")
         raise RefusedError(f"--{option}: {what[:1].lower()}{what[1:]}") from None
-    except Problem as error:
+    except Refusal as error:
         raise RefusedError(f"--timezone: {error.detail}") from None
     return clinic
 
@@ -192,7 +192,7 @@ def _asked(ask: Callable[[str], str], contact: contacts.Contact) -> str:
     passwords = Passwords(threads=1)
     try:
         passwords.check(password, near=contact.value.partition("@")[0])
-    except Problem as error:
+    except Refusal as error:
         raise RefusedError(error.detail) from None
     finally:
         passwords.close()

@@ -31,7 +31,7 @@ Step = Callable[[], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Module:
     """What one part of booking brings. ``sweeps``: steps that are done again and again, with the seconds between."""
 
     routes: Sequence[Routes] = ()
@@ -42,7 +42,7 @@ class Part:
 
 @asynccontextmanager
 async def at_work(
-    database: Database, bus: Bus, parts: Sequence[Part], clock: Callable[[], datetime]
+    database: Database, bus: Bus, parts: Sequence[Module], clock: Callable[[], datetime]
 ) -> AsyncIterator[None]:
     """Publisher, consumers, jobs and sweeps run while the block does. ValueError when two parts name the same job."""
     jobs: dict[str, Handler | Errand] = {}

@@ -23,10 +23,10 @@ from backplane.postgres import Database
 from backplane.principal import Principal
 from backplane.routes import TENANT
 from backplane.tokens import TokenAuthority
-from booking.application import Part
-from booking.appointments.part import DESK, Desk, Life, VisitsNow, appointments
-from booking.calendar.asked import Hours
-from booking.calendar.part import calendar
+from booking.application import Module
+from booking.appointments.module import BOOKING_CONTEXT, BookingContext, Life, VisitsNow, appointments
+from booking.calendar.module import calendar
+from booking.calendar.port import CachedCalendar
 from booking.documents import DOCUMENTS, Documents, FileStore
 from booking.identity.courier import SandboxSms, errands
 from booking.identity.routes import ROUTES as IDENTITY_ROUTES
@@ -36,9 +36,9 @@ from booking.links.link import Links
 from booking.links.passes import Passes
 from booking.mail.addresses import PublicAddresses
 from booking.mail.delivery import Delivery
-from booking.providers.part import providers
+from booking.providers.module import providers
 from booking.tenants import Tenants
-from booking.visits import part as joining_part
+from booking.visits import module as visits_module
 from booking.visits.call_events import CallEvents
 from booking.visits.room_commands import RoomCommands
 from booking.visits.room_names import VisitRooms
@@ -56,7 +56,7 @@ REFUSALS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Dependencies:
     """What one process gives to booking. ``urls``: where people reach it; ``default``: slug of the clinic of the
     base host. Without ``smtp_url`` mails go into ``data/mail``."""
 
@@ -75,13 +75,13 @@ class Surroundings:
 class Assembly:
     """What `assemble` made."""
 
-    parts: Sequence[Part]
+    parts: Sequence[Module]
     services: Services
     identity: Identity
     documents: Documents
     joining: Joining
     ringing: Ringing
-    desk: Desk
+    context: BookingContext
     call_events: CallEvents
 
     def install(self, app: web.Application) -> None:
@@ -90,55 +90,55 @@ class Assembly:
         app[DOCUMENTS] = self.documents
         app[JOINING] = self.joining
         app[RINGING] = self.ringing
-        app[DESK] = self.desk
+        app[BOOKING_CONTEXT] = self.context
         app[VISITS_NOW] = VisitsNow()
         routes: list[Routes] = [group for part in self.parts for group in part.routes]
         install(app, routes, self.services)
 
 
 @asynccontextmanager
-async def assemble(around: Surroundings) -> AsyncIterator[Assembly]:
-    """Booking in these surroundings, at rest: `application.at_work` sets the parts to work."""
-    database, bus, clock = around.database, around.bus, around.clock
-    urls = around.urls
+async def assemble(dependencies: Dependencies) -> AsyncIterator[Assembly]:
+    """Booking of these dependencies, at rest: `application.at_work` sets the parts to work."""
+    database, bus, clock = dependencies.database, dependencies.bus, dependencies.clock
+    urls = dependencies.urls
     host = urls.host if urls.configured else None
-    tenants = Tenants(database, clock, base=host, default=around.default)
-    identity = await Identity.open(database, bus, around.data, tenants, clock)
-    keys = {0: around.tokens.key}
-    links, passes, names = Links(keys), Passes(keys), VisitRooms(around.tokens.key)
-    desk = Desk(Hours())
-    lifecycle = Life(desk)
-    joining = Joining(links, passes, names, around.tokens, RoomCommands(bus), lifecycle)
+    tenants = Tenants(database, clock, base=host, default=dependencies.default)
+    identity = await Identity.open(database, bus, dependencies.data, tenants, clock)
+    keys = {0: dependencies.tokens.key}
+    links, passes, names = Links(keys), Passes(keys), VisitRooms(dependencies.tokens.key)
+    context = BookingContext(CachedCalendar())
+    lifecycle = Life(context)
+    joining = Joining(links, passes, names, dependencies.tokens, RoomCommands(bus), lifecycle)
     ringing = Ringing(bus)
     call_events = CallEvents(database, bus, names, lifecycle)
     sender = (
-        Postman(SmtpSettings.from_url(around.smtp_url, around.mail_from))
-        if around.smtp_url
-        else LocalMailbox(around.data / "mail", around.mail_from, clock)
+        Postman(SmtpSettings.from_url(dependencies.smtp_url, dependencies.mail_from))
+        if dependencies.smtp_url
+        else LocalMailbox(dependencies.data / "mail", dependencies.mail_from, clock)
     )
     delivery = Delivery(database, sender, PublicAddresses(links, urls), clock)
-    store = await asyncio.to_thread(FileStore, around.data / "documents")
+    store = await asyncio.to_thread(FileStore, dependencies.data / "documents")
 
     async def authenticate(request: web.Request) -> Principal | None:
         who = await identity.access.authenticate(request)
         return who or guest_principal(request, request[TENANT], passes, clock())
 
-    letters = errands(identity.sealer, delivery, SandboxSms(around.data / "sms.jsonl"))
+    letters = errands(identity.sealer, delivery, SandboxSms(dependencies.data / "sms.jsonl"))
     parts = (
-        Part(IDENTITY_ROUTES, jobs=letters, sweeps=[("identity", IDENTITY_TENDED_S, identity.tend)]),
+        Module(IDENTITY_ROUTES, jobs=letters, sweeps=[("identity", IDENTITY_TENDED_S, identity.tend)]),
         providers(database, store, clock),
         calendar(database, clock),
-        appointments(database, desk, clock),
-        Part(
-            joining_part.ROUTES,
-            joining_part.consumers(joining, bus),
-            joining_part.jobs(joining, call_events, ringing, bus),
+        appointments(database, context, clock),
+        Module(
+            visits_module.ROUTES,
+            visits_module.consumers(joining, bus),
+            visits_module.jobs(joining, call_events, ringing, bus),
         ),
         delivery.part(),
     )
     services = Services(database, bus, tenants.tenant_of, authenticate, clock, refusals=REFUSALS, urls=urls)
     try:
-        yield Assembly(parts, services, identity, Documents(store), joining, ringing, desk, call_events)
+        yield Assembly(parts, services, identity, Documents(store), joining, ringing, context, call_events)
     finally:
         await sender.close()
         await identity.close()

@@ -23,6 +23,7 @@ from msgspec import Struct
 from backplane.ids import uuid7
 from backplane.postgres import Connection, Database, Row
 from backplane.web import Problem, media_type_of
+from booking.refusals import Conflict, Failed, Invalid, TooLarge, Unavailable, Unsupported
 from booking.virus import NoScanner, Scanner, ScannerUnavailable, Verdict
 
 MAX_BYTES: Final = 10 * 1024 * 1024
@@ -130,21 +131,21 @@ def document_of(row: Row) -> Document:
 
 
 async def admit(documents: Documents, content: bytes) -> tuple[str, Verdict]:
-    """Media type and verdict of a file that may be kept. Problem 413, 415, 422, 503. No database is needed for it."""
+    """Media type and verdict of a file that may be kept. Unsupported, Invalid, Unavailable. Needs no database."""
     if not content:
-        raise Problem(422, "empty_document", "The file is empty. Choose another.")
+        raise Invalid("empty_document", "The file is empty. Choose another.")
     if len(content) > MAX_BYTES:
-        raise Problem(413, "document_too_large", "A file may have 10 MB. Send a smaller picture or fewer pages.")
+        raise TooLarge("document_too_large", "A file may have 10 MB. Send a smaller picture or fewer pages.")
     media_type = sniff(content)
     if media_type is None:
-        raise Problem(415, "unsupported_document", "Send a JPEG, PNG or WebP picture or a PDF.")
+        raise Unsupported("unsupported_document", "Send a JPEG, PNG or WebP picture or a PDF.")
     try:
         verdict = await documents.scanner.scan(content)
     except ScannerUnavailable:
         detail = "Files cannot be checked for viruses just now. Try again in a few minutes."
-        raise Problem(503, "scanner_unavailable", detail, {"Retry-After": "60"}) from None
+        raise Unavailable("scanner_unavailable", detail, retry_after_s=60) from None
     if verdict is Verdict.INFECTED:
-        raise Problem(422, "infected_document", "A virus was found in this file. Nothing was kept.")
+        raise Invalid("infected_document", "A virus was found in this file. Nothing was kept.")
     return media_type, verdict
 
 
@@ -159,10 +160,10 @@ async def keep(
     kind: str,
     now: datetime,
 ) -> Document:
-    """Stores what `admit` let in, in the caller's transaction. Problem 409: the owner has too many."""
+    """Stores what `admit` let in, in the caller's transaction. Conflict: the owner has too many."""
     held = await connection.fetchval("SELECT count(*) FROM document WHERE owner_id = $1 AND deleted_at IS NULL", owner)
     if held >= MAX_PER_OWNER:
-        raise Problem(409, "too_many_documents", f"{MAX_PER_OWNER} files are kept at most. Delete one first.")
+        raise Conflict("too_many_documents", f"{MAX_PER_OWNER} files are kept at most. Delete one first.")
     media_type, verdict = admitted
     document = uuid7(now)
     await documents.store.put(document, content)
@@ -191,13 +192,13 @@ async def _digest(content: bytes) -> bytes:
 
 
 async def give(documents: Documents, row: Row) -> web.Response:
-    """The file as an attachment. Problem 500 when the store lost it or it is no longer what was sent."""
+    """The file as an attachment. Failed when the store lost it or it is no longer what was sent."""
     try:
         content = await documents.store.get(row["id"])
     except FileNotFoundError:
-        raise Problem(500, "document_lost", "The file is not in the store. It has been logged.") from None
+        raise Failed("document_lost", "The file is not in the store. It has been logged.") from None
     if await _digest(content) != row["sha256"]:
-        raise Problem(500, "document_damaged", "The file is not what was sent. It has been logged.")
+        raise Failed("document_damaged", "The file is not what was sent. It has been logged.")
     name = f"{row['kind']}.{EXTENSIONS[row['media_type']]}"
     return web.Response(
         body=content,

@@ -5,6 +5,9 @@ until the gateway's deadline; whoever hears of the money then calls `booking.app
 the only way from there, so a browser that comes back from a gateway completes nothing. `give_back` is told what a
 cancellation leaves to the patient; it must not block on a gateway, since it runs in the transaction of the
 cancellation, and answers what the column ``payment`` says from then on.
+
+`begin` runs in the transaction of the booking, before the appointment has its row: what it posts, it posts against the
+id that the row will get. If the row cannot be had, all of it is rolled back.
 """
 
 from datetime import datetime
@@ -21,7 +24,7 @@ Paid = Literal["none", "due", "at_clinic", "authorised", "paid", "refund_due", "
 class Bill(Struct, frozen=True):
     """What one appointment, or one seat of a class, costs."""
 
-    appointment: UUID | None
+    appointment: UUID
     patient: UUID
     service: UUID
     amount_minor: int

@@ -22,7 +22,7 @@ from backplane.clocks import just_now
 from backplane.hosts import asked_host
 from backplane.postgres import Database, Row
 from backplane.principal import Tenant
-from backplane.web import Problem
+from booking.refusals import NotFound
 from booking.rights import PLATFORM_TENANT
 
 KEPT_FOR: Final = timedelta(seconds=10)
@@ -60,11 +60,11 @@ class Tenants:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     async def tenant_of(self, request: web.Request) -> Clinic:
-        """The hook of `backplane.api.Services`. Problem 404: no clinic has this name."""
+        """The hook of `backplane.api.Services`. NotFound: no clinic has this name."""
         return await self.at(asked_host(request).name)
 
     async def at(self, host: str) -> Clinic:
-        """The clinic at ``host``, which may have a port. Problem 404."""
+        """The clinic at ``host``, which may have a port. NotFound."""
         name = host_name(host)
         now = self._clock()
         kept = self._kept.get(name)
@@ -75,7 +75,7 @@ class Tenants:
             if len(self._kept) > MAX_HOSTS:
                 self._kept.popitem(last=False)
         if kept.clinic is None:
-            raise Problem(404, "unknown_clinic", "No clinic has this address. Look at the link that you were given.")
+            raise NotFound("unknown_clinic", "No clinic has this address. Look at the link that you were given.")
         return kept.clinic
 
     async def of(self, tenant: int) -> Clinic:

@@ -14,7 +14,7 @@ from backplane.tokens import TokenAuthority
 from backplane.web import METRICS
 from booking import demo
 from booking.application import at_work
-from booking.assembly import Surroundings, assemble
+from booking.assembly import Dependencies, assemble
 from booking.visits.live_topics import TOPICS
 from live.hub import Hub
 from live.tickets import Tickets
@@ -38,7 +38,7 @@ async def booking_side(
 ) -> AsyncIterator[None]:
     """Booking on ``store`` in ``app``, which is not running yet, while the block runs. ``works``: do what waits in the
     database too (outbox, consumers, jobs, sweeps)."""
-    surroundings = Surroundings(
+    dependencies = Dependencies(
         database=store.database,
         bus=store.bus,
         data=settings.data,
@@ -49,7 +49,7 @@ async def booking_side(
         smtp_url=settings.smtp_url,
         mail_from=settings.mail_from,
     )
-    async with assemble(surroundings) as booking:
+    async with assemble(dependencies) as booking:
         booking.install(app)
         hub = Hub(store.database, store.bus, Tickets({0: tokens.key}), TOPICS, utc_now, app[METRICS])
         hub.install(app)

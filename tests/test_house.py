@@ -76,6 +76,21 @@ def test_imports_go_down_only(root: Path, committed: list[Path]) -> None:
     assert upward == []
 
 
+# Answers with headers of their own (a challenge, a cookie, the end of a connection) are made where HTTP is spoken.
+SPEAKS_HTTP = {"documents.py", "identity/access.py", "identity/auth_routes.py", "links/exchange.py"}
+
+
+def test_booking_refuses_in_its_own_words(root: Path, committed: list[Path]) -> None:
+    booking = root / "booking"
+    naming = {
+        str(path.relative_to(booking))
+        for path in committed
+        if path.is_relative_to(booking) and path.suffix == ".py" and re.search(r"\bProblem\b", path.read_text())
+    }
+    assert naming == SPEAKS_HTTP
+    assert "status" not in (root / "backplane" / "postgres.py").read_text()
+
+
 def required(path: Path) -> set[str]:
     """Names in a requirements file, and in those that it includes, as package indexes normalize them."""
     names: set[str] = set()

@@ -1,1 +1,1 @@
-"""Appointments: what may happen to one (`machine`), how it is written down (`journal`), the deeds that people do."""
+"""Appointments: what may happen to one (`machine`), how it is written down (`transitions`), and what people do."""

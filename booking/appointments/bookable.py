@@ -1,8 +1,8 @@
 """What somebody wants to book: a service, a start, a patient. Read in one go, with who may decide about it.
 
-The calendar stands behind `Hours`: it says whether a start lies in the provider's hours, on the grid, after the notice
-and before the horizon, and what else is free. Its view of what is taken may be a moment old; the constraint in the
-database decides. Prices, buffers and policy are read in the transaction in which the appointment begins.
+The calendar stands behind `CalendarPort`: it says whether a start lies in the provider's hours, on the grid, after the
+notice and before the horizon, and what else is free. Its view of what is taken may be a moment old; the constraint in
+the database decides. Prices, buffers and policy are read in the transaction in which the appointment begins.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,17 @@ from uuid import UUID
 
 from asyncpg import Range
 
+from backplane.ids import uuid7
 from backplane.postgres import Connection, Row
 from backplane.principal import Principal
-from backplane.web import Problem
-from booking.appointments.journal import Deed, Draft
-from booking.appointments.machine import CLINIC, PATIENT, Party
-from booking.calendar import glance, zones
-from booking.calendar.glance import Glance
+from booking.access_policy import party_to_book
+from booking.appointments.machine import Party
+from booking.appointments.transitions import Command, Draft
+from booking.calendar import cache as calendar_cache
+from booking.calendar import zones
+from booking.calendar.cache import CalendarState
 from booking.policy import Policy, policy_of
+from booking.refusals import Denied, NotFound, Refusal
 
 ALTERNATIVES: Final = 3
 LOOK_AHEAD: Final = timedelta(days=14)
@@ -63,15 +66,16 @@ class Bookable:
         """The start as the provider's clocks show it: evidence of what was agreed."""
         return start.astimezone(zones.zone(self.provider_timezone)).strftime("%Y-%m-%d %H:%M")
 
-    def draft(self, start: datetime, patient: UUID | None, deed: Deed) -> Draft:
+    def draft(self, start: datetime, patient: UUID | None, command: Command) -> Draft:
         return Draft(
+            id=uuid7(command.now),
             tenant=self.tenant,
             provider=self.provider,
             provider_no=self.provider_no,
             service=self.id,
             location=self.location,
             patient=patient,
-            booked_by=deed.actor,
+            booked_by=command.actor,
             kind=self.kind,
             during=self.during(start),
             occupied=self.occupied(start),
@@ -83,7 +87,7 @@ class Bookable:
         )
 
 
-class Hours(Protocol):
+class CalendarPort(Protocol):
     """What booking asks of the calendar."""
 
     async def refusal(
@@ -93,12 +97,14 @@ class Hours(Protocol):
         start: datetime,
         now: datetime,
         without: UUID | None = None,
-        seen: Glance | None = None,
+        seen: CalendarState | None = None,
     ) -> str | None:
         """None when a visit may begin then, else a code of why not; ``taken`` may be left to the constraint. The
         appointment ``without`` wants to move, so its present time does not count. ``seen``: what `wish` has read."""
 
-    async def read_ahead(self, connection: Connection, asked: Sequence[tuple[Bookable, Glance]], now: datetime) -> None:
+    async def read_ahead(
+        self, connection: Connection, asked: Sequence[tuple[Bookable, CalendarState]], now: datetime
+    ) -> None:
         """Reads in one go what `refusal` will need for all of them."""
 
     async def free(
@@ -117,7 +123,7 @@ _SERVICE: Final = f"SELECT {_COLUMNS} {_FROM} WHERE s.id = $1 AND s.active AND p
 # LIMIT 1 has each looked up by its key: without it a plan made when tables were small reads them whole ever after.
 # For every question: $1: the service, $2: who asks, $3: for whom, $4 to $5: what must be known. $6: now, $7: the day.
 _WISHES: Final = f"""
-SELECT asked.n, {_COLUMNS}, {glance.COLUMNS},
+SELECT asked.n, {_COLUMNS}, {calendar_cache.COLUMNS},
     patient.id IS NOT NULL AS known, patient.timezone AS patient_timezone,
     asked.who = asked.patient OR EXISTS (
         SELECT FROM dependant d WHERE d.guardian_id = asked.who AND d.person_id = asked.patient
@@ -131,15 +137,15 @@ JOIN service s ON s.id = asked.service JOIN provider p ON p.id = s.provider_id J
 LEFT JOIN LATERAL (
     SELECT id, timezone FROM person WHERE id = asked.patient AND disabled_at IS NULL AND merged_into IS NULL LIMIT 1
 ) AS patient ON true
-{glance.join("asked.since", "asked.until", "$6")}
+{calendar_cache.join("asked.since", "asked.until", "$6")}
 WHERE s.active AND p.status = 'approved'"""
 
-# Candidates for 'any provider of a specialty': whoever is free soonest first, so that work is spread.
-_CANDIDATES: Final = f"""
-SELECT {_COLUMNS} {_FROM}
+# Candidates for 'any provider of a specialty': who is free soonest comes first, so that work is spread.
+_CANDIDATES: Final = """
+SELECT s.id FROM service s JOIN provider p ON p.id = s.provider_id
 WHERE p.status = 'approved' AND s.active AND p.specialties @> ARRAY[$1::text] AND s.kind = $2 AND s.capacity = 1
     AND ($3::text IS NULL OR p.languages @> ARRAY[$3::text])
-ORDER BY p.rating_count, p.no LIMIT $4"""
+ORDER BY p.next_free_at NULLS LAST, p.no, s.id LIMIT $4"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +157,7 @@ class Wish:
     party: Party
     patient_timezone: str
     holds: int
-    seen: Glance
+    seen: CalendarState
 
 
 def bookable(row: Row) -> Bookable:
@@ -184,49 +190,28 @@ async def service_of(connection: Connection, service: UUID) -> Bookable | None:
     return None if row is None else bookable(row)
 
 
-async def wish(
-    connection: Connection,
-    who: Principal,
-    service: UUID,
-    patient: UUID | None,
-    now: datetime,
-    start: datetime,
-    *,
-    override: bool = False,
-) -> Wish:
-    """What ``who`` wants to book, for ``patient`` or oneself, and how things stand around ``start``.
-
-    Problem 404, or 403 for somebody else's sake.
-    """
-    (row,) = await _wishes(connection, [Question(who, service, patient, start)], now)
-    if row is None:
-        raise Problem(404, "not_found", "There is no such service to book. Look for another one.")
-    return _wish(row, who, patient, override=override)
-
-
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What somebody asks to book, for ``patient`` or oneself."""
+    """What somebody asks to book, for ``patient`` or oneself. ``override``: under the right to set rules aside."""
 
     who: Principal
     service: UUID
     patient: UUID | None
     start: datetime
+    override: bool = False
 
 
-async def wishes(connection: Connection, questions: Sequence[Question], now: datetime) -> list[Wish | None]:
-    """As `wish`, for many who ask at once; None for whom it would be a problem."""
-    found: list[Wish | None] = []
-    for question, row in zip(questions, await _wishes(connection, questions, now)):
-        try:
-            found.append(None if row is None else _wish(row, question.who, question.patient))
-        except Problem:
-            found.append(None)
+async def wish(connection: Connection, question: Question, now: datetime) -> Wish:
+    """What somebody wants to book, and how things stand around the start. NotFound, or Denied for another's sake."""
+    (found,) = await wishes(connection, [question], now)
+    if isinstance(found, Refusal):
+        raise found
     return found
 
 
-async def _wishes(connection: Connection, questions: Sequence[Question], now: datetime) -> list[Row | None]:
-    around = [glance.around(each.start) for each in questions]
+async def wishes(connection: Connection, questions: Sequence[Question], now: datetime) -> list[Wish | Refusal]:
+    """As `wish`, for many in one statement; problems are returned."""
+    around = [calendar_cache.around(each.start) for each in questions]
     rows = await connection.fetch(
         _WISHES,
         [each.service for each in questions],
@@ -238,37 +223,33 @@ async def _wishes(connection: Connection, questions: Sequence[Question], now: da
         now.date(),
     )
     found = {row["n"]: row for row in rows}
-    return [found.get(n) for n in range(1, len(questions) + 1)]
-
-
-def _wish(row: Row, who: Principal, patient: UUID | None, *, override: bool = False) -> Wish:
-    party = party_for(who, row["known"], row["cares"], override=override)
-    subject = patient or who.person
-    return Wish(bookable(row), subject, party, row["patient_timezone"], row["holds"], glance.glance(row))
-
-
-def party_for(who: Principal, known: bool, cares: bool, *, override: bool = False) -> Party:
-    """As what ``who`` books for somebody. Problem 403, or 404 for a person that is not here."""
-    if cares and known and who.may("appointment.book.own"):
-        return PATIENT
-    if not (override or who.may("appointment.book.clinic")):
-        raise Problem(403, "not_your_patient", "Book for yourself, or for somebody who named you as their caregiver.")
-    if not known:
-        raise Problem(404, "not_found", "There is no such patient here.")
-    return CLINIC
+    return [_wish(found.get(n), question) for n, question in enumerate(questions, 1)]
 
 
 async def candidates(
     connection: Connection, specialty: str, kind: str, language: str | None, most: int
-) -> list[Bookable]:
-    """Services of that kind by providers of that specialty."""
-    return [bookable(row) for row in await connection.fetch(_CANDIDATES, specialty, kind, language, most)]
+) -> Sequence[UUID]:
+    """Services of that kind by providers of that specialty, of who is free soonest first."""
+    return [row["id"] for row in await connection.fetch(_CANDIDATES, specialty, kind, language, most)]
+
+
+def _wish(row: Row | None, question: Question) -> Wish | Refusal:
+    if row is None:
+        return NotFound("not_found", "There is no such service to book. Look for another one.")
+    who = question.who
+    party = party_to_book(who, cares=row["cares"], known=row["known"], override=question.override)
+    if party is None:
+        return Denied("not_your_patient", "Book for yourself, or for somebody who named you as their caregiver.")
+    if not row["known"]:
+        return NotFound("not_found", "There is no such patient here.")
+    subject = question.patient or who.person
+    return Wish(bookable(row), subject, party, row["patient_timezone"], row["holds"], calendar_cache.state_of(row))
 
 
 async def alternatives(
-    connection: Connection, hours: Hours, service: Bookable, start: datetime, now: datetime
+    connection: Connection, calendar: CalendarPort, service: Bookable, start: datetime, now: datetime
 ) -> list[datetime]:
     """The next free starts from ``start`` on."""
     begin = max(start, now)
-    found = await hours.free(connection, service, begin, begin + LOOK_AHEAD, now, ALTERNATIVES + 1)
+    found = await calendar.free(connection, service, begin, begin + LOOK_AHEAD, now, ALTERNATIVES + 1)
     return [each.astimezone(UTC) for each in found if each != start][:ALTERNATIVES]

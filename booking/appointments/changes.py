@@ -1,8 +1,8 @@
-"""What happens to an appointment after it was booked: each deed finds its row of the machine and takes it.
+"""What happens to an appointment after it was booked: each command finds its row of the machine and takes it.
 
 Moving is one update of the time under the same constraint, so the old time is never free before the new one is had, and
 an appointment does not stand in its own way. Those who move visits of one provider queue at the provider's row, since
-two updates that want each other's time would otherwise wait for one another (see `journal`).
+two updates that want each other's time would otherwise wait for one another (see `transitions`).
 """
 
 from dataclasses import dataclass, replace
@@ -10,19 +10,18 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from backplane.api import forbidden
 from backplane.postgres import Connection
 from backplane.principal import Principal
-from backplane.web import Problem
-from booking import policy
-from booking.appointments import classes, journal, machine
+from booking import access_policy, policy
+from booking.appointments import classes, machine, transitions
 from booking.appointments.bookable import service_of
-from booking.appointments.desk import Desk, check_hours, taken_now
+from booking.appointments.context import BookingContext, check_calendar, taken_now
 from booking.appointments.guards import refusal
-from booking.appointments.journal import Changes, Deed, TimeTaken
 from booking.appointments.machine import CLINIC, PATIENT, PROVIDER, SYSTEM, Party
-from booking.appointments.record import Record, Standing, changed_meanwhile, load, need, sees_all, standing
+from booking.appointments.record import Record, Standing, changed_meanwhile, load, need, standing
+from booking.appointments.transitions import Changes, Command, TimeTaken
 from booking.policy import By, Terms
+from booking.refusals import Conflict, Refusal, forbidden
 
 _LOCK_PROVIDER: Final = "SELECT true FROM provider WHERE id = $1 FOR NO KEY UPDATE"
 
@@ -37,37 +36,42 @@ class Settlement:
 
 
 async def perform(
-    connection: Connection, desk: Desk, who: Principal, appointment: UUID, action: str, deed: Deed
+    connection: Connection, context: BookingContext, who: Principal, appointment: UUID, action: str, command: Command
 ) -> None:
-    """Any action that changes the status only. Problem 403, 404, 409."""
-    found = await need(connection, appointment, who, deed.now)
+    """Any action that changes the status only. Denied, NotFound, Conflict."""
+    found = await need(connection, appointment, who, command.now)
     stand = standing(found, who, action)
-    _guard(found, stand, deed)
+    _guard(found, stand, command)
     if action == "decline":
-        await _end(connection, desk, found, stand, deed, Terms(True, 0, found.starts_at))
+        await _end(connection, context, found, stand, command, Terms(True, 0, found.starts_at))
     elif action.startswith(("no_show", "correct_no_show")):
         absent = "provider" if action == "no_show_provider" else "patient"
-        await _end(connection, desk, found, stand, deed, _missing(found, absent))
+        await _end(connection, context, found, stand, command, _missing(found, absent))
     else:
-        await _take(connection, found, stand, deed)
+        await _take(connection, found, stand, command)
 
 
 async def cancel(
-    connection: Connection, desk: Desk, who: Principal, appointment: UUID, deed: Deed, override: str | None = None
+    connection: Connection,
+    context: BookingContext,
+    who: Principal,
+    appointment: UUID,
+    command: Command,
+    override: str | None = None,
 ) -> Settlement:
     """Ends an appointment before its time, by the terms of its policy. ``override``: a reason code, past cut-offs."""
-    found = await need(connection, appointment, who, deed.now)
+    found = await need(connection, appointment, who, command.now)
     if override is not None:
         if not who.may("appointment.override"):
             raise forbidden("appointment.override")
-        deed = deed.because(override)
+        command = command.because(override)
     stand = standing(found, who, "cancel", override=override is not None)
-    _guard(found, stand, deed, override=override is not None)
-    terms = _cancelling(found, stand.party, deed.now)
-    settled = await _end(connection, desk, found, stand, deed, terms)
+    _guard(found, stand, command, override=override is not None)
+    terms = _cancelling(found, stand.party, command.now)
+    settled = await _end(connection, context, found, stand, command, terms)
     if found.is_class:
-        await classes.cancel_all(connection, desk, found, stand.party, deed)
-    desk.taken.forget(found.service)
+        await classes.cancel_all(connection, context, found, stand.party, command)
+    context.taken_slots.forget(found.service)
     return settled
 
 
@@ -76,55 +80,58 @@ async def terms_of(
 ) -> tuple[Record, Terms, Terms]:
     """What cancelling and moving would cost ``who`` now."""
     found = await need(connection, appointment, who, now)
-    by: By = "clinic" if sees_all(who) else "patient"  # who only looks is told what holds for the patient
-    if found.relations:
-        by = "patient" if PATIENT in found.relations else "provider"
+    # who only looks is told what holds for the patient
+    by: By = "clinic" if access_policy.sees_clinics_appointments(who) else "patient"
+    if relations := found.stake.relations(who):
+        by = "patient" if PATIENT in relations else "provider"
     cancelling = policy.cancelling(found.policy, by, found.starts_at, now, found.row["checked_in_at"])
     return found, cancelling, policy.rescheduling(found.policy, by, found.starts_at, now, found.row["moved"])
 
 
-async def cancel_by_system(connection: Connection, desk: Desk, appointment: UUID, deed: Deed) -> bool:
+async def cancel_by_system(
+    connection: Connection, context: BookingContext, appointment: UUID, command: Command
+) -> bool:
     """The system ends an appointment (an outage, a suspended provider) and gives everything back. Whether it did."""
-    found = await load(connection, appointment, None, deed.now)
+    found = await load(connection, appointment, None, command.now)
     step = None if found is None else machine.find("cancel", found.status, SYSTEM)
     if found is None or step is None:
         return False
-    await _end(connection, desk, found, Standing(SYSTEM, step), deed, Terms(True, 0, found.starts_at))
+    await _end(connection, context, found, Standing(SYSTEM, step), command, Terms(True, 0, found.starts_at))
     if found.is_class:
-        await classes.cancel_all(connection, desk, found, SYSTEM, deed)
+        await classes.cancel_all(connection, context, found, SYSTEM, command)
     return True
 
 
 async def reschedule(
     connection: Connection,
-    desk: Desk,
+    context: BookingContext,
     who: Principal,
     appointment: UUID,
     start: datetime,
-    deed: Deed,
+    command: Command,
     override: str | None = None,
 ) -> None:
-    """Moves an appointment to another start of the same service. Problem 404, 409 slot_taken, too_late and others."""
-    found = await need(connection, appointment, who, deed.now)
+    """Moves an appointment to another start of the same service. NotFound, Conflict slot_taken, too_late and others."""
+    found = await need(connection, appointment, who, command.now)
     if override is not None:
         if not who.may("appointment.override"):
             raise forbidden("appointment.override")
-        deed = deed.because(override)
+        command = command.because(override)
     stand = standing(found, who, "reschedule", override=override is not None)
     if stand.party is PATIENT and not found.row["auto_confirm"]:
         stand = standing(found, who, "reschedule_request")
-    if objection := refusal(stand.step.guards, found.circumstances(), deed.now, override=override is not None):
-        raise Problem(409, objection.code, objection.detail)
+    if objection := refusal(stand.step.guards, found.circumstances(), command.now, override=override is not None):
+        raise objection
     if found.is_class:
-        raise Problem(409, "not_possible", "A class with seats is not moved. Cancel it and open another.")
+        raise Conflict("not_possible", "A class with seats is not moved. Cancel it and open another.")
     service = await service_of(connection, found.service)
     if service is None:
-        raise Problem(409, "not_possible", "This service is not offered any more. Cancel, and book another one.")
+        raise Conflict("not_possible", "This service is not offered any more. Cancel, and book another one.")
     if start == found.starts_at:
-        raise Problem(409, "same_time", "This is the time that it has already.")
+        raise Conflict("same_time", "This is the time that it has already.")
     await connection.execute(_LOCK_PROVIDER, service.provider)
     if override is None:
-        await check_hours(connection, desk, service, start, deed.now, without=found.id)
+        await check_calendar(connection, context, service, start, command.now, without=found.id)
     changes = Changes(
         during=service.during(start),
         occupied=service.occupied(start),
@@ -134,19 +141,21 @@ async def reschedule(
     )
     try:
         async with connection.transaction():
-            moved = await journal.change(connection, found.id, found.status, found.version, stand.step, deed, changes)
+            moved = await transitions.change(
+                connection, found.id, found.status, found.version, stand.step, command, changes
+            )
     except TimeTaken:
-        raise await taken_now(connection, desk, service, start, deed.now) from None
+        raise await taken_now(connection, context, service, start, command.now) from None
     if not moved:
         raise changed_meanwhile()
-    desk.taken.forget(found.service)
+    context.taken_slots.forget(found.service)
 
 
 class Life:
     """What visits and calls do to appointments (`booking.visits.visit.Lifecycle`)."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: BookingContext) -> None:
+        self._context = context
 
     async def change(
         self,
@@ -170,13 +179,13 @@ class Life:
             step = machine.find(action, found.status, party)
             if step is None or refusal(step.guards, found.circumstances(), now):
                 return False
-            stand, deed = Standing(party, step), Deed(actor, role, now, cause)
+            stand, command = Standing(party, step), Command(actor, role, now, cause)
             try:
                 if action == "no_show_patient":
-                    await _end(connection, self._desk, found, stand, deed, _missing(found, "patient"))
+                    await _end(connection, self._context, found, stand, command, _missing(found, "patient"))
                 else:
-                    await _take(connection, found, stand, deed)
-            except Problem:
+                    await _take(connection, found, stand, command)
+            except Refusal:
                 continue
             return True
         return False
@@ -190,9 +199,9 @@ def _party_of(actor: UUID | None, role: str) -> Party:
     return CLINIC if role in ("staff", "clinic_admin", "support", "platform_admin") else PATIENT
 
 
-def _guard(found: Record, stand: Standing, deed: Deed, *, override: bool = False) -> None:
-    if objection := refusal(stand.step.guards, found.circumstances(), deed.now, override=override):
-        raise Problem(409, objection.code, objection.detail)
+def _guard(found: Record, stand: Standing, command: Command, *, override: bool = False) -> None:
+    if objection := refusal(stand.step.guards, found.circumstances(), command.now, override=override):
+        raise objection
 
 
 def _cancelling(found: Record, party: Party, now: datetime) -> Terms:
@@ -205,13 +214,13 @@ def _missing(found: Record, absent: str) -> Terms:
     return policy.missing(found.policy, "provider" if absent == "provider" else "patient", found.starts_at)
 
 
-async def _take(connection: Connection, found: Record, stand: Standing, deed: Deed) -> None:
-    if not await journal.change(connection, found.id, found.status, found.version, stand.step, deed):
+async def _take(connection: Connection, found: Record, stand: Standing, command: Command) -> None:
+    if not await transitions.change(connection, found.id, found.status, found.version, stand.step, command):
         raise changed_meanwhile()
 
 
 async def _end(
-    connection: Connection, desk: Desk, found: Record, stand: Standing, deed: Deed, terms: Terms
+    connection: Connection, context: BookingContext, found: Record, stand: Standing, command: Command, terms: Terms
 ) -> Settlement:
     """Takes a step that ends the appointment early, and says what that costs."""
     row = found.row
@@ -219,10 +228,10 @@ async def _end(
     refund = row["price_minor"] - fee
     payment = None
     if not found.is_class:
-        payment = await desk.payments.give_back(
-            connection, found.id, row["payment"], row["payment_ref"], refund, deed.now
+        payment = await context.payments.give_back(
+            connection, found.id, row["payment"], row["payment_ref"], refund, command.now
         )
-    changes = replace(journal.NOTHING, payment=payment)
-    if not await journal.change(connection, found.id, found.status, found.version, stand.step, deed, changes):
+    changes = replace(transitions.NOTHING, payment=payment)
+    if not await transitions.change(connection, found.id, found.status, found.version, stand.step, command, changes):
         raise changed_meanwhile()
     return Settlement(fee, refund, row["currency"])

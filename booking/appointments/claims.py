@@ -1,29 +1,32 @@
 """Claiming a provider's time: hold, book, book with whoever is free, book past the rules, visit now.
 
-The calendar is asked first, because it says more than 'taken'; then one insert decides (`journal.begin`). Nothing is
-locked. Booking from a hold is a change of the row that has the time already.
+There is one way to a slot, `claim_slots`, and one request is a batch of one. The calendar is asked first, because it
+says more than 'taken'; then one insert decides (`transitions.begin`). A batch takes no locks and does only what is
+plain; what it puts off is done alone, where refusals have their words. Booking from a hold changes the row that has the
+time already.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from backplane.api import forbidden
 from backplane.postgres import Connection
 from backplane.principal import Principal
-from backplane.web import Problem
-from booking.appointments import classes, journal, machine
-from booking.appointments.bookable import Bookable, Wish, candidates, service_of, wish
-from booking.appointments.desk import Desk, check_hours, refuse_known, slot_taken, taken_now
+from backplane.request_batching import CannotBatch
+from booking.appointments import classes, machine, transitions
+from booking.appointments.bookable import Bookable, Question, Wish, candidates, service_of, wishes
+from booking.appointments.context import BookingContext, no_time, slot_taken, taken_now
 from booking.appointments.guards import refusal
-from booking.appointments.journal import Beginning, Begun, Changes, Deed
 from booking.appointments.machine import PATIENT, PROVIDER, SYSTEM, Party
 from booking.appointments.record import Record, changed_meanwhile, load, need, not_possible, standing
+from booking.appointments.transitions import Beginning, Begun, Changes, Command, TimeTaken
 from booking.payments import Bill
+from booking.refusals import Conflict, NotFound, Refusal, forbidden
 
-MOST_CANDIDATES: Final = 25
+MOST_CANDIDATES: Final = 100
 _SHORTEST_FIRST: Final = """
 SELECT id FROM service WHERE provider_id = $1 AND active AND kind IN ('video', 'audio') AND capacity = 1
 ORDER BY kind DESC, minutes, id LIMIT 1"""
@@ -37,6 +40,22 @@ class Particulars:
     reason: str = ""
     timezone: str | None = None
     override: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRequest:
+    """Somebody wants a service at a start. ``hold``: to keep it for some minutes only."""
+
+    who: Principal
+    service: UUID
+    start: datetime
+    about: Particulars
+    command: Command
+    hold: bool = False
+
+    @property
+    def question(self) -> Question:
+        return Question(self.who, self.service, self.about.patient, self.start, self.about.override is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,154 +84,210 @@ def step_of(action: str, status: str | None, party: Party) -> machine.Row:
     return found
 
 
-async def hold(
-    connection: Connection, desk: Desk, who: Principal, service: UUID, start: datetime, about: Particulars, deed: Deed
-) -> Claimed:
-    """Keeps a slot for some minutes. Problem 409 slot_taken, slot_not_offered, too_many_holds."""
-    refuse_known(desk, who.tenant, service, start, deed.now)
-    wanted = await wish(connection, who, service, about.patient, deed.now, start)
-    if wanted.service.capacity > 1:
-        raise Problem(409, "no_holds", "Seats of a class are not held. Book one.")
-    if wanted.holds >= wanted.service.policy.holds_most:
-        raise Problem(409, "too_many_holds", "You hold as many slots as one may. Book or release one of them.")
-    await check_hours(connection, desk, wanted.service, start, deed.now, seen=wanted.seen)
-    until = deed.now + timedelta(minutes=wanted.service.policy.hold_minutes)
-    draft = replace(_draft(wanted, start, about, deed), hold_until=until)
-    made = await journal.begin(connection, draft, step_of("hold", None, wanted.party), deed, "held")
-    if made is None:
-        raise await taken_now(connection, desk, wanted.service, start, deed.now)
-    return Claimed(made.id, made, related(wanted, who))
+async def claim_slot(connection: Connection, context: BookingContext, request: SlotRequest) -> Claimed:
+    """Hold or book a slot, or a seat of the class there. Denied, NotFound, Conflict slot_taken, slot_not_offered."""
+    (outcome,) = await claim_slots(connection, context, [request])
+    if isinstance(outcome, Refusal):
+        raise outcome
+    assert outcome is not None, "one alone is put off by nothing"
+    return outcome
 
 
-async def book(
-    connection: Connection, desk: Desk, who: Principal, service: UUID, start: datetime, about: Particulars, deed: Deed
-) -> Claimed:
-    """Books a slot at once, or a seat of the class there. Problem 409 slot_taken, slot_not_offered."""
-    if about.override is None:
-        refuse_known(desk, who.tenant, service, start, deed.now)
-    elif not who.may("appointment.override"):
-        raise forbidden("appointment.override")
-    override = about.override is not None
-    wanted = await wish(connection, who, service, about.patient, deed.now, start, override=override)
-    if wanted.service.capacity > 1:
-        zone = about.timezone or wanted.patient_timezone
-        seated = await classes.take_seat(connection, desk, wanted, start, deed, zone)
-        return Claimed(seated.appointment)
-    if about.override is None:
-        await check_hours(connection, desk, wanted.service, start, deed.now, seen=wanted.seen)
-    made = await claim(connection, desk, wanted, start, about, deed)
-    if made is None:
-        raise await taken_now(connection, desk, wanted.service, start, deed.now)
-    return Claimed(made.id, made, related(wanted, who))
+async def claim_slots(
+    connection: Connection, context: BookingContext, requests: Sequence[SlotRequest]
+) -> list[Claimed | Refusal | None]:
+    """Hold or book many slots at once; for each what became of it.
+
+    None, in a batch only: nothing was done, `claim_slot` decides. So it is with what needs a lock, with the second wish
+    for one provider, and with a slot that the calendar does not offer.
+
+    Raises:
+        Refusal, CannotBatch: somebody else was faster, than one alone or than one of a batch. All that was done must be
+            rolled back, what was posted for payments too.
+    """
+    alone = len(requests) == 1
+    now = max(each.command.now for each in requests)
+    outcomes: list[Claimed | Refusal | None] = [_known_refusal(context, each, now) for each in requests]
+    asked = [n for n, refused in enumerate(outcomes) if refused is None]
+    found = await wishes(connection, [requests[n].question for n in asked], now) if asked else []
+    await _read_ahead(connection, context, found, now)
+    ready: dict[UUID, tuple[int, Wish, Beginning]] = {}  # by provider
+    for n, wanted in zip(asked, found):
+        if isinstance(wanted, Refusal):
+            outcomes[n] = wanted
+        elif wanted.service.provider not in ready:
+            decided = await _decide(connection, context, requests[n], wanted, now, alone=alone)
+            if isinstance(decided, Beginning):
+                ready[wanted.service.provider] = n, wanted, decided
+            else:
+                outcomes[n] = decided
+    made = await transitions.begin(connection, [each for _, _, each in ready.values()], now) if ready else ()
+    for (n, wanted, _), begun in zip(ready.values(), made):
+        if begun is not None:
+            outcomes[n] = Claimed(begun.id, begun, related(wanted, requests[n].who))
+        elif alone:
+            raise await taken_now(connection, context, wanted.service, requests[n].start, now)
+        else:
+            raise CannotBatch
+    return outcomes
+
+
+def _known_refusal(context: BookingContext, request: SlotRequest, now: datetime) -> Refusal | None:
+    """What can be said without the database."""
+    if request.about.override is not None:
+        return None if request.who.may("appointment.override") else forbidden("appointment.override")
+    others = context.taken_slots.known(request.who.tenant, request.service, request.start, now)
+    return None if others is None else slot_taken(others)
+
+
+async def _read_ahead(
+    connection: Connection, context: BookingContext, found: Sequence[Wish | Refusal], now: datetime
+) -> None:
+    around = [(each.service, each.seen) for each in found if isinstance(each, Wish)]
+    if around:
+        await context.calendar.read_ahead(connection, around, now)
+
+
+async def _decide(
+    connection: Connection, context: BookingContext, request: SlotRequest, wanted: Wish, now: datetime, *, alone: bool
+) -> Beginning | Claimed | Refusal | None:
+    """How the appointment is to begin, or why not; None: not in a batch."""
+    service = wanted.service
+    if service.capacity > 1:
+        if request.hold:
+            return Conflict("no_holds", "Seats of a class are not held. Book one.")
+        return await _claim_seat(connection, context, request, wanted) if alone else None
+    if request.hold and wanted.holds >= service.policy.holds_most:
+        return Conflict("too_many_holds", "You hold as many slots as one may. Book or release one of them.")
+    if request.about.override is not None:
+        return await _beginning(connection, context, request, wanted, now) if alone else None
+    reason = await context.calendar.refusal(connection, service, request.start, now, seen=wanted.seen)
+    if reason is None:
+        return await _beginning(connection, context, request, wanted, now)
+    return await no_time(connection, context, service, request.start, now, reason) if alone else None
+
+
+async def _claim_seat(connection: Connection, context: BookingContext, request: SlotRequest, wanted: Wish) -> Claimed:
+    zone = request.about.timezone or wanted.patient_timezone
+    seated = await classes.take_seat(connection, context, wanted, request.start, request.command, zone)
+    return Claimed(seated.appointment)
 
 
 async def book_any(
     connection: Connection,
-    desk: Desk,
+    context: BookingContext,
     who: Principal,
     specialty: str,
     kind: str,
     language: str | None,
     start: datetime,
     about: Particulars,
-    deed: Deed,
+    command: Command,
 ) -> Claimed:
-    """Books with the first provider of a specialty who is free then; on conflict the next one is tried at once."""
-    found = await candidates(connection, specialty, kind, language, MOST_CANDIDATES)
-    if not found:
-        raise Problem(404, "not_found", "Nobody of this specialty offers such a service here.")
-    wanted: Wish | None = None
-    for service in found:
-        if wanted is None:
-            wanted = await wish(connection, who, service.id, about.patient, deed.now, start)
-        if desk.taken.known(who.tenant, service.id, start, deed.now) is not None:
+    """Book with a provider of a specialty who has time then: whoever is free soonest, on conflict the next one."""
+    if about.override is not None and not who.may("appointment.override"):
+        raise forbidden("appointment.override")
+    services = await candidates(connection, specialty, kind, language, MOST_CANDIDATES)
+    if not services:
+        raise NotFound("not_found", "Nobody of this specialty offers such a service here.")
+    requests = [SlotRequest(who, service, start, about, command) for service in services]
+    found = await wishes(connection, [each.question for each in requests], command.now)
+    await _read_ahead(connection, context, found, command.now)
+    for request, wanted in zip(requests, found):
+        if isinstance(wanted, Refusal):  # for whom one may book is the same with every provider
+            raise wanted
+        if context.taken_slots.known(who.tenant, request.service, start, command.now) is not None:
             continue
-        if await desk.hours.refusal(connection, service, start, deed.now) is not None:
+        if await context.calendar.refusal(connection, wanted.service, start, command.now, seen=wanted.seen) is not None:
             continue
-        chosen = replace(wanted, service=service)
-        made = await claim(connection, desk, chosen, start, about, deed)
+        made = await claim(connection, context, request, wanted)
         if made is not None:
-            return Claimed(made.id, made, related(chosen, who))
-        desk.taken.remember(who.tenant, service.id, start, (), deed.now)
+            return Claimed(made.id, made, related(wanted, who))
+        context.taken_slots.remember(who.tenant, request.service, start, (), command.now)
     raise slot_taken([])
 
 
 async def claim(
-    connection: Connection,
-    desk: Desk,
-    wanted: Wish,
-    start: datetime,
-    about: Particulars,
-    deed: Deed,
-    series: UUID | None = None,
+    connection: Connection, context: BookingContext, request: SlotRequest, wanted: Wish, series: UUID | None = None
 ) -> Begun | None:
-    """Begins the appointment, after what has to be paid; None: the time is taken."""
-    beginning = await prepare(connection, desk, wanted, start, about, deed, series)
-    return await journal.begin(connection, beginning.draft, beginning.step, beginning.deed, beginning.status)
+    """Begin one of several appointments of a transaction; None: the time is taken, and nothing was done, nor paid."""
+    now = request.command.now
+    try:
+        async with connection.transaction():
+            beginning = await _beginning(connection, context, request, wanted, now, series)
+            (made,) = await transitions.begin(connection, [beginning], now)
+            if made is None:
+                raise TimeTaken
+    except TimeTaken:
+        return None
+    return made
 
 
-async def prepare(
+async def _beginning(
     connection: Connection,
-    desk: Desk,
+    context: BookingContext,
+    request: SlotRequest,
     wanted: Wish,
-    start: datetime,
-    about: Particulars,
-    deed: Deed,
+    now: datetime,
     series: UUID | None = None,
 ) -> Beginning:
     """How the appointment is to begin, after what has to be paid."""
-    service = wanted.service
-    bill = Bill(None, wanted.patient, service.id, service.price_minor, service.currency)
-    pay = await desk.payments.begin(connection, bill, deed.now)
-    draft = replace(_draft(wanted, start, about, deed), payment=pay.payment, series=series)
+    service, about, command = wanted.service, request.about, replace(request.command, now=now)
+    draft = replace(
+        service.draft(request.start, wanted.patient, command),
+        patient_timezone=about.timezone or wanted.patient_timezone or "UTC",
+        reason=about.reason,
+        series=series,
+    )
+    kept_until = now + timedelta(minutes=service.policy.hold_minutes)
+    if request.hold:
+        return Beginning(replace(draft, hold_until=kept_until), step_of("hold", None, wanted.party), command, "held")
+    bill = Bill(draft.id, wanted.patient, service.id, service.price_minor, service.currency)
+    pay = await context.payments.begin(connection, bill, now)
+    draft = replace(draft, payment=pay.payment, payment_ref=pay.ref)
     if not pay.confirms:
-        until = pay.until or deed.now + timedelta(minutes=service.policy.hold_minutes)
-        draft = replace(draft, hold_until=until)
-        return Beginning(draft, step_of("hold", None, wanted.party), deed, "held")
-    action = "book" if service.auto_confirm else "request"
-    step = step_of(action, None, wanted.party)
+        draft = replace(draft, hold_until=pay.until or kept_until)
+        return Beginning(draft, step_of("hold", None, wanted.party), command, "held")
+    step = step_of("book" if service.auto_confirm else "request", None, wanted.party)
     assert step.target is not None
     if about.override is not None:
         draft = replace(draft, overridden=True)
-        deed = deed.because(about.override)
-    return Beginning(draft, step, deed, step.target)
-
-
-def _draft(wanted: Wish, start: datetime, about: Particulars, deed: Deed) -> journal.Draft:
-    return replace(
-        wanted.service.draft(start, wanted.patient, deed),
-        patient_timezone=about.timezone or wanted.patient_timezone or "UTC",
-        reason=about.reason,
-    )
+        command = command.because(about.override)
+    return Beginning(draft, step, command, step.target)
 
 
 async def book_hold(
-    connection: Connection, desk: Desk, who: Principal, appointment: UUID, about: Particulars, deed: Deed
+    connection: Connection,
+    context: BookingContext,
+    who: Principal,
+    appointment: UUID,
+    about: Particulars,
+    command: Command,
 ) -> None:
-    """Turns a hold into a booking, or into a request where the doctor decides. Problem 404, 409 hold_expired."""
-    found = await need(connection, appointment, who, deed.now)
+    """Turns a hold into a booking, or into a request where the doctor decides. NotFound, Conflict hold_expired."""
+    found = await need(connection, appointment, who, command.now)
     if found.status == "expired":
         raise _gone()
     stand = standing(found, who, "book")
-    if objection := refusal(stand.step.guards, found.circumstances(), deed.now):
-        raise Problem(409, objection.code, objection.detail)
+    if objection := refusal(stand.step.guards, found.circumstances(), command.now):
+        raise objection
     patient = found.row["patient_id"]
     if about.patient is not None and about.patient != patient:
-        raise Problem(409, "not_possible", "This slot is held for somebody else. Hold it for this patient.")
+        raise Conflict("not_possible", "This slot is held for somebody else. Hold it for this patient.")
     bill = Bill(found.id, patient, found.service, found.row["price_minor"], found.row["currency"])
-    pay = await desk.payments.begin(connection, bill, deed.now)
+    pay = await context.payments.begin(connection, bill, command.now)
     changes = Changes(payment=pay.payment, payment_ref=pay.ref, reason=about.reason or None)
     if not pay.confirms:
         step = step_of("extend", "held", stand.party if stand.party is not PROVIDER else PATIENT)
         changes = replace(changes, hold_until=pay.until)
     else:
         step = step_of("book" if found.row["auto_confirm"] else "request", "held", stand.party)
-    if not await journal.change(connection, found.id, found.status, found.version, step, deed, changes):
+    if not await transitions.change(connection, found.id, found.status, found.version, step, command, changes):
         raise changed_meanwhile()
 
 
-def _gone() -> Problem:
-    return Problem(409, "hold_expired", "The time that was kept for you has passed. Choose a slot again.")
+def _gone() -> Refusal:
+    return Conflict("hold_expired", "The time that was kept for you has passed. Choose a slot again.")
 
 
 class Outcome(StrEnum):
@@ -233,38 +308,40 @@ async def confirm_paid(connection: Connection, appointment: UUID, ref: str, now:
         return Outcome.KNOWN
     step = step_of("book" if found.row["auto_confirm"] else "request", "held", SYSTEM)
     # the hold has not been ended by anybody yet: then it still has the time, even a little after its deadline
-    deed = journal.system(now, "paid")
-    done = await journal.change(
-        connection, found.id, "held", found.version, step, deed, Changes(payment="paid", payment_ref=ref)
+    command = transitions.system(now, "paid")
+    done = await transitions.change(
+        connection, found.id, "held", found.version, step, command, Changes(payment="paid", payment_ref=ref)
     )
     return Outcome.CONFIRMED if done else await confirm_paid(connection, appointment, ref, now)
 
 
-async def extend(connection: Connection, who: Principal, appointment: UUID, deed: Deed) -> None:
-    """Keeps a held slot for as long again, from now. Problem 409 hold_expired, no_more_extensions."""
-    found = await _held(connection, who, appointment, deed)
+async def extend(connection: Connection, who: Principal, appointment: UUID, command: Command) -> None:
+    """Keeps a held slot for as long again, from now. Conflict hold_expired, no_more_extensions."""
+    found = await _held(connection, who, appointment, command)
     stand = standing(found, who, "extend")
-    if objection := refusal(stand.step.guards, found.circumstances(), deed.now):
-        raise Problem(409, objection.code, objection.detail)
-    changes = Changes(hold_until=deed.now + timedelta(minutes=found.policy.hold_minutes), extended=1)
-    if not await journal.change(connection, found.id, "held", found.version, stand.step, deed, changes):
+    if objection := refusal(stand.step.guards, found.circumstances(), command.now):
+        raise objection
+    changes = Changes(hold_until=command.now + timedelta(minutes=found.policy.hold_minutes), extended=1)
+    if not await transitions.change(connection, found.id, "held", found.version, stand.step, command, changes):
         raise changed_meanwhile()
 
 
-async def release(connection: Connection, desk: Desk, who: Principal, appointment: UUID, deed: Deed) -> None:
+async def release(
+    connection: Connection, context: BookingContext, who: Principal, appointment: UUID, command: Command
+) -> None:
     """Lets a held slot go. What is released already is so without an error."""
-    found = await need(connection, appointment, who, deed.now)
+    found = await need(connection, appointment, who, command.now)
     if found.status == "expired":
         return
     stand = standing(found, who, "release")
-    deed = deed.because("released")
-    if not await journal.change(connection, found.id, "held", found.version, stand.step, deed):
+    command = command.because("released")
+    if not await transitions.change(connection, found.id, "held", found.version, stand.step, command):
         raise changed_meanwhile()
-    desk.taken.forget(found.service)
+    context.taken_slots.forget(found.service)
 
 
-async def _held(connection: Connection, who: Principal, appointment: UUID, deed: Deed) -> Record:
-    found = await need(connection, appointment, who, deed.now)
+async def _held(connection: Connection, who: Principal, appointment: UUID, command: Command) -> Record:
+    found = await need(connection, appointment, who, command.now)
     if found.status == "expired":
         raise _gone()
     if found.status != "held":
@@ -284,14 +361,14 @@ class VisitsNow:
         if service is None:
             return None
         start = now.replace(microsecond=0)
-        deed = journal.system(now, "now")
+        command = transitions.system(now, "now")
         draft = replace(
-            _plain(service).draft(start, patient, deed), booked_by=patient, reason=reason, patient_timezone=timezone,
+            _plain(service).draft(start, patient, command), booked_by=patient, reason=reason, patient_timezone=timezone,
             payment="at_clinic" if service.price_minor else "none",
         )  # fmt: skip
         step = step_of("book", None, SYSTEM)
-        await journal.calm(connection, provider)  # they come in within the same transaction
-        made = await journal.begin(connection, draft, step, deed, "confirmed")
+        await transitions.calm(connection, provider)  # they come in within the same transaction
+        made = await transitions.begin_one(connection, draft, step, command, "confirmed")
         return None if made is None else made.id
 
 

@@ -13,16 +13,16 @@ from uuid import UUID
 from backplane.ids import uuid7
 from backplane.postgres import Connection, Row
 from backplane.principal import Principal
-from backplane.web import Problem
-from booking import policy
-from booking.appointments import journal, machine
+from booking import access_policy, policy
+from booking.appointments import machine, transitions
 from booking.appointments.bookable import Bookable, Wish
-from booking.appointments.desk import Desk, check_hours, taken_now
+from booking.appointments.context import BookingContext, check_calendar, taken_now
 from booking.appointments.guards import refusal
-from booking.appointments.journal import TELL, TOLD, WAKE, Deed
-from booking.appointments.machine import CLINIC, PATIENT, PROVIDER, Party
+from booking.appointments.machine import Party
 from booking.appointments.record import Record
+from booking.appointments.transitions import TELL, TOLD, WAKE, Command
 from booking.payments import Bill
+from booking.refusals import Conflict, NotFound
 
 _FIND: Final = """
 SELECT id, status, capacity, seats_taken FROM appointment
@@ -81,50 +81,54 @@ class Seated:
 
 
 async def open_class(
-    connection: Connection, desk: Desk, service: Bookable, start: datetime, party: Party, deed: Deed
+    connection: Connection, context: BookingContext, service: Bookable, start: datetime, party: Party, command: Command
 ) -> UUID:
-    """Begins a class without seats. Problem 409 slot_taken, slot_not_offered."""
-    await check_hours(connection, desk, service, start, deed.now)
-    made = await _begin(connection, service, start, party, deed)
+    """Begins a class without seats. Conflict slot_taken, slot_not_offered."""
+    await check_calendar(connection, context, service, start, command.now)
+    made = await _begin(connection, service, start, party, command)
     if made is None:
-        raise await taken_now(connection, desk, service, start, deed.now)
+        raise await taken_now(connection, context, service, start, command.now)
     return made
 
 
-async def _begin(connection: Connection, service: Bookable, start: datetime, party: Party, deed: Deed) -> UUID | None:
+async def _begin(
+    connection: Connection, service: Bookable, start: datetime, party: Party, command: Command
+) -> UUID | None:
     step = machine.find("open_class", None, party)
     assert step is not None
-    made = await journal.begin(connection, service.draft(start, None, deed), step, deed, "confirmed")
+    made = await transitions.begin_one(connection, service.draft(start, None, command), step, command, "confirmed")
     return None if made is None else made.id
 
 
-async def take_seat(connection: Connection, desk: Desk, wanted: Wish, start: datetime, deed: Deed, zone: str) -> Seated:
+async def take_seat(
+    connection: Connection, context: BookingContext, wanted: Wish, start: datetime, command: Command, zone: str
+) -> Seated:
     """A seat of the class of that service at that start, which begins with it if need be.
 
-    Problem 409 class_full, already_booked, slot_taken, slot_not_offered.
+    Conflict class_full, already_booked, slot_taken, slot_not_offered.
     """
     service = wanted.service
-    await journal.calm(connection, service.provider)
+    await transitions.calm(connection, service.provider)
     found = await connection.fetchrow(_FIND, service.id, start)
     if found is None:
-        await check_hours(connection, desk, service, start, deed.now, seen=wanted.seen)
-        await _begin(connection, service, start, wanted.party, deed)
+        await check_calendar(connection, context, service, start, command.now, seen=wanted.seen)
+        await _begin(connection, service, start, wanted.party, command)
         # somebody else may have begun it just now, or taken the time for something else
         found = await connection.fetchrow(_FIND, service.id, start)
         if found is None:
-            raise await taken_now(connection, desk, service, start, deed.now)
-    if start <= deed.now:
-        raise Problem(409, "too_late", "This class has begun. Look for the next one.")
+            raise await taken_now(connection, context, service, start, command.now)
+    if start <= command.now:
+        raise Conflict("too_late", "This class has begun. Look for the next one.")
     seats = await connection.fetch(_SEATS, found["id"])
     if any(seat["patient_id"] == wanted.patient for seat in seats):
-        raise Problem(409, "already_booked", "This person has a seat in this class.")
+        raise Conflict("already_booked", "This person has a seat in this class.")
     if len(seats) >= found["capacity"]:
-        raise Problem(409, "class_full", "The last seat is taken. Look for another class, or join the waiting list.")
+        raise Conflict("class_full", "The last seat is taken. Look for another class, or join the waiting list.")
     bill = Bill(found["id"], wanted.patient, service.id, service.price_minor, service.currency)
-    pay = await desk.payments.begin(connection, bill, deed.now)
+    pay = await context.payments.begin(connection, bill, command.now)
     seat: UUID | None = await connection.fetchval(
-        _TAKE, deed.now, found["id"], uuid7(deed.now), wanted.patient, deed.actor, service.price_minor,
-        service.currency, pay.payment, zone, deed.role, deed.cause,
+        _TAKE, command.now, found["id"], uuid7(command.now), wanted.patient, command.actor, service.price_minor,
+        service.currency, pay.payment, zone, command.role, command.cause,
     )  # fmt: skip
     assert seat is not None, "the class is locked and has a seat"
     return Seated(found["id"], seat)
@@ -136,10 +140,10 @@ async def roster(connection: Connection, appointment: UUID) -> list[Row]:
 
 
 async def cancel_seat(
-    connection: Connection, desk: Desk, who: Principal, found: Record, seat: UUID, deed: Deed
+    connection: Connection, context: BookingContext, who: Principal, found: Record, seat: UUID, command: Command
 ) -> tuple[int, int]:
     """Gives one seat back: its patient, their caregiver, the host or the clinic. Fee and refund in minor units."""
-    await journal.calm(connection, found.row["provider_id"])
+    await transitions.calm(connection, found.row["provider_id"])
     row = await connection.fetchrow(
         """SELECT s.*, s.patient_id = $3 OR EXISTS (
                 SELECT FROM dependant d WHERE d.guardian_id = $3 AND d.person_id = s.patient_id
@@ -149,47 +153,58 @@ async def cancel_seat(
         found.id,
         seat,
         who.person,
-        deed.now.date(),
+        command.now.date(),
     )
-    party = _party(who, found, row is not None and bool(row["own"]))
+    own = row is not None and bool(row["own"])
+    party = access_policy.party_to_give_back_seat(who, is_own=own, is_host=found.stake.is_doctor)
     if row is None or party is None:
-        raise Problem(404, "not_found", "There is no such seat of yours in this class.")
+        raise NotFound("not_found", "There is no such seat of yours in this class.")
     step = machine.find("cancel", found.status, party)
     if row["status"] != "confirmed" or step is None or step.target is None:
-        raise Problem(409, "not_possible", "This seat cannot be cancelled any more.")
-    if objection := refusal(step.guards, found.circumstances(), deed.now):
-        raise Problem(409, objection.code, objection.detail)
-    terms = policy.cancelling(found.policy, party.value, found.starts_at, deed.now)
+        raise Conflict("not_possible", "This seat cannot be cancelled any more.")
+    if objection := refusal(step.guards, found.circumstances(), command.now):
+        raise objection
+    terms = policy.cancelling(found.policy, party.value, found.starts_at, command.now)
     fee = policy.share(row["price_minor"], terms.fee_bp)
     refund: int = row["price_minor"] - fee
-    await _leave(connection, desk, found.id, [row], [refund], step.target, deed)
-    desk.taken.forget(found.service)
+    await _leave(connection, context, found.id, [row], [refund], step.target, command)
+    context.taken_slots.forget(found.service)
     return fee, refund
 
 
-async def cancel_all(connection: Connection, desk: Desk, found: Record, party: Party, deed: Deed) -> None:
+async def cancel_all(
+    connection: Connection, context: BookingContext, found: Record, party: Party, command: Command
+) -> None:
     """The class was called off: every seat is given back whole."""
     rows = await roster(connection, found.id)
     if rows:
         status = f"cancelled_by_{party.value}"
-        await _leave(connection, desk, found.id, rows, [row["price_minor"] for row in rows], status, deed)
+        await _leave(connection, context, found.id, rows, [row["price_minor"] for row in rows], status, command)
 
 
 async def _leave(
-    connection: Connection, desk: Desk, appointment: UUID, rows: list[Row], refunds: list[int], status: str, deed: Deed
+    connection: Connection,
+    context: BookingContext,
+    appointment: UUID,
+    rows: list[Row],
+    refunds: list[int],
+    status: str,
+    command: Command,
 ) -> None:
     payments = [
-        await desk.payments.give_back(connection, appointment, row["payment"], row["payment_ref"], refund, deed.now)
+        await context.payments.give_back(
+            connection, appointment, row["payment"], row["payment_ref"], refund, command.now
+        )
         for row, refund in zip(rows, refunds, strict=True)
     ]
     await connection.execute(
-        _LEAVE, deed.now, appointment, [row["id"] for row in rows], status, deed.actor, deed.role, deed.cause, payments
+        _LEAVE,
+        command.now,
+        appointment,
+        [row["id"] for row in rows],
+        status,
+        command.actor,
+        command.role,
+        command.cause,
+        payments,
     )
-
-
-def _party(who: Principal, found: Record, own: bool) -> Party | None:
-    if own and who.may("appointment.cancel.own"):
-        return PATIENT
-    if PROVIDER in found.relations and who.may("class.manage.own"):
-        return PROVIDER
-    return CLINIC if who.may("class.manage.clinic") else None

@@ -10,6 +10,7 @@ from typing import Final
 
 from booking import policy
 from booking.policy import Policy
+from booking.refusals import Conflict
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +28,7 @@ class Circumstances:
     checked_in_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    code: str
-    detail: str
-
-
-Guard = Callable[[Circumstances, datetime], Refusal | None]
+Guard = Callable[[Circumstances, datetime], Conflict | None]
 
 # No hold is given for longer (`policy.offer_minutes`): one that ends later was given before the clock was set back, and
 # must not keep its slot for as long as the clock was ahead.
@@ -45,92 +40,92 @@ def hold_is_over(until: datetime, now: datetime) -> bool:
     return not now < until <= now + LONGEST_HOLD
 
 
-def _hold_alive(it: Circumstances, now: datetime) -> Refusal | None:
+def _hold_alive(it: Circumstances, now: datetime) -> Conflict | None:
     if it.hold_until is not None and hold_is_over(it.hold_until, now):
-        return Refusal("hold_expired", "The time that was kept for you has passed. Choose a slot again.")
+        return Conflict("hold_expired", "The time that was kept for you has passed. Choose a slot again.")
     return None
 
 
-def _hold_over(it: Circumstances, now: datetime) -> Refusal | None:
+def _hold_over(it: Circumstances, now: datetime) -> Conflict | None:
     if it.hold_until is not None and not hold_is_over(it.hold_until, now):
-        return Refusal("hold_alive", "This hold has not ended yet.")
+        return Conflict("hold_alive", "This hold has not ended yet.")
     return None
 
 
-def _extendable(it: Circumstances, now: datetime) -> Refusal | None:
+def _extendable(it: Circumstances, now: datetime) -> Conflict | None:
     if it.extended >= it.policy.hold_extensions:
-        return Refusal("no_more_extensions", "This hold was extended as often as it may be. Book now or release it.")
+        return Conflict("no_more_extensions", "This hold was extended as often as it may be. Book now or release it.")
     return None
 
 
-def _before_end(it: Circumstances, now: datetime) -> Refusal | None:
+def _before_end(it: Circumstances, now: datetime) -> Conflict | None:
     if now >= it.ends_at:
-        return Refusal("too_late", "This time has passed. Decline the request or offer another time.")
+        return Conflict("too_late", "This time has passed. Decline the request or offer another time.")
     return None
 
 
-def _not_begun(it: Circumstances, now: datetime) -> Refusal | None:
+def _not_begun(it: Circumstances, now: datetime) -> Conflict | None:
     if now >= it.ends_at:
-        return Refusal("too_late", "This time has passed. Book a new appointment.")
+        return Conflict("too_late", "This time has passed. Book a new appointment.")
     return None
 
 
-def _patient_may_move(it: Circumstances, now: datetime) -> Refusal | None:
+def _patient_may_move(it: Circumstances, now: datetime) -> Conflict | None:
     if policy.rescheduling(it.policy, "patient", it.starts_at, now, it.moved).allowed:
         return None
     if it.moved >= it.policy.reschedules_most:
-        return Refusal("no_more_reschedules", "This was moved as often as it may be. Ask the clinic, or cancel it.")
+        return Conflict("no_more_reschedules", "This was moved as often as it may be. Ask the clinic, or cancel it.")
     minutes = it.policy.reschedule_until_minutes
-    return Refusal("too_late", f"This can be moved until {minutes} minutes before its start. Ask the clinic.")
+    return Conflict("too_late", f"This can be moved until {minutes} minutes before its start. Ask the clinic.")
 
 
-def _patient_may_cancel(it: Circumstances, now: datetime) -> Refusal | None:
+def _patient_may_cancel(it: Circumstances, now: datetime) -> Conflict | None:
     if policy.cancelling(it.policy, "patient", it.starts_at, now, it.checked_in_at).allowed:
         return None
     minutes = it.policy.cancel_until_minutes
-    return Refusal("too_late", f"This can be cancelled until {minutes} minutes before its start. Ask the clinic.")
+    return Conflict("too_late", f"This can be cancelled until {minutes} minutes before its start. Ask the clinic.")
 
 
-def _check_in_open(it: Circumstances, now: datetime) -> Refusal | None:
+def _check_in_open(it: Circumstances, now: datetime) -> Conflict | None:
     opens = it.starts_at - timedelta(minutes=it.policy.check_in_minutes)
     if now < opens:
-        return Refusal("too_early", f"Arriving begins {it.policy.check_in_minutes} minutes before the start.")
+        return Conflict("too_early", f"Arriving begins {it.policy.check_in_minutes} minutes before the start.")
     # a late patient may still be seen: nothing has closed the visit yet
-    return None if now < it.ends_at + timedelta(hours=1) else Refusal("too_late", "This time has passed.")
+    return None if now < it.ends_at + timedelta(hours=1) else Conflict("too_late", "This time has passed.")
 
 
-def _near(it: Circumstances, now: datetime) -> Refusal | None:
+def _near(it: Circumstances, now: datetime) -> Conflict | None:
     if now < it.starts_at - timedelta(minutes=max(it.policy.check_in_minutes, 60)):
-        return Refusal("too_early", "It is too early to begin this visit.")
+        return Conflict("too_early", "It is too early to begin this visit.")
     return None
 
 
-def _begun(it: Circumstances, now: datetime) -> Refusal | None:
-    return None if now >= it.starts_at else Refusal("too_early", "This visit has not begun yet.")
+def _begun(it: Circumstances, now: datetime) -> Conflict | None:
+    return None if now >= it.starts_at else Conflict("too_early", "This visit has not begun yet.")
 
 
-def _on_site(it: Circumstances, now: datetime) -> Refusal | None:
+def _on_site(it: Circumstances, now: datetime) -> Conflict | None:
     if it.kind in ("in_person", "class"):
         return None
-    return Refusal("not_started", "A visit by call is completed after the call has begun.")
+    return Conflict("not_started", "A visit by call is completed after the call has begun.")
 
 
-def _grace_over(it: Circumstances, now: datetime) -> Refusal | None:
+def _grace_over(it: Circumstances, now: datetime) -> Conflict | None:
     grace = it.policy.no_show_grace_minutes
     if now < it.starts_at + timedelta(minutes=grace):
-        return Refusal("too_early", f"Wait until {grace} minutes after the start.")
+        return Conflict("too_early", f"Wait until {grace} minutes after the start.")
     return None
 
 
-def _resumable(it: Circumstances, now: datetime) -> Refusal | None:
+def _resumable(it: Circumstances, now: datetime) -> Conflict | None:
     if now >= it.since + timedelta(minutes=it.policy.resume_minutes):
-        return Refusal("too_late", "The call was lost too long ago to go on. Complete the visit or book another.")
+        return Conflict("too_late", "The call was lost too long ago to go on. Complete the visit or book another.")
     return None
 
 
-def _correctable(it: Circumstances, now: datetime) -> Refusal | None:
+def _correctable(it: Circumstances, now: datetime) -> Conflict | None:
     if now >= it.ends_at + timedelta(minutes=it.policy.correct_minutes):
-        return Refusal("too_late", "This can no longer be corrected. Ask the clinic.")
+        return Conflict("too_late", "This can no longer be corrected. Ask the clinic.")
     return None
 
 
@@ -154,7 +149,7 @@ GUARDS: Final[Mapping[str, Guard]] = {
 NEVER_PASSED: Final = frozenset({"hold_alive", "hold_over", "check_in_open", "near", "begun"})
 
 
-def refusal(names: tuple[str, ...], it: Circumstances, now: datetime, *, override: bool = False) -> Refusal | None:
+def refusal(names: tuple[str, ...], it: Circumstances, now: datetime, *, override: bool = False) -> Conflict | None:
     """The first objection of the guards of these names."""
     for name in names:
         if override and name not in NEVER_PASSED:

@@ -9,7 +9,7 @@ noted wrongly. BOOKING 3.5; in the words of W-25 Requested is requested, Accepte
 A row says what is done, from which status, to which one, which parties may do it, under which right, what must hold
 (`booking.appointments.guards`), and what the world is told. The same action may have several rows, told apart by status
 and party; `find` takes the first that fits. An appointment changes by these rows and in no other way: whoever changes
-it compares the status and the version, so of two who change it at once one is refused (`journal.change`).
+it compares the status and the version, so of two who change it at once one is refused (`transitions.change`).
 """
 
 from dataclasses import dataclass

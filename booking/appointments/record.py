@@ -1,17 +1,19 @@
 """An appointment as it is now, with what the one who asks is to it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from backplane.postgres import Connection, Row
 from backplane.principal import Principal
-from backplane.web import Problem
+from booking import access_policy
+from booking.access_policy import Stake
 from booking.appointments import machine
 from booking.appointments.guards import Circumstances
-from booking.appointments.machine import CLINIC, PATIENT, PROVIDER, Party
+from booking.appointments.machine import Party
 from booking.policy import Policy, policy_of
+from booking.refusals import Conflict, Denied, NotFound, Refusal
 
 # $1: who asks, $2: the day
 CARE: Final = "d.guardian_id = $1 AND d.ended_at IS NULL AND (d.until IS NULL OR d.until > $2)"
@@ -31,13 +33,11 @@ _LOAD: Final = f"SELECT {FIELDS} {FROM} WHERE a.id = $3"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A row of appointment. ``relations``: what the one who asked is to it, without looking at rights; a guardian is
-    the patient as far as they may book. ``reads``: a guardian who may look."""
+    """A row of appointment. ``stake``: what the one who asked is to it."""
 
     row: Row
     policy: Policy
-    relations: frozenset[Party]
-    reads: bool = False
+    stake: Stake
 
     @property
     def id(self) -> UUID:
@@ -82,18 +82,15 @@ class Record:
 
 
 def record(row: Row, person: UUID | None) -> Record:
-    relations = set()
-    care: list[str] = row["care"] or []
-    if person is not None:
-        if row["patient_id"] == person or "book" in care or _holds(row, person):
-            relations.add(PATIENT)
-        if row["doctor"] == person:
-            relations.add(PROVIDER)
-    return Record(row, policy_of(row["cancel_policy"], row["policy"]), frozenset(relations), "read" in care)
-
-
-def _holds(row: Row, person: UUID) -> bool:
-    return row["status"] == "held" and bool(row["booked_by"] == person)
+    stake = Stake(
+        is_patient=person is not None and row["patient_id"] == person,
+        is_doctor=person is not None and row["doctor"] == person,
+        booked=person is not None and row["booked_by"] == person,
+        held=row["status"] == "held",
+        care=(row["care"] or ()) if person is not None else (),
+        seated=person is not None and row["seated"],
+    )
+    return Record(row, policy_of(row["cancel_policy"], row["policy"]), stake)
 
 
 async def load(connection: Connection, appointment: UUID, person: UUID | None, now: datetime) -> Record | None:
@@ -103,30 +100,15 @@ async def load(connection: Connection, appointment: UUID, person: UUID | None, n
 
 
 async def need(connection: Connection, appointment: UUID, who: Principal, now: datetime) -> Record:
-    """As `load`, for somebody who may know that it exists. Problem 404."""
+    """As `load`, for somebody who may know that it exists. NotFound."""
     found = await load(connection, appointment, who.person, now)
-    if found is None:
-        raise no_such_appointment()
-    found = as_of(found, who)
-    if not (found.relations or found.reads or found.row["seated"] or sees_all(who)):
+    if found is None or not access_policy.knows_of_appointment(who, found.stake):
         raise no_such_appointment()
     return found
 
 
-def as_of(found: Record, who: Principal) -> Record:
-    """Without the standing of who held a slot for somebody they care for no longer; the clinic holds for anybody."""
-    row = found.row
-    if PATIENT not in found.relations or row["patient_id"] == who.person or "book" in (row["care"] or ()):
-        return found
-    return found if who.may("appointment.book.clinic") else replace(found, relations=found.relations - {PATIENT})
-
-
-def sees_all(who: Principal) -> bool:
-    return who.may("appointment.read.clinic")
-
-
-def no_such_appointment() -> Problem:
-    return Problem(404, "not_found", "There is no such appointment of yours here.")
+def no_such_appointment() -> Refusal:
+    return NotFound("not_found", "There is no such appointment of yours here.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,30 +122,21 @@ class Standing:
 def standing(found: Record, who: Principal, action: str, *, override: bool = False) -> Standing:
     """How ``who`` may do ``action`` now. ``override``: as the clinic, past rights of the action itself.
 
-    Problem 403 forbidden: nothing that they are may ever do it. Problem 409 not_possible: not in this status.
+    Denied forbidden: nothing that they are may ever do it. Conflict not_possible: not in this status.
     """
-    allowed = []
-    for party in (PATIENT, PROVIDER):
-        right = machine.right_of(action, party)
-        if party in found.relations and right is not None and who.may(right):
-            allowed.append(party)
-    right = machine.right_of(action, CLINIC)
-    clinic = override or (right is not None and who.may(right) and sees_all(who))
-    # one's own hold needs no standing in the clinic
-    if clinic and CLINIC in machine.parties_of(action):
-        allowed.append(CLINIC)
+    allowed = access_policy.parties_for(who, found.stake, action, override=override)
     if not allowed:
-        raise Problem(403, "forbidden", "This is not for you to do. Ask the clinic.")
+        raise Denied("forbidden", "This is not for you to do. Ask the clinic.")
     for party in allowed:
         if step := machine.find(action, found.status, party):
             return Standing(party, step)
     raise not_possible(action, found.status)
 
 
-def not_possible(action: str, status: str) -> Problem:
+def not_possible(action: str, status: str) -> Refusal:
     detail = f"This appointment is {status.replace('_', ' ')}, so this cannot be done with it. Look at it again."
-    return Problem(409, "not_possible", detail, members={"appointment_status": status})
+    return Conflict("not_possible", detail, facts={"appointment_status": status})
 
 
-def changed_meanwhile() -> Problem:
-    return Problem(409, "changed_meanwhile", "Somebody else changed this appointment just now. Look at it again.")
+def changed_meanwhile() -> Refusal:
+    return Conflict("changed_meanwhile", "Somebody else changed this appointment just now. Look at it again.")

@@ -14,12 +14,12 @@ from uuid import UUID
 from backplane.ids import uuid7
 from backplane.postgres import Connection
 from backplane.principal import Principal
-from backplane.web import Problem
-from booking.appointments.bookable import wish
-from booking.appointments.claims import Particulars, claim
-from booking.appointments.desk import Desk
-from booking.appointments.journal import Deed
+from booking.appointments.bookable import Question, wish
+from booking.appointments.claims import Particulars, SlotRequest, claim
+from booking.appointments.context import BookingContext
+from booking.appointments.transitions import Command
 from booking.calendar import recurrence, zones
+from booking.refusals import Conflict, Invalid
 
 MOST: Final = 52
 LONGEST: Final = timedelta(days=731)
@@ -27,7 +27,7 @@ _LOCK_PROVIDER: Final = "SELECT true FROM provider WHERE id = $1 FOR NO KEY UPDA
 
 
 @dataclass(frozen=True, slots=True)
-class Conflict:
+class ConflictingStart:
     start: datetime
     reason: str
 
@@ -36,7 +36,7 @@ class Conflict:
 class Made:
     id: UUID
     appointments: tuple[tuple[UUID, datetime], ...]
-    conflicts: tuple[Conflict, ...]
+    conflicts: tuple[ConflictingStart, ...]
 
 
 def starts(rule: str, first: datetime, zone: str, most: int = MOST) -> tuple[list[datetime], list[datetime]]:
@@ -69,45 +69,46 @@ def starts(rule: str, first: datetime, zone: str, most: int = MOST) -> tuple[lis
 
 async def book_series(
     connection: Connection,
-    desk: Desk,
+    context: BookingContext,
     who: Principal,
     service: UUID,
     first: datetime,
     rule: str,
     about: Particulars,
-    deed: Deed,
+    command: Command,
     *,
     partial: bool,
 ) -> Made:
-    """Books every date of the rule. Problem 409 series_conflict with the conflicts, 422 for a rule that is none."""
-    wanted = await wish(connection, who, service, about.patient, deed.now, first)
+    """Books every date of the rule. Conflict series_conflict with the conflicts, Invalid for a rule that is none."""
+    wanted = await wish(connection, Question(who, service, about.patient, first), command.now)
     if wanted.service.capacity > 1:
-        raise Problem(409, "not_possible", "Seats of classes are booked one by one.")
+        raise Conflict("not_possible", "Seats of classes are booked one by one.")
     try:
         found, missing = starts(rule, first, wanted.service.provider_timezone)
     except ValueError as error:
-        raise Problem(422, "bad_rule", str(error)[:200]) from None
+        raise Invalid("bad_rule", str(error)[:200]) from None
     if not found:
-        raise Problem(422, "bad_rule", "The rule has no dates from the first visit on.")
+        raise Invalid("bad_rule", "The rule has no dates from the first visit on.")
     await connection.execute(_LOCK_PROVIDER, wanted.service.provider)
-    series = uuid7(deed.now)
+    series = uuid7(command.now)
     await connection.execute(
         """INSERT INTO series (id, service_id, patient_id, rrule, starts_at, created_by, created_at)
            VALUES ($1, $2, $3, $4, $5, $6, $7)""",
-        series, service, wanted.patient, rule, found[0], deed.actor, deed.now,
+        series, service, wanted.patient, rule, found[0], command.actor, command.now,
     )  # fmt: skip
     made: list[tuple[UUID, datetime]] = []
-    conflicts = [Conflict(start, "no_such_time") for start in missing]
+    conflicts = [ConflictingStart(start, "no_such_time") for start in missing]
     for start in found:
-        reason = await desk.hours.refusal(connection, wanted.service, start, deed.now)
-        begun = None if reason else await claim(connection, desk, wanted, start, about, deed, series)
+        reason = await context.calendar.refusal(connection, wanted.service, start, command.now)
+        request = SlotRequest(who, service, start, about, command)
+        begun = None if reason else await claim(connection, context, request, wanted, series)
         if begun is None:
-            conflicts.append(Conflict(start, reason or "taken"))
+            conflicts.append(ConflictingStart(start, reason or "taken"))
         else:
             made.append((begun.id, start))
     conflicts.sort(key=lambda each: each.start)
     if conflicts and not (partial and made):
         detail = "Some of these dates cannot be had. Choose another rule, or ask for the others alone with partial."
         told = [{"start": each.start.isoformat().replace("+00:00", "Z"), "reason": each.reason} for each in conflicts]
-        raise Problem(409, "series_conflict", detail, members={"conflicts": told})
+        raise Conflict("series_conflict", detail, facts={"conflicts": told})
     return Made(series, tuple(made), tuple(conflicts))

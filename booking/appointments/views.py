@@ -8,10 +8,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from backplane.lines import LINES
 from backplane.postgres import Row
-from backplane.web import Problem
-from booking.appointments.journal import Begun
+from booking.appointments.transitions import Begun
 from booking.calendar import zones
 from booking.policy import Step, policy_of, steps
+from booking.refusals import Invalid
 
 Instant = Annotated[datetime, Meta(tz=True)]
 Zone = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -291,17 +291,17 @@ _LEAST: Final = 2000
 
 
 def start_of(at: datetime) -> datetime:
-    """A start that can be meant. Problem 422."""
+    """A start that can be meant. Invalid."""
     if not _LEAST <= at.year <= 2200:
-        raise Problem(422, "bad_request", "This start lies beyond all calendars. Send a time near today.")
+        raise Invalid("bad_request", "This start lies beyond all calendars. Send a time near today.")
     return at
 
 
 def zone_of(name: str | None) -> str | None:
-    """Problem 422 for a zone that there is not."""
+    """Invalid for a zone that there is not."""
     if name is not None:
         try:
             zones.zone(name)
         except zones.UnknownZone:
-            raise Problem(422, "unknown_zone", "Send an IANA time zone such as Asia/Karachi.") from None
+            raise Invalid("unknown_zone", "Send an IANA time zone such as Asia/Karachi.") from None
     return name

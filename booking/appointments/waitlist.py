@@ -16,22 +16,23 @@ from uuid import UUID
 from msgspec import Struct
 
 from backplane import jobs, outbox
-from backplane.api import Call, Problem, Routes
+from backplane.api import Call, Routes
 from backplane.consumers import Consumer
 from backplane.ids import uuid7
 from backplane.jobs import Job, JobRow
 from backplane.outbox import Event, Fact
 from backplane.postgres import Connection, Row
-from booking.appointments import claims, journal, machine
-from booking.appointments.bookable import service_of, wish
+from booking.appointments import claims, machine, transitions
+from booking.appointments.appointment_routes import shown
+from booking.appointments.bookable import Question, service_of, wish
 from booking.appointments.claims import Particulars
-from booking.appointments.desk import Desk, deed_of, desk_of
-from booking.appointments.journal import Deed
+from booking.appointments.context import BookingContext, command_of, context_of
 from booking.appointments.machine import SYSTEM
-from booking.appointments.reading import shown
 from booking.appointments.record import load
+from booking.appointments.transitions import Command
 from booking.appointments.views import Appointment, Instant, Zone, start_of, zone_of
 from booking.identity.dependants import acted_for
+from booking.refusals import Conflict, Invalid, NotFound
 from booking.rights import VISITORS
 
 routes = Routes(tag="waitlist")
@@ -118,17 +119,17 @@ async def join(call: Call, body: NewEntry) -> Entry:
     """Wait for a slot; a free one is offered at once"""
     earliest, latest = max(start_of(body.earliest), call.now), start_of(body.latest)
     if not earliest < latest <= call.now + LONGEST_WINDOW:
-        raise Problem(422, "bad_window", "Send a window that ends after it begins, within the next 90 days.")
+        raise Invalid("bad_window", "Send a window that ends after it begins, within the next 90 days.")
     zone = zone_of(body.timezone)
     async with call.transaction() as connection:
-        wanted = await wish(connection, call.principal, body.service, body.patient, call.now, earliest)
+        wanted = await wish(connection, Question(call.principal, body.service, body.patient, earliest), call.now)
         id = uuid7(call.now)
         waiting = await connection.fetchval(
             "SELECT count(*) FROM waitlist_entry WHERE patient_id = $1 AND state IN ('waiting', 'offered')",
             wanted.patient,
         )
         if waiting >= MOST_ENTRIES:
-            raise Problem(409, "too_many_entries", "This person waits for as many slots as one may. Leave one.")
+            raise Conflict("too_many_entries", "This person waits for as many slots as one may. Leave one.")
         made = await connection.fetchval(
             """INSERT INTO waitlist_entry (id, service_id, provider_id, patient_id, booked_by, during, patient_timezone,
                    created_at)
@@ -144,8 +145,8 @@ async def join(call: Call, body: NewEntry) -> Entry:
             call.now,
         )
         if not made:
-            raise Problem(409, "already_waiting", "This person waits for this service. Leave, to wait anew.")
-        await offer(connection, desk_of(call), wanted.service.provider, call.now)
+            raise Conflict("already_waiting", "This person waits for this service. Leave, to wait anew.")
+        await offer(connection, context_of(call), wanted.service.provider, call.now)
         return _entry(await _need(connection, id))
 
 
@@ -167,7 +168,7 @@ async def line(call: Call, provider_id: UUID) -> list[Entry]:
     """Who waits for a provider, in order"""
     async with call.transaction() as connection:
         if not await connection.fetchval("SELECT true FROM provider WHERE id = $1", provider_id):
-            raise Problem(404, "no_such_provider", "There is no such provider here.")
+            raise NotFound("no_such_provider", "There is no such provider here.")
         rows = await connection.fetch(
             f"{_ENTRIES} WHERE w.provider_id = $1 AND w.state IN ('waiting', 'offered') ORDER BY w.created_at, w.id",
             provider_id,
@@ -186,11 +187,11 @@ async def accept(call: Call, entry_id: UUID) -> Appointment:
     async with call.transaction() as connection:
         row = await _own(call, connection, entry_id)
         if row["state"] != "offered":
-            raise Problem(409, "no_offer", "Nothing is offered any more. Look at what you wait for.")
+            raise Conflict("no_offer", "Nothing is offered any more. Look at what you wait for.")
         appointment: UUID = row["offer_id"]
         # the hold decides: of two who accept, one finds it changed
         await claims.book_hold(
-            connection, desk_of(call), call.principal, appointment, Particulars(), deed_of(call, "waitlist")
+            connection, context_of(call), call.principal, appointment, Particulars(), command_of(call, "waitlist")
         )
         await _close(connection, entry_id, "accepted", call.now)
         return await shown(connection, call.principal, appointment, call.now)
@@ -203,11 +204,11 @@ async def leave(call: Call, entry_id: UUID) -> None:
         row = await _own(call, connection, entry_id)
         if row["state"] in ("waiting", "offered"):
             if row["state"] == "offered":
-                await _take_back(connection, row["offer_id"], deed_of(call, "waitlist_left"))
+                await _take_back(connection, row["offer_id"], command_of(call, "waitlist_left"))
             await _close(connection, entry_id, "left", call.now)
 
 
-async def offer(connection: Connection, desk: Desk, provider: UUID, now: datetime) -> list[UUID]:
+async def offer(connection: Connection, context: BookingContext, provider: UUID, now: datetime) -> list[UUID]:
     """Offers free time of a provider to those who wait, in their order; the entries that got an offer."""
     waiting = await connection.fetchval(
         "SELECT true FROM waitlist_entry WHERE provider_id = $1 AND state = 'waiting' LIMIT 1", provider
@@ -230,18 +231,18 @@ async def offer(connection: Connection, desk: Desk, provider: UUID, now: datetim
         if service is None or service.capacity > 1:
             continue
         begin = max(row["during"].lower, now)
-        for start in await desk.hours.free(connection, service, begin, row["during"].upper, now, 2):
+        for start in await context.calendar.free(connection, service, begin, row["during"].upper, now, 2):
             until = min(now + timedelta(minutes=service.policy.offer_minutes), start)
             step = machine.find("hold", None, SYSTEM)
             assert step is not None
-            deed = journal.system(now, "waitlist")
+            command = transitions.system(now, "waitlist")
             draft = replace(
-                service.draft(start, row["patient_id"], deed),
+                service.draft(start, row["patient_id"], command),
                 booked_by=row["booked_by"],
                 patient_timezone=row["patient_timezone"],
                 hold_until=until,
             )
-            made = await journal.begin(connection, draft, step, deed, "held")
+            made = await transitions.begin_one(connection, draft, step, command, "held")
             if made is not None:
                 await _offered(connection, row["id"], made.id, until, now)
                 offered.append(row["id"])
@@ -256,7 +257,7 @@ async def lapse(connection: Connection, job: JobRow, now: datetime) -> None:
     )
     if row is None or row["state"] != "offered" or row["offer_until"] > now:
         return
-    await _take_back(connection, row["offer_id"], journal.system(now, "waitlist_lapsed"))
+    await _take_back(connection, row["offer_id"], transitions.system(now, "waitlist_lapsed"))
     await _close(connection, job.subject, "lapsed", now)
 
 
@@ -268,13 +269,13 @@ async def _offered(connection: Connection, entry: UUID, hold: UUID, until: datet
     await _tell(connection, "waitlist.offered", entry, now)
 
 
-async def _take_back(connection: Connection, hold: UUID, deed: Deed) -> None:
+async def _take_back(connection: Connection, hold: UUID, command: Command) -> None:
     """Ends the hold of an offer, if nobody has ended or booked it."""
-    found = await load(connection, hold, None, deed.now)
+    found = await load(connection, hold, None, command.now)
     step = machine.find("release", "held", SYSTEM)
     assert step is not None
     if found is not None and found.status == "held":
-        await journal.change(connection, hold, "held", found.version, step, deed)
+        await transitions.change(connection, hold, "held", found.version, step, command)
 
 
 async def _close(connection: Connection, entry: UUID, state: str, now: datetime) -> None:
@@ -305,7 +306,7 @@ async def _own(call: Call, connection: Connection, entry: UUID) -> Row:
         call.may("waitlist.manage.clinic"),
     )
     if row is None:
-        raise Problem(404, "not_found", "There is no such entry of yours.")
+        raise NotFound("not_found", "There is no such entry of yours.")
     return row
 
 
@@ -315,13 +316,13 @@ async def _need(connection: Connection, entry: UUID) -> Row:
     return row
 
 
-def consumer(desk: Desk) -> Consumer:
+def consumer(context: BookingContext) -> Consumer:
     """Offers whatever becomes free."""
 
     async def freed(connection: Connection, fact: Fact, now: datetime) -> None:
         provider = fact.payload.get("provider")
         if isinstance(provider, str):
-            await offer(connection, desk, UUID(provider), now)
+            await offer(connection, context, UUID(provider), now)
 
     return Consumer("waitlist", dict.fromkeys(FREEING, freed))
 

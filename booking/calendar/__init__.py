@@ -6,8 +6,8 @@ The rest of booking needs `free_slots`, `is_free` and `next_free` with the value
 
 from booking.calendar.hours import Calendar, Rule, Schedule, Span
 from booking.calendar.slots import (
+    NotOffered,
     Range,
-    Refusal,
     ServiceTimes,
     Slot,
     free_slots,
@@ -18,8 +18,8 @@ from booking.calendar.slots import (
 
 __all__ = [
     "Calendar",
+    "NotOffered",
     "Range",
-    "Refusal",
     "Rule",
     "Schedule",
     "ServiceTimes",

@@ -7,23 +7,24 @@ from uuid import UUID
 from backplane.api import Call
 from backplane.audit import Entry, record
 from backplane.postgres import Connection
-from backplane.web import Problem
+from booking.access_policy import manages_hours
 from booking.calendar.upkeep import availability_changed
+from booking.refusals import NotFound, Refusal
 
 MANAGE: Final = "schedule.manage"
 MANAGE_CLINIC: Final = "schedule.manage.clinic"
 NOT_FOUND: Final = {404: ("not_found",)}
 
 
-def not_found(what: str) -> Problem:
-    return Problem(404, "not_found", f"There is no such {what} here.")
+def not_found(what: str) -> Refusal:
+    return NotFound("not_found", f"There is no such {what} here.")
 
 
 async def managed(call: Call, connection: Connection, provider: UUID | None, what: str = "provider") -> UUID:
-    """``provider`` when the caller may change its hours. Problem 404."""
+    """``provider`` when the caller may change its hours. NotFound."""
     who = call.principal
     person = await connection.fetchval("SELECT person_id FROM provider WHERE id = $1", provider)
-    if provider is None or person is None or not (person == who.person or who.may(MANAGE_CLINIC)):
+    if provider is None or person is None or not manages_hours(who, person):
         raise not_found(what)
     return provider
 
@@ -31,7 +32,7 @@ async def managed(call: Call, connection: Connection, provider: UUID | None, wha
 async def changed(
     call: Call, connection: Connection, provider: UUID, action: str, facts: dict[str, object], now: datetime
 ) -> None:
-    """Leave the trace of a change in the journal, and tell."""
+    """Leave the trace of a change in the audit trail, and tell."""
     who = call.principal
     role = "clinic" if who.may(MANAGE_CLINIC) else "doctor"
     entry = Entry(

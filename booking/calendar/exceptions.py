@@ -7,11 +7,12 @@ from uuid import UUID
 from asyncpg import Range
 from msgspec import Meta, Struct
 
-from backplane.api import Call, Problem, Routes
+from backplane.api import Call, Routes
 from backplane.ids import uuid7
 from backplane.postgres import Connection
 from booking.calendar.access import MANAGE, MANAGE_CLINIC, NOT_FOUND, changed, managed, not_found
 from booking.calendar.upkeep import availability_changed
+from booking.refusals import Invalid
 
 MAX_HOLIDAYS: Final = 500
 MAX_HOLIDAY_DAYS: Final = 366
@@ -85,7 +86,7 @@ async def list_holidays(call: Call) -> list[Holiday]:
 async def add_holiday(call: Call, body: NewHoliday) -> Holiday:
     """Close one or more days. For the clinic or a location this needs the right for the whole clinic."""
     if not timedelta() <= body.last_day - body.first_day < timedelta(days=MAX_HOLIDAY_DAYS):
-        raise Problem(422, "bad_range", f"Give a last day from the first one on, at most {MAX_HOLIDAY_DAYS} days.")
+        raise Invalid("bad_range", f"Give a last day from the first one on, at most {MAX_HOLIDAY_DAYS} days.")
     if body.provider is None:
         call.require(MANAGE_CLINIC)
     async with call.transaction() as connection:
@@ -93,12 +94,12 @@ async def add_holiday(call: Call, body: NewHoliday) -> Holiday:
             await managed(call, connection, body.provider)
         known = await connection.fetchval("SELECT EXISTS (SELECT FROM location WHERE id = $1)", body.location)
         if body.location is not None and not known:
-            raise Problem(422, "unknown_location", "There is no such location here. Add it first.")
+            raise Invalid("unknown_location", "There is no such location here. Add it first.")
         if (
             await connection.fetchval("SELECT count(*) FROM holiday WHERE last_day >= $1", call.now.date())
             >= MAX_HOLIDAYS
         ):
-            raise Problem(422, "too_many", "There are too many holidays. Remove some.")
+            raise Invalid("too_many", "There are too many holidays. Remove some.")
         holiday = uuid7(call.now)
         await connection.execute(
             """INSERT INTO holiday (id, provider_id, location_id, name, first_day, last_day, created_at)
@@ -155,7 +156,7 @@ async def add_busy(call: Call, provider: UUID, body: NewBusy) -> Busy:
     """Take time out. Appointments in it stay."""
     start, end = body.start, body.end
     if not (start.year in _YEARS and end.year in _YEARS and start < end <= start + timedelta(days=MAX_BUSY_DAYS)):
-        raise Problem(422, "bad_range", f"Give an end after the start, at most {MAX_BUSY_DAYS} days later.")
+        raise Invalid("bad_range", f"Give an end after the start, at most {MAX_BUSY_DAYS} days later.")
     async with call.transaction() as connection:
         await managed(call, connection, provider)
         count = await connection.fetchval(
@@ -164,7 +165,7 @@ async def add_busy(call: Call, provider: UUID, body: NewBusy) -> Busy:
             call.now,
         )
         if count >= MAX_BUSY:
-            raise Problem(422, "too_many", "There is too much taken time. Use the hours instead.")
+            raise Invalid("too_many", "There is too much taken time. Use the hours instead.")
         busy = uuid7(call.now)
         await connection.execute(
             "INSERT INTO busy (id, provider_id, during) VALUES ($1, $2, $3)", busy, provider, Range(start, end)

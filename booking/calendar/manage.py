@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta, Struct
 
-from backplane.api import Call, Problem, Routes
+from backplane.api import Call, Routes
 from backplane.ids import uuid7
 from backplane.postgres import Connection
 from booking.calendar import recurrence, zones
@@ -23,6 +23,7 @@ from booking.calendar.access import MANAGE, NOT_FOUND, changed, managed
 from booking.calendar.hours import windows
 from booking.calendar.slots import STRETCH_DAYS
 from booking.calendar.store import load_calendar
+from booking.refusals import Invalid
 
 MAX_SCHEDULES: Final = 20
 MAX_RULES: Final = 100
@@ -118,7 +119,7 @@ async def add_schedule(call: Call, provider: UUID, body: ScheduleBody) -> Schedu
     async with call.transaction() as connection:
         await managed(call, connection, provider)
         if await connection.fetchval("SELECT count(*) FROM schedule WHERE provider_id = $1", provider) >= MAX_SCHEDULES:
-            raise Problem(422, "too_many", f"A provider has at most {MAX_SCHEDULES} schedules. Change one of them.")
+            raise Invalid("too_many", f"A provider has at most {MAX_SCHEDULES} schedules. Change one of them.")
         schedule = uuid7(call.now)
         zone = await _zone(connection, body, provider)
         await connection.execute(
@@ -163,7 +164,7 @@ async def set_override(call: Call, schedule: UUID, day: date, body: OverrideBody
         provider = await _of_schedule(call, connection, schedule)
         count = await connection.fetchval("SELECT count(*) FROM schedule_override WHERE schedule_id = $1", schedule)
         if count >= MAX_OVERRIDES:
-            raise Problem(422, "too_many", "There are too many overrides. Remove some of past dates.")
+            raise Invalid("too_many", "There are too many overrides. Remove some of past dates.")
         await connection.execute(
             """INSERT INTO schedule_override (schedule_id, day, opens, closes) VALUES ($1, $2, $3, $4)
                ON CONFLICT (schedule_id, day) DO UPDATE SET opens = excluded.opens, closes = excluded.closes""",
@@ -193,15 +194,15 @@ async def _of_schedule(call: Call, connection: Connection, schedule: UUID) -> UU
 
 
 async def _zone(connection: Connection, body: ScheduleBody, provider: UUID) -> str:
-    """The zone of the hours. Problem 422."""
+    """The zone of the hours. Invalid."""
     zone: str | None = None
     if body.location is not None:
         zone = await connection.fetchval("SELECT timezone FROM location WHERE id = $1", body.location)
         if zone is None:
-            raise Problem(422, "unknown_location", "There is no such location here. Add it first.")
+            raise Invalid("unknown_location", "There is no such location here. Add it first.")
     name = body.timezone or zone or await connection.fetchval("SELECT timezone FROM provider WHERE id = $1", provider)
     if name not in zones.names():
-        raise Problem(422, "unknown_timezone", "Give an IANA time zone such as Asia/Karachi.")
+        raise Invalid("unknown_timezone", "Give an IANA time zone such as Asia/Karachi.")
     return str(name)
 
 
@@ -212,10 +213,10 @@ async def _write_rules(connection: Connection, schedule: UUID, rules: list[RuleB
         schedule,
     )
     if others + len(rules) > MAX_ALL_RULES:
-        raise Problem(422, "too_many", f"A provider has at most {MAX_ALL_RULES} rules in all schedules. Remove some.")
+        raise Invalid("too_many", f"A provider has at most {MAX_ALL_RULES} rules in all schedules. Remove some.")
     for number, rule in enumerate(rules, 1):
         if fault := _fault(rule, now):
-            raise Problem(422, "bad_rule", f"Rule {number}: {fault}.")
+            raise Invalid("bad_rule", f"Rule {number}: {fault}.")
         await asyncio.sleep(0)  # each may look at five years of days
     await connection.executemany(
         """INSERT INTO schedule_rule (id, schedule_id, opens, closes, closed, weekdays, rrule, exdates, valid_from,

@@ -12,12 +12,13 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import Meta, Struct
 
-from backplane.api import Call, Problem, Routes
+from backplane.api import Call, Routes
 from backplane.postgres import Connection
 from booking.calendar import zones
 from booking.calendar.access import MANAGE, managed, not_found
 from booking.calendar.slots import Slot, in_turns, next_free
 from booking.calendar.store import SERVICE_COLUMNS, load, times_of_row
+from booking.refusals import Invalid
 
 MAX_DAYS: Final = 62
 DEFAULT_DAYS: Final = 31
@@ -129,15 +130,15 @@ def _on_the_clock(at: datetime, zone: str) -> str:
 
 
 def _stretch(query: SlotQuery, name: str, now: datetime) -> tuple[datetime, datetime]:
-    """What was asked for, as instants. Problem 422."""
+    """What was asked for, as instants. Invalid."""
     try:
         place = zones.zone(name)
     except zones.UnknownZone:
-        raise Problem(422, "unknown_timezone", "Give an IANA time zone such as Asia/Karachi.") from None
+        raise Invalid("unknown_timezone", "Give an IANA time zone such as Asia/Karachi.") from None
     start = now if query.start is None else _instant(query.start, place)
     end = start + timedelta(days=DEFAULT_DAYS) if query.end is None else _instant(query.end, place)
     if not start <= end <= start + timedelta(days=MAX_DAYS, hours=1):  # an hour for clocks that go back
-        raise Problem(422, "bad_range", f"Ask for at most {MAX_DAYS} days, with `to` not before `from`.")
+        raise Invalid("bad_range", f"Ask for at most {MAX_DAYS} days, with `to` not before `from`.")
     return start, end
 
 
@@ -148,7 +149,7 @@ def _instant(text: str, place: ZoneInfo) -> datetime:
         else:
             at = datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise Problem(422, "bad_range", "Give dates such as 2026-03-01, or instants with a zone.") from None
+        raise Invalid("bad_range", "Give dates such as 2026-03-01, or instants with a zone.") from None
     if not _FIRST_YEAR <= at.year < _LAST_YEAR:
-        raise Problem(422, "bad_range", f"Give times between the years {_FIRST_YEAR} and {_LAST_YEAR}.")
+        raise Invalid("bad_range", f"Give times between the years {_FIRST_YEAR} and {_LAST_YEAR}.")
     return at

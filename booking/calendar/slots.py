@@ -61,7 +61,7 @@ class Slot(Struct, frozen=True):
     seats: int
 
 
-class Refusal(StrEnum):
+class NotOffered(StrEnum):
     """Why a start cannot be booked."""
 
     TOO_SOON = "too_soon"
@@ -130,12 +130,12 @@ async def next_free(
 
 def is_free(
     calendar: Calendar, service: ServiceTimes, taken: Sequence[Range], start: datetime, now: datetime
-) -> Refusal | None:
-    """None when a visit may begin at ``start``, else the first reason against it in the order of `Refusal`."""
+) -> NotOffered | None:
+    """None when a visit may begin at ``start``, else the first reason against it in the order of `NotOffered`."""
     if start < now + timedelta(minutes=service.notice_minutes):
-        return Refusal.TOO_SOON
+        return NotOffered.TOO_SOON
     if start > now + timedelta(days=service.horizon_days):
-        return Refusal.TOO_FAR
+        return NotOffered.TOO_FAR
     if any(each.visit == start and each.seats_left > 0 for each in taken):
         return None
     moment = int(start.timestamp())
@@ -146,12 +146,12 @@ def is_free(
         if window.start <= moment and moment + length <= window.reach
     ]
     if not fitting:
-        return Refusal.OUTSIDE_HOURS
+        return NotOffered.OUTSIDE_HOURS
     if start.microsecond or not (fitting := [each for each in fitting if (moment - each.start) % step == 0]):
-        return Refusal.NOT_ON_GRID
+        return NotOffered.NOT_ON_GRID
     if not any(_Caps(taken).allows(window.schedule, moment) for window in fitting):
-        return Refusal.DAY_FULL
-    return Refusal.TAKEN if _Busy(service, taken).at(moment) else None
+        return NotOffered.DAY_FULL
+    return NotOffered.TAKEN if _Busy(service, taken).at(moment) else None
 
 
 def _stretches(

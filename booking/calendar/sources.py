@@ -14,7 +14,7 @@ from uuid import UUID
 from asyncpg import Range
 from msgspec import Meta, Struct
 
-from backplane.api import Call, Problem, Routes
+from backplane.api import Call, Routes
 from backplane.ids import uuid7
 from backplane.jobs import Errand, Job, JobRow, schedule, withdraw
 from backplane.postgres import Connection, Database
@@ -22,6 +22,7 @@ from booking.calendar.access import MANAGE, NOT_FOUND, changed, managed
 from booking.calendar.fetch import Fetcher, FetchError, checked_url
 from booking.calendar.ics_in import MAX_BYTES, BadCalendar, Files, Imported
 from booking.calendar.upkeep import availability_changed
+from booking.refusals import Invalid
 
 KIND: Final = "calendar.ics_in"
 REFRESH: Final = timedelta(minutes=30)
@@ -81,11 +82,11 @@ async def add_source(call: Call, provider: UUID, body: NewSource) -> Source:
     try:
         url = checked_url(body.url)
     except FetchError:
-        raise Problem(422, "bad_url", "Give the https address of a calendar file, without a user or port.") from None
+        raise Invalid("bad_url", "Give the https address of a calendar file, without a user or port.") from None
     async with call.transaction() as connection:
         await managed(call, connection, provider)
         if await connection.fetchval("SELECT count(*) FROM ics_source WHERE provider_id = $1", provider) >= MAX_SOURCES:
-            raise Problem(422, "too_many", f"A provider has at most {MAX_SOURCES} calendars. Remove one.")
+            raise Invalid("too_many", f"A provider has at most {MAX_SOURCES} calendars. Remove one.")
         source = uuid7(call.now)
         await connection.execute(
             "INSERT INTO ics_source (id, provider_id, name, url, created_at) VALUES ($1, $2, $3, $4, $5)",

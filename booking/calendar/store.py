@@ -93,7 +93,7 @@ class _ScheduleRow(Struct):
     holidays: list[tuple[date, date]] | None
 
 
-class Asked(Protocol):
+class BookedService(Protocol):
     """What is needed of a service and its provider."""
 
     @property
@@ -118,7 +118,7 @@ class Asked(Protocol):
     def capacity(self) -> int: ...
 
 
-def times_of(service: Asked) -> ServiceTimes:
+def times_of(service: BookedService) -> ServiceTimes:
     return ServiceTimes(
         service.minutes,
         service.step_minutes,

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from backplane.consumers import Consumer, Together
+from backplane.consumers import Batched, Consumer
 from backplane.jobs import Handler, Job, JobRow, schedule
 from backplane.outbox import Event, Fact, emit
 from backplane.postgres import Connection, Database
@@ -174,5 +174,5 @@ async def look_after_zone_data(database: Database, now: datetime) -> int:
     return new
 
 
-CONSUMER: Final = Consumer("calendar", dict.fromkeys(EVENTS, Together(_on_events)), at_once=25)
+CONSUMER: Final = Consumer("calendar", dict.fromkeys(EVENTS, Batched(_on_events)), at_once=25)
 HANDLERS: Final[Mapping[str, Handler]] = {NEXT_FREE: _on_time, TZDATA: _on_zone_data}

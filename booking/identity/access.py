@@ -20,15 +20,16 @@ from uuid import UUID
 from aiohttp import web
 from msgspec import Struct
 
+from backplane.batch_loader import BatchLoader
 from backplane.bus import Bus, BusUnavailable
-from backplane.gathered import Gathered
 from backplane.ids import uuid7
 from backplane.keys import Authority, TokenError, TokenKind, UnknownKeyError
 from backplane.postgres import Database, Row
 from backplane.principal import Principal
-from backplane.routes import TENANT
+from backplane.routes import ROUTE, TENANT
 from backplane.web import Problem
 from booking.identity.key_store import KeyStore
+from booking.refusals import Denied
 from booking.rights import ANONYMOUS, PLATFORM_ADMIN, rights_of
 from booking.tenants import Clinic
 
@@ -37,9 +38,6 @@ LIFETIME: Final = timedelta(minutes=10)
 MAX_KEPT: Final = 20_000
 DOUBT_S: Final = 2.0
 SECOND_FACTOR: Final = "mfa"
-# Here somebody who still lacks a second factor gets one, and somebody with an outdated token a new one.
-_WITHOUT_SECOND_FACTOR: Final = ("/v1/auth/", "/v1/me/", "/v1/tenant/", "/v1/invites/accept/")
-_WITHOUT_TOKEN: Final = "/v1/auth/"
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -115,7 +113,7 @@ class Access:
         self._keys = keys
         self._clock = clock
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
-        self._sessions = Gathered(self._find_sessions)
+        self._sessions = BatchLoader(self._find_sessions)
         self.denylist = denylist
 
     def issue(
@@ -126,30 +124,30 @@ class Access:
         return self._authority.sign(TokenKind.ACCESS, AUDIENCE, claims, now, LIFETIME)
 
     async def authenticate(self, request: web.Request) -> Principal | None:
-        """Who asks; None: nobody said so. Problem 401 bad_token, token_expired, session_ended; 403 mfa_required."""
+        """Who asks; None: nobody said so. Problem 401 bad_token, token_expired, session_ended; Denied mfa_required."""
         await self._keys.able_to_sign()
         header = request.headers.get("Authorization")
         if header is None:
             return None
         scheme, _, token = header.partition(" ")
-        resource = request.match_info.route.resource
-        path = "" if resource is None else f"{resource.canonical}/"
+        route = request[ROUTE]
         clinic = request[TENANT]
         assert isinstance(clinic, Clinic)
         try:
             if scheme.lower() != "bearer":
                 raise _refused("bad_token")
-            return await self._authenticate(token.strip(), clinic, path, request.method in _SAFE)
+            safe = request.method in _SAFE
+            return await self._authenticate(token.strip(), clinic, safe=safe, second_factor=route.second_factor)
         except Problem as problem:
-            if problem.status == 401 and path.startswith(_WITHOUT_TOKEN):
+            if problem.status == 401 and route.stale_tokens:
                 return None  # who comes to sign in may still carry what has expired
             raise
 
     async def principal(self, token: str, clinic: Clinic) -> Principal:
         """Who ``token`` is, asked of the database: for sockets, which have no header. Problem as `authenticate`."""
-        return await self._authenticate(token, clinic, "", safe=False)
+        return await self._authenticate(token, clinic, safe=False, second_factor=True)
 
-    async def _authenticate(self, token: str, clinic: Clinic, path: str, safe: bool) -> Principal:
+    async def _authenticate(self, token: str, clinic: Clinic, *, safe: bool, second_factor: bool) -> Principal:
         now = self._clock()
         digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
         kept = self._kept.get(digest)
@@ -182,9 +180,9 @@ class Access:
                 if void:
                     raise _refused("session_ended")
                 kept.asked_at = moment
-        if kept.lacks_factor and not path.startswith(_WITHOUT_SECOND_FACTOR):
-            raise Problem(
-                403, "mfa_required", "Your role needs a second factor: enrol one, or enter its code, at /v1/auth/mfa."
+        if kept.lacks_factor and second_factor:
+            raise Denied(
+                "mfa_required", "Your role needs a second factor: enrol one, or enter its code, at /v1/auth/mfa."
             )
         return kept.principal
 

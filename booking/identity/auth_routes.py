@@ -23,9 +23,11 @@ from booking.identity.people import known_by, new_person, person_for, recognise,
 from booking.identity.refresh import Ended, open_session, refresh, revoke, revoke_all
 from booking.identity.service import address_of, identity_of
 from booking.identity.signing_in import Keep, SignIn, answer, cookie_token, device, no_cookie, sign_in
+from booking.refusals import Conflict, Invalid, Malformed, Refusal, Unauthenticated
 
 RESEND_AFTER_S: Final = 30
-routes = Routes(tag="auth")
+# Here somebody who still lacks a second factor gets one, and somebody with an outdated token a new one.
+routes = Routes(tag="auth", second_factor=False, stale_tokens=True)
 
 Email = Annotated[str, Meta(min_length=3, max_length=254)]
 Phone = Annotated[str, Meta(min_length=4, max_length=32)]
@@ -87,13 +89,13 @@ class Visit(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def contact_of(email: str | None, phone: str | None, region: str) -> Contact:
-    """Problem 422 unless it is one good contact."""
+    """Invalid unless it is one good contact."""
     if (email is None) == (phone is None):
-        raise Problem(422, "bad_request", "Give one of email and phone.")
+        raise Invalid("bad_request", "Give one of email and phone.")
     try:
         return contacts.email(email) if email is not None else contacts.phone(phone or "", region)
     except ValueError as error:
-        raise Problem(422, "bad_contact", f"{str(error).capitalize()}. Look at it again.") from None
+        raise Invalid("bad_contact", f"{str(error).capitalize()}. Look at it again.") from None
 
 
 @routes.post(
@@ -111,7 +113,7 @@ async def register(call: Call, body: Registration) -> Ticket:
         identity.passwords.check(body.password, near=contact.value.partition("@")[0])
         hashed = await identity.passwords.hash(body.password)
     elif contact.kind == "email":
-        raise Problem(422, "weak_password", "Choose a password, or ask for a code in place of registering.")
+        raise Invalid("weak_password", "Choose a password, or ask for a code in place of registering.")
     payload = {"name": body.name.strip(), "password": hashed, "locale": body.locale}
     return await send_code(call, contact, "register", body.locale, payload=payload)
 
@@ -161,7 +163,7 @@ async def log_in(call: Call, body: Credentials) -> Answer[SignIn]:
     await identity.allow_try(call, "login", contact.value, None if row is None else row["person_id"])
     hashed = None if row is None else str(row["hash"])
     if not await identity.passwords.verify(hashed, body.password) or row is None or hashed is None:
-        raise Problem(401, "wrong_credentials", "Contact or password is wrong. You can get a code instead.")
+        raise Unauthenticated("wrong_credentials", "Contact or password is wrong. You can get a code instead.")
     fresh = await identity.passwords.hash(body.password) if identity.passwords.outdated(hashed) else None
     async with call.transaction() as connection:
         if fresh is not None:
@@ -181,7 +183,7 @@ async def refresh_session(call: Call, body: RefreshToken | None = None) -> Answe
     keep: Keep = "body" if shown is not None else "cookie"
     token = shown if shown is not None else cookie_token(call.request)
     if token is None:
-        raise Problem(401, "session_ended", "Sign in again.")
+        raise Unauthenticated("session_ended", "Sign in again.")
     async with call.transaction() as connection:
         opened = await refresh(connection, identity.sealer, token, call.now)
         if not isinstance(opened, Ended):
@@ -237,13 +239,13 @@ async def upgrade(call: Call, body: Code) -> Answer[SignIn]:
     identity = identity_of(call)
     visitor = call.principal
     if not visitor.anonymous:
-        raise Problem(409, "not_anonymous", "This account is known already. Add a contact at /v1/me/contacts.")
+        raise Conflict("not_anonymous", "This account is known already. Add a contact at /v1/me/contacts.")
     proven = await prove(call, body.ticket, body.code, ("sign_in", "register"))
     async with call.transaction() as connection:
         await spend(connection, proven, call.now)
         still = await connection.fetchval("SELECT anonymous FROM person WHERE id = $1 FOR UPDATE", visitor.person)
         if not still:
-            raise Problem(409, "not_anonymous", "This account is known already.")
+            raise Conflict("not_anonymous", "This account is known already.")
         known = await known_by(connection, proven.contact.kind, proven.contact.value)
         if known is not None:  # who has a second factor gets nothing, and the visitor loses nothing, before it is given
             return await sign_in(call, connection, known, (proven.contact.proof,), body.keep)
@@ -259,7 +261,7 @@ async def upgrade(call: Call, body: Code) -> Answer[SignIn]:
     return signed_in
 
 
-@routes.get("/.well-known/jwks.json", content_type="application/json")
+@routes.get("/.well-known/jwks.json", content_type="application/json", second_factor=True, stale_tokens=False)
 async def public_keys(call: Call) -> web.Response:
     """The keys that verify our tokens (RFC 7517)."""
     headers = {"Cache-Control": "public, max-age=300"}
@@ -269,16 +271,18 @@ async def public_keys(call: Call) -> web.Response:
 async def send_code(
     call: Call,
     contact: Contact,
-    deed: codes.Deed,
+    purpose: codes.Purpose,
     locale: str | None,
     *,
     person: UUID | None = None,
     payload: dict[str, str | None] | None = None,
 ) -> Ticket:
-    """Send a code for ``deed``; the same for every contact."""
+    """Send a code for ``purpose``; the same for every contact."""
     identity = identity_of(call)
     async with call.transaction() as connection:
-        issued = await codes.issue(connection, identity.sealer, contact, deed, call.now, person=person, payload=payload)
+        issued = await codes.issue(
+            connection, identity.sealer, contact, purpose, call.now, person=person, payload=payload
+        )
         letter = Letter(
             contact, "code", locale or call.tenant.locale, call.tenant.name, call.now + codes.LIFETIME, issued.code
         )
@@ -286,25 +290,25 @@ async def send_code(
     return Ticket(issued.ticket, int(codes.LIFETIME.total_seconds()))
 
 
-async def prove(call: Call, ticket: UUID, code: str, deeds: tuple[codes.Deed, ...]) -> codes.Proven:
-    """What the code proves. Problem 400 wrong_code, 429."""
+async def prove(call: Call, ticket: UUID, code: str, purposes: tuple[codes.Purpose, ...]) -> codes.Proven:
+    """What the code proves. Malformed wrong_code, TooMany."""
     identity = identity_of(call)
     await identity.allow("code try", address_of(call), identity.paces.try_per_address)
     async with call.db.tenant(call.tenant.id) as connection:  # its own transaction: a try stays counted
         proven = await codes.check(connection, identity.sealer, ticket, code, call.now)
-    if proven is None or proven.deed not in deeds:
+    if proven is None or proven.purpose not in purposes:
         raise wrong_code()
     return proven
 
 
 async def spend(connection: Connection, proven: codes.Proven, now: datetime) -> None:
-    """Problem 400 when the code was spent by another request meanwhile."""
+    """Malformed when the code was spent by another request meanwhile."""
     if not await codes.spend(connection, proven, now):
         raise wrong_code()
 
 
-def wrong_code() -> Problem:
-    return Problem(400, "wrong_code", "This code is wrong or too old. Look again, or ask for a new one.")
+def wrong_code() -> Refusal:
+    return Malformed("wrong_code", "This code is wrong or too old. Look again, or ask for a new one.")
 
 
 async def set_password(connection: Connection, person: UUID, hashed: str, now: datetime) -> None:
@@ -329,7 +333,7 @@ async def _person_of(call: Call, connection: Connection, proven: codes.Proven) -
 
 
 async def pace_codes(call: Call, contact: Contact) -> None:
-    """Problem 429 when too many codes are asked for. Whom the contact belongs to is looked up only for a browser that
+    """TooMany when too many codes are asked for. Whom the contact belongs to is looked up only for a browser that
     says that somebody has signed in on it."""
     identity = identity_of(call)
     await identity.allow("code address", address_of(call), identity.paces.code_per_address)

@@ -12,7 +12,7 @@ import asyncpg
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from backplane.api import Call, Problem, Rate, Routes
+from backplane.api import Call, Rate, Routes
 from backplane.audit import Entry, record
 from backplane.ids import uuid7
 from backplane.lines import LINES
@@ -25,6 +25,7 @@ from booking.identity.people import tell
 from booking.identity.refresh import make_stale
 from booking.identity.service import identity_of
 from booking.policy import check_tenant
+from booking.refusals import Conflict, Denied, Invalid, NotFound, Refusal
 from booking.rights import MAY_GRANT, ROLES, acting_role, check_narrowing
 from booking.tenants import Clinic, check_colour, clinic, text_on
 
@@ -121,7 +122,7 @@ class Accepted(Struct, frozen=True):
     role: Role | None
 
 
-@routes.get("/v1/tenant")
+@routes.get("/v1/tenant", second_factor=False)
 async def read_tenant(call: Call) -> TenantSeen:
     """The clinic at this address: name, brand, language."""
     return _seen(call.tenant)
@@ -143,7 +144,7 @@ async def change_clinic(call: Call, body: ClinicChange) -> TenantSeen:
             try:
                 check_colour(body.brand.colour)
             except ValueError as error:
-                raise Problem(422, "bad_colour", str(error)) from None
+                raise Invalid("bad_colour", str(error)) from None
         values["brand"] = {name: getattr(body.brand, name) for name in Brand.__struct_fields__}
     async with call.transaction() as connection:
         row = await connection.fetchrow("SELECT * FROM tenant WHERE id = $1 FOR UPDATE", call.tenant.id)
@@ -219,7 +220,7 @@ async def remove_location(call: Call, id: UUID) -> None:
         async with call.transaction() as connection:
             tag = await connection.execute("DELETE FROM location WHERE id = $1", id)
     except asyncpg.ForeignKeyViolationError:
-        raise Problem(409, "in_use", "Doctors, services or appointments are at this place.") from None
+        raise Conflict("in_use", "Doctors, services or appointments are at this place.") from None
     if tag == "DELETE 0":
         raise not_found("location")
 
@@ -252,7 +253,7 @@ async def end_membership(call: Call, id: UUID) -> None:
             raise not_found("membership")
         _may_grant(call, row["role"])
         if [each["id"] for each in admins] == [id]:
-            raise Problem(409, "last_admin", "Make somebody else an admin first.")
+            raise Conflict("last_admin", "Make somebody else an admin first.")
         sessions = await make_stale(connection, row["person_id"], call.now)
         await _note(call, connection, "membership.ended", "person", row["person_id"], [row["role"]])
         await tell(connection, "user.roles_changed", row["person_id"], call.now)
@@ -281,7 +282,7 @@ async def invite_member(call: Call, body: NewInvite) -> Invited:
         if body.location is not None and not await connection.fetchval(
             "SELECT true FROM location WHERE id = $1", body.location
         ):
-            raise Problem(422, "bad_request", "There is no such location.")
+            raise Invalid("bad_request", "There is no such location.")
         made = await invite(
             call, connection, call.tenant, invited_address(body.email), role=body.role, location=body.location
         )
@@ -311,6 +312,7 @@ async def look_at_invite(call: Call, body: InviteToken) -> Invitation:
 
 @routes.post(
     "/v1/invites/accept",
+    second_factor=False,
     right="invite.accept.own",
     problems={400: ("bad_invite",), 403: ("wrong_account",), 409: ("invite_over", "already_related")},
 )
@@ -324,30 +326,30 @@ async def accept_invite(call: Call, body: InviteToken) -> Accepted:
 def _may_grant(call: Call, role: str) -> None:
     able = {each for own in call.principal.roles for each in MAY_GRANT.get(own, ())}
     if role not in able:
-        raise Problem(403, "may_not_grant", "You may not give or take this role here.")
+        raise Denied("may_not_grant", "You may not give or take this role here.")
 
 
 def invited_address(text: str) -> contacts.Contact:
     try:
         return contacts.email(text)
     except ValueError:
-        raise Problem(422, "bad_contact", "This is not an e-mail address.") from None
+        raise Invalid("bad_contact", "This is not an e-mail address.") from None
 
 
 def _check_policy(policy: object, written: list[str]) -> None:
-    """Problem 422 bad_policy. Only keys that are ``written`` now must be known: an older release may have kept more."""
+    """Invalid bad_policy. Only keys that are ``written`` now must be known: an older release may have kept more."""
     assert isinstance(policy, dict)
     text = msgspec.json.encode(policy)
     if len(text) > MAX_POLICY_BYTES or b"\\u0000" in text:
-        raise Problem(422, "bad_policy", f"A policy has at most {MAX_POLICY_BYTES} bytes, and no NUL.")
+        raise Invalid("bad_policy", f"A policy has at most {MAX_POLICY_BYTES} bytes, and no NUL.")
     factors = policy.get("second_factor", [])
     if not isinstance(factors, list) or not all(isinstance(role, str) and role in ROLES for role in factors):
-        raise Problem(422, "bad_policy", "second_factor is a list of roles.")
+        raise Invalid("bad_policy", "second_factor is a list of roles.")
     try:
         check_tenant({name: policy[name] for name in written})
         check_narrowing(policy)
     except ValueError as error:
-        raise Problem(422, "bad_policy", str(error)[:200]) from None
+        raise Invalid("bad_policy", str(error)[:200]) from None
 
 
 def _seen(tenant: object) -> TenantSeen:
@@ -357,8 +359,8 @@ def _seen(tenant: object) -> TenantSeen:
     return TenantSeen(tenant.name, tenant.slug, tenant.locale, tenant.timezone, tenant.region, brand, on_colour)
 
 
-def not_found(what: str) -> Problem:
-    return Problem(404, "not_found", f"There is no such {what} here.")
+def not_found(what: str) -> Refusal:
+    return NotFound("not_found", f"There is no such {what} here.")
 
 
 async def _note(call: Call, connection: Connection, action: str, kind: str, subject: UUID, facts: list[str]) -> None:

@@ -23,7 +23,7 @@ DIGITS: Final = 6
 LIFETIME: Final = timedelta(minutes=10)
 MAX_ATTEMPTS: Final = 5
 
-Deed = Literal["sign_in", "register", "add_contact", "set_password"]
+Purpose = Literal["sign_in", "register", "add_contact", "set_password"]
 
 
 class Issued(Struct, frozen=True):
@@ -36,7 +36,7 @@ class Proven(Struct, frozen=True):
 
     ticket: UUID
     contact: Contact
-    deed: Deed
+    purpose: Purpose
     person: UUID | None
     payload: dict[str, Any]
 
@@ -45,7 +45,7 @@ async def issue(
     connection: Connection,
     sealer: Sealer,
     contact: Contact,
-    deed: Deed,
+    purpose: Purpose,
     now: datetime,
     *,
     person: UUID | None = None,
@@ -60,7 +60,7 @@ async def issue(
         ticket,
         contact.kind,
         contact.value,
-        deed,
+        purpose,
         person,
         payload or {},
         _mac(sealer, ticket, code),
@@ -87,7 +87,7 @@ async def check(connection: Connection, sealer: Sealer, ticket: UUID, code: str,
 
 
 async def spend(connection: Connection, proven: Proven, now: datetime) -> bool:
-    """Whether nobody else was faster; belongs into the transaction of the deed."""
+    """Whether nobody else was faster; belongs into the transaction of what the code was for."""
     spent = await connection.fetchval(
         "UPDATE code SET used_at = $2 WHERE id = $1 AND used_at IS NULL RETURNING true", proven.ticket, now
     )

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from backplane.ids import uuid7
 from backplane.postgres import Connection
-from backplane.web import Problem
+from booking.refusals import Conflict
 
 Right = Literal["book", "join", "read"]
 Relation = Literal["child", "parent", "spouse", "sibling", "other"]
@@ -70,13 +70,13 @@ async def relate(
     *,
     birth_year: int | None = None,
 ) -> UUID:
-    """``guardian`` acts for ``person``. Problem 409 when there are too many, or it is so already."""
+    """``guardian`` acts for ``person``. Conflict when there are too many, or it is so already."""
     await connection.execute("SELECT FROM person WHERE id = $1 FOR UPDATE", guardian)
     count = await connection.fetchval(
         "SELECT count(*) FROM dependant WHERE guardian_id = $1 AND ended_at IS NULL", guardian
     )
     if count >= MAX_DEPENDANTS:
-        raise Problem(409, "too_many_dependants", "End the care of somebody first.")
+        raise Conflict("too_many_dependants", "End the care of somebody first.")
     until = date(birth_year + ADULT_YEARS + 1, 1, 1) if relation == "child" and birth_year is not None else None
     made = uuid7(now)
     kept = await connection.fetchval(
@@ -92,7 +92,7 @@ async def relate(
         now,
     )
     if not kept:
-        raise Problem(409, "already_related", "This is so already.")
+        raise Conflict("already_related", "This is so already.")
     return made
 
 

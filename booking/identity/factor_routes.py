@@ -29,7 +29,7 @@ from webauthn.helpers.structs import (
     UserVerificationRequirement,
 )
 
-from backplane.api import Answer, Call, Problem, Routes
+from backplane.api import Answer, Call, Routes
 from backplane.audit import Entry, record
 from backplane.hosts import asked_host
 from backplane.ids import uuid7
@@ -40,11 +40,13 @@ from booking.identity.auth_routes import NO_NUL, wrong_code
 from booking.identity.people import standing
 from booking.identity.service import address_of, identity_of
 from booking.identity.signing_in import Keep, SignIn, factor_claims, require_recent, sign_in
+from booking.refusals import Conflict, Malformed, Refusal
 from booking.rights import acting_role
 
 CEREMONY: Final = timedelta(minutes=5)
 MAX_PASSKEYS: Final = 20
-routes = Routes(tag="auth")
+# Here somebody who still lacks a second factor gets one, and somebody with an outdated token a new one.
+routes = Routes(tag="auth", second_factor=False, stale_tokens=True)
 passkey_cbor.install()
 
 FactorCode = Annotated[str, Meta(min_length=6, max_length=40)]
@@ -137,7 +139,7 @@ async def confirm_totp(call: Call, body: OneCode) -> Enrolled:
             "SELECT confirmed_at IS NOT NULL FROM totp WHERE person_id = $1 FOR UPDATE", who.person
         )
         if enrolled is not False:
-            raise Problem(409, "already_enrolled", "There is an authenticator already.")
+            raise Conflict("already_enrolled", "There is an authenticator already.")
         recovery = await totp.confirm(connection, identity.sealer, who.person, call.now)
         token = await _raised(call, connection, ("otp", SECOND_FACTOR))
         await _note(call, connection, "second_factor.enrolled")
@@ -207,7 +209,7 @@ async def begin_passkey(call: Call) -> Ceremony:
             "SELECT value FROM identity WHERE person_id = $1 AND kind <> 'oidc' ORDER BY created_at LIMIT 1", person
         )
         if len(known) >= MAX_PASSKEYS:
-            raise Problem(409, "too_many_passkeys", "Remove a passkey that you do not use.")
+            raise Conflict("too_many_passkeys", "Remove a passkey that you do not use.")
         options = generate_registration_options(
             rp_id=call.host,
             rp_name=call.tenant.name,
@@ -301,7 +303,7 @@ async def finish_passkey_login(call: Call, body: Assertion) -> Answer[SignIn]:
 
 
 async def _check(call: Call, person: UUID, code: str, session: UUID | None = None, *, confirmed: bool = False) -> None:
-    """Problem 400 wrong_code, 429. ``session``: that it is entered in, none when it is to open one."""
+    """Malformed wrong_code, TooMany. ``session``: that it is entered in, none when it is to open one."""
     identity = identity_of(call)
     # Of a recovery code nobody guesses any, so it must open the door whoever stands before it.
     guessable = not totp.is_recovery_code(code)
@@ -354,7 +356,7 @@ async def _begun(call: Call, connection: Connection, person: UUID | None, challe
 
 
 async def _taken(call: Call, ceremony: UUID, person: UUID | None) -> bytes:
-    """The challenge, which is gone afterwards. Problem 400."""
+    """The challenge, which is gone afterwards. Malformed."""
     async with call.db.tenant(call.tenant.id) as connection:
         found = await connection.fetchval(
             "DELETE FROM passkey_challenge WHERE id = $1 AND person_id IS NOT DISTINCT FROM $2 AND expires_at > $3"
@@ -374,5 +376,5 @@ def _origins(call: Call) -> list[str]:
     return [f"https://{host}", f"{call.request.scheme}://{host}"]
 
 
-def _bad_passkey() -> Problem:
-    return Problem(400, "bad_passkey", "This passkey could not be verified. Begin again.")
+def _bad_passkey() -> Refusal:
+    return Malformed("bad_passkey", "This passkey could not be verified. Begin again.")

@@ -16,12 +16,12 @@ from backplane.keys import TokenError, TokenKind
 from backplane.postgres import Connection, Row
 from backplane.principal import Tenant
 from backplane.routes import Call
-from backplane.web import Problem
 from booking.identity.contacts import Contact
 from booking.identity.courier import Letter, Text
 from booking.identity.dependants import Relation, Right, relate
 from booking.identity.people import tell
 from booking.identity.service import identity_of
+from booking.refusals import Conflict, Denied, Malformed, Refusal
 from booking.rights import acting_role
 
 LIFETIME: Final = timedelta(hours=72)
@@ -108,7 +108,7 @@ async def invite(
 
 
 async def look(call: Call, connection: Connection, token: str) -> Invitation:
-    """What the token is an invitation to; changes nothing. Problem 400 bad_invite."""
+    """What the token is an invitation to; changes nothing. Malformed bad_invite."""
     claims = _claims(call, token)
     row = await connection.fetchrow("SELECT * FROM invite WHERE id = $1", claims.jti)
     if row is None or row["email"] != claims.email:
@@ -119,7 +119,7 @@ async def look(call: Call, connection: Connection, token: str) -> Invitation:
 
 
 async def accept(call: Call, connection: Connection, token: str) -> str | None:
-    """The role that the caller has now; None: they act for somebody. Problem 400, 403 wrong_account, 409."""
+    """The role that the caller has now; None: they act for somebody. Malformed, Denied wrong_account, Conflict."""
     who = call.principal
     claims = _claims(call, token)
     row = await connection.fetchrow("SELECT * FROM invite WHERE id = $1 FOR UPDATE", claims.jti)
@@ -128,12 +128,12 @@ async def accept(call: Call, connection: Connection, token: str) -> str | None:
     if row["accepted_by"] == who.person:
         return None if row["role"] is None else str(row["role"])  # the answer was lost
     if _is_over(row, call.now):
-        raise Problem(409, "invite_over", "This invitation was used, withdrawn or is too old. Ask for another.")
+        raise Conflict("invite_over", "This invitation was used, withdrawn or is too old. Ask for another.")
     fits = await connection.fetchval(
         "SELECT true FROM identity WHERE person_id = $1 AND kind = 'email' AND value = $2", who.person, row["email"]
     )
     if not fits:
-        raise Problem(403, "wrong_account", "Sign in with the e-mail address that was invited, then accept again.")
+        raise Denied("wrong_account", "Sign in with the e-mail address that was invited, then accept again.")
     await connection.execute(
         "UPDATE invite SET accepted_at = $2, accepted_by = $3 WHERE id = $1", claims.jti, call.now, who.person
     )
@@ -164,7 +164,7 @@ async def accept(call: Call, connection: Connection, token: str) -> str | None:
 
 
 def _claims(call: Call, token: str) -> InviteClaims:
-    """Problem 400 when we have not signed it for this clinic, or it has expired."""
+    """Malformed when we have not signed it for this clinic, or it has expired."""
     try:
         claims = identity_of(call).authority.verify(TokenKind.INVITE, AUDIENCE, token, InviteClaims, call.now)
     except TokenError:
@@ -178,5 +178,5 @@ def _is_over(row: Row, now: datetime) -> bool:
     return row["accepted_at"] is not None or row["withdrawn_at"] is not None or row["expires_at"] <= now
 
 
-def _bad_invite() -> Problem:
-    return Problem(400, "bad_invite", "This is not an invitation of this clinic, or it is too old. Ask for another.")
+def _bad_invite() -> Refusal:
+    return Malformed("bad_invite", "This is not an invitation of this clinic, or it is too old. Ask for another.")

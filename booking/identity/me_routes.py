@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from backplane.api import Call, Problem, Routes
+from backplane.api import Call, Routes
 from backplane.clocks import just_now
 from booking.identity import contacts, dependants
 from booking.identity.auth_routes import (
@@ -33,8 +33,9 @@ from booking.identity.people import add_identity, new_person, standing
 from booking.identity.refresh import revoke, revoke_all
 from booking.identity.service import identity_of
 from booking.identity.signing_in import RECENT, require_recent
+from booking.refusals import Conflict, Denied, Invalid, Malformed, NotFound
 
-routes = Routes(tag="me")
+routes = Routes(tag="me", second_factor=False)
 
 Zone = Annotated[str, Meta(min_length=1, max_length=64)]
 BirthYear = Annotated[int, Meta(ge=1890, le=2200)]
@@ -119,11 +120,11 @@ class Invited(Struct, frozen=True):
 
 
 def check_zone(name: str) -> None:
-    """Problem 422 when nobody keeps time like that."""
+    """Invalid when nobody keeps time like that."""
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise Problem(422, "bad_timezone", "Name a time zone like Asia/Karachi.") from None
+        raise Invalid("bad_timezone", "Name a time zone like Asia/Karachi.") from None
 
 
 @routes.get("/v1/me", right="account.read.own")
@@ -188,9 +189,9 @@ async def change_password(call: Call, body: NewPassword) -> None:
     if body.current is not None:
         await identity.allow_try(call, "login", str(who.person), who.person, who.session)
         if not await identity.passwords.verify(current, body.current):
-            raise Problem(403, "wrong_credentials", "The current password is another.")
+            raise Denied("wrong_credentials", "The current password is another.")
     elif not by_code:
-        raise Problem(403, "sign_in_again", "Give the current password, or sign in with a code first.")
+        raise Denied("sign_in_again", "Give the current password, or sign in with a code first.")
     identity.passwords.check(body.password)
     hashed = await identity.passwords.hash(body.password)
     async with call.transaction() as connection:
@@ -223,11 +224,11 @@ async def verify_contact(call: Call, body: Code) -> Me:
     proven = await prove(call, body.ticket, body.code, ("add_contact",))
     who = call.principal
     if proven.person != who.person:
-        raise Problem(400, "wrong_code", "This code was asked for by somebody else.")
+        raise Malformed("wrong_code", "This code was asked for by somebody else.")
     async with call.transaction() as connection:
         await spend(connection, proven, call.now)
         if not await add_identity(connection, who.person, proven.contact.kind, proven.contact.value, call.now):
-            raise Problem(409, "contact_taken", "Another account here has this contact. Sign in with it instead.")
+            raise Conflict("contact_taken", "Another account here has this contact. Sign in with it instead.")
     return await read_me(call)
 
 
@@ -241,9 +242,9 @@ async def remove_contact(call: Call, id: UUID) -> None:
         await require_recent(connection, who.session, call.now)
         rows = await connection.fetch("SELECT id FROM identity WHERE person_id = $1 FOR UPDATE", who.person)
         if id not in {row["id"] for row in rows}:
-            raise Problem(404, "not_found", "There is no such contact.")
+            raise NotFound("not_found", "There is no such contact.")
         if len(rows) == 1:
-            raise Problem(409, "last_contact", "Add another contact first, or nobody could sign in any more.")
+            raise Conflict("last_contact", "Add another contact first, or nobody could sign in any more.")
         await connection.execute("DELETE FROM identity WHERE id = $1", id)
 
 
@@ -271,7 +272,7 @@ async def end_session(call: Call, id: UUID) -> None:
             "SELECT true FROM session WHERE id = $1 AND person_id = $2", id, call.principal.person
         )
         if not own:
-            raise Problem(404, "not_found", "There is no such session.")
+            raise NotFound("not_found", "There is no such session.")
         ended = await revoke(connection, [id], "logout", call.now)
     await identity_of(call).void(ended)
 
@@ -295,7 +296,7 @@ async def remove_passkey(call: Call, id: UUID) -> None:
             "DELETE FROM passkey WHERE id = $1 AND person_id = $2", id, call.principal.person
         )
     if tag == "DELETE 0":
-        raise Problem(404, "not_found", "There is no such passkey.")
+        raise NotFound("not_found", "There is no such passkey.")
 
 
 @routes.get("/v1/me/dependants", right="dependant.manage.own")
@@ -341,7 +342,7 @@ async def name_caregiver(call: Call, body: NewCaregiver) -> Invited:
     try:
         contact = contacts.email(body.email)
     except ValueError:
-        raise Problem(422, "bad_contact", "This is not an e-mail address.") from None
+        raise Invalid("bad_contact", "This is not an e-mail address.") from None
     who = call.principal
     await identity.allow("invite person", str(who.person), identity.paces.code_per_person)
     async with call.transaction() as connection:
@@ -354,4 +355,4 @@ async def end_care(call: Call, id: UUID) -> None:
     """End acting for somebody, or somebody's acting for oneself."""
     async with call.transaction() as connection:
         if not await dependants.end(connection, id, call.principal.person, call.now):
-            raise Problem(404, "not_found", "There is no such relation.")
+            raise NotFound("not_found", "There is no such relation.")

@@ -17,7 +17,7 @@ from uuid import UUID
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from backplane.api import Call, Problem, Routes
+from backplane.api import Call, Routes
 from backplane.audit import Entry, record
 from backplane.hosts import is_own_path
 from backplane.ids import uuid7
@@ -39,6 +39,7 @@ from booking.identity.signing_in import (
     sign_in,
     take_over_visitor,
 )
+from booking.refusals import Conflict, Invalid, Malformed, NotFound, Refusal, UpstreamFailed
 from booking.rights import acting_role
 
 LOGIN: Final = timedelta(minutes=10)
@@ -46,7 +47,8 @@ STATE_COOKIE: Final = "__Host-wadud-oidc"
 LOOPBACK_STATE_COOKIE: Final = "wadud-oidc"
 _PURPOSE: Final = "oidc"
 _log = Log(__name__)
-routes = Routes(tag="auth")
+# Here somebody who still lacks a second factor gets one, and somebody with an outdated token a new one.
+routes = Routes(tag="auth", second_factor=False, stale_tokens=True)
 
 ProviderName = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,40}$")]
 
@@ -90,7 +92,13 @@ async def list_sign_in_providers(call: Call) -> list[Provider]:
     return [Provider(row["name"], row["label"]) for row in rows]
 
 
-@routes.put("/v1/clinic/oidc/{name}", right="clinic.manage", problems={422: ("bad_issuer",)})
+@routes.put(
+    "/v1/clinic/oidc/{name}",
+    right="clinic.manage",
+    second_factor=True,
+    stale_tokens=False,
+    problems={422: ("bad_issuer",)},
+)
 async def set_sign_in_provider(call: Call, name: ProviderName, body: ProviderSetting) -> Provider:
     """Trust an issuer to say who somebody is, or change how."""
     identity = identity_of(call)
@@ -98,7 +106,7 @@ async def set_sign_in_provider(call: Call, name: ProviderName, body: ProviderSet
         identity.oidc.check_url(body.issuer)
         await identity.oidc.metadata(body.issuer, call.now)
     except OidcError as error:
-        raise Problem(422, "bad_issuer", f"This issuer cannot be used: {error}.") from None
+        raise Invalid("bad_issuer", f"This issuer cannot be used: {error}.") from None
     async with call.transaction() as connection:
         provider = await connection.fetchval(
             "INSERT INTO oidc_provider (id, name, label, issuer, client_id, client_secret_sealed, enabled, created_at)"
@@ -140,9 +148,9 @@ async def begin_oidc(call: Call, name: ProviderName, query: Start) -> web.Respon
     identity = identity_of(call)
     secure = call.request.scheme == "https"
     if not secure and not loopback(call.request):
-        raise Problem(400, "https_required", "Signing in elsewhere needs https here.")
+        raise Malformed("https_required", "Signing in elsewhere needs https here.")
     if not is_own_path(query.return_to):
-        raise Problem(400, "bad_request", "return_to is a path of this site.")
+        raise Malformed("bad_request", "return_to is a path of this site.")
     await identity.allow("visitor", address_of(call), identity.paces.visitor_per_address)
     state, nonce, verifier, browser = (secrets.token_urlsafe(32) for _ in range(4))
     redirect_uri = f"{_origin(call)}/v1/auth/oidc/{name}/callback"
@@ -202,9 +210,9 @@ async def end_oidc(call: Call, name: ProviderName, query: Callback) -> web.Respo
             name,
         )
     if row is None or row["expires_at"] <= call.now or not hmac.compare_digest(row["browser_hash"], _hash(browser)):
-        raise Problem(400, "bad_state", "This sign-in was not begun here, or is too old. Begin again.")
+        raise Malformed("bad_state", "This sign-in was not begun here, or is too old. Begin again.")
     if query.error or not query.code or query.iss not in ("", row["issuer"]):  # RFC 9207: the issuer may name itself
-        raise Problem(400, "sign_in_refused", "The sign-in was not completed. Begin again.")
+        raise Malformed("sign_in_refused", "The sign-in was not completed. Begin again.")
     try:
         secret = identity.sealer.unseal(row["client_secret_sealed"], _PURPOSE).decode()
         verifier = identity.sealer.unseal(row["verifier_sealed"], _PURPOSE).decode()
@@ -262,7 +270,7 @@ async def _person_of(call: Call, connection: Connection, provider: UUID, claims:
             await add_identity(connection, person, "email", email.value, call.now)
         await tell(connection, "user.registered", person, call.now)
     if not await add_identity(connection, person, "oidc", account, call.now):
-        raise Problem(409, "conflict", "Somebody signed in with this account at the same moment. Begin again.")
+        raise Conflict("conflict", "Somebody signed in with this account at the same moment. Begin again.")
     return person
 
 
@@ -275,10 +283,12 @@ def _hash(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def _unknown_provider() -> Problem:
-    return Problem(404, "unknown_provider", "One cannot sign in with that here.")
+def _unknown_provider() -> Refusal:
+    return NotFound("unknown_provider", "One cannot sign in with that here.")
 
 
 def _failed(error: OidcError | SealError) -> NoReturn:
     _log.warning("sign-in provider failed", reason=str(error))
-    raise Problem(502, "provider_failed", "The other side could not tell who you are. Try again, or sign in otherwise.")
+    raise UpstreamFailed(
+        "provider_failed", "The other side could not tell who you are. Try again, or sign in otherwise."
+    )

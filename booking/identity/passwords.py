@@ -16,7 +16,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.low_level import Type
 
-from backplane.web import Problem
+from booking.refusals import Invalid, Unavailable
 
 MEMORY_KIB: Final = 19 * 1024
 TIME_COST: Final = 2
@@ -54,19 +54,19 @@ class Passwords:
         self._nobody = _hash_of_nobody()
 
     def check(self, password: str, *, near: str = "") -> None:
-        """Problem 422 when nobody should have this password; ``near``: the contact, which is no password either."""
+        """Invalid when nobody should have this password; ``near``: the contact, which is no password either."""
         plain = _plain(password)
         if not MIN_CHARS <= len(plain) <= MAX_CHARS:
-            raise Problem(422, "weak_password", f"Choose a password of {MIN_CHARS} to {MAX_CHARS} characters.")
+            raise Invalid("weak_password", f"Choose a password of {MIN_CHARS} to {MAX_CHARS} characters.")
         if self._breached(plain) or (near and near.lower() in plain.lower()) or len(set(plain)) < 4:
-            raise Problem(422, "weak_password", "This password is among the first that others try. Choose another.")
+            raise Invalid("weak_password", "This password is among the first that others try. Choose another.")
 
     async def hash(self, password: str) -> str:
-        """With salt and parameters. Problem 503 when too many wait."""
+        """With salt and parameters. Unavailable when too many wait."""
         return await self._run(lambda: _HASHER.hash(_plain(password)))
 
     async def verify(self, hashed: str | None, password: str) -> bool:
-        """Whether it is the one; None (nobody's) never is, and takes as long. Problem 503 when too many wait."""
+        """Whether it is the one; None (nobody's) never is, and takes as long. Unavailable when too many wait."""
         return await self._run(lambda: self._matches(hashed or self._nobody, password) and hashed is not None)
 
     def outdated(self, hashed: str) -> bool:
@@ -85,7 +85,7 @@ class Passwords:
 
     async def _run(self, work: Callable[[], R]) -> R:
         if self._busy >= self._room:
-            raise Problem(503, "busy", "Many people sign in just now. Try again in a moment.", {"Retry-After": "2"})
+            raise Unavailable("busy", "Many people sign in just now. Try again in a moment.", retry_after_s=2)
         self._busy += 1
         future = asyncio.get_running_loop().run_in_executor(self._pool, work)
         # Counted until the thread is done with it, even when the person has gone.

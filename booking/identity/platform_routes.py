@@ -1,7 +1,7 @@
 """All clinics, for the platform's admins: made here, with an invitation for their first admin.
 
 This is the one part of identity that reaches over tenants, so it answers at the platform's own address only, where a
-platform admin is a member, and every deed is in the platform's audit trail.
+platform admin is a member, and every act is in the platform's audit trail.
 """
 
 from typing import Annotated
@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 from msgspec import Meta, Struct
 
-from backplane.api import Call, Problem, Routes
+from backplane.api import Call, Routes
 from backplane.audit import Entry, record
 from backplane.bounds import Int8
 from booking.identity import contacts
@@ -20,6 +20,7 @@ from booking.identity.founding import TakenError, write_clinic
 from booking.identity.invites import invite
 from booking.identity.me_routes import Invited, Zone, check_zone
 from booking.identity.service import identity_of
+from booking.refusals import Conflict, Denied
 from booking.rights import CLINIC_ADMIN, PLATFORM_TENANT
 from booking.tenants import Clinic, clinic
 
@@ -92,7 +93,7 @@ async def make_tenant(call: Call, body: NewTenant) -> TenantListed:
             await record(platform, entry, call.now, tenant=PLATFORM_TENANT)
     except TakenError as error:
         what = "this slug" if error.what == "slug" else "one of these host names"
-        raise Problem(409, "taken", f"Another clinic has {what}.") from None
+        raise Conflict("taken", f"Another clinic has {what}.") from None
     identity_of(call).tenants.forget()
     await _invite_admin(call, clinic(row), contact)
     return TenantListed(row["id"], row["slug"], row["name"], row["region"], tuple(row["hosts"]))
@@ -121,4 +122,4 @@ async def _invite_admin(call: Call, to: Clinic, contact: contacts.Contact) -> UU
 
 def _on_the_platform(call: Call) -> None:
     if call.tenant.id != PLATFORM_TENANT:
-        raise Problem(403, "forbidden", "This is done at the platform's own address.")
+        raise Denied("forbidden", "This is done at the platform's own address.")

@@ -16,7 +16,6 @@ from backplane.postgres import Database
 from backplane.ratelimit import address_key
 from backplane.routes import Call
 from backplane.sealed import Sealer
-from backplane.web import Problem
 from booking.identity.access import Access, Denylist
 from booking.identity.courier import Courier, JobCourier
 from booking.identity.devices import known_device
@@ -25,6 +24,7 @@ from booking.identity.oidc_client import OidcClient
 from booking.identity.passwords import Passwords
 from booking.identity.refresh import sweep
 from booking.identity.throttle import CODE, FACTOR, LOGIN, Pace, Throttle, What
+from booking.refusals import TooMany
 from booking.tenants import Tenants
 
 ISSUER: Final = "wadud"
@@ -103,18 +103,18 @@ class Identity:
         await self.oidc.close()
 
     async def allow(self, name: str, key: str, pace: Pace) -> None:
-        """Problem 429 when ``key`` is too fast. The key is not kept in the clear: it may be a contact."""
+        """TooMany when ``key`` is too fast. The key is not kept in the clear: it may be a contact."""
         secret = self.sealer.mac("pace", name, key)[:16].hex()
         verdict = await self._bus.allow(f"pace:{name}:{secret}", pace.per_s, pace.burst)
         if not verdict:
-            wait = {"Retry-After": str(max(1, math.ceil(verdict.retry_after_s)))}
-            raise Problem(429, "rate_limited", "Too many tries. Wait, or come in another way.", wait)
+            wait_s = max(1, math.ceil(verdict.retry_after_s))
+            raise TooMany("rate_limited", "Too many tries. Wait, or come in another way.", retry_after_s=wait_s)
 
     async def allow_try(
         self, call: Call, what: What, account: str, person: UUID | None, session: UUID | None = None
     ) -> bool:
         """Count a try at ``account``, which is ``person``'s or nobody's, by the rule of `booking.identity.throttle`.
-        ``session``: that it is done in. Returns whether it was counted for strangers. Problem 429."""
+        ``session``: that it is done in. Returns whether it was counted for strangers. TooMany."""
         pace: Throttle = getattr(self.paces, what)
         device = None if session is None else str(session)
         if device is None and person is not None:

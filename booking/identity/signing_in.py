@@ -20,7 +20,6 @@ from backplane.keys import TokenError, TokenKind
 from backplane.postgres import Connection
 from backplane.proxies import same_origin
 from backplane.routes import Answer, Call
-from backplane.web import Problem
 from booking.identity.access import LIFETIME, SECOND_FACTOR, second_factor_roles
 from booking.identity.devices import COOKIE as DEVICE_COOKIE
 from booking.identity.devices import LIFETIME as DEVICE_LIFETIME
@@ -29,6 +28,7 @@ from booking.identity.devices import remembering
 from booking.identity.people import Standing, standing, take_over
 from booking.identity.refresh import Opened, open_session, revoke_all
 from booking.identity.service import Identity, identity_of
+from booking.refusals import Denied, Malformed, Unauthenticated
 from booking.tenants import Clinic
 
 COOKIE: Final = "__Host-wadud-refresh"
@@ -69,14 +69,14 @@ class FactorClaims(Struct, frozen=True):
 
 
 async def sign_in(call: Call, connection: Connection, person: UUID, amr: Sequence[str], keep: Keep) -> Answer[SignIn]:
-    """Signs ``person`` in by what they proved, or asks for the second factor. Problem 403 account_disabled.
+    """Signs ``person`` in by what they proved, or asks for the second factor. Denied account_disabled.
 
     A visitor who asks, by their access token, becomes ``person``: what they booked before is ``person``'s.
     """
     identity = identity_of(call)
     who = await standing(connection, person)
     if who.disabled:
-        raise Problem(403, "account_disabled", "This account was closed. Ask the clinic.")
+        raise Denied("account_disabled", "This account was closed. Ask the clinic.")
     if who.totp and SECOND_FACTOR not in amr:
         claims = FactorClaims(person, call.tenant.id, tuple(amr))
         ticket = identity.authority.sign(TokenKind.SECOND_FACTOR, _FACTOR_AUDIENCE, claims, call.now, _FACTOR_LIFETIME)
@@ -95,15 +95,15 @@ async def take_over_visitor(call: Call, connection: Connection, visitor: UUID, p
 
 
 def factor_claims(call: Call, ticket: str) -> FactorClaims:
-    """Who has given the first factor. Problem 401."""
+    """Who has given the first factor. Unauthenticated."""
     try:
         claims = identity_of(call).authority.verify(
             TokenKind.SECOND_FACTOR, _FACTOR_AUDIENCE, ticket, FactorClaims, call.now
         )
     except TokenError as error:
-        raise Problem(401, error.code, "Sign in again from the beginning.") from None
+        raise Unauthenticated(error.code, "Sign in again from the beginning.") from None
     if claims.tid != call.tenant.id:
-        raise Problem(401, "bad_token", "Sign in again from the beginning.")
+        raise Unauthenticated("bad_token", "Sign in again from the beginning.")
     return claims
 
 
@@ -140,9 +140,9 @@ def device_cookie(call: Call, person: UUID, secure: bool) -> str:
 
 
 def cookie(request: web.Request, value: str, lives: timedelta) -> str:
-    """A Set-Cookie header. Problem 400: plain http that is not loopback; 403: not from a page of ours."""
+    """A Set-Cookie header. Malformed: plain http that is not loopback; Denied: not from a page of ours."""
     if not same_origin(request):
-        raise Problem(403, "bad_origin", "This may be done from our own pages only.")
+        raise Denied("bad_origin", "This may be done from our own pages only.")
     return _set_cookie(request.headers["Origin"].startswith("https://"), request, value, lives)
 
 
@@ -161,10 +161,10 @@ def no_cookie(request: web.Request) -> dict[str, str]:
 
 
 def cookie_token(request: web.Request) -> str | None:
-    """The refresh token that came as a cookie. Problem 403 when another site made the browser send it."""
+    """The refresh token that came as a cookie. Denied when another site made the browser send it."""
     value = request.cookies.get(COOKIE) or (request.cookies.get(LOOPBACK_COOKIE) if loopback(request) else None)
     if value and not same_origin(request):
-        raise Problem(403, "bad_origin", "This may be done from our own pages only.")
+        raise Denied("bad_origin", "This may be done from our own pages only.")
     return value or None
 
 
@@ -180,7 +180,7 @@ def _set_cookie(
     if secure:
         return f"{names[0]}={value}; Path=/; Secure; {tail}"
     if not loopback(request):
-        raise Problem(400, "https_required", "A cookie needs https here. Use https, or keep the token yourself.")
+        raise Malformed("https_required", "A cookie needs https here. Use https, or keep the token yourself.")
     return f"{names[1]}={value}; Path=/v1/auth; {tail}"
 
 
@@ -199,7 +199,7 @@ def device(request: web.Request) -> str:
 
 
 async def require_recent(connection: Connection, session: UUID, now: datetime) -> None:
-    """Problem 403 unless the session began a moment ago: for changes that a borrowed device must not make."""
+    """Denied unless the session began a moment ago: for changes that a borrowed device must not make."""
     began = await connection.fetchval("SELECT created_at FROM session WHERE id = $1", session)
     if not isinstance(began, datetime) or not just_now(began, now, RECENT):
-        raise Problem(403, "sign_in_again", "Sign in again first: this needs a sign-in of the last 15 minutes.")
+        raise Denied("sign_in_again", "Sign in again first: this needs a sign-in of the last 15 minutes.")

@@ -18,7 +18,7 @@ import pyotp
 
 from backplane.postgres import Connection
 from backplane.sealed import Sealer
-from backplane.web import Problem
+from booking.refusals import Conflict, TooMany
 
 STEP_S: Final = 30
 MAX_TRIES: Final = 100
@@ -29,7 +29,7 @@ _PURPOSE: Final = "totp"
 
 
 async def begin(connection: Connection, sealer: Sealer, person: UUID, now: datetime) -> str:
-    """A new secret for ``person``, which counts once it is confirmed. Problem 409 when there is a confirmed one."""
+    """A new secret for ``person``, which counts once it is confirmed. Conflict when there is a confirmed one."""
     secret = pyotp.random_base32()
     written = await connection.fetchval(
         "INSERT INTO totp (person_id, secret_sealed, tries_since, created_at) VALUES ($1, $2, $3, $3)"
@@ -40,7 +40,7 @@ async def begin(connection: Connection, sealer: Sealer, person: UUID, now: datet
         now,
     )
     if not written:
-        raise Problem(409, "already_enrolled", "There is an authenticator already. Remove it first.")
+        raise Conflict("already_enrolled", "There is an authenticator already. Remove it first.")
     return secret
 
 
@@ -52,7 +52,7 @@ def uri(secret: str, account: str, issuer: str) -> str:
 async def check(
     connection: Connection, sealer: Sealer, person: UUID, code: str, now: datetime, *, counted: bool
 ) -> bool:
-    """Whether ``code`` is right and new, or a recovery code that was not used. Problem 429 after too many tries.
+    """Whether ``code`` is right and new, or a recovery code that was not used. TooMany after too many tries.
 
     ``counted``: a stranger tries. Must not stand in a transaction that may roll back: a try stays counted.
     """
@@ -71,7 +71,7 @@ async def check(
     if counted and row["tries"] > MAX_TRIES:
         wait_s = (row["tries_since"] + TRIES_WITHIN - now).total_seconds()
         detail = "Too many wrong codes. Use a recovery code, a passkey, or a browser that you have signed in with."
-        raise Problem(429, "rate_limited", detail, {"Retry-After": str(max(1, int(wait_s)))})
+        raise TooMany("rate_limited", detail, retry_after_s=max(1, int(wait_s)))
     if is_recovery_code(code):  # never compared with the app's as well: nobody counts these
         right = row["confirmed_at"] is not None and await _recovers(connection, sealer, person, code, now)
     else:

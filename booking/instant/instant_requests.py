@@ -26,8 +26,8 @@ from backplane.jobs import Handler, Job, JobRow, hold, schedule, withdraw
 from backplane.lines import LINES
 from backplane.outbox import Event, emit
 from backplane.postgres import Connection
-from backplane.web import Problem
 from booking.instant.request_views import InstantView, RingView, instant_view, rings_of
+from booking.refusals import Conflict, NotFound
 from booking.rights import VISITORS
 from booking.waiting_room.line_routes import own_provider
 from booking.waiting_room.walk_in import VISITS_NOW
@@ -163,7 +163,7 @@ async def request(call: Call, body: NewRequest) -> InstantView:
                 "SELECT id FROM instant_request WHERE patient_id = $1 AND state = 'ringing'", patient
             )
             why = "You have asked already. Wait for the answer, or take it back."
-            raise Problem(409, "already_asking", why, members={} if asked is None else {"request": asked})
+            raise Conflict("already_asking", why, facts={} if asked is None else {"request": asked})
         await _emit(connection, "instant.requested", id, call.now)
         touched = await call.request.app[RINGING].next_ring(connection, id, call.now)
         view = await instant_view(connection, id)
@@ -197,7 +197,7 @@ async def cancel(call: Call, request: UUID) -> None:
             call.now,
         )
         if not ended:
-            raise Problem(409, "not_ringing", "This request has ended already.")
+            raise Conflict("not_ringing", "This request has ended already.")
         touched = await _silence(connection, request, call.now)
         await _emit(connection, "instant.cancelled", request, call.now)
     note_after(call, request, *touched)
@@ -236,7 +236,7 @@ async def accept(call: Call, request: UUID) -> Taken:
                 provider,
             )  # whose answer was lost on its way is told where to go
             why = "Somebody else took this request, or it has ended." if own is None else "You have taken it already."
-            raise Problem(409, "already_taken", why, members={} if own is None else {"appointment": own})
+            raise Conflict("already_taken", why, facts={} if own is None else {"appointment": own})
         appointment = await call.request.app[VISITS_NOW].visit_now(
             connection,
             provider=provider,
@@ -246,7 +246,7 @@ async def accept(call: Call, request: UUID) -> Taken:
             now=call.now,
         )
         if appointment is None:  # rolls the acceptance back: the request rings on
-            raise Problem(409, "time_taken", "Your next appointment begins too soon for a visit now.")
+            raise Conflict("time_taken", "Your next appointment begins too soon for a visit now.")
         await connection.execute("UPDATE instant_request SET appointment_id = $2 WHERE id = $1", request, appointment)
         await connection.execute(
             """UPDATE instant_ring SET answer = 'accepted', answered_at = $3
@@ -289,7 +289,7 @@ async def decline(call: Call, request: UUID) -> None:
             call.now,
         )
         if not declined:
-            raise Problem(409, "not_ringing", "This request does not ring at you any more.")
+            raise Conflict("not_ringing", "This request does not ring at you any more.")
         touched = [provider]
         silent = await connection.fetchval(
             "SELECT NOT EXISTS (SELECT FROM instant_ring WHERE request_id = $1 AND answer IS NULL)", request
@@ -316,13 +316,13 @@ async def _own(call: Call, connection: Connection, request: UUID) -> None:
         "SELECT true FROM instant_request WHERE id = $1 AND patient_id = $2", request, call.principal.person
     )
     if not own:
-        raise Problem(404, "not_found", "There is no such request of yours.")
+        raise NotFound("not_found", "There is no such request of yours.")
 
 
 async def _provider(call: Call, connection: Connection) -> UUID:
     provider = await own_provider(connection, call.principal)
     if provider is None:
-        raise Problem(404, "not_found", "You are no doctor here.")
+        raise NotFound("not_found", "You are no doctor here.")
     return provider
 
 

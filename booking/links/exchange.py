@@ -24,6 +24,7 @@ from backplane.proxies import same_origin
 from backplane.web import Problem
 from booking.links.link import BadLink, Link, Seat
 from booking.links.passes import PASS_LIFETIME, Pass
+from booking.refusals import Denied, NotFound, Refusal
 from booking.rights import GUEST_LINK
 from booking.visits.views import talked_s
 from booking.visits.visit import JOINING, VOUCHED, Visit, load
@@ -132,9 +133,9 @@ async def exchange(call: Call, body: Exchange) -> Answer[Exchanged]:
     joining = call.request.app[JOINING]
     link = _read(call, body.token)
     if not same_origin(call.request) or not joining.passes.gestured(body.gesture, body.token, call.now):
-        raise Problem(403, "not_a_click", "Open the link in a browser and press the button there.")
+        raise Denied("not_a_click", "Open the link in a browser and press the button there.")
     device = uuid7(call.now)
-    refused: Problem | None = None
+    refused: Refusal | None = None
     async with call.transaction() as connection:
         visit, state = await _state(connection, link, call.now)
         if state != "open":
@@ -187,7 +188,7 @@ def _seated(call: Call, visit: Visit, visitor: Visitor, *, bearer: bool) -> Answ
 
 
 async def _state(connection: Connection, link: Link, now: datetime) -> tuple[Visit, State]:
-    """What has become of a link. Problem 404 when its appointment is gone."""
+    """What has become of a link. NotFound when its appointment is gone."""
     visit = await load(connection, link.appointment)
     if visit is None:
         raise _unknown()
@@ -218,15 +219,15 @@ def _read(call: Call, token: str) -> Link:
     return link
 
 
-def _unknown() -> Problem:
-    return Problem(404, "unknown_link", "This is no link of this clinic. Copy the whole link from the message.")
+def _unknown() -> Refusal:
+    return NotFound("unknown_link", "This is no link of this clinic. Copy the whole link from the message.")
 
 
 def _doctors_session(call: Call, visit: Visit) -> UUID:
     if call.who is None:
         raise Problem(401, "sign_in", "Sign in to open your visit.", {"WWW-Authenticate": "Bearer"})
     if call.who.person != visit.doctor:
-        raise Problem(403, "not_your_visit", "This is the link of the visit's doctor. Sign in as that doctor.")
+        raise Denied("not_your_visit", "This is the link of the visit's doctor. Sign in as that doctor.")
     return call.who.session
 
 
@@ -244,7 +245,7 @@ def _asks_birth_year(visit: Visit, link: Link) -> bool:
     return link.seat is Seat.PATIENT and isinstance(join, dict) and join.get("birth_year") is True
 
 
-async def _birth_year(connection: Connection, visit: Visit, patient: UUID, given: int | None) -> Problem | None:
+async def _birth_year(connection: Connection, visit: Visit, patient: UUID, given: int | None) -> Refusal | None:
     """Counts a wrong answer; None when it is right, or when the clinic does not know the year."""
     known = await connection.fetchval("SELECT birth_year FROM person WHERE id = $1", patient)
     vouched = await connection.fetchval(
@@ -257,7 +258,7 @@ async def _birth_year(connection: Connection, visit: Visit, patient: UUID, given
     if known is None or vouched:
         return None
     if given is None:
-        return Problem(403, "birth_year_needed", "Give the year of birth of the patient.")
+        return Denied("birth_year_needed", "Give the year of birth of the patient.")
     tries = await connection.fetchval(
         """
         INSERT INTO visit_seat AS s (appointment_id, seat, holder, birth_tries) VALUES ($1, 'patient', $2, $3)
@@ -269,10 +270,10 @@ async def _birth_year(connection: Connection, visit: Visit, patient: UUID, given
         BIRTH_TRIES,
     )
     if tries is None or (tries >= BIRTH_TRIES and given != known):
-        return Problem(403, "ask_the_clinic", "Call the clinic: somebody there can vouch for you.")
+        return Denied("ask_the_clinic", "Call the clinic: somebody there can vouch for you.")
     if given != known:
         left = BIRTH_TRIES - tries
-        return Problem(403, "birth_year_wrong", f"This is not the patient's year of birth. Tries left: {left}.")
+        return Denied("birth_year_wrong", f"This is not the patient's year of birth. Tries left: {left}.")
     return None
 
 

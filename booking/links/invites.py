@@ -18,8 +18,8 @@ from backplane import audit
 from backplane.api import Call, Rate, Routes
 from backplane.ids import uuid7
 from backplane.postgres import Connection
-from backplane.web import Problem
 from booking.links.link import Seat, link_path
+from booking.refusals import Conflict, Denied, Invalid, NotFound
 from booking.rights import GUEST_LINK
 from booking.visits.room_names import identity
 from booking.visits.visit import JOINING, Visit, need
@@ -66,6 +66,7 @@ class Invites(Struct, frozen=True):
 
 @routes.post(
     "/v1/appointments/{appointment}/links",
+    guests="appointment",
     status=201,
     problems={
         401: (),
@@ -85,14 +86,14 @@ async def make_link(call: Call, appointment: UUID, body: NewLink) -> JoinLink:
         asker = await _asker(call, connection, appointment)
         visit = asker.visit
         if visit.status.startswith(("cancelled", "declined", "expired", "no_show")):
-            raise Problem(409, "not_open", "This visit was called off; nobody can be asked in.")
+            raise Conflict("not_open", "This visit was called off; nobody can be asked in.")
         if body.kind == "patient":
             if visit.patient is None:
-                raise Problem(409, "not_open", "A class has a link for each of its seats.")
+                raise Conflict("not_open", "A class has a link for each of its seats.")
             seat, holder, invite = Seat.PATIENT, visit.patient, None
         else:
             if not name:
-                raise Problem(422, "no_name", "Say who is asked in: the others will see the name.")
+                raise Invalid("no_name", "Say who is asked in: the others will see the name.")
             invite = await _invite(connection, asker, body, name, call.now)
             seat, holder = Seat.THIRD, invite
     token = joining.links.sign(visit.link(seat, holder, body.language))
@@ -101,7 +102,9 @@ async def make_link(call: Call, appointment: UUID, body: NewLink) -> JoinLink:
 
 
 @routes.get(
-    "/v1/appointments/{appointment}/links", problems={401: (), 403: ("not_your_visit", "forbidden"), 404: (), 410: ()}
+    "/v1/appointments/{appointment}/links",
+    guests="appointment",
+    problems={401: (), 403: ("not_your_visit", "forbidden"), 404: (), 410: ()},
 )
 async def list_invites(call: Call, appointment: UUID) -> Invites:
     """Who was asked in"""
@@ -120,6 +123,7 @@ async def list_invites(call: Call, appointment: UUID) -> Invites:
 
 @routes.delete(
     "/v1/appointments/{appointment}/links/{invite}",
+    guests="appointment",
     problems={401: (), 403: ("not_your_visit", "forbidden"), 404: (), 410: ()},
 )
 async def withdraw_invite(call: Call, appointment: UUID, invite: UUID) -> None:
@@ -137,7 +141,7 @@ async def withdraw_invite(call: Call, appointment: UUID, invite: UUID) -> None:
             asker.holder if asker.seat is Seat.PATIENT else None,
         )
         if not found:
-            raise Problem(404, "not_found", "There is no such invitation of yours to this visit.")
+            raise NotFound("not_found", "There is no such invitation of yours to this visit.")
         await connection.execute(
             """UPDATE visit_seat SET state = 'denied', here = false
                WHERE (appointment_id, seat, holder) = ($1, 'third', $2)""",
@@ -162,7 +166,7 @@ class _Asker:
 
 
 async def _asker(call: Call, connection: Connection, appointment: UUID) -> _Asker:
-    """The visit and who asks: its doctor, its patient, or the clinic. Problem 403."""
+    """The visit and who asks: its doctor, its patient, or the clinic. Denied."""
     visit = await need(connection, appointment)
     if call.may("link.create.clinic"):
         person = call.principal.person
@@ -170,7 +174,7 @@ async def _asker(call: Call, connection: Connection, appointment: UUID) -> _Aske
     call.require("visit.join")
     who = await visitor(call, connection, visit)
     if who.seat is Seat.THIRD or (who.seat is Seat.PATIENT and visit.patient is None):
-        raise Problem(403, "not_your_visit", "The doctor and the patient ask people in, to a class only the doctor.")
+        raise Denied("not_your_visit", "The doctor and the patient ask people in, to a class only the doctor.")
     call.require("link.create")
     role = GUEST_LINK if who.role == GUEST_LINK else who.seat.word
     return _Asker(visit, who.seat, who.holder, who.actor or who.holder, role)
@@ -188,10 +192,10 @@ async def _invite(connection: Connection, asker: _Asker, body: NewLink, name: st
     )
     assert row is not None
     if row["all"] >= MAX_INVITES:
-        raise Problem(409, "too_many_invites", f"A visit has at most {MAX_INVITES} invitations. Take one back first.")
+        raise Conflict("too_many_invites", f"A visit has at most {MAX_INVITES} invitations. Take one back first.")
     if asker.seat is Seat.PATIENT and row["own"] >= MAX_OF_PATIENT:
         detail = f"You can ask {MAX_OF_PATIENT} people in. Take one invitation back first, or ask the doctor."
-        raise Problem(409, "too_many_invites", detail)
+        raise Conflict("too_many_invites", detail)
     invite = uuid7(now)
     await connection.execute(
         """INSERT INTO join_invite (id, appointment_id, kind, name, language, made_by, made_at)

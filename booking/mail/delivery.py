@@ -20,7 +20,7 @@ from backplane.jobs import Errand, JobRow, Later
 from backplane.mail import MailRefused, MailUnavailable, Sender, bare_address, envelope
 from backplane.outbox import Scalar
 from backplane.postgres import Connection, Database, Row
-from booking.application import Part
+from booking.application import Module
 from booking.mail.invites import Method, fill, invite
 from booking.mail.letters import Visit, local_time, write, write_plain
 from booking.mail.plans import CONSUMER, JOB, REMINDERS, VISITS_PAGE
@@ -130,9 +130,9 @@ class Delivery:
         self._addresses = addresses
         self._clock = clock
 
-    def part(self) -> Part:
+    def part(self) -> Module:
         """The consumer that plans and the job that sends, for `application.at_work`."""
-        return Part(consumers=[CONSUMER], jobs=self.jobs())
+        return Module(consumers=[CONSUMER], jobs=self.jobs())
 
     def jobs(self) -> dict[str, Errand]:
         return {JOB: Errand(self.deliver)}

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from backplane.consumers import Consumer, Handler, Together
+from backplane.consumers import Batched, Consumer, Handler
 from backplane.ids import uuid7
 from backplane.jobs import Job, schedule_all, withdraw
 from backplane.outbox import Fact, Scalar
@@ -286,8 +286,8 @@ async def _readers(connection: Connection, patients: Collection[UUID], now: date
 
 
 _ENDS: Final = ("expired", "started", "interrupted", "completed", "no_show")
-HANDLERS: Final[Mapping[str, Handler | Together]] = {
-    **dict.fromkeys(NOTICES, Together(told)),
+HANDLERS: Final[Mapping[str, Handler | Batched]] = {
+    **dict.fromkeys(NOTICES, Batched(told)),
     **{f"appointment.{end}": over for end in _ENDS},
     "doctor.licence_expiring": licence_expiring,
     "waitlist.offered": waitlist_offered,

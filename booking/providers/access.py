@@ -13,7 +13,8 @@ from uuid import UUID
 from backplane.api import Call, unauthorized
 from backplane.postgres import Connection
 from backplane.principal import Principal
-from backplane.web import Problem
+from booking.access_policy import manages_provider
+from booking.refusals import NotFound, Refusal
 from booking.rights import PLATFORM_TENANT
 
 APPLY = "provider.apply"
@@ -22,24 +23,20 @@ MANAGE_OWN = "provider.manage.own"
 VERIFY = "provider.verify"
 
 
-def no_such_provider() -> Problem:
-    return Problem(404, "no_such_provider", "There is no such provider here.")
+def no_such_provider() -> Refusal:
+    return NotFound("no_such_provider", "There is no such provider here.")
 
 
 async def managed(call: Call, connection: Connection, provider: UUID) -> UUID:
-    """The person behind ``provider`` when the caller may manage it: one's own, or the clinic's. Problem 401, 404.
+    """The person behind ``provider`` when the caller may manage it: one's own, or the clinic's. NotFound.
 
     One's own needs the right to apply or that of a doctor: applicants are not doctors yet.
     """
     who = call.principal
     person: UUID | None = await connection.fetchval("SELECT person_id FROM provider WHERE id = $1", provider)
-    if person is None:
+    if person is None or not manages_provider(who, person):
         raise no_such_provider()
-    if who.person == person and (who.may(APPLY) or who.may(MANAGE_OWN)):
-        return person
-    if who.may(MANAGE_CLINIC):
-        return person
-    raise no_such_provider()
+    return person
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,7 @@ class Review:
 
 @asynccontextmanager
 async def review(call: Call, provider: UUID) -> AsyncIterator[Review]:
-    """Opens the clinic of ``provider`` for a reviewer. Problem 404: there is none, or it is another clinic's."""
+    """Opens the clinic of ``provider`` for a reviewer. NotFound: there is none, or it is another clinic's."""
     who = call.who
     if who is None:
         raise unauthorized()

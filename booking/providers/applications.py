@@ -8,7 +8,7 @@ from zoneinfo import available_timezones
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from backplane.api import Call, Problem, Rate, Routes
+from backplane.api import Call, Rate, Routes
 from backplane.audit import Entry, record
 from backplane.ids import uuid7
 from backplane.lines import LINES
@@ -19,6 +19,7 @@ from booking.providers import onboarding
 from booking.providers.access import APPLY, VERIFY, managed
 from booking.providers.onboarding import Actor, ChecklistItem
 from booking.providers.registry import REGISTRY, Claim, NoRegistry
+from booking.refusals import Conflict, Invalid, NotFound, Refusal
 
 routes = Routes(tag="onboarding")
 
@@ -110,16 +111,16 @@ class DocumentQuery(Struct, forbid_unknown_fields=True):
 
 
 def checked_zone(name: str) -> str:
-    """``name`` when it is an IANA zone. Problem 422."""
+    """``name`` when it is an IANA zone. Invalid."""
     if name not in _ZONES:
-        raise Problem(422, "unknown_timezone", "Give an IANA time zone such as Asia/Karachi.")
+        raise Invalid("unknown_timezone", "Give an IANA time zone such as Asia/Karachi.")
     return name
 
 
 def checked_specialties(codes: list[str]) -> list[str]:
-    """``codes``, each once, when all are of the catalogue. Problem 422."""
+    """``codes``, each once, when all are of the catalogue. Invalid."""
     if not specialties.known(codes):
-        raise Problem(422, "unknown_specialty", "Take codes from /v1/specialties.")
+        raise Invalid("unknown_specialty", "Take codes from /v1/specialties.")
     return list(dict.fromkeys(codes))
 
 
@@ -202,24 +203,24 @@ async def add_credential(call: Call, provider: UUID, body: NewCredential) -> Cre
     """Add a licence or another paper; a reviewer verifies it. So a licence is renewed, too."""
     number = " ".join(body.number.split()).upper()
     if body.kind == "licence" and not (number and body.issuer.strip()):
-        raise Problem(422, "licence_incomplete", "A licence needs its number and who issued it.")
+        raise Invalid("licence_incomplete", "A licence needs its number and who issued it.")
     if number and body.kind not in ("licence", "degree"):
-        raise Problem(422, "number_not_kept", "Numbers of identity papers are not kept. Send the file only.")
+        raise Invalid("number_not_kept", "Numbers of identity papers are not kept. Send the file only.")
     if body.expires_at is not None and body.expires_at <= call.now:
-        raise Problem(422, "expired", "This paper has run out already. Send the renewed one.")
+        raise Invalid("expired", "This paper has run out already. Send the renewed one.")
     if body.expires_at is not None and body.expires_at - call.now > _LONGEST_VALIDITY:
-        raise Problem(422, "bad_expiry", "Leave the end out when this paper has none.")
+        raise Invalid("bad_expiry", "Leave the end out when this paper has none.")
     async with call.transaction() as connection:
         await managed(call, connection, provider)
         held = await connection.fetchval("SELECT count(*) FROM credential WHERE provider_id = $1", provider)
         if held >= MAX_CREDENTIALS:
-            raise Problem(409, "too_many_credentials", f"{MAX_CREDENTIALS} papers are kept at most.")
+            raise Conflict("too_many_credentials", f"{MAX_CREDENTIALS} papers are kept at most.")
         if body.document is not None and not await connection.fetchval(
             "SELECT true FROM document WHERE id = $1 AND provider_id = $2 AND deleted_at IS NULL",
             body.document,
             provider,
         ):
-            raise Problem(422, "no_such_document", "Send the file first, then name its id.")
+            raise Invalid("no_such_document", "Send the file first, then name its id.")
         if body.kind == "licence":
             same = (body.country, body.issuer.strip(), number)
             if await connection.fetchval(
@@ -229,7 +230,7 @@ async def add_credential(call: Call, provider: UUID, body: NewCredential) -> Cre
                 provider,
                 *same,
             ):
-                raise Problem(409, "licence_taken", "Somebody here holds this licence already.")
+                raise Conflict("licence_taken", "Somebody here holds this licence already.")
             # given again, perhaps with another end: only the last word waits for a reviewer
             await connection.execute(
                 """
@@ -255,7 +256,7 @@ async def add_credential(call: Call, provider: UUID, body: NewCredential) -> Cre
             call.now,
         )
         if row is None:
-            raise Problem(409, "licence_taken", "Somebody here holds this licence already.")
+            raise Conflict("licence_taken", "Somebody here holds this licence already.")
         return credential_of(row)
 
 
@@ -314,14 +315,14 @@ async def delete_document(call: Call, document: UUID) -> None:
         if row is None or row["owner_id"] != who.person:
             raise _no_such_document()
         if row["status"] in ("review", "approved", "suspended"):
-            raise Problem(409, "document_in_use", "Your application rests on this file. Ask the clinic to remove it.")
+            raise Conflict("document_in_use", "Your application rests on this file. Ask the clinic to remove it.")
         await connection.execute("UPDATE document SET deleted_at = $2 WHERE id = $1", document, call.now)
     held = call.request.app[DOCUMENTS]
     call.after_commit(lambda: held.store.remove(document))
 
 
-def _no_such_document() -> Problem:
-    return Problem(404, "no_such_document", "There is no such file here.")
+def _no_such_document() -> Refusal:
+    return NotFound("no_such_document", "There is no such file here.")
 
 
 async def record_read(connection: Connection, actor: Actor, row: Row, now: datetime) -> None:
@@ -342,14 +343,14 @@ async def _own(call: Call, connection: Connection) -> UUID:
     who = call.principal
     provider: UUID | None = await connection.fetchval("SELECT id FROM provider WHERE person_id = $1", who.person)
     if provider is None:
-        raise Problem(404, "no_application", "You have not applied here. POST /v1/providers/applications first.")
+        raise NotFound("no_application", "You have not applied here. POST /v1/providers/applications first.")
     return provider
 
 
 async def application_of(
     connection: Connection, provider: UUID, now: datetime, *, everything: bool = False
 ) -> Application:
-    """The view of an application. ``everything``: with what reviewers wrote for each other. Problem 404."""
+    """The view of an application. ``everything``: with what reviewers wrote for each other. NotFound."""
     row = await connection.fetchrow(
         "SELECT a.*, p.status FROM application a JOIN provider p ON p.id = a.provider_id WHERE p.id = $1", provider
     )

@@ -9,11 +9,12 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
-from backplane.api import Call, Problem, Routes
+from backplane.api import Call, Routes
 from backplane.bounds import WIDE
 from booking import places, specialties
 from booking.providers import views
 from booking.providers.search import MAX_PAGE, Wanted, find
+from booking.refusals import Malformed, NotFound
 
 DEFAULT_RADIUS_KM: Final = 25.0
 _MAX_PRICE_MINOR: Final = 10**12
@@ -108,7 +109,7 @@ def _wanted(query: ProviderQuery) -> Wanted:
     facets = []
     if query.specialty is not None:
         if query.specialty not in specialties.BY_CODE:
-            raise Problem(400, "unknown_specialty", "Take a code from /v1/specialties, or search by name with q.")
+            raise Malformed("unknown_specialty", "Take a code from /v1/specialties, or search by name with q.")
         facets.append(f"s:{query.specialty}")
     if query.language is not None:
         facets.append(f"l:{query.language.partition('-')[0].lower()}")
@@ -119,7 +120,7 @@ def _wanted(query: ProviderQuery) -> Wanted:
     try:
         free_before = query.available_before and query.available_before.astimezone(UTC)
     except OverflowError:  # the first and the last day of the calendar
-        raise Problem(400, "bad_request", "available_before lies outside the years 1 to 9999.") from None
+        raise Malformed("bad_request", "available_before lies outside the years 1 to 9999.") from None
     near = _near(query)
     radius = query.radius_km
     if near is not None and radius is None and query.sort != "distance":
@@ -142,13 +143,13 @@ def _near(query: ProviderQuery) -> tuple[float, float] | None:
     if query.place is not None:
         place = places.BY_CODE.get(query.place)
         if place is None:
-            raise Problem(400, "unknown_place", "Take a code from /v1/places, or give near=latitude,longitude.")
+            raise Malformed("unknown_place", "Take a code from /v1/places, or give near=latitude,longitude.")
         return place.latitude, place.longitude
     if query.near is None:
         return None
     latitude, longitude = (float(part) for part in query.near.split(","))
     if abs(latitude) > 90 or abs(longitude) > 180:
-        raise Problem(400, "bad_request", "near is latitude,longitude in degrees.")
+        raise Malformed("bad_request", "near is latitude,longitude in degrees.")
     return latitude, longitude
 
 
@@ -160,7 +161,7 @@ async def show_provider(call: Call, reference: str, query: LocaleQuery) -> views
             connection, reference, query.locale or call.tenant.locale, call.clinic_url, call.now
         )
     if found is None:
-        raise Problem(404, "no_such_provider", "This provider is not listed here. Search with /v1/providers.")
+        raise NotFound("no_such_provider", "This provider is not listed here. Search with /v1/providers.")
     return found
 
 

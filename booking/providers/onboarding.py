@@ -22,10 +22,10 @@ from backplane.ids import uuid7
 from backplane.outbox import Event, emit
 from backplane.postgres import Connection, Row
 from backplane.principal import Principal
-from backplane.web import Problem
 from booking.providers import licences
 from booking.providers.index import reindex
 from booking.providers.normalise import keys, words
+from booking.refusals import Conflict, Denied, NotFound, Refusal
 
 _ROLES_BY_WEIGHT: Final = ("platform_admin", "clinic_admin", "support", "staff", "doctor", "patient", "anonymous")
 # step -> statuses it may be taken in, and the status it leads to (None: as it was)
@@ -80,10 +80,10 @@ async def apply(
     timezone: str,
     now: datetime,
 ) -> UUID:
-    """Makes the provider of ``actor.person``, or takes up one that was rejected. Problem 409: there is one."""
+    """Makes the provider of ``actor.person``, or takes up one that was rejected. Conflict: there is one."""
     before = await connection.fetchrow("SELECT id, status FROM provider WHERE person_id = $1 FOR UPDATE", actor.person)
     if before is not None and before["status"] != "rejected":
-        raise Problem(409, "already_applied", "You have applied already; see /v1/providers/applications/mine.")
+        raise Conflict("already_applied", "You have applied already; see /v1/providers/applications/mine.")
     profile = (display_name, title, gender, languages, specialties, bio, timezone)
     if before is None:
         provider = uuid7(now)
@@ -102,7 +102,7 @@ async def apply(
                 now,
             )
         if made is None:  # two requests at once: the second meets the row of the first
-            raise Problem(409, "already_applied", "You have applied already; see /v1/providers/applications/mine.")
+            raise Conflict("already_applied", "You have applied already; see /v1/providers/applications/mine.")
         await connection.execute("INSERT INTO application (provider_id, applied_at) VALUES ($1, $2)", provider, now)
     else:
         provider = before["id"]
@@ -161,7 +161,7 @@ async def checklist(connection: Connection, provider: UUID, now: datetime) -> li
 async def take(
     connection: Connection, provider: UUID, step: str, actor: Actor, now: datetime, *, note: str = ""
 ) -> Row:
-    """One step of `STEPS`, checked and traced; the provider as it was before. Problem 403, 404, 409.
+    """One step of `STEPS`, checked and traced; the provider as it was before. Denied, NotFound, Conflict.
 
     What only one step does (assigning, verifying licences) is the caller's, in the same transaction.
     """
@@ -170,13 +170,13 @@ async def take(
         raise no_application()
     allowed, leads_to = STEPS[step]
     if row["status"] not in allowed:
-        raise Problem(409, "wrong_step", f"This cannot be done while the application is {row['status']}.")
+        raise Conflict("wrong_step", f"This cannot be done while the application is {row['status']}.")
     if step != "submitted" and actor.person == row["person_id"]:
-        raise Problem(403, "own_application", "Nobody reviews themselves. Ask another reviewer.")
+        raise Denied("own_application", "Nobody reviews themselves. Ask another reviewer.")
     if step in ("submitted", "approved", "reinstated"):
         missing = [each.item for each in await checklist(connection, provider, now) if each.required and not each.done]
         if missing:
-            raise Problem(409, "incomplete", f"Still missing: {', '.join(missing)}.")
+            raise Conflict("incomplete", f"Still missing: {', '.join(missing)}.")
     if leads_to is not None and leads_to != row["status"]:
         await connection.execute(
             "UPDATE provider SET status = $2, online_until = NULL WHERE id = $1", provider, leads_to
@@ -266,29 +266,29 @@ async def _verify(connection: Connection, provider: UUID, only: UUID | None, now
 
 
 async def reinstate(connection: Connection, provider: UUID, actor: Actor, now: datetime, note: str = "") -> None:
-    """Lists a suspended provider again. Problem 409: no verified licence is valid."""
+    """Lists a suspended provider again. Conflict: no verified licence is valid."""
     await take(connection, provider, "reinstated", actor, now, note=note)
     await _listed(connection, provider, now)
 
 
 async def _listed(connection: Connection, provider: UUID, now: datetime) -> None:
     if not await reindex(connection, provider, now):
-        raise Problem(409, "no_valid_licence", "There is no verified licence that is still valid. Verify one first.")
+        raise Conflict("no_valid_licence", "There is no verified licence that is still valid. Verify one first.")
     await licences.watch(connection, provider, now)
 
 
 async def decide_credential(
     connection: Connection, provider: UUID, credential: UUID, verified: bool, actor: Actor, now: datetime
 ) -> None:
-    """Verifies or refuses one licence or other paper, such as a renewal. Problem 403, 404, 409."""
+    """Verifies or refuses one licence or other paper, such as a renewal. Denied, NotFound, Conflict."""
     await take(connection, provider, "noted", actor, now, note="verified" if verified else "refused")
     row = await connection.fetchrow(
         "SELECT * FROM credential WHERE id = $1 AND provider_id = $2 FOR UPDATE", credential, provider
     )
     if row is None:
-        raise Problem(404, "no_such_credential", "This provider has no such paper.")
+        raise NotFound("no_such_credential", "This provider has no such paper.")
     if row["state"] != "pending":
-        raise Problem(409, "already_decided", f"This paper is {row['state']} already.")
+        raise Conflict("already_decided", f"This paper is {row['state']} already.")
     if verified:
         await _verify(connection, provider, credential, now)
     else:
@@ -299,5 +299,5 @@ async def decide_credential(
     await licences.watch(connection, provider, now)
 
 
-def no_application() -> Problem:
-    return Problem(404, "no_application", "There is no such application here.")
+def no_application() -> Refusal:
+    return NotFound("no_application", "There is no such application here.")

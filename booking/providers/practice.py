@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from backplane.api import Call, Problem, Routes
+from backplane.api import Call, Routes
 from backplane.audit import Entry, record
 from backplane.bounds import WIDE
 from backplane.ids import uuid7
@@ -33,6 +33,7 @@ from booking.providers.applications import (
 )
 from booking.providers.index import reindex
 from booking.providers.onboarding import Actor
+from booking.refusals import Conflict, Invalid, NotFound
 
 MAX_SERVICES: Final = 50
 # ISO 4217 codes that a clinic may ask for money in.
@@ -187,7 +188,7 @@ async def change_profile(call: Call, provider: UUID, body: ProfileChange) -> Own
         if "display_name" in given and not call.may(MANAGE_CLINIC):
             row = await connection.fetchrow("SELECT status, display_name FROM provider WHERE id = $1", provider)
             if row is not None and row["status"] in _VERIFIED and row["display_name"] != given["display_name"]:
-                raise Problem(409, "name_verified", "Your licence was checked under this name. Ask the clinic.")
+                raise Conflict("name_verified", "Your licence was checked under this name. Ask the clinic.")
         if given:
             columns = ", ".join(f"{name} = ${at}" for at, name in enumerate(given, 2))
             await connection.execute(f"UPDATE provider SET {columns} WHERE id = $1", provider, *given.values())
@@ -217,7 +218,7 @@ async def _profile(connection: Connection, provider: UUID, now: datetime) -> Own
 
 async def _location(connection: Connection, location: object) -> object:
     if location is not None and not await connection.fetchval("SELECT true FROM location WHERE id = $1", location):
-        raise Problem(422, "unknown_location", "The clinic has no such location.")
+        raise Invalid("unknown_location", "The clinic has no such location.")
     return location
 
 
@@ -236,7 +237,7 @@ async def go_online(call: Call, provider: UUID, body: Online) -> OwnProfile:
             call.now,
         )
         if not done:
-            raise Problem(409, "not_listed", "Only approved providers with a valid licence can go online.")
+            raise Conflict("not_listed", "Only approved providers with a valid licence can go online.")
         await _availability_changed(connection, provider, call.now)
         return await _profile(connection, provider, call.now)
 
@@ -251,7 +252,7 @@ async def go_offline(call: Call, provider: UUID) -> None:
 
 
 async def _oneself(call: Call, connection: Connection, provider: UUID) -> None:
-    """Nobody but the provider says that the provider is there. Problem 401, 404."""
+    """Nobody but the provider says that the provider is there. Unauthenticated, NotFound."""
     if await managed(call, connection, provider) != call.principal.person:
         raise no_such_provider()
 
@@ -277,7 +278,7 @@ async def add_service(call: Call, provider: UUID, body: NewService) -> Service:
         await managed(call, connection, provider)
         count = await connection.fetchval("SELECT count(*) FROM service WHERE provider_id = $1", provider)
         if count >= MAX_SERVICES:
-            raise Problem(409, "too_many_services", f"{MAX_SERVICES} services are kept at most. Change one of them.")
+            raise Conflict("too_many_services", f"{MAX_SERVICES} services are kept at most. Change one of them.")
         given = await _columns(connection, msgspec.structs.asdict(body))
         names = ", ".join(given)
         values = ", ".join(f"${at}" for at in range(4, len(given) + 4))
@@ -322,15 +323,15 @@ async def withdraw_service(call: Call, service: UUID) -> None:
 
 
 async def _managed_service(call: Call, connection: Connection, service: UUID) -> Row:
-    missing = Problem(404, "no_such_service", "There is no such service here.")
+    missing = NotFound("no_such_service", "There is no such service here.")
     row = await connection.fetchrow("SELECT * FROM service WHERE id = $1 FOR UPDATE", service)
     if row is None:
         call.principal  # noqa: B018  (a stranger hears 401 and not what exists)
         raise missing
     try:
         await managed(call, connection, row["provider_id"])
-    except Problem as problem:
-        raise (missing if problem.status == 404 else problem) from None
+    except NotFound:
+        raise missing from None
     return row
 
 
@@ -343,17 +344,17 @@ async def _columns(connection: Connection, given: dict[str, object]) -> dict[str
 async def _after_change(
     call: Call, connection: Connection, row: Row, action: str, *, fields: list[str] | None = None
 ) -> None:
-    """Checks what the row now says as a whole, then tells everybody. Problem 422, which takes the change back."""
+    """Checks what the row now says as a whole, then tells everybody. Invalid, which takes the change back."""
     if row["capacity"] > 1 and row["kind"] != "class":
-        raise Problem(422, "capacity_of_class_only", "Only a class takes more than one person.")
+        raise Invalid("capacity_of_class_only", "Only a class takes more than one person.")
     if row["currency"] not in CURRENCIES:
-        raise Problem(422, "unknown_currency", "Give an ISO 4217 currency that clinics use, such as PKR.")
+        raise Invalid("unknown_currency", "Give an ISO 4217 currency that clinics use, such as PKR.")
     await reindex(connection, row["provider_id"], call.now)  # locks the provider: the count below is of one at a time
     currencies = await connection.fetchval(
         "SELECT count(DISTINCT currency) FROM service WHERE provider_id = $1 AND active", row["provider_id"]
     )
     if currencies > 1:
-        raise Problem(422, "one_currency", "All services of a provider have one currency. Change the others first.")
+        raise Invalid("one_currency", "All services of a provider have one currency. Change the others first.")
     await _availability_changed(connection, row["provider_id"], call.now)
     facts: dict[str, object] = {"service": str(row["id"])}
     if fields is not None:

@@ -21,10 +21,10 @@ from msgspec import Meta, Struct
 from backplane.bounds import WIDE
 from backplane.paging import decode_cursor, encode_cursor
 from backplane.postgres import Connection
-from backplane.web import Problem
 from booking import places, specialties
 from booking.providers.index import key_terms, lexeme
 from booking.providers.normalise import distance, features, tolerance, words
+from booking.refusals import Malformed
 
 FEW: Final = 5  # with fewer than these, mended words are tried
 MAX_PAGE: Final = 50
@@ -188,9 +188,9 @@ async def _similar(connection: Connection, tenant: int, word: str) -> list[str]:
 async def find(
     connection: Connection, tenant: int, wanted: Wanted, *, cursor: str | None, limit: int, now: datetime
 ) -> Page:
-    """One page of what fits. Problem 400: a cursor that is none, or a sort by distance from nowhere."""
+    """One page of what fits. Malformed: a cursor that is none, or a sort by distance from nowhere."""
     if wanted.sort == "distance" and wanted.near is None:
-        raise Problem(400, "near_required", "Sorting by distance needs near=latitude,longitude.")
+        raise Malformed("near_required", "Sorting by distance needs near=latitude,longitude.")
     after = decode_cursor(cursor, _Cursor) if cursor else None
     limit = max(1, min(limit, MAX_PAGE))
     typed = _read(wanted.text)

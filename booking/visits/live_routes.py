@@ -3,8 +3,8 @@
 from uuid import UUID
 
 from backplane.api import Call, Routes
-from backplane.web import Problem
 from booking.links.link import Seat
+from booking.refusals import Denied, NotFound
 from booking.visits.live_topics import Kind
 from booking.visits.visit import need
 from booking.visits.visitors import visitor
@@ -15,7 +15,12 @@ from live.tickets import Ticket
 routes = Routes(tag="live")
 
 
-@routes.post("/v1/visits/{appointment}/live", right="visit.join", problems={403: ("not_your_visit",), 404: (), 410: ()})
+@routes.post(
+    "/v1/visits/{appointment}/live",
+    right="visit.join",
+    guests="appointment",
+    problems={403: ("not_your_visit",), 404: (), 410: ()},
+)
 async def visit_ticket(call: Call, appointment: UUID) -> LiveTicketGiven:
     """A ticket to watch one's visit"""
     async with call.transaction() as connection:
@@ -34,9 +39,9 @@ async def queue_ticket(call: Call, body: WhichQueue) -> LiveTicketGiven:
         own = await own_provider(connection, call.principal)
     provider = body.provider or own
     if provider is None:
-        raise Problem(404, "not_found", "Say whose line: you have none of your own.")
+        raise NotFound("not_found", "Say whose line: you have none of your own.")
     if provider != own and not call.may("queue.manage.clinic"):
-        raise Problem(403, "not_your_queue", "This line is another doctor's.")
+        raise Denied("not_your_queue", "This line is another doctor's.")
     return given(call, _of(call, Kind.QUEUE, provider, provider, Seat.DOCTOR))
 
 
@@ -48,7 +53,7 @@ async def place_ticket(call: Call, ticket: UUID) -> LiveTicketGiven:
             "SELECT provider_id FROM queue_ticket WHERE id = $1 AND patient_id = $2", ticket, call.principal.person
         )
     if provider is None:
-        raise Problem(404, "not_found", "There is no such ticket of yours.")
+        raise NotFound("not_found", "There is no such ticket of yours.")
     return given(call, _of(call, Kind.PLACE, provider, ticket, Seat.PATIENT))
 
 
@@ -60,7 +65,7 @@ async def instant_ticket(call: Call, request: UUID) -> LiveTicketGiven:
             "SELECT true FROM instant_request WHERE id = $1 AND patient_id = $2", request, call.principal.person
         )
     if not found:
-        raise Problem(404, "not_found", "There is no such request of yours.")
+        raise NotFound("not_found", "There is no such request of yours.")
     return given(call, _of(call, Kind.INSTANT, request, request, Seat.PATIENT))
 
 
@@ -70,7 +75,7 @@ async def rings_ticket(call: Call) -> LiveTicketGiven:
     async with call.transaction() as connection:
         provider = await own_provider(connection, call.principal)
     if provider is None:
-        raise Problem(404, "not_found", "You are no doctor here.")
+        raise NotFound("not_found", "You are no doctor here.")
     return given(call, _of(call, Kind.RINGS, provider, provider, Seat.DOCTOR))
 
 

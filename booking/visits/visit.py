@@ -14,9 +14,9 @@ from aiohttp import web
 
 from backplane.postgres import Connection
 from backplane.tokens import TokenAuthority
-from backplane.web import Problem
 from booking.links.link import Link, Links, Seat, Window
 from booking.links.passes import Passes
+from booking.refusals import NotFound, Refusal
 from booking.visits.room_names import VisitRoom, VisitRooms
 
 # An appointment in one of these can be entered; a completed one once more when its doctor calls again.
@@ -155,12 +155,12 @@ async def load(connection: Connection, appointment: UUID) -> Visit | None:
 
 
 async def need(connection: Connection, appointment: UUID) -> Visit:
-    """As `load`. Problem 404."""
+    """As `load`. NotFound."""
     visit = await load(connection, appointment)
     if visit is None:
         raise no_such_visit()
     return visit
 
 
-def no_such_visit() -> Problem:
-    return Problem(404, "not_found", "There is no such visit here. Open the link of your invitation again.")
+def no_such_visit() -> Refusal:
+    return NotFound("not_found", "There is no such visit here. Open the link of your invitation again.")

@@ -14,8 +14,8 @@ from msgspec import Meta, Struct
 from backplane.api import Call, Rate, Routes
 from backplane.lines import LINES
 from backplane.postgres import Connection
-from backplane.web import Problem
 from booking.links.link import Seat
+from booking.refusals import Conflict
 from booking.visits.room_names import identity
 from booking.visits.views import VisitView, visit_view
 from booking.visits.visit import JOINING, Visit, need
@@ -67,7 +67,12 @@ class MessageKept(Struct, frozen=True):
     seq: int
 
 
-@routes.get("/v1/visits/{appointment}", right="visit.join", problems={403: ("not_your_visit",), 404: (), 410: ()})
+@routes.get(
+    "/v1/visits/{appointment}",
+    right="visit.join",
+    guests="appointment",
+    problems={403: ("not_your_visit",), 404: (), 410: ()},
+)
 async def read_visit(call: Call, appointment: UUID) -> VisitView:
     """The visit as its person sees it"""
     async with call.transaction() as connection:
@@ -78,6 +83,7 @@ async def read_visit(call: Call, appointment: UUID) -> VisitView:
 @routes.post(
     "/v1/visits/{appointment}/check-in",
     right="visit.join",
+    guests="appointment",
     problems={403: ("not_your_visit", "denied"), 404: (), 409: ("not_open", "device_moved"), 410: ()},
 )
 async def check_in(call: Call, appointment: UUID, body: CheckIn) -> CheckedIn:
@@ -99,6 +105,7 @@ async def check_in(call: Call, appointment: UUID, body: CheckIn) -> CheckedIn:
 @routes.get(
     "/v1/visits/{appointment}/token",
     right="visit.join",
+    guests="appointment",
     problems={403: ("not_your_visit",), 404: (), 409: ("not_open", "not_admitted", "device_moved"), 410: ()},
     rate=Rate(per_s=1, burst=20),
 )
@@ -129,7 +136,10 @@ async def room_token(call: Call, appointment: UUID) -> RoomToken:
 
 
 @routes.post(
-    "/v1/visits/{appointment}/leave", right="visit.join", problems={403: ("not_your_visit",), 404: (), 410: ()}
+    "/v1/visits/{appointment}/leave",
+    right="visit.join",
+    guests="appointment",
+    problems={403: ("not_your_visit",), 404: (), 410: ()},
 )
 async def leave(call: Call, appointment: UUID) -> None:
     """Go. Who was waiting gives up the place; who was in may come back while the visit is on"""
@@ -146,6 +156,7 @@ async def leave(call: Call, appointment: UUID) -> None:
 @routes.post(
     "/v1/visits/{appointment}/messages",
     right="visit.join",
+    guests="appointment",
     status=201,
     problems={403: ("not_your_visit", "denied"), 404: (), 409: ("not_open", "too_many_messages"), 410: ()},
     rate=Rate(per_s=1, burst=10),
@@ -195,9 +206,9 @@ async def _must_be_admitted(connection: Connection, visit: Visit, who: Visitor, 
     if row is None:
         if await _device(connection, visit, who) is not None:
             raise admittance.device_moved()
-        raise Problem(409, "not_admitted", "Check in first.")
+        raise Conflict("not_admitted", "Check in first.")
     if row["state"] != "admitted":
-        raise Problem(409, "not_admitted", "The doctor has not let you in yet. Stay in the waiting room.")
+        raise Conflict("not_admitted", "The doctor has not let you in yet. Stay in the waiting room.")
 
 
 async def _name(connection: Connection, visit: Visit, who: Visitor) -> str:

@@ -16,9 +16,10 @@ from backplane.api import Call
 from backplane.postgres import Connection
 from backplane.principal import Principal, Tenant
 from backplane.proxies import same_origin
-from backplane.web import Problem
+from backplane.routes import ROUTE
 from booking.links.link import Seat
 from booking.links.passes import Pass, Passes
+from booking.refusals import Denied, Gone
 from booking.rights import GUEST_LINK, rights_of
 from booking.tenants import Clinic
 from booking.visits.visit import JOINING, Visit
@@ -54,12 +55,16 @@ def read_pass(request: web.Request, passes: Passes, appointment: UUID, now: date
 
 
 def guest_principal(request: web.Request, tenant: Tenant, passes: Passes, now: datetime) -> Principal | None:
-    """Who a request is from when no account says so: the holder of a pass, on paths of that very appointment only.
+    """Who a request is from when no account says so: the holder of a pass, where the route lets guests in, and for that
+    very appointment only.
 
     A link was given for one visit, so it must not show or change the patient's other ones.
     """
+    named = request[ROUTE].guests
+    if named is None:
+        return None
     try:
-        appointment = UUID(request.match_info.get("appointment", ""))
+        appointment = UUID(request.match_info[named])
     except ValueError:
         return None
     held = read_pass(request, passes, appointment, now)
@@ -72,7 +77,7 @@ def guest_principal(request: web.Request, tenant: Tenant, passes: Passes, now: d
 
 
 async def visitor(call: Call, connection: Connection, visit: Visit) -> Visitor:
-    """The seat of who asks. Problem 403 not_your_visit, 410 link_replaced or invitation_withdrawn."""
+    """The seat of who asks. Denied not_your_visit, Gone link_replaced or invitation_withdrawn."""
     who = call.who
     if who is not None and GUEST_LINK not in who.roles:
         if who.person == visit.doctor:
@@ -82,21 +87,21 @@ async def visitor(call: Call, connection: Connection, visit: Visit) -> Visitor:
             return Visitor(Seat.PATIENT, patient, who.session, who.person, "patient")
     held = read_pass(call.request, call.request.app[JOINING].passes, visit.appointment, call.now)
     if held is None or held.tenant != visit.tenant:
-        raise Problem(403, "not_your_visit", "This visit is somebody else's. Open the link of your own invitation.")
+        raise Denied("not_your_visit", "This visit is somebody else's. Open the link of your own invitation.")
     return await of_pass(connection, visit, held)
 
 
 async def of_pass(connection: Connection, visit: Visit, held: Pass) -> Visitor:
-    """The seat that a pass still gives. Problem 410 as `visitor`."""
+    """The seat that a pass still gives. Gone as `visitor`."""
     if visit.status.startswith("cancelled"):
-        raise Problem(410, "visit_cancelled", "This visit was cancelled. Book another time with the clinic.")
+        raise Gone("visit_cancelled", "This visit was cancelled. Book another time with the clinic.")
     if held.epoch != visit.epoch:
-        raise Problem(410, "link_replaced", "The visit was changed. Open the link of the newest message.")
+        raise Gone("link_replaced", "The visit was changed. Open the link of the newest message.")
     if held.seat is Seat.THIRD and not await invited(connection, visit, held.holder):
-        raise Problem(410, "invitation_withdrawn", "The invitation was taken back. Ask who invited you.")
+        raise Gone("invitation_withdrawn", "The invitation was taken back. Ask who invited you.")
     holder = seat_holder(visit, held.seat, held.holder)
     if held.seat is Seat.PATIENT and not await takes_part(connection, visit, holder):
-        raise Problem(410, "visit_cancelled", "This seat was given up. Book another one with the clinic.")
+        raise Gone("visit_cancelled", "This seat was given up. Book another one with the clinic.")
     actor = None if held.seat is Seat.THIRD else holder
     return Visitor(held.seat, holder, held.device, actor, GUEST_LINK)
 
@@ -107,10 +112,10 @@ def seat_holder(visit: Visit, seat: Seat, holder: UUID) -> UUID:
 
 
 async def doctor_of(call: Call, visit: Visit) -> Visitor:
-    """The doctor of this visit, signed in. Problem 401 or 403."""
+    """The doctor of this visit, signed in. Unauthenticated or Denied."""
     who = call.require("visit.host")
     if who.person != visit.doctor:
-        raise Problem(403, "not_your_visit", "Only the doctor of this visit can do this.")
+        raise Denied("not_your_visit", "Only the doctor of this visit can do this.")
     return Visitor(Seat.DOCTOR, who.person, who.session, who.person, "doctor")
 
 

@@ -21,8 +21,8 @@ from uuid import UUID
 from backplane import audit
 from backplane.jobs import Job, schedule
 from backplane.postgres import Connection
-from backplane.web import Problem
 from booking.links.link import Seat
+from booking.refusals import Conflict, Denied, Refusal
 from booking.visits.visit import CALLED_AGAIN, VOUCHED, Lifecycle, Visit, load
 from booking.visits.visitors import Visitor, takes_part
 from booking.waiting_room import tickets
@@ -49,7 +49,7 @@ async def check_in(
     device_check: dict[str, bool],
     now: datetime,
 ) -> str:
-    """Somebody with a seat is ready; the state of the seat. Problem 403 denied, 409 not_open or device_moved.
+    """Somebody with a seat is ready; the state of the seat. Denied denied, Conflict not_open or device_moved.
 
     For a patient the caller holds `lock_line`.
     """
@@ -132,7 +132,7 @@ async def ticket_of(connection: Connection, appointment: UUID, patient: UUID) ->
 
 
 async def admit(connection: Connection, visit: Visit, seat: Seat, holder: UUID, now: datetime) -> bool:
-    """Let somebody in who waits or was turned away; False when nobody of that seat does. Problem 409 not_open."""
+    """Let somebody in who waits or was turned away; False when nobody of that seat does. Conflict not_open."""
     must_be_open(visit, now)
     changed = await connection.fetchval(
         """UPDATE visit_seat SET state = 'admitted', admitted_at = $4
@@ -263,9 +263,9 @@ UPDATE visit_seat SET state = 'left', here = false WHERE appointment_id = $1 AND
 
 
 async def call_again(connection: Connection, visit: Visit, by: UUID, now: datetime) -> datetime:
-    """Open the visit once more, whatever the hour; until when. Problem 409 not_open for one that was called off."""
+    """Open the visit once more, whatever the hour; until when. Conflict not_open for one that was called off."""
     if visit.status not in CALLED_AGAIN or now < visit.window.opens_at:
-        raise Problem(409, "not_open", "A visit that was called off or has not begun cannot be called again.")
+        raise Conflict("not_open", "A visit that was called off or has not begun cannot be called again.")
     until = now + REOPENED_FOR
     # The job before the visit: in this order its own run takes them.
     job = Job(key=f"{REOPENED_JOB}:{visit.appointment}", kind=REOPENED_JOB, subject=visit.appointment, run_at=until)
@@ -290,7 +290,7 @@ async def say(
     now: datetime,
     to_patient: UUID | None = None,
 ) -> int:
-    """A message to those who wait; its number. Problem 409 too_many_messages, which must leave the transaction.
+    """A message to those who wait; its number. Conflict too_many_messages, which must leave the transaction.
 
     ``to_patient``: of a class, the only patient who reads it. What a patient of a class writes only the staff reads.
     Of those who come to a visit nobody can write so much that the others, or the doctor, cannot.
@@ -308,7 +308,7 @@ async def say(
     )
     most = MAX_MESSAGES if from_seat in ("doctor", "clinic") else MAX_MESSAGES - KEPT_FOR_STAFF
     if number > most or (own >= MAX_OF_A_VISITOR and most < MAX_MESSAGES):
-        raise Problem(409, "too_many_messages", "This visit has all the messages that it may have.")
+        raise Conflict("too_many_messages", "This visit has all the messages that it may have.")
     await connection.execute(
         """INSERT INTO waiting_message (appointment_id, seq, from_seat, sender, body, at, to_patient)
            VALUES ($1, $2, $3, $4, $5, $6, $7)""",
@@ -333,7 +333,7 @@ async def swap(
     by: UUID,
     now: datetime,
 ) -> None:
-    """Exchange two places of the line of these days, whose lock the caller holds. Problem 409 not_waiting."""
+    """Exchange two places of the line of these days, whose lock the caller holds. Conflict not_waiting."""
     rows = await connection.fetch(
         """SELECT id, rank, day, no FROM queue_ticket WHERE id = ANY($1) AND provider_id = $2 AND day = ANY($3)
            AND state = 'waiting'""",
@@ -342,7 +342,7 @@ async def swap(
         days,
     )
     if len(rows) != 2:
-        raise Problem(409, "not_waiting", "Both must be waiting in today's line. Load the line again.")
+        raise Conflict("not_waiting", "Both must be waiting in today's line. Load the line again.")
     one, other = rows
     # Equal ranks are ordered by day and number; the one that shall come first steps just before.
     alike, later = one["rank"] == other["rank"], (one["day"], one["no"]) > (other["day"], other["no"])
@@ -385,7 +385,7 @@ async def visit_of_ticket(connection: Connection, ticket: UUID) -> tuple[Visit |
 
 
 def must_be_open(visit: Visit, now: datetime) -> None:
-    """Problem 409 not_open, whose text says why."""
+    """Conflict not_open, whose text says why."""
     if visit.enterable(now):
         return
     if visit.status.startswith(("cancelled", "declined")):
@@ -394,15 +394,15 @@ def must_be_open(visit: Visit, now: datetime) -> None:
         why = "It is too early. The visit opens half an hour before it begins."
     else:
         why = "This visit is over."
-    raise Problem(409, "not_open", why)
+    raise Conflict("not_open", why)
 
 
-def denied() -> Problem:
-    return Problem(403, "denied", "The doctor did not let you in. Call the clinic.")
+def denied() -> Refusal:
+    return Denied("denied", "The doctor did not let you in. Call the clinic.")
 
 
-def device_moved() -> Problem:
-    return Problem(409, "device_moved", "Another device has this seat. Open the link again to take it back.")
+def device_moved() -> Refusal:
+    return Conflict("device_moved", "Another device has this seat. Open the link again to take it back.")
 
 
 async def _audited(

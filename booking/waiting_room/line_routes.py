@@ -14,8 +14,9 @@ from msgspec import Meta, Struct
 from backplane.api import Call, Routes
 from backplane.postgres import Connection
 from backplane.principal import Principal
-from backplane.web import Problem
+from booking.access_policy import runs_line
 from booking.links.link import Seat
+from booking.refusals import Conflict, Denied, NotFound, Refusal
 from booking.visits.room_names import identity
 from booking.visits.views import QueueView, queue_view
 from booking.visits.visit import JOINING, Visit, need
@@ -105,7 +106,7 @@ async def admit_next(call: Call, body: WhichQueue) -> Called:
                 called = Called(ticket, visit.appointment, patient)
                 break
         if called is None:
-            raise refused or Problem(404, "nobody_waits", "Nobody whose page is open waits in this line.")
+            raise refused or NotFound("nobody_waits", "Nobody whose page is open waits in this line.")
     note_after(call, provider)
     return called
 
@@ -147,7 +148,7 @@ async def admit(call: Call, appointment: UUID, body: Who) -> None:
             people = [_whom(visit, body)]
         admitted = [await admittance.admit(connection, visit, *each, call.now) for each in people]
         if not any(admitted):
-            raise Problem(404, "nobody_waits", "This person does not wait, or is in already.")
+            raise NotFound("nobody_waits", "This person does not wait, or is in already.")
     note_after(call, visit.provider)
 
 
@@ -164,7 +165,7 @@ async def deny(call: Call, appointment: UUID, body: Who) -> None:
         seat, holder = _whom(visit, body)
         by = call.principal.person
         if not await admittance.deny(connection, visit, seat, holder, by, call.now):
-            raise Problem(404, "nobody_waits", "This person is not here.")
+            raise NotFound("nobody_waits", "This person is not here.")
     await joining.rooms.put_out(joining.names.name(visit.room), identity(seat, holder))
     note_after(call, visit.provider)
 
@@ -188,7 +189,7 @@ async def write(call: Call, appointment: UUID, body: DeskMessage) -> MessageKept
     async with call.transaction() as connection:
         visit = await _visit(call, connection, appointment)
         if body.patient is not None and not await takes_part(connection, visit, body.patient):
-            raise Problem(404, "nobody_waits", "This person has no seat in the visit.")
+            raise NotFound("nobody_waits", "This person has no seat in the visit.")
         person = call.principal.person
         seat = "doctor" if person == visit.doctor else "clinic"
         number = await admittance.say(connection, visit, seat, person, body.body, call.now, body.patient)
@@ -217,7 +218,7 @@ async def mark_no_show(call: Call, appointment: UUID) -> None:
             now=call.now,
         )
         if not marked:
-            raise Problem(409, "not_now", "Only a visit whose time has come and that has not begun can be missed.")
+            raise Conflict("not_now", "Only a visit whose time has come and that has not begun can be missed.")
         await admittance.over(connection, appointment, "no_show", call.now)
     await joining.rooms.revoke_room(joining.names.name(visit.room))
     note_after(call, visit.provider)
@@ -253,13 +254,13 @@ async def call_again(call: Call, appointment: UUID) -> Reopened:
 def _whom(visit: Visit, body: Who) -> tuple[Seat, UUID]:
     holder = body.holder or (visit.patient if body.seat == "patient" else None)
     if holder is None:
-        raise Problem(404, "nobody_waits", "Say who: this visit has more than one such seat.")
+        raise NotFound("nobody_waits", "Say who: this visit has more than one such seat.")
     return Seat[body.seat.upper()], holder
 
 
 async def _visit(call: Call, connection: Connection, appointment: UUID) -> Visit:
     visit = await need(connection, appointment)
-    if not call.may("queue.manage.clinic") and call.principal.person != visit.doctor:
+    if not runs_line(call.principal, is_own=call.principal.person == visit.doctor):
         raise _not_yours()
     return visit
 
@@ -269,12 +270,12 @@ async def _line(call: Call, connection: Connection, provider: UUID | None) -> tu
     own = await own_provider(connection, call.principal)
     wanted = provider or own
     if wanted is None:
-        raise Problem(404, "not_found", "Say whose line: you have none of your own.")
-    if wanted != own and not call.may("queue.manage.clinic"):
+        raise NotFound("not_found", "Say whose line: you have none of your own.")
+    if not runs_line(call.principal, is_own=wanted == own):
         raise _not_yours()
     days = await tickets.days_of(connection, wanted, call.now)
     if not days:
-        raise Problem(404, "not_found", "There is no such doctor here.")
+        raise NotFound("not_found", "There is no such doctor here.")
     return wanted, days
 
 
@@ -284,5 +285,5 @@ async def own_provider(connection: Connection, who: Principal) -> UUID | None:
     return provider
 
 
-def _not_yours() -> Problem:
-    return Problem(403, "not_your_queue", "This line is another doctor's.")
+def _not_yours() -> Refusal:
+    return Denied("not_your_queue", "This line is another doctor's.")

@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from backplane.api import Call, Routes
 from backplane.postgres import Connection
-from backplane.web import Problem
 from booking.links.link import Seat
+from booking.refusals import Conflict, NotFound
 from booking.rights import VISITORS
 from booking.visits.views import WaitRange
 from booking.visits.visit import Visit, need
@@ -34,11 +34,11 @@ class MakesVisits(Protocol):
         """A confirmed appointment that begins now; None when the doctor's time is taken or nothing is on offer."""
 
 
-class NoTime(Problem):
+class NoTime(Conflict):
     """The doctor's time is taken, or nothing is on offer."""
 
     def __init__(self) -> None:
-        super().__init__(409, "time_taken", "Your next appointment begins too soon for a visit now.")
+        super().__init__("time_taken", "Your next appointment begins too soon for a visit now.")
 
 
 VISITS_NOW: Final = web.AppKey("visits_now", MakesVisits)
@@ -70,9 +70,9 @@ async def take(call: Call, provider: UUID) -> TicketView:
         row = await connection.fetchrow("SELECT status, online_until FROM provider WHERE id = $1", provider)
         days = await tickets.days_of(connection, provider, call.now)
         if row is None or not days or row["status"] != "approved":
-            raise Problem(404, "not_found", "There is no such doctor here.")
+            raise NotFound("not_found", "There is no such doctor here.")
         if row["online_until"] is None or row["online_until"] <= call.now:
-            raise Problem(409, "not_taking", "This doctor takes nobody without an appointment now. Book a time.")
+            raise Conflict("not_taking", "This doctor takes nobody without an appointment now. Book a time.")
         await tickets.lock(connection, provider, days)
         before = await connection.fetchrow(
             """SELECT id, day FROM queue_ticket WHERE provider_id = $1 AND patient_id = $2 AND kind = 'walk_in'
@@ -88,7 +88,7 @@ async def take(call: Call, provider: UUID) -> TicketView:
                 await tickets.close(connection, before["id"], "left", call.now)
             line = await tickets.read_line(connection, provider, days, call.now)
             if len(line.waiting) >= MAX_WAITING:
-                raise Problem(409, "queue_full", "This line is full. Book a time instead.")
+                raise Conflict("queue_full", "This line is full. Book a time instead.")
             ticket = await tickets.take_ticket(
                 connection,
                 provider=provider,
@@ -186,5 +186,5 @@ async def _own(call: Call, connection: Connection, ticket: UUID) -> UUID:
         "SELECT provider_id FROM queue_ticket WHERE id = $1 AND patient_id = $2", ticket, call.principal.person
     )
     if provider is None:
-        raise Problem(404, "not_found", "There is no such ticket of yours.")
+        raise NotFound("not_found", "There is no such ticket of yours.")
     return provider

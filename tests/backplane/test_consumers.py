@@ -9,7 +9,7 @@ import pytest
 
 from backplane import consumers
 from backplane.bus import BusUnavailable, Entry, LocalBus
-from backplane.consumers import Consumer, Handler, Together, Worker, waves
+from backplane.consumers import Batched, Consumer, Handler, Worker, waves
 from backplane.outbox import STREAM, Event, Fact, OutboxPublisher, emit
 from backplane.postgres import Connection, Database
 
@@ -79,7 +79,7 @@ class Effects:
             await self.one(connection, fact, now)
 
     def worker(self, *, together: bool = False, at_once: int = 20) -> Worker:
-        handler: Handler | Together = Together(self.many) if together else self.one
+        handler: Handler | Batched = Batched(self.many) if together else self.one
         return Worker(self.stream.database, self.stream, Consumer("effects", {"seen": handler}, at_once), noon)
 
     async def done(self) -> list[int]:
@@ -133,7 +133,7 @@ async def test_two_processes_deal_with_many_one_after_the_other(
         await asyncio.sleep(0.05)
         seen.append(len(facts))
 
-    workers = [Worker(stream.database, stream, Consumer("effects", {"seen": Together(many)}), noon) for _ in range(2)]
+    workers = [Worker(stream.database, stream, Consumer("effects", {"seen": Batched(many)}), noon) for _ in range(2)]
     await stream.fill((7, one, 0), (7, other, 1), (7, other, 2), (7, one, 3))
     monkeypatch.setattr(consumers, "BATCH", 2)
     assert await asyncio.gather(*(worker.step() for worker in workers)) == [2, 2]
@@ -191,7 +191,7 @@ async def test_a_batch_keeps_the_order_of_every_aggregate(stream: Stream, effect
 
 async def test_order_changes_between_aggregates_only(effects: Effects) -> None:
     a, b = uuid4(), uuid4()
-    many, other = Together(effects.many), Together(effects.many)
+    many, other = Batched(effects.many), Batched(effects.many)
     facts = [
         Fact(id=uuid4(), tenant=7, type=kind, aggregate="visit", aggregate_id=visit, payload={}, at=NOW)
         for kind, visit in [("told", a), ("ended", b), ("told", uuid4()), ("ended", a), ("told", b)]

@@ -65,7 +65,9 @@ async def test_a_database_without_room_is_away_for_now(database: Database) -> No
     with pytest.raises(DatabaseUnavailable) as refused:
         async with database.platform() as connection:
             await connection.execute("DO $$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = 'disk_full'; END $$")
-    assert (refused.value.status, refused.value.code) == (503, "storage_full")
+    answer = problem_of(refused.value)
+    assert answer is not None
+    assert (answer.status, answer.code) == (503, "storage_full")
     assert is_full(refused.value)
     async with database.platform() as connection:
         assert await connection.fetchval("SELECT 1") == 1

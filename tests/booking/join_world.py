@@ -26,13 +26,13 @@ from backplane.web import Readiness, application
 from booking.appointments.bookable import Bookable
 from booking.appointments.changes import Life
 from booking.appointments.claims import VisitsNow
-from booking.appointments.desk import Desk
+from booking.appointments.context import BookingContext
 from booking.instant.instant_requests import RINGING, Ringing
 from booking.links.link import Links, Seat
 from booking.links.passes import Passes
 from booking.rights import rights_of
 from booking.visits.live_topics import TOPICS
-from booking.visits.part import ROUTES
+from booking.visits.module import ROUTES
 from booking.visits.room_names import VisitRooms
 from booking.visits.visit import JOINING, Joining, Visit, load
 from booking.visits.visitors import guest_principal
@@ -62,7 +62,7 @@ class AnyHour:
         return []
 
 
-DESK = Desk(AnyHour())
+CONTEXT = BookingContext(AnyHour())
 
 
 class RecordedRooms:
@@ -211,7 +211,7 @@ async def make_clinic(db: Database, data: Path, bus: Bus | None = None) -> Clini
         )
     rooms = RecordedRooms()
     authority = TokenAuthority(KEY, Revocations(data / "revoked.jsonl", START.timestamp()))
-    joining = Joining(Links({0: KEY}), Passes({0: KEY}), VisitRooms(KEY), authority, rooms, Life(DESK))
+    joining = Joining(Links({0: KEY}), Passes({0: KEY}), VisitRooms(KEY), authority, rooms, Life(CONTEXT))
     clinic = Clinic(db, bus or LocalBus(), joining, UUID(int=0), UUID(int=0), UUID(int=0), rooms=rooms)
     clinic.doctor, clinic.provider = await another_provider(clinic, "Dr Amina")
     clinic.service = await service_of(clinic, clinic.provider)

@@ -12,7 +12,7 @@ from backplane.jobs import Scheduler
 from backplane.outbox import OutboxPublisher
 from backplane.postgres import Database, DatabaseBusy
 from booking import application
-from booking.application import Part, at_work
+from booking.application import Module, at_work
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -32,6 +32,6 @@ async def test_a_loop_that_ends_by_an_error_begins_again(
 
     monkeypatch.setattr(loop, "run", fail_at_first)
     monkeypatch.setattr(application, "PAUSE_S", 0.001)
-    parts = [Part(consumers=[Consumer("nobody", {})])]
+    parts = [Module(consumers=[Consumer("nobody", {})])]
     async with asyncio.timeout(10), at_work(database, LocalBus(), parts, lambda: NOW):
         await again.wait()

@@ -7,15 +7,14 @@ import pytest
 
 from backplane.ids import uuid7
 from backplane.postgres import Database
-from backplane.web import Problem
-from booking.appointments import claims, series
-from booking.appointments.bookable import Hours, service_of
-from booking.appointments.claims import Particulars
-from booking.appointments.desk import Desk
-from booking.calendar import asked
+from booking.appointments import series
+from booking.appointments.bookable import CalendarPort, service_of
+from booking.appointments.context import BookingContext
+from booking.calendar import port
+from booking.refusals import Refusal
 from tests.support.booking import NOW, Clinic, at, clinic, wire
 
-HOURS: Hours = asked.Hours()  # the calendar is what booking asks for
+HOURS: CalendarPort = port.CachedCalendar()  # the calendar is what booking asks for
 
 
 async def open_from_nine_to_twelve(place: Clinic) -> None:
@@ -39,11 +38,7 @@ async def open_from_nine_to_twelve(place: Clinic) -> None:
 
 async def book(place: Clinic, name: str, hour: int, minute: int = 0, days: int = 1) -> UUID:
     async with place.transaction() as connection:
-        start = at(days, hour, minute)
-        service = place.services["video"]
-        return await claims.book(
-            connection, place.desk, place.who(name), service, start, Particulars(), place.deed(name)
-        )
+        return await place.claim(connection, name, at(days, hour, minute))
 
 
 @pytest.mark.parametrize(
@@ -53,35 +48,34 @@ async def book(place: Clinic, name: str, hour: int, minute: int = 0, days: int =
 async def test_only_what_the_calendar_offers_is_booked(
     database: Database, hour: int, minute: int, days: int, reason: str
 ) -> None:
-    place = await clinic(database, desk=Desk(HOURS))
+    place = await clinic(database, context=BookingContext(HOURS))
     await open_from_nine_to_twelve(place)
-    with pytest.raises(Problem) as refused:
+    with pytest.raises(Refusal) as refused:
         await book(place, "amina", hour, minute, days)
-    assert (refused.value.code, refused.value.members["reason"]) == ("slot_not_offered", reason)
+    assert (refused.value.code, refused.value.facts["reason"]) == ("slot_not_offered", reason)
     await book(place, "amina", 4)
     assert await place.balanced() == 1
 
 
 async def test_alternatives_are_what_the_calendar_has_left(database: Database) -> None:
-    place = await clinic(database, desk=Desk(HOURS))
+    place = await clinic(database, context=BookingContext(HOURS))
     await open_from_nine_to_twelve(place)
     await book(place, "amina", 6, 15)
-    with pytest.raises(Problem) as refused:
+    with pytest.raises(Refusal) as refused:
         await book(place, "bilal", 6, 15)
     assert refused.value.code == "slot_taken"
-    assert refused.value.members["alternatives"] == [wire(at(2, 4, m)) for m in (0, 15, 30)]
+    assert refused.value.facts["alternatives"] == [wire(at(2, 4, m)) for m in (0, 15, 30)]
 
 
 async def test_a_class_offers_itself_until_it_is_full(database: Database) -> None:
-    place = await clinic(database, desk=Desk(HOURS))
+    place = await clinic(database, context=BookingContext(HOURS))
     await open_from_nine_to_twelve(place)
     async with place.transaction() as connection:
         yoga = await service_of(connection, place.services["yoga"])
         assert yoga is not None
         for name in ("amina", "bilal"):
-            about, deed = Particulars(), place.deed(name)
             assert at(1, 4) in await HOURS.free(connection, yoga, at(1, 0), at(2), NOW, 3)
-            await claims.book(connection, place.desk, place.who(name), yoga.id, at(1, 4), about, deed)
+            await place.claim(connection, name, at(1, 4), "yoga")
         assert at(1, 4) not in await HOURS.free(connection, yoga, at(1, 0), at(2), NOW, 3)
 
 

@@ -7,6 +7,7 @@ import asyncio
 import os
 import random
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import patch
@@ -18,11 +19,12 @@ import pytest_asyncio
 
 from backplane.postgres import Database, DatabaseUnavailable
 from backplane.principal import Tenant
-from backplane.web import Problem
-from booking.appointments import changes, claims, journal
+from booking.appointments import changes, claims, transitions
+from booking.appointments.bookable import wish
 from booking.appointments.claims import Particulars
-from booking.appointments.part import ROUTES
+from booking.appointments.module import ROUTES
 from booking.appointments.sweeper import sweep
+from booking.refusals import Refusal
 from tests.support.booking import NOW, Clinic, at, clinic, served, wire
 
 NOBODY = Particulars()
@@ -41,18 +43,9 @@ async def deadlocks(place: Clinic) -> int:
         )
 
 
-async def book(place: Clinic, name: str, start: object = None, service: str = "video") -> UUID:
+async def book(place: Clinic, name: str, start: datetime | None = None, service: str = "video") -> UUID:
     async with place.transaction() as connection:
-        made = await claims.book(
-            connection,
-            place.desk,
-            place.who(name),
-            place.services[service],
-            start or at(),
-            NOBODY,
-            place.deed(name),  # type: ignore[arg-type]
-        )
-    return made.id
+        return await place.claim(connection, name, start or at(), service)
 
 
 async def test_one_of_a_thousand_who_want_one_slot_gets_it(place: Clinic) -> None:
@@ -61,9 +54,9 @@ async def test_one_of_a_thousand_who_want_one_slot_gets_it(place: Clinic) -> Non
     async def attempt(n: int) -> str:
         try:
             await book(place, ("amina", "bilal", "chand")[n % 3])
-        except Problem as problem:
-            told.append(problem.members["alternatives"])
-            return problem.code
+        except Refusal as refusal:
+            told.append(refusal.facts["alternatives"])
+            return refusal.code
         return "won"
 
     async with asyncio.timeout(10):
@@ -77,14 +70,13 @@ async def test_one_of_a_thousand_who_want_one_slot_gets_it(place: Clinic) -> Non
 async def test_a_thousand_who_all_reach_the_constraint_wait_for_one(place: Clinic) -> None:
     """As above without the memory of what is taken."""
     async with place.db.tenant(place.tenant.id) as connection:
-        wanted = await claims.wish(connection, place.who("amina"), place.services["video"], None, NOW, at())
+        wanted = await wish(connection, place.request("amina", at()).question, NOW)
 
     async def attempt(n: int) -> bool:
         async with place.transaction() as connection:
             # staggered ranges overlap one another in all ways
-            start = at(minute=n % 3 * 10)
-            made = await claims.claim(connection, place.desk, wanted, start, NOBODY, place.deed("amina"))
-            return made is not None
+            request = place.request("amina", at(minute=n % 3 * 10))
+            return await claims.claim(connection, place.context, request, wanted) is not None
 
     async with asyncio.timeout(20):
         won = sum(await asyncio.gather(*(attempt(n) for n in range(1000))))
@@ -111,9 +103,7 @@ async def test_over_http_everybody_but_one_is_told_what_else_is_free(place: Clin
 
 async def test_an_overdue_hold_is_taken_over_by_one(place: Clinic) -> None:
     async with place.transaction() as connection:
-        await claims.hold(
-            connection, place.desk, place.who("amina"), place.services["video"], at(), NOBODY, place.deed("amina")
-        )
+        await place.claim(connection, "amina", at(), hold=True)
     place.now += timedelta(minutes=10)
     attempts = [book(place, "bilal") for _ in range(50)]
     outcome = await asyncio.gather(*attempts, sweep(place.db, place.now), return_exceptions=True)
@@ -130,7 +120,7 @@ async def test_the_last_seat_has_one_winner(place: Clinic) -> None:
     names = ["amina", "bilal", "chand", "drtariq"] * 10
     outcome = await asyncio.gather(*(book(place, name, service="yoga") for name in names), return_exceptions=True)
     assert sum(isinstance(each, UUID) for each in outcome) == 1
-    codes = {each.code for each in outcome if isinstance(each, Problem)}
+    codes = {each.code for each in outcome if isinstance(each, Refusal)}
     assert codes <= {"class_full", "already_booked"}
     async with place.transaction() as connection:
         row = await connection.fetchrow(
@@ -155,13 +145,13 @@ async def test_two_visits_that_want_each_others_time_do_not_hang(place: Clinic) 
 
     async def move(id: UUID, name: str, start: object) -> None:
         async with place.transaction() as connection:
-            await changes.reschedule(connection, place.desk, place.who(name), id, start, place.deed(name))  # type: ignore[arg-type]
+            await changes.reschedule(connection, place.context, place.who(name), id, start, place.command(name))  # type: ignore[arg-type]
 
     for _ in range(10):
         outcome = await asyncio.gather(
             move(first, "amina", at(hour=11)), move(second, "bilal", at(hour=10)), return_exceptions=True
         )
-        assert all(isinstance(each, Problem) and each.code == "slot_taken" for each in outcome), outcome
+        assert all(isinstance(each, Refusal) and each.code == "slot_taken" for each in outcome), outcome
     assert await deadlocks(place) == 0
 
 
@@ -172,17 +162,19 @@ async def test_a_cancellation_and_an_acceptance_do_not_both_win(place: Clinic) -
         async def accept(visit: UUID = visit) -> None:
             async with place.transaction() as connection:
                 await changes.perform(
-                    connection, place.desk, place.who("drsana"), visit, "accept", place.deed("drsana")
+                    connection, place.context, place.who("drsana"), visit, "accept", place.command("drsana")
                 )
 
         async def decline(visit: UUID = visit) -> None:
             async with place.transaction() as connection:
-                await changes.perform(connection, place.desk, place.who("front"), visit, "decline", place.deed("front"))
+                await changes.perform(
+                    connection, place.context, place.who("front"), visit, "decline", place.command("front")
+                )
 
         outcome = await asyncio.gather(accept(), decline(), return_exceptions=True)
         assert sum(each is None for each in outcome) == 1
         (lost,) = [each for each in outcome if each is not None]
-        assert isinstance(lost, Problem)
+        assert isinstance(lost, Refusal)
         assert lost.code in ("changed_meanwhile", "not_possible")
     await place.balanced()
 
@@ -199,41 +191,41 @@ async def test_after_a_storm_the_books_balance(place: Clinic, rng: random.Random
     async def one() -> None:
         name = rng.choice(names)
         who, start = place.who(name), rng.choice(slots)
-        service = place.services[rng.choice(("video", "other"))]
-        deed, about = place.deed(name), NOBODY
+        service = rng.choice(("video", "other"))
+        command = place.command(name)
         what = rng.choice(("book", "book", "hold", "move", "move", "cancel", "sweep"))
         if what == "sweep":
             await sweep(place.db, NOW + timedelta(minutes=rng.choice((1, 20))))
             return
         async with place.transaction() as connection:
             if what == "book":
-                id = (await claims.book(connection, place.desk, who, service, start, about, deed)).id
+                id = await place.claim(connection, name, start, service)
             elif what == "hold":
-                id = (await claims.hold(connection, place.desk, who, service, start, about, deed)).id
+                id = await place.claim(connection, name, start, service, hold=True)
             elif visits:
                 id, name = rng.choice(visits)
                 if what == "cancel":
-                    await changes.cancel(connection, place.desk, place.who(name), id, deed)
+                    await changes.cancel(connection, place.context, place.who(name), id, command)
                 else:
                     front = place.who("front")
-                    await changes.reschedule(connection, place.desk, front, id, start, place.deed("front"))
+                    await changes.reschedule(connection, place.context, front, id, start, place.command("front"))
                 return
             else:
                 return
         visits.append((id, name))
         if what == "hold":
             async with place.transaction() as connection:
-                await claims.book_hold(connection, place.desk, who, id, about, deed)
+                await claims.book_hold(connection, place.context, who, id, NOBODY, command)
 
     async def worker() -> None:
         while asyncio.get_running_loop().time() < until:
-            place.desk.taken.forget(place.services["video"])
-            place.desk.taken.forget(place.services["other"])
+            place.context.taken_slots.forget(place.services["video"])
+            place.context.taken_slots.forget(place.services["other"])
             try:
                 await one()
                 done["ok"] += 1
-            except Problem as problem:
-                done[problem.code] += 1
+            except Refusal as refusal:
+                done[refusal.code] += 1
 
     await asyncio.gather(*(worker() for _ in range(16)))
     assert done["ok"] > 50
@@ -243,29 +235,27 @@ async def test_after_a_storm_the_books_balance(place: Clinic, rng: random.Random
     assert await place.balanced() > 50
 
 
-@pytest.mark.parametrize("deed", ["book", "book_hold", "reschedule", "cancel", "seat"])
-async def test_a_server_that_dies_between_any_two_steps_leaves_nothing_half(place: Clinic, deed: str) -> None:
-    """The backend is killed before the n-th statement of a deed, for every n, and the deed is then done again."""
+@pytest.mark.parametrize("command", ["book", "book_hold", "reschedule", "cancel", "seat"])
+async def test_a_server_that_dies_between_any_two_steps_leaves_nothing_half(place: Clinic, command: str) -> None:
+    """The backend is killed before the n-th statement of a command, for every n, and the command is then done again."""
     visit = await book(place, "amina")
     async with place.transaction() as connection:
-        hold = await claims.hold(
-            connection, place.desk, place.who("amina"), place.services["video"], at(2), NOBODY, place.deed("amina")
-        )
+        hold = await place.claim(connection, "amina", at(2), hold=True)
     before = await place.balanced()
-    who, mine = place.who("amina"), place.deed("amina")
+    who, mine = place.who("amina"), place.command("amina")
 
     async def do(connection: "Dying") -> None:
-        alike: journal.Connection = connection  # type: ignore[assignment]
-        if deed == "book":
-            await claims.book(alike, place.desk, who, place.services["video"], at(3), NOBODY, mine)
-        elif deed == "book_hold":
-            await claims.book_hold(alike, place.desk, who, hold.id, NOBODY, mine)
-        elif deed == "reschedule":
-            await changes.reschedule(alike, place.desk, who, visit, at(4), mine)
-        elif deed == "cancel":
-            await changes.cancel(alike, place.desk, who, visit, mine)
+        alike: transitions.Connection = connection  # type: ignore[assignment]
+        if command == "book":
+            await place.claim(alike, "amina", at(3))
+        elif command == "book_hold":
+            await claims.book_hold(alike, place.context, who, hold, NOBODY, mine)
+        elif command == "reschedule":
+            await changes.reschedule(alike, place.context, who, visit, at(4), mine)
+        elif command == "cancel":
+            await changes.cancel(alike, place.context, who, visit, mine)
         else:
-            await claims.book(alike, place.desk, who, place.services["yoga"], at(5), NOBODY, mine)
+            await place.claim(alike, "amina", at(5), "yoga")
 
     operator = await asyncpg.connect(place.db.url)
     n = 0
@@ -282,14 +272,16 @@ async def test_a_server_that_dies_between_any_two_steps_leaves_nothing_half(plac
         n += 1
     await operator.close()
     assert n >= 2
-    assert await place.balanced() == before + (2 if deed == "seat" else 1)
+    assert await place.balanced() == before + (2 if command == "seat" else 1)
     assert await place.overlaps() == 0
 
 
 class Dying:
     """A connection whose server process is gone before the ``n``-th statement."""
 
-    def __init__(self, connection: journal.Connection, operator: "asyncpg.Connection[asyncpg.Record]", n: int) -> None:
+    def __init__(
+        self, connection: transitions.Connection, operator: "asyncpg.Connection[asyncpg.Record]", n: int
+    ) -> None:
         self._connection = connection
         self._operator = operator
         self._left = n
@@ -335,15 +327,14 @@ async def test_clinics_are_apart(place: Clinic) -> None:
     other = await clinic(place.db, Tenant(1001, "defence", "Defence Clinic"))
     visit = await book(place, "amina")
     async with other.transaction() as connection:
-        with pytest.raises(Problem, match="not_found"):
-            await changes.cancel(connection, other.desk, other.who("boss"), visit, other.deed("boss"))
-        with pytest.raises(Problem, match="not_found"):
-            await claims.book(
-                connection, other.desk, other.who("boss"), place.services["video"], at(2), NOBODY, other.deed("boss")
-            )
+        with pytest.raises(Refusal, match="not_found"):
+            await changes.cancel(connection, other.context, other.who("boss"), visit, other.command("boss"))
+        theirs = replace(other.request("boss", at(2)), service=place.services["video"])
+        with pytest.raises(Refusal, match="not_found"):
+            await claims.claim_slot(connection, other.context, theirs)
         for table in ("appointment", "transition", "seat", "series", "waitlist_entry"):
             assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0
-    with pytest.raises(Problem, match="not_found"):
+    with pytest.raises(Refusal, match="not_found"):
         await _book_for(other, place)
     await book(other, "amina")
     await place.balanced()
@@ -353,29 +344,24 @@ async def _book_for(other: Clinic, place: Clinic) -> None:
     """The front desk of one clinic books for a patient of another."""
     about = Particulars(patient=place.people["bilal"])
     async with other.transaction() as connection:
-        await claims.book(
-            connection, other.desk, other.who("front"), other.services["video"], at(2), about, other.deed("front")
-        )
+        request = replace(other.request("front", at(2)), about=about)
+        await claims.claim_slot(connection, other.context, request)
 
 
 async def test_money_that_comes_twice_or_late_confirms_once_or_never(place: Clinic) -> None:
     async with place.transaction() as connection:
-        hold = await claims.hold(
-            connection, place.desk, place.who("amina"), place.services["video"], at(), NOBODY, place.deed("amina")
-        )
+        hold = await place.claim(connection, "amina", at(), hold=True)
 
     async def paid() -> str:
         async with place.transaction() as connection:
-            return await claims.confirm_paid(connection, hold.id, str(uuid4()), place.now)
+            return await claims.confirm_paid(connection, hold, str(uuid4()), place.now)
 
     assert sorted(await asyncio.gather(paid(), paid(), paid())) == ["confirmed", "known", "known"]
     async with place.transaction() as connection:
-        late = await claims.hold(
-            connection, place.desk, place.who("amina"), place.services["video"], at(2), NOBODY, place.deed("amina")
-        )
+        late = await place.claim(connection, "amina", at(2), hold=True)
     await sweep(place.db, NOW + timedelta(hours=1))
     async with place.transaction() as connection:
-        assert await claims.confirm_paid(connection, late.id, "ref", place.now) == "too_late"
+        assert await claims.confirm_paid(connection, late, "ref", place.now) == "too_late"
     await place.balanced()
 
 
@@ -407,7 +393,7 @@ async def test_a_crowd_books_as_many_alone_would(place: Clinic) -> None:
                 answer = await front.ask(name, "POST", "/v1/appointments", body)
                 return answer.status, await answer.json()
 
-            with patch("backplane.together.LANES", lanes):
+            with patch("backplane.request_batching.LANES", lanes):
                 tasks = []
                 for name, service, start, more, _, _ in bodies:
                     tasks.append(asyncio.create_task(book_one(name, service, start, more)))

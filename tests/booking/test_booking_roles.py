@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from backplane.postgres import Database
-from booking.appointments.part import ROUTES
+from booking.appointments.module import ROUTES
 from tests.support.booking import ROLES, Clinic, Front, at, clinic, served, wire
 
 # action -> (the status it starts from, who may; nobody else of ROLES). The patient is amina, the doctor drsana.

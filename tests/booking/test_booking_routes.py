@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from backplane.ids import uuid7
 from backplane.postgres import Database
-from booking.appointments.part import ROUTES
+from booking.appointments.module import ROUTES
 from tests.support.booking import NOW, Clinic, Front, at, clinic, served, wire
 
 
@@ -137,8 +137,8 @@ async def test_a_visit_takes_its_course_and_is_corrected(place: Clinic, front: F
     assert (await front.post("amina", f"{path}/check-in", status=409))["code"] == "too_early"
     place.now = at(minute=-10)
     assert (await front.post("amina", f"{path}/check-in"))["status"] == "checked_in"
-    for deed, status in (("start", "in_progress"), ("interrupt", "interrupted"), ("resume", "in_progress")):
-        assert (await front.post("drsana", f"{path}/{deed}"))["status"] == status
+    for command, status in (("start", "in_progress"), ("interrupt", "interrupted"), ("resume", "in_progress")):
+        assert (await front.post("drsana", f"{path}/{command}"))["status"] == status
     assert (await front.post("drsana", f"{path}/complete"))["status"] == "completed"
     assert (await front.post("drsana", f"{path}/correct", {"status": "no_show_patient"}))["status"] == "no_show_patient"
     assert (await front.post("drsana", f"{path}/correct", {"status": "completed"}))["status"] == "completed"
@@ -200,7 +200,7 @@ async def test_one_books_for_dependants_and_staff_for_patients(place: Clinic, fr
 
 
 async def test_what_is_booked_is_told_as_reading_tells_it(place: Clinic, front: Front) -> None:
-    """The answers to deeds are made without reading; they must not differ."""
+    """The answers to commands are made without reading; they must not differ."""
     about = {"patient": str(place.people["bilal"]), "reason": "cough", "timezone": "Europe/London"}
     for n, (name, more) in enumerate((("amina", {"reason": "cough"}), ("front", about))):
         start = at(hour=10 + n).astimezone(ZoneInfo("America/New_York")).isoformat()
@@ -283,6 +283,23 @@ async def test_whoever_of_a_specialty_is_free_is_booked(place: Clinic, front: Fr
     await place.balanced()
 
 
+async def test_of_those_who_have_time_the_one_who_is_free_soonest_is_booked(place: Clinic, front: Front) -> None:
+    for n, first in enumerate(("drtariq", "drsana")):
+        async with place.db.tenant(place.tenant.id) as connection:
+            for name, id in place.providers.items():
+                free_at = at(hour=8 if name == first else 9)
+                await connection.execute("UPDATE provider SET next_free_at = $2 WHERE id = $1", id, free_at)
+        body = {"specialty": "cardiology", "start": wire(at(hour=10 + n))}
+        made = await front.post("amina", "/v1/appointments", body, 201)
+        assert made["provider"] == str(place.providers[first])
+
+
+async def test_whoever_books_with_any_doctor_sets_no_rules_aside(place: Clinic, front: Front) -> None:
+    body = {"specialty": "cardiology", "start": wire(at()), "override": {"reason": "emergency"}}
+    assert (await front.post("amina", "/v1/appointments", body, 403))["code"] == "forbidden"
+    assert await place.balanced() == 0
+
+
 async def test_classes_have_seats(place: Clinic, front: Front) -> None:
     made = await front.post("amina", "/v1/appointments", wish(place, "yoga"), 201)
     assert (made["kind"], made["seats_taken"], len(made["seats"])) == ("class", 1, 1)
@@ -324,10 +341,3 @@ async def test_a_series_is_booked_whole_or_reported(place: Clinic, front: Front)
 
 def uuid_of(answer: dict[str, str]) -> str:
     return answer["id"]
-
-
-def test_the_pass_of_a_join_link_opens_the_routes_of_its_appointment() -> None:
-    """`booking.visits.visitors.guest_principal` knows the appointment by this name in the path."""
-    paths = {route.path for group in ROUTES for route in group.all if route.path.startswith("/v1/appointments/")}
-    assert paths
-    assert all(path.startswith("/v1/appointments/{appointment}") for path in paths)

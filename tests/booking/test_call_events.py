@@ -16,7 +16,7 @@ from booking.instant.instant_requests import Ringing
 from booking.links.link import Seat
 from booking.visits import room_commands
 from booking.visits.call_events import DOCTOR_RETURNS, TOGETHER, CallEvents
-from booking.visits.part import jobs
+from booking.visits.module import jobs
 from booking.visits.room_commands import PutOut, Renew, RevokeRoom, RoomCommands
 from booking.visits.room_names import identity
 from booking.visits.visitors import Visitor, claim

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from backplane.ids import uuid7
 from backplane.postgres import Database
-from booking.appointments.part import ROUTES
+from booking.appointments.module import ROUTES
 from tests.support.booking import NOW, Clinic, Front, at, clinic, served, wire
 
 YESTERDAY = NOW.date() - timedelta(days=1)

@@ -13,7 +13,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from backplane.metrics import Metrics
 from backplane.postgres import Database
-from backplane.web import Problem, Readiness, application
+from backplane.problems import Problem, expected
+from backplane.refusals import Refusal
+from backplane.web import Readiness, application
 from booking.documents import (
     AROUND_BYTES,
     MAX_BYTES,
@@ -65,9 +67,11 @@ def test_the_first_bytes_say_what_a_file_is(content: bytes, media_type: str | No
     ],
 )
 async def test_what_is_not_taken(content: bytes, status: int, code: str, tmp_path: Path) -> None:
-    with pytest.raises(Problem) as refused:
+    with pytest.raises((Problem, Refusal)) as refused:
         await admit(Documents(FileStore(tmp_path), NoScanner()), content)
-    assert (refused.value.status, refused.value.code) == (status, code)
+    answer = expected(refused.value)
+    assert answer is not None
+    assert (answer.status, answer.code) == (status, code)
 
 
 @pytest.mark.parametrize("size", [20, 64 * 1024, 64 * 1024 + 1, 300_000])
@@ -87,9 +91,11 @@ async def test_an_answer_that_says_nothing_is_no_permission(answer: bytes, tmp_p
         clamd.answer = answer
         with pytest.raises(ScannerUnavailable):
             await Clamd(port=clamd.port).scan(PDF)
-        with pytest.raises(Problem) as refused:
+        with pytest.raises((Problem, Refusal)) as refused:
             await admit(Documents(FileStore(tmp_path), Clamd(port=clamd.port)), PDF)
-    assert (refused.value.status, refused.value.code) == (503, "scanner_unavailable")
+    answer = expected(refused.value)
+    assert answer is not None
+    assert (answer.status, answer.code) == (503, "scanner_unavailable")
 
 
 async def test_a_scanner_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
@@ -112,7 +118,7 @@ def test_a_setting_that_names_no_scanner_is_refused(address: str) -> None:
 
 async def test_an_infected_file_is_refused(tmp_path: Path) -> None:
     async with fake_clamd() as clamd:
-        with pytest.raises(Problem) as refused:
+        with pytest.raises((Problem, Refusal)) as refused:
             await admit(Documents(FileStore(tmp_path), Clamd(port=clamd.port)), PDF + EICAR)
     assert refused.value.code == "infected_document"
     assert list(tmp_path.rglob("*")) == []

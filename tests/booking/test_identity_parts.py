@@ -15,11 +15,11 @@ from backplane.ids import uuid7
 from backplane.jobs import Errand, JobRow
 from backplane.postgres import Database
 from backplane.sealed import Sealer
-from backplane.web import Problem
 from booking.identity import contacts, factor_routes  # noqa: F401 (which has the decoder of passkeys bound)
 from booking.identity.contacts import Contact
 from booking.identity.courier import KIND, TEXTS, JobCourier, Letter, SandboxSms, errands
 from booking.identity.passwords import Passwords
+from booking.refusals import Refusal
 from tests.support.identity import SEALER, START, House
 
 
@@ -69,8 +69,8 @@ def test_what_is_no_number_is_refused(typed: str) -> None:
 async def test_a_crowd_of_sign_ins_is_told_to_come_back() -> None:
     passwords = Passwords(threads=1, queue_length=3)
     answers = await asyncio.gather(*(passwords.hash("one of many") for _ in range(10)), return_exceptions=True)
-    refused = [answer for answer in answers if isinstance(answer, Problem)]
-    assert [(each.status, each.code, each.headers["Retry-After"]) for each in refused] == [(503, "busy", "2")] * 6
+    refused = [answer for answer in answers if isinstance(answer, Refusal)]
+    assert [(each.kind, each.code, each.retry_after_s) for each in refused] == [("unavailable", "busy", 2)] * 6
     assert await passwords.verify(str(answers[0]), "one of many")
     passwords.close()
 
@@ -82,7 +82,7 @@ async def test_somebody_who_goes_away_keeps_their_thread_until_it_is_done() -> N
     gone.cancel()
     with pytest.raises(asyncio.CancelledError):
         await gone
-    with pytest.raises(Problem, match="busy"):
+    with pytest.raises(Refusal, match="busy"):
         await passwords.hash("another one")
     async with asyncio.timeout(10):
         while passwords._busy:  # noqa: ASYNC110 - there is nobody left to tell

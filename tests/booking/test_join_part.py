@@ -7,7 +7,7 @@ from backplane.postgres import Database
 from booking.instant.instant_requests import JOB, Ringing
 from booking.rights import ALL_NAMES
 from booking.visits.call_events import SETTLE_JOB, START_JOB, CallEvents
-from booking.visits.part import ROUTES, consumers, jobs
+from booking.visits.module import ROUTES, consumers, jobs
 from booking.waiting_room.admittance import REOPENED_JOB
 from booking.waiting_room.tickets import GRACE_JOB
 from tests.booking.join_world import make_clinic

@@ -2,7 +2,7 @@
 
 import pytest
 
-from backplane.web import Problem
+from booking.refusals import Refusal
 from booking.tenants import Tenants, check_colour, contrast, text_on
 from tests.support.authenticator import Authenticator
 from tests.support.identity import House
@@ -47,7 +47,7 @@ async def test_hosts_fall_back_to_the_default_clinic_as_set(served: House) -> No
     for host, slug in (("book.example", "a"), ("b.book.example.", "b"), ("CARE.example", "b")):
         assert (await strict.at(host)).slug == slug
     for host in ("any.example", "evilbook.example", "z.book.example", "a.b.book.example"):
-        with pytest.raises(Problem):
+        with pytest.raises(Refusal):
             await strict.at(host)
 
 

@@ -12,17 +12,17 @@ from backplane.consumers import Worker
 from backplane.outbox import OutboxPublisher
 from backplane.postgres import Database
 from booking.appointments.classes import cancel_seat
-from booking.appointments.journal import Deed
 from booking.appointments.record import need
+from booking.appointments.transitions import Command
 from booking.links.link import Seat
 from booking.visits.live_topics import Kind
-from booking.visits.part import consumers
+from booking.visits.module import consumers
 from booking.visits.presence import SeatPresence
 from booking.visits.room_names import identity
 from live.tickets import Ticket
 from tests.booking.guests import DOCTOR, Guest, doctor, guest, queue
 from tests.booking.join_world import (
-    DESK,
+    CONTEXT,
     START,
     TENANT,
     Browser,
@@ -198,7 +198,7 @@ async def test_who_has_no_seat_in_the_class_any_more_is_out_of_its_line(clinic: 
         async with clinic.db.tenant(TENANT.id) as connection, connection.transaction():
             seat = await connection.fetchval("SELECT id FROM seat WHERE patient_id = $1", people[0])
             found = await need(connection, appointment, host, clinic.now)
-            await cancel_seat(connection, DESK, host, found, seat, Deed(clinic.doctor, DOCTOR, clinic.now))
+            await cancel_seat(connection, CONTEXT, host, found, seat, Command(clinic.doctor, DOCTOR, clinic.now))
         await OutboxPublisher(clinic.db, clinic.bus, lambda: clinic.now).step()
         await Worker(clinic.db, clinic.bus, consumer, lambda: clinic.now).step()
         assert [entry["patient"] for entry in await queue(clinic, browser)] == [str(people[1])]

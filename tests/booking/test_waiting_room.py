@@ -18,16 +18,16 @@ from backplane.jobs import Scheduler
 from backplane.outbox import OutboxPublisher
 from backplane.postgres import Connection, Database
 from booking.appointments.changes import cancel, reschedule
-from booking.appointments.journal import Deed
+from booking.appointments.transitions import Command
 from booking.instant.instant_requests import Ringing
 from booking.visits.call_events import CallEvents
-from booking.visits.part import consumers, jobs
+from booking.visits.module import consumers, jobs
 from booking.waiting_room import admittance
 from booking.waiting_room.admittance import REOPENED_FOR
 from booking.waiting_room.line import GRACE
 from tests.booking.guests import DOCTOR, Guest, doctor, guest, queue
 from tests.booking.join_world import (
-    DESK,
+    CONTEXT,
     START,
     TENANT,
     Browser,
@@ -109,7 +109,7 @@ async def test_the_doctor_is_alerted_when_somebody_waits(clinic: Clinic, browser
 async def cancelled_by_provider(clinic: Clinic, appointment: UUID) -> None:
     who = principal(clinic.doctor, DOCTOR)
     async with clinic.db.tenant(TENANT.id) as connection, connection.transaction():
-        await cancel(connection, DESK, who, appointment, Deed(clinic.doctor, DOCTOR, clinic.now))
+        await cancel(connection, CONTEXT, who, appointment, Command(clinic.doctor, DOCTOR, clinic.now))
 
 
 async def test_when_the_doctor_cancels_the_waiting_patient_hears_at_once(clinic: Clinic, browser: Browser) -> None:
@@ -452,8 +452,8 @@ async def test_who_waits_for_a_moved_visit_is_told_and_comes_by_the_new_link(cli
         who = principal(clinic.doctor, DOCTOR)
         async with clinic.db.tenant(TENANT.id) as connection, connection.transaction():
             later = START + timedelta(minutes=25)
-            deed = Deed(clinic.doctor, DOCTOR, clinic.now)
-            await reschedule(connection, DESK, who, patient.appointment, later, deed)
+            command = Command(clinic.doctor, DOCTOR, clinic.now)
+            await reschedule(connection, CONTEXT, who, patient.appointment, later, command)
         await OutboxPublisher(clinic.db, clinic.bus, lambda: clinic.now).step()
         await Worker(clinic.db, clinic.bus, consumer, lambda: clinic.now).step()
         assert (await screen.until(lambda message: message["type"] == "bye"))["reason"] == "replaced"
@@ -469,8 +469,8 @@ async def test_the_news_of_a_move_that_comes_late_takes_no_new_place_away(clinic
     await patient.check_in()
     who = principal(clinic.doctor, DOCTOR)
     async with clinic.db.tenant(TENANT.id) as connection, connection.transaction():
-        deed = Deed(clinic.doctor, DOCTOR, clinic.now)
-        await reschedule(connection, DESK, who, patient.appointment, START + timedelta(minutes=25), deed)
+        command = Command(clinic.doctor, DOCTOR, clinic.now)
+        await reschedule(connection, CONTEXT, who, patient.appointment, START + timedelta(minutes=25), command)
     clinic.now += timedelta(seconds=10)
     again = Guest(
         browser, patient.appointment, await browser.sit_down(await clinic.link(patient.appointment), switch=True)

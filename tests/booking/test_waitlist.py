@@ -10,7 +10,7 @@ import pytest_asyncio
 from backplane.jobs import Scheduler
 from backplane.postgres import Database
 from booking.appointments import waitlist
-from booking.appointments.part import ROUTES
+from booking.appointments.module import ROUTES
 from booking.appointments.sweeper import sweep
 from tests.support.booking import Clinic, Front, at, clinic, served, wire
 
@@ -39,7 +39,7 @@ def window(place: Clinic) -> dict[str, object]:
 async def work(place: Clinic) -> None:
     """What consumers and jobs do after something became free."""
     async with place.transaction() as connection:
-        await waitlist.offer(connection, place.desk, place.providers["drsana"], place.now)
+        await waitlist.offer(connection, place.context, place.providers["drsana"], place.now)
 
 
 async def test_a_cancelled_slot_goes_to_who_waits_longest(place: Clinic, front: Front) -> None:

@@ -18,7 +18,7 @@ from backplane.redis_bus import RedisBus
 from backplane.tokens import Revocations
 from booking.instant.instant_requests import Ringing
 from booking.visits.call_events import TOGETHER, CallEvents
-from booking.visits.part import jobs
+from booking.visits.module import jobs
 from booking.visits.room_commands import RoomCommands
 from server.visit_calls import VisitCalls, VisitStays
 from signalling.codes import CloseCode

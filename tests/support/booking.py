@@ -20,9 +20,10 @@ from backplane.metrics import Metrics
 from backplane.postgres import Connection, Database
 from backplane.web import Readiness, application
 from booking.appointments.bookable import Bookable
-from booking.appointments.desk import DESK, Desk
-from booking.appointments.journal import Deed
-from booking.calendar.glance import Glance
+from booking.appointments.claims import Particulars, SlotRequest, claim_slot
+from booking.appointments.context import BOOKING_CONTEXT, BookingContext
+from booking.appointments.transitions import Command
+from booking.calendar.cache import CalendarState
 from booking.rights import rights_of
 
 NOW = datetime(2030, 1, 7, 9, 0, tzinfo=UTC)  # a Monday
@@ -61,7 +62,7 @@ class AlwaysOpen:
         start: datetime,
         now: datetime,
         without: UUID | None = None,
-        seen: Glance | None = None,
+        seen: CalendarState | None = None,
     ) -> str | None:
         if start.minute % 15 or start.second:
             return "not_on_grid"
@@ -99,7 +100,7 @@ class Clinic:
     people: dict[str, UUID] = field(default_factory=dict)
     providers: dict[str, UUID] = field(default_factory=dict)
     services: dict[str, UUID] = field(default_factory=dict)
-    desk: Desk = field(default_factory=lambda: Desk(AlwaysOpen()))
+    context: BookingContext = field(default_factory=lambda: BookingContext(AlwaysOpen()))
 
     def who(self, name: str) -> Principal:
         role = ROLES[name]
@@ -107,8 +108,17 @@ class Clinic:
         rights = rights_of({role})
         return Principal(id, self.tenant.id, frozenset({role}), rights, id, anonymous=role == "anonymous")
 
-    def deed(self, name: str, cause: str = "") -> Deed:
-        return Deed(self.people[name], ROLES[name], self.now, cause)
+    def command(self, name: str, cause: str = "") -> Command:
+        return Command(self.people[name], ROLES[name], self.now, cause)
+
+    def request(self, name: str, start: datetime, service: str = "video", *, hold: bool = False) -> SlotRequest:
+        return SlotRequest(self.who(name), self.services[service], start, Particulars(), self.command(name), hold)
+
+    async def claim(
+        self, connection: Connection, name: str, start: datetime, service: str = "video", *, hold: bool = False
+    ) -> UUID:
+        """The appointment that ``name`` has booked, or holds, then."""
+        return (await claim_slot(connection, self.context, self.request(name, start, service, hold=hold))).id
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -149,9 +159,9 @@ class Clinic:
             )
 
 
-async def clinic(db: Database, tenant: Tenant = TENANT, desk: Desk | None = None) -> Clinic:
+async def clinic(db: Database, tenant: Tenant = TENANT, context: BookingContext | None = None) -> Clinic:
     """A clinic in an empty database, or beside another one."""
-    made = Clinic(db, tenant, desk=desk or Desk(AlwaysOpen()))
+    made = Clinic(db, tenant, context=context or BookingContext(AlwaysOpen()))
     async with db.platform() as connection:
         await connection.execute(
             "INSERT INTO tenant (id, slug, name) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
@@ -238,7 +248,7 @@ async def served(place: Clinic, routes: Sequence[Routes]) -> AsyncIterator[Front
         return place.who(name) if name in place.people else None
 
     app = application(Metrics(), Readiness(lambda: {}))
-    app[DESK] = place.desk
+    app[BOOKING_CONTEXT] = place.context
     install(app, routes, Services(place.db, LocalBus(), tenant_of, authenticate, lambda: place.now))
     async with TestClient(TestServer(app)) as client:
         yield Front(client)

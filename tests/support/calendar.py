@@ -16,7 +16,7 @@ from backplane.ids import uuid7
 from backplane.metrics import Metrics
 from backplane.postgres import Connection, Database
 from backplane.web import Readiness, application
-from booking.calendar.part import ROUTES
+from booking.calendar.module import ROUTES
 from booking.rights import rights_of
 from tests.support.providers import Clock, Who, add_clinic, add_person, add_provider
 

@@ -18,7 +18,7 @@ from backplane.postgres import Connection, Database
 from backplane.web import Readiness, application
 from booking.documents import DOCUMENTS, Documents, FileStore
 from booking.providers.index import reindex
-from booking.providers.part import ROUTES
+from booking.providers.module import ROUTES
 from booking.providers.registry import REGISTRY, Registry
 from booking.rights import rights_of
 from booking.virus import NoScanner, Scanner

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 import tests.support.formats  # noqa: F401 - registers itself
-from booking.calendar.part import ROUTES
+from booking.calendar.module import ROUTES
 from tests.support.calendar import World
 
 

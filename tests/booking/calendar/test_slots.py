@@ -9,8 +9,8 @@ import pytest
 
 from booking.calendar import (
     Calendar,
+    NotOffered,
     Range,
-    Refusal,
     Rule,
     Schedule,
     ServiceTimes,
@@ -272,25 +272,25 @@ def test_a_class_with_seats_left_offers_itself_at_its_own_time() -> None:
     assert [(f"{slot.start:%H:%M}", slot.seats) for slot in found] == [("09:00", 8), ("10:30", 3)]
     assert starts(day, "2026-01-05", "2026-01-06", yoga, [full]) == ["05 09:00"]
     assert is_free(day, yoga, [begun], ten, LONG_AGO) is None
-    assert is_free(day, yoga, [full], ten, LONG_AGO) is Refusal.NOT_ON_GRID
+    assert is_free(day, yoga, [full], ten, LONG_AGO) is NotOffered.NOT_ON_GRID
 
 
 @pytest.mark.parametrize(
     ("start", "reason"),
     [
         ("2026-01-05 10:00", None),
-        ("2026-01-05 09:00", Refusal.TAKEN),
-        ("2026-01-05 08:00", Refusal.OUTSIDE_HOURS),
-        ("2026-01-05 11:30", Refusal.OUTSIDE_HOURS),
-        ("2026-01-05 10:30", Refusal.NOT_ON_GRID),
-        ("2026-01-05 10:00:00.5", Refusal.NOT_ON_GRID),
-        ("2026-01-04 13:00", Refusal.TOO_SOON),
-        ("2026-01-03 10:00", Refusal.TOO_SOON),
-        ("2026-02-05 10:00", Refusal.TOO_FAR),
-        ("2026-01-06 10:00", Refusal.DAY_FULL),
+        ("2026-01-05 09:00", NotOffered.TAKEN),
+        ("2026-01-05 08:00", NotOffered.OUTSIDE_HOURS),
+        ("2026-01-05 11:30", NotOffered.OUTSIDE_HOURS),
+        ("2026-01-05 10:30", NotOffered.NOT_ON_GRID),
+        ("2026-01-05 10:00:00.5", NotOffered.NOT_ON_GRID),
+        ("2026-01-04 13:00", NotOffered.TOO_SOON),
+        ("2026-01-03 10:00", NotOffered.TOO_SOON),
+        ("2026-02-05 10:00", NotOffered.TOO_FAR),
+        ("2026-01-06 10:00", NotOffered.DAY_FULL),
     ],
 )
-def test_a_start_that_cannot_be_booked_has_a_reason(start: str, reason: Refusal | None) -> None:
+def test_a_start_that_cannot_be_booked_has_a_reason(start: str, reason: NotOffered | None) -> None:
     service = ServiceTimes(60, 60, notice_minutes=120, horizon_days=30)
     day = calendar("UTC", hours("09:00-12:00"), daily_cap=2)
     taken = [occupied(service, utc(at)) for at in ("2026-01-05 09:00", "2026-01-06 09:00", "2026-01-06 11:00")]

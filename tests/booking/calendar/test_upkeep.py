@@ -10,12 +10,12 @@ from aiohttp.test_utils import TestServer
 from icalendar import Calendar
 
 from backplane.bus import LocalBus
-from backplane.consumers import Together, Worker
+from backplane.consumers import Batched, Worker
 from backplane.jobs import JobRow, Scheduler
 from backplane.outbox import Fact, OutboxPublisher
 from booking.calendar import sources, upkeep, zones
-from booking.calendar.asked import Hours
 from booking.calendar.fetch import Fetcher
+from booking.calendar.port import CachedCalendar
 from booking.calendar.sources import Reader
 from tests.support.calendar import NOW, World
 
@@ -77,7 +77,7 @@ async def test_time_taken_well_behind_the_first_free_slot_costs_no_look_at_the_c
             async with world.database.tenant(world.tenant.id) as connection, connection.transaction():
                 await connection.execute("UPDATE provider SET next_free_at = $1 WHERE id = $2", stored, world.doctor)
                 handler = upkeep.CONSUMER.handlers[kind]
-                assert isinstance(handler, Together)
+                assert isinstance(handler, Batched)
                 await handler.run(connection, [fact], NOW)
             outcomes[kind, days] = await next_free_at(world)
     assert outcomes == {
@@ -112,7 +112,7 @@ async def test_booking_asks_the_calendar(world: World) -> None:
         notice_minutes, horizon_days, capacity = 60, 60, 1
 
     await world.amina.send("POST", f"/v1/providers/{world.doctor}/schedules", MORNING, 201)
-    hours = Hours()
+    hours = CachedCalendar()
     async with world.database.tenant(world.tenant.id) as connection:
         mine = await world.book(connection, FOUR)
         assert await hours.refusal(connection, Asked(), FOUR, NOW) == "taken"

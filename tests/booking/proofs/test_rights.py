@@ -10,9 +10,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from booking.appointments.module import ROUTES as APPOINTMENT_ROUTES
 from booking.links.link import Seat
 from booking.links.passes import Pass
 from booking.rights import ALL_NAMES, ANONYMOUS, GUEST_LINK, rights_of
+from booking.visits.module import ROUTES as VISIT_ROUTES
 from tests.booking.proofs.samples import Operation, Sampler, operations
 from tests.booking.proofs.world import CLINIC_ROLES, PLATFORM_ROLES, ROLES, STRANGER, World
 
@@ -145,10 +147,8 @@ async def test_the_guest_of_a_link_is_let_in_at_their_visit_only(served_world: W
             asked = harmless(operation, visit if here else None)
             answer = await served_world.ask(operation.method, headers=headers, **asked)
             seen = (answer.status, answer.code)
-            if not here or "{appointment}" not in operation.path:
+            if not here or "{appointment}" not in operation.path or operation.right not in rights:
                 right = seen == (401, "unauthorized")
-            elif operation.right not in rights:
-                right = seen == (403, "forbidden")
             else:
                 tried += 1
                 right = answer.status != 401 and seen != (403, "forbidden") and answer.status < 500
@@ -156,6 +156,16 @@ async def test_the_guest_of_a_link_is_let_in_at_their_visit_only(served_world: W
                 wrong.append(f"{operation.name} ({operation.right}) answers a guest {seen}, own visit: {here}")
     assert not wrong, "\n".join(wrong)
     assert tried > 5
+
+
+async def test_guests_are_let_in_where_they_have_the_right() -> None:
+    """Every route that lets guests in asks for a right of theirs, or asks the visit itself (links to it)."""
+    rights = rights_of((GUEST_LINK,))
+    groups = (*APPOINTMENT_ROUTES, *VISIT_ROUTES)
+    declared = {(route.path, route.right) for group in groups for route in group.all if route.guests == "appointment"}
+    assert {right for _, right in declared} - rights == {None}
+    assert all("/links" in path for path, right in declared if right is None)
+    assert len(declared) > 10
 
 
 async def test_people_are_asked_in_to_a_visit_by_those_of_the_visit_and_the_clinic(served_world: World) -> None:

@@ -31,7 +31,7 @@ from backplane.routes import Route
 from backplane.telemetry import Tracing
 from backplane.tokens import TokenAuthority
 from backplane.web import Readiness, application
-from booking.assembly import Assembly, Surroundings, assemble
+from booking.assembly import Assembly, Dependencies, assemble
 from booking.identity.people import standing
 from booking.identity.refresh import open_session
 from booking.rights import MEMBER_ROLES, PLATFORM_ADMIN, PLATFORM_TENANT
@@ -194,7 +194,7 @@ async def world(
     tracing = Tracing(SimpleSpanProcessor(spans), 1.0 if traced else 0.0)
     app = application(Metrics(), Readiness(lambda: {}), NO_PROXIES, tracing)
     tokens = TokenAuthority.open(data, clock().timestamp())
-    around = Surroundings(db, bus, data, tokens, clock, urls=PublicUrls("http://localhost"), smtp_url=smtp_url)
+    around = Dependencies(db, bus, data, tokens, clock, urls=PublicUrls("http://localhost"), smtp_url=smtp_url)
     hub = Hub(db, bus, Tickets({0: tokens.key}), TOPICS, clock, Metrics())
     async with assemble(around) as assembly, hub.at_work():
         assembly.install(app)

@@ -24,7 +24,7 @@ class _Entry:
     alternatives: tuple[datetime, ...]
 
 
-class TakenSlots:
+class TakenSlotCache:
     """Remembers refusals with the alternatives that were told."""
 
     def __init__(self) -> None:

@@ -4,8 +4,8 @@ from uuid import UUID
 
 from backplane.api import Call, Routes
 from booking.appointments import changes
-from booking.appointments.desk import deed_of, desk_of
-from booking.appointments.reading import shown
+from booking.appointments.appointment_routes import shown
+from booking.appointments.context import command_of, context_of
 from booking.appointments.views import (
     Appointment,
     Cancellation,
@@ -23,7 +23,9 @@ _REFUSALS = {403: ("forbidden",), 404: (), 409: ("not_possible", "changed_meanwh
 
 async def _perform(call: Call, appointment: UUID, action: str, cause: str = "") -> Appointment:
     async with call.transaction() as connection:
-        await changes.perform(connection, desk_of(call), call.principal, appointment, action, deed_of(call, cause))
+        await changes.perform(
+            connection, context_of(call), call.principal, appointment, action, command_of(call, cause)
+        )
         return await shown(connection, call.principal, appointment, call.now)
 
 
@@ -42,6 +44,7 @@ async def decline(call: Call, appointment: UUID) -> Appointment:
 @routes.post(
     f"{_ONE}/reschedule",
     right="appointment.reschedule",
+    guests="appointment",
     idempotent=True,
     problems={
         **_REFUSALS,
@@ -54,19 +57,19 @@ async def reschedule(call: Call, appointment: UUID, body: NewTime) -> Appointmen
     override = None if body.override is None else body.override.reason
     async with call.transaction() as connection:
         await changes.reschedule(
-            connection, desk_of(call), call.principal, appointment, start_of(body.start), deed_of(call), override
+            connection, context_of(call), call.principal, appointment, start_of(body.start), command_of(call), override
         )
         return await shown(connection, call.principal, appointment, call.now)
 
 
-@routes.post(f"{_ONE}/cancel", right="appointment.cancel", idempotent=True, problems=_REFUSALS)
+@routes.post(f"{_ONE}/cancel", right="appointment.cancel", guests="appointment", idempotent=True, problems=_REFUSALS)
 async def cancel(call: Call, appointment: UUID, body: Cancellation | None = None) -> Ended:
     """Cancel an appointment by the terms of its policy"""
     said = body or Cancellation()
     override = None if said.override is None else said.override.reason
     async with call.transaction() as connection:
         cost = await changes.cancel(
-            connection, desk_of(call), call.principal, appointment, deed_of(call, said.reason), override
+            connection, context_of(call), call.principal, appointment, command_of(call, said.reason), override
         )
         now_shown = await shown(connection, call.principal, appointment, call.now)
     return Ended(
@@ -74,7 +77,9 @@ async def cancel(call: Call, appointment: UUID, body: Cancellation | None = None
     )
 
 
-@routes.post(f"{_ONE}/check-in", right="appointment.check_in", idempotent=True, problems=_REFUSALS)
+@routes.post(
+    f"{_ONE}/check-in", right="appointment.check_in", guests="appointment", idempotent=True, problems=_REFUSALS
+)
 async def check_in(call: Call, appointment: UUID) -> Appointment:
     """Arrive"""
     return await _perform(call, appointment, "check_in")
@@ -104,7 +109,7 @@ async def complete(call: Call, appointment: UUID) -> Appointment:
     return await _perform(call, appointment, "complete")
 
 
-@routes.post(f"{_ONE}/no-show", right="appointment.read", idempotent=True, problems=_REFUSALS)
+@routes.post(f"{_ONE}/no-show", right="appointment.read", guests="appointment", idempotent=True, problems=_REFUSALS)
 async def no_show(call: Call, appointment: UUID, body: Missed) -> Appointment:
     """Say who did not come: the doctor of the patient, the patient of the doctor"""
     return await _perform(call, appointment, f"no_show_{body.who}")

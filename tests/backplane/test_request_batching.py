@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from msgspec import Struct
 
-from backplane import together
+from backplane import idempotency, request_batching
 from backplane.api import Answer, Call, Problem, Routes
 from backplane.bounds import Int4
 from backplane.postgres import Connection, Database
@@ -25,21 +25,21 @@ class Made(Struct):
 
 
 class Desk:
-    """Orders: odd ones are refused by the crowd, negative ones by everybody; ``poison`` breaks the transaction."""
+    """Orders: odd ones are refused in a batch, negative ones by everybody; ``poison`` breaks the transaction."""
 
     def __init__(self) -> None:
         self.routes = Routes(tag="desk")
-        self.crowds: list[int] = []
+        self.batches: list[int] = []
         self.alone = 0
         self.told: list[UUID] = []
         self.poison: int | None = None
         self.gate = asyncio.Event()
         self.full = asyncio.Event()
-        self.routes.post("/orders", status=201, idempotent=True, together=self.many)(self.order)
+        self.routes.post("/orders", status=201, idempotent=True, batch=self.many)(self.order)
 
     async def order(self, call: Call, body: Order) -> Answer[Made]:
         self.alone += 1
-        if self.alone == together.LANES:
+        if self.alone == request_batching.LANES:
             self.full.set()
         async with call.transaction() as connection:
             made = await self._insert(connection, call, body, alone=True)
@@ -49,7 +49,7 @@ class Desk:
         return Answer(made)
 
     async def many(self, connection: Connection, asked: Sequence[tuple[Call, Order]]) -> list[object | None]:
-        self.crowds.append(len(asked))
+        self.batches.append(len(asked))
         if any(body.amount == self.poison for _, body in asked):
             await connection.execute("SELECT 1 / 0")
         return [
@@ -89,7 +89,7 @@ async def ask(client, amount: int, key: str | None = None, who: str = "amina"): 
     return answer.status, await answer.json(), answer.headers.get("Idempotent-Replayed")
 
 
-async def crowd(desk: Desk, client, *amounts: int):  # type: ignore[no-untyped-def]
+async def batched(desk: Desk, client, *amounts: int):  # type: ignore[no-untyped-def]
     """Two are at work while the others come."""
     first = [asyncio.create_task(ask(client, amount)) for amount in (1002, 1004)]
     await desk.full.wait()
@@ -102,18 +102,18 @@ async def crowd(desk: Desk, client, *amounts: int):  # type: ignore[no-untyped-d
 
 async def test_who_comes_while_others_are_at_work_is_served_with_the_rest(desk: Desk, database: Database) -> None:
     async with served([desk.routes], database) as client:
-        answers = await crowd(desk, client, 2, 4, 6, 8)
+        answers = await batched(desk, client, 2, 4, 6, 8)
         assert [(status, body["alone"]) for status, body, _ in answers] == [(201, False)] * 4
         again = [await ask(client, amount) for amount in (2, 4, 6, 8)]
         assert [(body, replayed) for _, body, replayed in again] == [(body, "true") for _, body, _ in answers]
-    assert desk.crowds == [4]
+    assert desk.batches == [4]
     assert await effects(database) == Counter([2, 4, 6, 8, 1002, 1004])
     assert len(desk.told) == 6
 
 
 async def test_what_does_not_fit_runs_alone_with_its_own_refusal(desk: Desk, database: Database) -> None:
     async with served([desk.routes], database) as client:
-        answers = await crowd(desk, client, 2, 3, -1, 4)
+        answers = await batched(desk, client, 2, 3, -1, 4)
     assert [status for status, _, _ in answers] == [201, 201, 409, 201]
     assert [body.get("alone") for _, body, _ in answers] == [False, True, None, False]
     assert answers[2][1]["code"] == "taken"
@@ -123,15 +123,15 @@ async def test_what_does_not_fit_runs_alone_with_its_own_refusal(desk: Desk, dat
 async def test_a_transaction_that_fails_is_done_one_by_one(desk: Desk, database: Database) -> None:
     desk.poison = 4
     async with served([desk.routes], database) as client:
-        answers = await crowd(desk, client, 2, 4, 6)
+        answers = await batched(desk, client, 2, 4, 6)
     assert [(status, body["alone"]) for status, body, _ in answers] == [(201, True)] * 3
     assert await effects(database) == Counter([2, 4, 6, 1002, 1004])
     assert len(desk.told) == 5
 
 
-async def test_the_same_key_twice_in_a_crowd_has_one_effect(desk: Desk, database: Database) -> None:
+async def test_the_same_key_twice_in_a_batch_has_one_effect(desk: Desk, database: Database) -> None:
     async with served([desk.routes], database) as client:
-        answers = await crowd(desk, client, 2, 2, 2, 4)
+        answers = await batched(desk, client, 2, 2, 2, 4)
         assert {status for status, _, _ in answers} <= {201, 409}
         assert len({body["id"] for status, body, _ in answers[:3] if status == 201}) == 1
         assert all(body["code"] == "idempotency_in_progress" for status, body, _ in answers if status == 409)
@@ -147,9 +147,9 @@ async def test_who_was_overtaken_gets_the_stored_answer(
         desk.gate.clear()
         desk.alone = 0
         desk.full.clear()
-        blind = together._LOCK_AND_LOOK.replace("expires_at > $4", "expires_at > $4 AND false")
-        monkeypatch.setattr(together, "_LOCK_AND_LOOK", blind)
-        answers = await crowd(desk, client, 2, 4)
+        blind = idempotency._LOCK_AND_LOOK.replace("expires_at > $4", "expires_at > $4 AND false")
+        monkeypatch.setattr(idempotency, "_LOCK_AND_LOOK", blind)
+        answers = await batched(desk, client, 2, 4)
         assert answers[0][1] == first[1]
         assert answers[1][0] == 201
     assert await effects(database) == Counter([2, 4, 1002, 1004])
@@ -169,14 +169,14 @@ async def test_a_client_that_leaves_spoils_nothing(desk: Desk, database: Databas
     assert (await effects(database))[2] == 1
 
 
-async def test_a_crowd_is_served_in_bounded_parts(desk: Desk, database: Database) -> None:
+async def test_a_batch_is_served_in_bounded_parts(desk: Desk, database: Database) -> None:
     async with served([desk.routes], database) as client:
-        answers = await crowd(desk, client, *range(2, 2 + 4 * together.MOST, 2))
+        answers = await batched(desk, client, *range(2, 2 + 4 * request_batching.MOST, 2))
     assert {status for status, _, _ in answers} == {201}
-    assert max(desk.crowds) <= together.MOST
+    assert max(desk.batches) <= request_batching.MOST
 
 
-def test_only_what_has_a_key_and_no_parameters_is_done_together() -> None:
+def test_only_what_has_a_key_and_no_parameters_is_done_in_batches() -> None:
     desk = Desk()
-    with pytest.raises(TypeError, match="together"):
-        Routes(tag="x").post("/orders", together=desk.many)(desk.order)
+    with pytest.raises(TypeError, match="batches"):
+        Routes(tag="x").post("/orders", batch=desk.many)(desk.order)

@@ -1,4 +1,4 @@
-"""The calendar around one start, at a glance: for bookings, which come far more often than hours change.
+"""The calendar around one start: for bookings, which come far more often than hours change.
 
 What is taken is read with everything else that a booking reads, in one statement (`COLUMNS`). The hours are kept in
 memory, whole, from a few days ago to beyond every horizon; the same statement tells which state the clinic's hours are
@@ -24,13 +24,13 @@ MOST_KEPT: Final = 5_000
 _AHEAD: Final = timedelta(days=735)
 
 # Beside `service s` and `provider p`.
-COLUMNS: Final = "glance.*, coalesce((SELECT version FROM calendar_version), 0) AS calendar_version"
+COLUMNS: Final = "calendar_state.*, coalesce((SELECT version FROM calendar_version), 0) AS calendar_version"
 
 
 def join(since: str, until: str, now: str) -> str:
     """SQL that `COLUMNS` need, of the SQL of `around` and of the time now."""
     taken = TAKEN.format(provider="p.id", start=since, end=until, now=now, service="s.id", without="NULL")
-    return f"\nCROSS JOIN LATERAL ({taken}) AS glance"
+    return f"\nCROSS JOIN LATERAL ({taken}) AS calendar_state"
 
 
 def around(start: datetime) -> tuple[datetime, datetime]:
@@ -38,16 +38,16 @@ def around(start: datetime) -> tuple[datetime, datetime]:
     return start - MARGIN, start + MARGIN
 
 
-class Glance(Struct, frozen=True):
+class CalendarState(Struct, frozen=True):
     """``version``: of the clinic's hours; ``taken``: around the start."""
 
     version: int
     taken: list[Range]
 
 
-def glance(row: Row) -> Glance:
+def state_of(row: Row) -> CalendarState:
     """Of a row with `COLUMNS`."""
-    return Glance(row["calendar_version"], ranges(row))
+    return CalendarState(row["calendar_version"], ranges(row))
 
 
 class _Entry(Struct, frozen=True):
@@ -56,7 +56,7 @@ class _Entry(Struct, frozen=True):
     calendar: Calendar
 
 
-class KeptCalendars:
+class CalendarCache:
     """Calendars of this process, those last used."""
 
     def __init__(self) -> None:

@@ -1,10 +1,10 @@
 """The only way an appointment begins or changes: row, transition, audit and event in one statement.
 
-`begin` inserts with ON CONFLICT DO NOTHING: the exclusion constraint decides who has the time; who has not waits for
-the winner's commit and gets nothing, without an error and without a deadlock (BOOKING 3.4). Holds that are over are
-ended first, in the same statement: the constraint is checked against the index as it is at that moment, and a tuple
-that the same transaction has just replaced counts no more, provided that the update has run; the insert reads the
-update's output to make sure of it.
+`begin` inserts one appointment, or a batch, with ON CONFLICT DO NOTHING: the exclusion constraint decides who has the
+time; who has not waits for the winner's commit and gets nothing, without an error and without a deadlock (BOOKING 3.4).
+Holds that are over are ended first, in the same statement: the constraint is checked against the index as it is at that
+moment, and a tuple that the same transaction has just replaced counts no more, provided that the update has run; the
+insert reads the update's output to make sure of it.
 
 A change that leaves the appointment alive is held against the constraint anew, and would wait for a move that is under
 way into its time while that move waits for it. So movers take the provider's row, everybody else who changes something
@@ -25,7 +25,6 @@ import asyncpg
 import msgspec
 from asyncpg import Range
 
-from backplane.ids import uuid7
 from backplane.outbox import CHANNEL
 from backplane.postgres import Connection, Row
 from booking.appointments.machine import LIVE
@@ -33,7 +32,7 @@ from booking.appointments.machine import Row as Step
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class Command:
     """Who does something, in which role, for what cause (a code, never free text). ``actor`` None: the system."""
 
     actor: UUID | None
@@ -41,18 +40,20 @@ class Deed:
     now: datetime
     cause: str = ""
 
-    def because(self, cause: str) -> "Deed":
+    def because(self, cause: str) -> "Command":
         return replace(self, cause=cause)
 
 
-def system(now: datetime, cause: str = "") -> Deed:
-    return Deed(None, "system", now, cause)
+def system(now: datetime, cause: str = "") -> Command:
+    return Command(None, "system", now, cause)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """An appointment about to begin. ``patient`` None: a class."""
+    """An appointment about to begin. ``patient`` None: a class. ``id``: known before the row exists, so that money can
+    be posted against it."""
 
+    id: UUID
     tenant: int
     provider: UUID
     provider_no: int
@@ -70,6 +71,7 @@ class Draft:
     patient_timezone: str = "UTC"
     hold_until: datetime | None = None
     payment: str = "none"
+    payment_ref: str | None = None
     reason: str = ""
     series: UUID | None = None
     capacity: int = 1
@@ -122,114 +124,105 @@ _EXPIRE: Final = """
 _EXPIRED: Final = f"""{TOLD}, a.patient_id AS of_patient, NULL::uuid AS seat_id, 'expire'::text AS action,
     'held'::text AS from_status, 'expired'::text AS to_status, 'hold.expired'::text AS event, NULL::uuid AS actor,
     'system'::text AS actor_role, 'too_old'::text AS cause"""
+_MADE: Final = """m.id, m.tenant_id, m.provider_id, m.service_id, m.during, m.ics_sequence, m.join_epoch, m.overridden,
+    m.version, m.of_patient, m.seat_id, d.action, m.from_status, m.to_status, d.event, d.actor, d.actor_role, d.cause"""
 
-_BEGIN: Final = f"""
-WITH expired AS ({
-    _EXPIRE.format(
-        due="h.provider_id = $4 AND h.occupied && $11",
-        limit="",
-    )
-} RETURNING {_EXPIRED}),
-made AS (
-    INSERT INTO appointment AS a (id, tenant_id, provider_id, provider_no, service_id, location_id, patient_id,
-        booked_by, kind, during, occupied, status, price_minor, currency, provider_timezone, local_text,
-        patient_timezone, hold_until, payment, reason, series_id, capacity, overridden, created_at, updated_at)
-    SELECT $2, $3, $4, $5, $6, $7, $8, $9, $10, $12, $11, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-        $1, $1
-    FROM (SELECT count(*) FROM expired) AS ended
-    ON CONFLICT DO NOTHING
-    RETURNING {TOLD}, a.patient_id AS of_patient, NULL::uuid AS seat_id, $25::text AS action, NULL::text AS from_status,
-        a.status AS to_status, $26::text AS event, $27::uuid AS actor, $28::text AS actor_role, $29::text AS cause
-),
-changed AS (SELECT * FROM expired UNION ALL SELECT * FROM made),
-{TELL}
-SELECT (SELECT count(*) FROM made) = 1 AS won, {WAKE} AS woken"""
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """An appointment that is to begin, and by which step and command."""
+
+    draft: Draft
+    step: Step
+    command: Command
+    status: str
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
     """An appointment that has just begun, as it stands in the database."""
 
-    id: UUID
     draft: Draft
     status: str
     at: datetime
 
-
-async def begin(connection: Connection, draft: Draft, step: Step, deed: Deed, status: str) -> Begun | None:
-    """The new appointment; None: somebody else has the time. Ends holds that are over and in the way."""
-    id = uuid7(deed.now)
-    row = await connection.fetchrow(
-        _BEGIN, deed.now, id, draft.tenant, draft.provider, draft.provider_no, draft.service, draft.location,
-        draft.patient, draft.booked_by, draft.kind, draft.occupied, draft.during, status, draft.price_minor,
-        draft.currency, draft.provider_timezone, draft.local_text, draft.patient_timezone, draft.hold_until,
-        draft.payment, draft.reason, draft.series, draft.capacity, draft.overridden, step.action, step.event,
-        deed.actor, deed.role, deed.cause,
-    )  # fmt: skip
-    return Begun(id, draft, status, deed.now) if row is not None and row["won"] else None
+    @property
+    def id(self) -> UUID:
+        return self.draft.id
 
 
-@dataclass(frozen=True, slots=True)
-class Beginning:
-    """An appointment that is to begin, and by which step and deed."""
-
-    draft: Draft
-    step: Step
-    deed: Deed
-    status: str
-
-
-# In the order of providers, each once: who begins many at once may wait for another such, or for whoever moves a visit
-# of one provider, but never in a circle.
-_BEGIN_MANY: Final = f"""
+# Rows go in by the order of providers, each once: a batch may wait for another batch, or for whoever moves a visit of
+# one provider, but never in a circle. For the same reason overdue holds are ended for one appointment alone: a batch
+# would keep the rows of several providers locked while it waits.
+_BEGIN: Final = f"""
 WITH wanted AS (
     SELECT * FROM json_to_recordset($2) AS d (id uuid, tenant bigint, provider uuid, provider_no bigint, service uuid,
         location uuid, patient uuid, booked_by uuid, kind text, since timestamptz, until timestamptz,
         occupied_since timestamptz, occupied_until timestamptz, status text, price_minor bigint, currency text,
         provider_timezone text, local_text text, patient_timezone text, hold_until timestamptz, payment text,
-        reason text, series uuid, capacity smallint, overridden boolean, action text, event text, actor uuid,
-        actor_role text, cause text)
-), made AS (
+        payment_ref text, reason text, series uuid, capacity smallint, overridden boolean, action text, event text,
+        actor uuid, actor_role text, cause text)
+), single AS (
+    SELECT d.provider, tstzrange(d.occupied_since, d.occupied_until) AS occupied
+    FROM wanted d WHERE (SELECT count(*) FROM wanted) = 1
+), expired AS ({
+    _EXPIRE.format(
+        due="h.provider_id = (SELECT provider FROM single) AND h.occupied && (SELECT occupied FROM single)",
+        limit="",
+    )
+} RETURNING {_EXPIRED}),
+made AS (
     INSERT INTO appointment AS a (id, tenant_id, provider_id, provider_no, service_id, location_id, patient_id,
         booked_by, kind, during, occupied, status, price_minor, currency, provider_timezone, local_text,
-        patient_timezone, hold_until, payment, reason, series_id, capacity, overridden, created_at, updated_at)
+        patient_timezone, hold_until, payment, payment_ref, reason, series_id, capacity, overridden, created_at,
+        updated_at)
     SELECT d.id, d.tenant, d.provider, d.provider_no, d.service, d.location, d.patient, d.booked_by, d.kind,
         tstzrange(d.since, d.until), tstzrange(d.occupied_since, d.occupied_until), d.status, d.price_minor,
-        d.currency, d.provider_timezone, d.local_text, d.patient_timezone, d.hold_until, d.payment, d.reason, d.series,
-        d.capacity, d.overridden, $1, $1
-    FROM wanted d ORDER BY d.provider_no
+        d.currency, d.provider_timezone, d.local_text, d.patient_timezone, d.hold_until, d.payment, d.payment_ref,
+        d.reason, d.series, d.capacity, d.overridden, $1, $1
+    FROM (SELECT count(*) FROM expired) AS ended, wanted d ORDER BY d.provider_no
     ON CONFLICT DO NOTHING
     RETURNING {TOLD}, a.patient_id AS of_patient, NULL::uuid AS seat_id, NULL::text AS from_status,
         a.status AS to_status
 ), changed AS (
-    SELECT m.*, d.action, d.event, d.actor, d.actor_role, d.cause FROM made m JOIN wanted d ON d.id = m.id
+    SELECT * FROM expired
+    UNION ALL
+    SELECT {_MADE} FROM made m JOIN wanted d ON d.id = m.id
 ),
 {TELL}
 SELECT array_agg(m.id) AS made, {WAKE} AS woken FROM made m"""
 
 
-async def begin_many(connection: Connection, wanted: Sequence[Beginning], now: datetime) -> list[Begun | None]:
-    """As `begin` for each, all at ``now``, of as many providers; but a hold that is over stands in the way here."""
+async def begin(connection: Connection, wanted: Sequence[Beginning], now: datetime) -> list[Begun | None]:
+    """Begin appointments of as many providers, all at ``now``; None: somebody else has the time.
+
+    Holds that are over and in the way are ended when it is one appointment alone. In a batch they stand in the way.
+    """
     assert len({each.draft.provider for each in wanted}) == len(wanted)
-    begun = [Begun(uuid7(now), each.draft, each.status, now) for each in wanted]
-    facts = [_facts(made, each.step, each.deed) for made, each in zip(begun, wanted)]
-    row = await connection.fetchrow(_BEGIN_MANY, now, msgspec.json.encode(facts).decode())
+    facts = [_facts(each) for each in wanted]
+    row = await connection.fetchrow(_BEGIN, now, msgspec.json.encode(facts).decode())
     made = frozenset(() if row is None else row["made"] or ())
-    return [each if each.id in made else None for each in begun]
+    return [Begun(each.draft, each.status, now) if each.draft.id in made else None for each in wanted]
 
 
-def _facts(made: Begun, step: Step, deed: Deed) -> dict[str, object]:
-    draft = made.draft
+async def begin_one(connection: Connection, draft: Draft, step: Step, command: Command, status: str) -> Begun | None:
+    """`begin` with one."""
+    (made,) = await begin(connection, [Beginning(draft, step, command, status)], command.now)
+    return made
+
+
+def _facts(beginning: Beginning) -> dict[str, object]:
+    draft, step, command = beginning.draft, beginning.step, beginning.command
     return {
-        "id": made.id, "status": made.status, "tenant": draft.tenant, "provider": draft.provider,
+        "id": draft.id, "status": beginning.status, "tenant": draft.tenant, "provider": draft.provider,
         "provider_no": draft.provider_no, "service": draft.service, "location": draft.location,
         "patient": draft.patient, "booked_by": draft.booked_by, "kind": draft.kind, "since": draft.during.lower,
         "until": draft.during.upper, "occupied_since": draft.occupied.lower, "occupied_until": draft.occupied.upper,
         "price_minor": draft.price_minor, "currency": draft.currency, "provider_timezone": draft.provider_timezone,
         "local_text": draft.local_text, "patient_timezone": draft.patient_timezone, "hold_until": draft.hold_until,
-        "payment": draft.payment, "reason": draft.reason, "series": draft.series, "capacity": draft.capacity,
-        "overridden": draft.overridden, "action": step.action, "event": step.event, "actor": deed.actor,
-        "actor_role": deed.role, "cause": deed.cause,
+        "payment": draft.payment, "payment_ref": draft.payment_ref, "reason": draft.reason, "series": draft.series,
+        "capacity": draft.capacity, "overridden": draft.overridden, "action": step.action, "event": step.event,
+        "actor": command.actor, "actor_role": command.role, "cause": command.cause,
     }  # fmt: skip
 
 
@@ -289,7 +282,7 @@ async def change(
     status: str,
     version: int,
     step: Step,
-    deed: Deed,
+    command: Command,
     changes: Changes = NOTHING,
 ) -> int | None:
     """Takes ``step`` if the appointment still is of that status and version; the new version, or None if it is not.
@@ -301,10 +294,10 @@ async def change(
     statement = _GO_ON if target in LIVE else _END
     try:
         new: int | None = await connection.fetchval(
-            statement, deed.now, appointment, status, version, target, changes.hold_until,
+            statement, command.now, appointment, status, version, target, changes.hold_until,
             changes.during, changes.occupied, changes.local_text, changes.payment, changes.payment_ref,
             changes.reason, changes.extended, changes.moved, changes.overridden, int(step.revokes), step.action,
-            step.event, deed.actor, deed.role, deed.cause,
+            step.event, command.actor, command.role, command.cause,
         )  # fmt: skip
     except asyncpg.ExclusionViolationError:
         raise TimeTaken from None

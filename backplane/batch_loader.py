@@ -16,7 +16,7 @@ Found = TypeVar("Found")
 MOST_AT_ONCE: Final = 200
 
 
-class Gathered(Generic[Place, Key, Found]):
+class BatchLoader(Generic[Place, Key, Found]):
     """``find`` looks up many keys of one place (a tenant, say); keys that it does not return are not there."""
 
     def __init__(self, find: Callable[[Place, Sequence[Key]], Awaitable[Mapping[Key, Found]]]) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from backplane.postgres import Database
-from booking.application import Part
+from booking.application import Module
 from booking.calendar import exceptions, ics_out, manage, routes, sources, upkeep
 from booking.calendar.fetch import Fetcher
 
@@ -13,13 +13,13 @@ ZONE_DATA_S: Final = 6 * 3600.0
 ROUTES: Final = (routes.routes, manage.routes, exceptions.routes, sources.routes, ics_out.routes)
 
 
-def calendar(database: Database, clock: Callable[[], datetime], fetcher: Fetcher | None = None) -> Part:
+def calendar(database: Database, clock: Callable[[], datetime], fetcher: Fetcher | None = None) -> Module:
     """The part, with its look at every clinic when the zone data are of another release."""
 
     async def zone_data() -> None:
         await upkeep.look_after_zone_data(database, clock())
 
-    return Part(
+    return Module(
         routes=ROUTES,
         consumers=[upkeep.CONSUMER],
         jobs={**upkeep.HANDLERS, **sources.Reader(database, clock, fetcher).handlers},

@@ -12,7 +12,7 @@ from uuid import UUID
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from backplane.api import Call, Page, Problem, Routes, decode_cursor, page_of
+from backplane.api import Call, Page, Routes, decode_cursor, page_of
 from backplane.bounds import WIDE
 from backplane.lines import LINES
 from backplane.postgres import Connection
@@ -22,6 +22,7 @@ from booking.providers import onboarding
 from booking.providers.access import VERIFY, review
 from booking.providers.applications import STORABLE, Application, application_of, record_read
 from booking.providers.onboarding import Actor
+from booking.refusals import Denied, NotFound
 from booking.rights import PLATFORM_TENANT
 
 STATISTICS_OVER: Final = timedelta(days=90)
@@ -203,7 +204,7 @@ async def read_application_document(call: Call, provider: UUID, document: UUID) 
             "SELECT * FROM document WHERE id = $1 AND provider_id = $2 AND deleted_at IS NULL", document, provider
         )
         if row is None:
-            raise Problem(404, "no_such_document", "There is no such file in this application.")
+            raise NotFound("no_such_document", "There is no such file in this application.")
         await record_read(at.connection, Actor.of(at.who), row, call.now)
     return await documents.give(call.request.app[DOCUMENTS], row)
 
@@ -222,7 +223,7 @@ async def assign_application(call: Call, provider: UUID, body: Assignment) -> Re
     async with review(call, provider) as at:
         row = await onboarding.take(at.connection, provider, "assigned", Actor.of(at.who), call.now)
         if row["person_id"] == reviewer:
-            raise Problem(403, "own_application", "Nobody reviews themselves. Name another reviewer.")
+            raise Denied("own_application", "Nobody reviews themselves. Name another reviewer.")
         await at.connection.execute(
             "UPDATE application SET reviewer_id = $2 WHERE provider_id = $1", provider, reviewer
         )

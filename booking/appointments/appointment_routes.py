@@ -13,12 +13,12 @@ from backplane.bounds import Moment
 from backplane.paging import Page, decode_cursor, page_of
 from backplane.postgres import Connection, Row
 from backplane.principal import Principal
-from booking import policy
+from booking import access_policy, policy
+from booking.access_policy import sees_clinics_appointments
 from booking.appointments import classes
 from booking.appointments.changes import terms_of
 from booking.appointments.lists import Wanted, statement
-from booking.appointments.machine import PROVIDER
-from booking.appointments.record import Record, as_of, need, record, sees_all
+from booking.appointments.record import Record, need, record
 from booking.appointments.views import Appointment, Change, ClassSession, Instant, Seat, Status, TermsNow
 from booking.appointments.views import appointment as view
 from booking.identity.dependants import acted_for
@@ -59,8 +59,8 @@ async def appointments(call: Call, query: AppointmentQuery) -> Page[Appointment]
         Wanted(
             person=who.person,
             day=call.now.date(),
-            everybody=sees_all(who) and not query.mine,
-            booked=sees_all(who),
+            everybody=sees_clinics_appointments(who) and not query.mine,
+            booked=sees_clinics_appointments(who),
             begin=query.from_,
             end=query.to,
             status=query.status,
@@ -76,7 +76,7 @@ async def appointments(call: Call, query: AppointmentQuery) -> Page[Appointment]
     return page_of(
         rows,
         query.limit,
-        lambda row: _view(as_of(record(row, who.person), who), who),
+        lambda row: _view(record(row, who.person), who),
         lambda row: (row["starts_at"], row["id"]),
     )
 
@@ -85,6 +85,7 @@ async def appointments(call: Call, query: AppointmentQuery) -> Page[Appointment]
 @routes.get(
     "/v1/appointments/{appointment}.ics",
     right="appointment.read",
+    guests="appointment",
     problems={404: ()},
     content_type="text/calendar",
 )
@@ -103,7 +104,7 @@ async def ics(call: Call, appointment: UUID) -> web.Response:
     )
 
 
-@routes.get("/v1/appointments/{appointment}", right="appointment.read", problems={404: ()})
+@routes.get("/v1/appointments/{appointment}", right="appointment.read", guests="appointment", problems={404: ()})
 async def one(call: Call, appointment: UUID) -> Appointment:
     """One appointment"""
     async with call.transaction() as connection:
@@ -111,11 +112,11 @@ async def one(call: Call, appointment: UUID) -> Appointment:
 
 
 async def shown(connection: Connection, who: Principal, appointment: UUID, now: datetime) -> Appointment:
-    """The appointment as ``who`` may see it; of a class with the seats that are theirs to see. Problem 404."""
+    """The appointment as ``who`` may see it; of a class with the seats that are theirs to see. NotFound."""
     found = await need(connection, appointment, who, now)
     seats = None
     if found.is_class:
-        everything = PROVIDER in found.relations or who.may("class.manage.clinic")
+        everything = access_policy.sees_every_seat(who, found.stake)
         rows = await classes.roster(connection, found.id)
         look = await acted_for(connection, who.person, "read", now)
         book = await acted_for(connection, who.person, "book", now)
@@ -128,14 +129,17 @@ async def shown(connection: Connection, who: Principal, appointment: UUID, now: 
 
 
 def _view(found: Record, who: Principal, seats: list[Seat] | None = None) -> Appointment:
-    row = found.row
-    related = bool(found.relations) or found.reads
-    # a guardian who may book but not read sees what they wrote, not what the patient wrote
-    theirs = who.person in (row["patient_id"], row["booked_by"]) or PROVIDER in found.relations or found.reads
-    return view(row, private=related and theirs, named=related or sees_all(who), seats=seats)
+    return view(
+        found.row,
+        private=access_policy.sees_private_words(who, found.stake),
+        named=access_policy.sees_patients_name(who, found.stake),
+        seats=seats,
+    )
 
 
-@routes.get("/v1/appointments/{appointment}/transitions", right="appointment.read", problems={404: ()})
+@routes.get(
+    "/v1/appointments/{appointment}/transitions", right="appointment.read", guests="appointment", problems={404: ()}
+)
 async def transitions(call: Call, appointment: UUID) -> list[Change]:
     """What happened to an appointment, oldest first"""
     async with call.transaction() as connection:
@@ -145,7 +149,7 @@ async def transitions(call: Call, appointment: UUID) -> list[Change]:
                WHERE appointment_id = $1 ORDER BY id""",
             appointment,
         )
-        everything = not found.is_class or PROVIDER in found.relations or sees_all(call.principal)
+        everything = access_policy.sees_whole_history(call.principal, found.stake, is_class=found.is_class)
     return [
         Change(
             action=row["action"],
@@ -162,7 +166,7 @@ async def transitions(call: Call, appointment: UUID) -> list[Change]:
     ]
 
 
-@routes.get("/v1/appointments/{appointment}/terms", right="appointment.read", problems={404: ()})
+@routes.get("/v1/appointments/{appointment}/terms", right="appointment.read", guests="appointment", problems={404: ()})
 async def terms(call: Call, appointment: UUID) -> TermsNow:
     """What cancelling or moving would cost now"""
     async with call.transaction() as connection:

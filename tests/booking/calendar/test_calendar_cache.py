@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 
 from backplane.postgres import Connection
-from booking.calendar import glance, store
-from booking.calendar.glance import KeptCalendars
+from booking.calendar import cache, store
+from booking.calendar.cache import CalendarCache
 from tests.support.calendar import NOW, World
 
 MORNING = {"rules": [{"opens": "09:00", "closes": "11:00"}]}
@@ -35,7 +35,7 @@ class Counted:
             self.count += 1
             return await store.load_calendars(*given)
 
-        monkeypatch.setattr(glance, "load_calendars", load)
+        monkeypatch.setattr(cache, "load_calendars", load)
 
 
 async def test_every_change_of_hours_raises_the_version_once_a_transaction(world: World) -> None:
@@ -66,7 +66,7 @@ async def test_every_change_of_hours_raises_the_version_once_a_transaction(world
 async def test_a_calendar_is_read_once_until_the_hours_change_or_the_day_does(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counted, kept, now = Counted(monkeypatch), KeptCalendars(), NOW
+    counted, kept, now = Counted(monkeypatch), CalendarCache(), NOW
     async with world.database.tenant(world.tenant.id) as connection:
         for _ in range(3):
             before = await kept.get(connection, world.doctor, await version(connection), now)
@@ -89,8 +89,8 @@ async def test_what_is_rolled_back_changes_no_version(world: World) -> None:
 
 
 async def test_memory_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    counted, kept = Counted(monkeypatch), KeptCalendars()
-    monkeypatch.setattr(glance, "MOST_KEPT", 1)
+    counted, kept = Counted(monkeypatch), CalendarCache()
+    monkeypatch.setattr(cache, "MOST_KEPT", 1)
     async with world.database.tenant(world.tenant.id) as connection:
         for doctor in (world.doctor, uuid4(), world.doctor):
             await kept.get(connection, doctor, 1, NOW)
@@ -100,7 +100,7 @@ async def test_memory_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) 
 async def test_many_are_read_in_one_go_and_only_those_that_are_not_kept(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counted, kept = Counted(monkeypatch), KeptCalendars()
+    counted, kept = Counted(monkeypatch), CalendarCache()
     stranger = uuid4()
     async with world.database.tenant(world.tenant.id) as connection:
         alone = await store.load_calendar(connection, world.doctor, NOW, NOW + timedelta(days=735))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from backplane.gathered import MOST_AT_ONCE, Gathered
+from backplane.batch_loader import MOST_AT_ONCE, BatchLoader
 
 
 class Book:
@@ -33,11 +33,11 @@ async def started(*questions: "asyncio.Task[str | None]") -> None:
 
 async def test_who_comes_while_a_question_is_under_way_waits_for_the_next_and_gets_what_is_then_there() -> None:
     book = Book()
-    gathered = Gathered(book.find)
-    first = asyncio.create_task(gathered.find("here", 1))
+    loader = BatchLoader(book.find)
+    first = asyncio.create_task(loader.find("here", 1))
     await started(first)
     book.value = "new"
-    others = [asyncio.create_task(gathered.find("here", key)) for key in (2, 1, 2, -1)]
+    others = [asyncio.create_task(loader.find("here", key)) for key in (2, 1, 2, -1)]
     await started(*others)
     book.gate.set()
     assert await first == "old"
@@ -47,8 +47,8 @@ async def test_who_comes_while_a_question_is_under_way_waits_for_the_next_and_ge
 
 async def test_places_do_not_wait_for_each_other_and_are_not_mixed() -> None:
     book = Book()
-    gathered = Gathered(book.find)
-    both = [asyncio.create_task(gathered.find(place, 1)) for place in ("here", "there")]
+    loader = BatchLoader(book.find)
+    both = [asyncio.create_task(loader.find(place, 1)) for place in ("here", "there")]
     await started(*both)
     assert book.asked == [("here", [1]), ("there", [1])]
     book.gate.set()
@@ -59,17 +59,17 @@ async def test_an_error_reaches_all_who_were_asked_for_and_nobody_else() -> None
     book = Book()
     book.gate.set()
     book.error = OSError("away")
-    gathered = Gathered(book.find)
-    found = await asyncio.gather(*(gathered.find("here", key) for key in (1, 2)), return_exceptions=True)
+    loader = BatchLoader(book.find)
+    found = await asyncio.gather(*(loader.find("here", key) for key in (1, 2)), return_exceptions=True)
     assert [type(each) for each in found] == [OSError, OSError]
     book.error = None
-    assert await gathered.find("here", 1) == "old"
+    assert await loader.find("here", 1) == "old"
 
 
 async def test_who_gives_up_spoils_it_for_nobody() -> None:
     book = Book()
-    gathered = Gathered(book.find)
-    tasks = [asyncio.create_task(gathered.find("here", key)) for key in (1, 2, 3)]
+    loader = BatchLoader(book.find)
+    tasks = [asyncio.create_task(loader.find("here", key)) for key in (1, 2, 3)]
     await started(*tasks)
     tasks[0].cancel()
     tasks[2].cancel()
@@ -82,7 +82,7 @@ async def test_who_gives_up_spoils_it_for_nobody() -> None:
 async def test_a_crowd_is_asked_for_in_bounded_parts() -> None:
     book = Book()
     book.gate.set()
-    gathered = Gathered(book.find)
-    found = await asyncio.gather(*(gathered.find("here", key) for key in range(1, 2 * MOST_AT_ONCE)))
+    loader = BatchLoader(book.find)
+    found = await asyncio.gather(*(loader.find("here", key) for key in range(1, 2 * MOST_AT_ONCE)))
     assert set(found) == {"old"}
     assert max(len(keys) for _, keys in book.asked) <= MOST_AT_ONCE

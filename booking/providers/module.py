@@ -8,17 +8,17 @@ from datetime import datetime
 from typing import Final
 
 from backplane.postgres import Database
-from booking.application import Part
+from booking.application import Module
 from booking.documents import FileStore, sweep_strays
-from booking.providers import applications, discovery, licences, practice, reviews
+from booking.providers import application_reviews, applications, discovery, licences, practice
 from booking.providers.index import forget_unused_words
 
 DAILY_S: Final = 24 * 3600.0
-ROUTES: Final = (applications.routes, reviews.routes, practice.routes, discovery.routes)
+ROUTES: Final = (applications.routes, application_reviews.routes, practice.routes, discovery.routes)
 JOBS: Final = licences.HANDLERS
 
 
-def providers(database: Database, store: FileStore, clock: Callable[[], datetime]) -> Part:
+def providers(database: Database, store: FileStore, clock: Callable[[], datetime]) -> Module:
     """The part, with its nightly sweeps over all clinics."""
 
     async def forget_words() -> None:
@@ -31,7 +31,7 @@ def providers(database: Database, store: FileStore, clock: Callable[[], datetime
     async def remove_strays() -> None:
         await sweep_strays(database, store, clock())
 
-    return Part(
+    return Module(
         routes=ROUTES,
         jobs=JOBS,
         sweeps=[("provider words", DAILY_S, forget_words), ("stray documents", DAILY_S, remove_strays)],

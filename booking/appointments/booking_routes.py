@@ -1,16 +1,17 @@
 """Holds, bookings, series and classes over HTTP."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from uuid import UUID
 
-from backplane.api import Call, Problem, Routes
+from backplane.api import Call, Routes
 from backplane.postgres import Connection
+from booking.access_policy import party_to_run_class
 from booking.appointments import claims, classes, series
+from booking.appointments.appointment_routes import shown
 from booking.appointments.bookable import service_of
-from booking.appointments.claims import Claimed, Particulars
-from booking.appointments.crowd import book_together
-from booking.appointments.desk import deed_of, desk_of
-from booking.appointments.machine import CLINIC, PROVIDER
-from booking.appointments.reading import shown
+from booking.appointments.claims import Claimed, Particulars, SlotRequest
+from booking.appointments.context import command_of, context_of
 from booking.appointments.record import need
 from booking.appointments.views import (
     Appointment,
@@ -26,6 +27,7 @@ from booking.appointments.views import (
     start_of,
     zone_of,
 )
+from booking.refusals import Denied, Invalid, NotFound, Refusal
 from booking.rights import VISITORS
 
 routes = Routes(tag="booking")
@@ -55,11 +57,9 @@ async def _shown(connection: Connection, call: Call, made: Claimed) -> Appointme
 async def hold(call: Call, body: NewHold) -> Appointment:
     """Keep a slot for some minutes"""
     about = Particulars(patient=body.patient, reason=body.reason, timezone=zone_of(body.timezone))
+    request = SlotRequest(call.principal, body.service, start_of(body.start), about, command_of(call), hold=True)
     async with call.transaction() as connection:
-        made = await claims.hold(
-            connection, desk_of(call), call.principal, body.service, start_of(body.start), about, deed_of(call)
-        )
-        return await _shown(connection, call, made)
+        return await _shown(connection, call, await claims.claim_slot(connection, context_of(call), request))
 
 
 @routes.post(
@@ -71,7 +71,7 @@ async def hold(call: Call, body: NewHold) -> Appointment:
 async def extend(call: Call, hold_id: UUID) -> Appointment:
     """Keep a slot some minutes longer"""
     async with call.transaction() as connection:
-        await claims.extend(connection, call.principal, hold_id, deed_of(call))
+        await claims.extend(connection, call.principal, hold_id, command_of(call))
         return await shown(connection, call.principal, hold_id, call.now)
 
 
@@ -83,7 +83,36 @@ async def extend(call: Call, hold_id: UUID) -> Appointment:
 async def release(call: Call, hold_id: UUID) -> None:
     """Let a slot go"""
     async with call.transaction() as connection:
-        await claims.release(connection, desk_of(call), call.principal, hold_id, deed_of(call))
+        await claims.release(connection, context_of(call), call.principal, hold_id, command_of(call))
+
+
+def _particulars(body: NewAppointment) -> Particulars:
+    return Particulars(
+        patient=body.patient,
+        reason=body.reason,
+        timezone=zone_of(body.timezone),
+        override=None if body.override is None else body.override.reason,
+    )
+
+
+async def book_many(
+    connection: Connection, requests: Sequence[tuple[Call, NewAppointment]]
+) -> list[Appointment | None]:
+    """`book` for the plain ones of many, in one transaction; None for those that `book` has to do."""
+    answers: list[Appointment | None] = [None] * len(requests)
+    slots: dict[int, SlotRequest] = {}
+    for n, (call, body) in enumerate(requests):
+        if body.service is not None and body.start is not None and body.hold is None and body.specialty is None:
+            with suppress(Refusal):
+                slots[n] = SlotRequest(
+                    call.principal, body.service, start_of(body.start), _particulars(body), command_of(call)
+                )
+    if slots:
+        context = context_of(requests[0][0])
+        for n, outcome in zip(slots, await claims.claim_slots(connection, context, list(slots.values()))):
+            if isinstance(outcome, Claimed):
+                answers[n] = await _shown(connection, requests[n][0], outcome)
+    return answers
 
 
 @routes.post(
@@ -92,7 +121,7 @@ async def release(call: Call, hold_id: UUID) -> None:
     visitors=VISITORS,
     status=201,
     idempotent=True,
-    together=book_together,
+    batch=book_many,
     problems={
         403: ("not_your_patient",),
         404: (),
@@ -106,27 +135,23 @@ async def book(call: Call, body: NewAppointment) -> Appointment:
     With `override` (its own right) outside the rules. The answer is `held` with `payment` due where money comes first,
     `requested` where the doctor decides, otherwise `confirmed`. A start of a class gives a seat in it.
     """
-    who, desk, deed = call.principal, desk_of(call), deed_of(call)
-    about = Particulars(
-        patient=body.patient,
-        reason=body.reason,
-        timezone=zone_of(body.timezone),
-        override=None if body.override is None else body.override.reason,
-    )
+    who, context, command = call.principal, context_of(call), command_of(call)
+    about = _particulars(body)
     chosen = [each for each in (body.hold, body.service, body.specialty) if each is not None]
     if len(chosen) != 1 or (body.hold is None) != (body.start is not None):
-        raise Problem(422, "bad_request", "Send either hold, or service and start, or specialty and start.")
+        raise Invalid("bad_request", "Send either hold, or service and start, or specialty and start.")
     async with call.transaction() as connection:
         if body.hold is not None:
-            await claims.book_hold(connection, desk, who, body.hold, about, deed)
+            await claims.book_hold(connection, context, who, body.hold, about, command)
             made = Claimed(body.hold)
         elif body.service is not None and body.start is not None:
-            made = await claims.book(connection, desk, who, body.service, start_of(body.start), about, deed)
+            request = SlotRequest(who, body.service, start_of(body.start), about, command)
+            made = await claims.claim_slot(connection, context, request)
         else:
             assert body.specialty is not None
             assert body.start is not None
             made = await claims.book_any(
-                connection, desk, who, body.specialty, body.kind, body.language, start_of(body.start), about, deed
+                connection, context, who, body.specialty, body.kind, body.language, start_of(body.start), about, command
             )
         return await _shown(connection, call, made)
 
@@ -149,8 +174,8 @@ async def book_series(call: Call, body: NewSeries) -> Series:
     about = Particulars(patient=body.patient, reason=body.reason, timezone=zone_of(body.timezone))
     async with call.transaction() as connection:
         made = await series.book_series(
-            connection, desk_of(call), call.principal, body.service, start_of(body.start), body.rrule, about,
-            deed_of(call), partial=body.partial,
+            connection, context_of(call), call.principal, body.service, start_of(body.start), body.rrule, about,
+            command_of(call), partial=body.partial,
         )  # fmt: skip
     return Series(
         made.id,
@@ -172,19 +197,19 @@ async def open_class(call: Call, body: NewClass) -> Appointment:
     async with call.transaction() as connection:
         service = await service_of(connection, body.service)
         if service is None or service.kind != "class":
-            raise Problem(404, "not_found", "There is no such class service here.")
-        if service.provider_person == who.person and who.may("class.manage.own"):
-            party = PROVIDER
-        elif who.may("class.manage.clinic"):
-            party = CLINIC
-        else:
-            raise Problem(403, "forbidden", "Only its own host or the clinic opens this class.")
-        made = await classes.open_class(connection, desk_of(call), service, start_of(body.start), party, deed_of(call))
+            raise NotFound("not_found", "There is no such class service here.")
+        party = party_to_run_class(who, is_host=service.provider_person == who.person)
+        if party is None:
+            raise Denied("forbidden", "Only its own host or the clinic opens this class.")
+        made = await classes.open_class(
+            connection, context_of(call), service, start_of(body.start), party, command_of(call)
+        )
         return await shown(connection, who, made, call.now)
 
 
 @routes.delete(
     "/v1/appointments/{appointment}/seats/{seat_id}",
+    guests="appointment",
     right="appointment.cancel",
     problems={404: (), 409: ("not_possible", "too_late")},
 )
@@ -193,8 +218,8 @@ async def leave_class(call: Call, appointment: UUID, seat_id: UUID) -> SeatEnded
     async with call.transaction() as connection:
         found = await need(connection, appointment, call.principal, call.now)
         if not found.is_class:
-            raise Problem(404, "not_found", "This is no class.")
+            raise NotFound("not_found", "This is no class.")
         fee, refund = await classes.cancel_seat(
-            connection, desk_of(call), call.principal, found, seat_id, deed_of(call)
+            connection, context_of(call), call.principal, found, seat_id, command_of(call)
         )
     return SeatEnded(fee, refund, found.row["currency"])
