@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from backplane.arguments import admin_parser, migrate_parser, serve_parser, turn_parser
+from backplane.arguments import ADMIN, MIGRATE, SERVE, TURN, Command
 from backplane.config import effective
 from backplane.embedded_postgres import system_binaries
 from backplane.setup_steps import Step, StepFailedError, Workshop
@@ -25,6 +25,13 @@ from backplane.system_packages import SERVE_NEEDS, TEST_NEEDS, WEB_NEEDS, Missin
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = ROOT / ".venv" / "bin" / "python"
+
+COMMANDS = {
+    "serve": (SERVE, "server.main"),
+    "turn": (TURN, "turn.main"),
+    "migrate": (MIGRATE, "backplane.migrate_command"),
+    "admin": (ADMIN, "booking.admin_command"),
+}
 
 # Tests of a file share fixtures. In the order of tests/conftest.py: in xdist's own, by number of tests, files of one
 # long test come last and leave the other processes idle.
@@ -193,35 +200,14 @@ def set_up(workshop: Workshop, steps: Sequence[Step], needs: Sequence[Need], alw
             workshop.say(f"Set-up done in {time.monotonic() - started:.1f} s")
 
 
-def serve(arguments: Sequence[str]) -> int:
-    options = serve_parser().parse_args(arguments)
-    effective(arguments, os.environ)  # a mistake is told before minutes of work, not after
+def become(command: Command, module: str, arguments: Sequence[str]) -> int:
+    """Sets up, then becomes the module. A mistake in options or settings is told before minutes of work, not after."""
+    options = effective(arguments, os.environ, command).options
     set_up(Workshop(ROOT), *plan(ROOT, development=False))
-    if options.setup_only:
+    if getattr(options, "setup_only", False):
         return 0
     # -P keeps the caller's directory, which need not be ours, out of the import path
-    os.execv(PYTHON, [str(PYTHON), "-P", "-m", "server.main", *arguments])
-
-
-def migrate(arguments: Sequence[str]) -> int:
-    migrate_parser().parse_args(arguments)
-    set_up(Workshop(ROOT), *plan(ROOT, development=False))
-    os.execv(PYTHON, [str(PYTHON), "-P", "-m", "backplane.migrate_command", *arguments])
-
-
-def turn(arguments: Sequence[str]) -> int:
-    options = turn_parser().parse_args(arguments)
-    effective(arguments, os.environ, turn_parser)
-    set_up(Workshop(ROOT), *plan(ROOT, development=False))
-    if options.setup_only:
-        return 0
-    os.execv(PYTHON, [str(PYTHON), "-P", "-m", "turn.main", *arguments])
-
-
-def admin(arguments: Sequence[str]) -> int:
-    admin_parser().parse_args(arguments)
-    set_up(Workshop(ROOT), *plan(ROOT, development=False))
-    os.execv(PYTHON, [str(PYTHON), "-P", "-m", "booking.admin_command", *arguments])
+    os.execv(PYTHON, [str(PYTHON), "-P", "-m", module, *arguments])
 
 
 def test(arguments: Sequence[str]) -> int:
@@ -270,8 +256,8 @@ def main(arguments: Sequence[str]) -> int:
     """Entry of bin/*: the first argument names the command. Returns the exit status."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        commands = {"serve": serve, "turn": turn, "migrate": migrate, "admin": admin, "test": test}
-        return commands[arguments[0]](arguments[1:])
+        name, *others = arguments
+        return test(others) if name == "test" else become(*COMMANDS[name], others)
     except (MissingPackagesError, StepFailedError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

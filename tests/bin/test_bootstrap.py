@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backplane import bootstrap, packages_bytecode
-from backplane.arguments import serve_parser
+from backplane.arguments import SERVE
 from backplane.setup_steps import StepFailedError
 from backplane.system_packages import MissingPackagesError
 
@@ -31,7 +31,7 @@ def test_serve_help_explains_every_option_without_a_set_up(root: Path, tmp_path:
 
 
 def test_every_option_of_serve_has_a_help_text() -> None:
-    assert all(action.help for action in serve_parser()._actions)
+    assert all(action.help for action in SERVE.parser()._actions)
 
 
 @pytest.mark.parametrize("arguments", [["--port", "65536"], ["--port", "http"], ["--public-ip", "example.org"]])
