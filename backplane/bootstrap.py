@@ -1,9 +1,9 @@
 """Brings a fresh checkout to life, then serves, migrates, administers or tests.
 
 `bin/serve`, `bin/turn`, `bin/migrate`, `bin/admin` and `bin/test` enter here with whatever Python the machine has,
-before any dependency is installed: this module and those it imports (`arguments`, `embedded_postgres`, `setup_steps`,
-`system_packages`) stand on the standard library alone. The set-up is a plan of steps; when all are fresh, the server
-takes this process's place within milliseconds, so signals and the exit status are its own.
+before any dependency is installed: this module and those it imports stand on the standard library alone. The set-up is
+a plan of steps; when all are fresh, the server takes this process's place within milliseconds, so signals and the exit
+status are its own.
 """
 
 import os
@@ -17,14 +17,23 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from backplane.arguments import admin_parser, migrate_parser, serve_parser, turn_parser
+from backplane.arguments import ADMIN, MIGRATE, SERVE, TURN, Command
 from backplane.config import effective
 from backplane.embedded_postgres import system_binaries
+from backplane.package_index import uv_environment
 from backplane.setup_steps import Step, StepFailedError, Workshop
 from backplane.system_packages import SERVE_NEEDS, TEST_NEEDS, WEB_NEEDS, MissingPackagesError, Need, ensure
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = ROOT / ".venv" / "bin" / "python"
+TOOLS = ".setup/tools"
+
+COMMANDS = {
+    "serve": (SERVE, "server.main"),
+    "turn": (TURN, "server.relay_main"),
+    "migrate": (MIGRATE, "backplane.migrate_command"),
+    "admin": (ADMIN, "booking.admin_command"),
+}
 
 # Tests of a file share fixtures. In the order of tests/conftest.py: in xdist's own, by number of tests, files of one
 # long test come last and leave the other processes idle.
@@ -45,65 +54,68 @@ The exit status is 0 only when every check and every test has passed.
 """
 
 
+def tools(root: Path) -> Step:
+    """What installs the packages (uv) and builds the packet path (setuptools), in an environment of their own."""
+    home, lock = root / TOOLS, root / "requirements-setup.lock"
+    base = getattr(sys, "_base_executable", sys.executable)
+    create = [base, "-m", "venv", "--clear", str(home)]
+    install = [str(home / "bin/python"), "-m", "pip", "install", "--require-hashes", "--no-deps", "--no-compile"]
+    install += ["--no-input", "--no-color", "--disable-pip-version-check", "--progress-bar", "off", "-r", str(lock)]
+    inputs: tuple[str | Path, ...] = (identity(), str(root), lock)
+    return Step("tools", "Installers", inputs, (f"{TOOLS}/bin/uv",), lambda: [(create, root), (install, root)])
+
+
+def identity() -> str:
+    """Of the Python that the environments are made of."""
+    return f"{sys.version} {sys.base_prefix}"
+
+
 def environment(root: Path) -> Step:
-    """The virtual environment, with the checkout on its import path."""
-    home = root / ".venv"
-    python = home / "bin" / "python"
-    identity = f"{sys.version} {sys.base_prefix}"
-
-    def adoptable() -> bool:
-        """Whether an environment that is already there was made here, by this Python, and never cut in the middle."""
-        if workshop.interrupted() or not python.exists() or f" {home}\n" not in (home / "pyvenv.cfg").read_text():
-            return False
-        question = "import pip, sys; print(sys.version, sys.base_prefix)"
-        answer = subprocess.run([python, "-c", question], capture_output=True, text=True, check=False)
-        return answer.stdout.strip() == identity
-
-    def commands() -> list[tuple[Sequence[str], Path]]:
-        base = getattr(sys, "_base_executable", sys.executable)
-        create = [base, "-m", "venv", "--clear", str(home)]
-        link = (
-            "import sys, sysconfig; open(sysconfig.get_path('purelib') + '/wadud.pth', 'w').write(sys.argv[1] + '\\n')"
-        )
-        return [*([] if adoptable() else [(create, root)]), ([str(python), "-c", link, str(root)], root)]
-
-    workshop = Workshop(root)
-    return Step("environment", "Python environment", (identity, str(root)), (".venv/bin/python",), commands, True, True)
+    """The virtual environment, with the checkout on its import path. It is always made anew: from uv's cache its
+    packages come back in seconds."""
+    base = getattr(sys, "_base_executable", sys.executable)
+    create = [str(root / TOOLS / "bin/uv"), "venv", "--clear", "--no-project", "--python", base, str(root / ".venv")]
+    link = "import sys, sysconfig; open(sysconfig.get_path('purelib') + '/wadud.pth', 'w').write(sys.argv[1] + '\\n')"
+    commands = [(create, root), ([str(root / ".venv/bin/python"), "-c", link, str(root)], root)]
+    inputs = (identity(), str(root))
+    outputs = (".venv/bin/python",)
+    return Step(
+        "environment",
+        "Python environment",
+        inputs,
+        outputs,
+        lambda: commands,
+        ground=True,
+        fragile=True,
+        after=("tools",),
+    )
 
 
-def pip_install(root: Path, lock: str) -> tuple[Sequence[str], Path]:
-    """The command that installs what a lock file names. It names all, so pip need not look who depends on whom; and
-    bytecode is a step of its own, on all cores."""
-    argv = [str(root / ".venv/bin/python"), "-m", "pip", "install", "--require-hashes", "--no-deps", "--no-compile"]
-    argv += ["--no-input", "--no-color", "--disable-pip-version-check", "--progress-bar", "off", "-r", lock]
-    return argv, root
+def uv_install(root: Path, lock: str, *options: str) -> tuple[Sequence[str], Path]:
+    """The command that installs what a lock file names, where pip would look for it. It names all, so uv need not look
+    who depends on whom."""
+    code = "from backplane.bootstrap import run_uv; import sys; run_uv(sys.argv[1:])"
+    python = str(root / TOOLS / "bin/python")
+    argv = [python, "-c", code, "pip", "install", "--python", str(root / ".venv/bin/python")]
+    return [*argv, "--require-hashes", "--no-deps", "--no-progress", *options, "-r", lock], root
 
 
-def installers(root: Path) -> Step:
-    """What installs the packages and builds the packet path, taken only when its hashes fit."""
-    lock = "requirements-setup.lock"
-    commands = [pip_install(root, lock)]
-    after = ("environment",)
-    return Step(lock, "Installers", (root / lock,), (".venv/bin/pip",), lambda: commands, fragile=True, after=after)
+def run_uv(arguments: Sequence[str]) -> NoReturn:
+    """Becomes uv, told what pip is told on this machine. Runs in the environment of the tools."""
+    config = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
+    uv = str(ROOT / TOOLS / "bin/uv")
+    os.execve(uv, [uv, *arguments], {**os.environ, **uv_environment(config.stdout, os.environ)})
 
 
-def packages(
-    root: Path, lock: str, title: str, covers: tuple[Step, ...] = (), after: str = "requirements-setup.lock"
-) -> Step:
-    """The Python packages of one lock file, taken only when their hashes fit; one pip at a time, hence ``after``."""
-    commands = [pip_install(root, lock)]
+def packages(root: Path, lock: str, title: str, covers: tuple[Step, ...] = (), after: str = "environment") -> Step:
+    """The Python packages of one lock file, taken only when their hashes fit. Those that the server imports get their
+    bytecode at once, for whoever must not or will not write it while serving; of those that only tests import, whoever
+    imports a module first makes it: nobody imports most of them."""
+    commands = [uv_install(root, "requirements.lock", "--compile-bytecode")]
+    if lock != "requirements.lock":
+        commands.append(uv_install(root, lock))
     outputs = (".venv/bin/python",)
     return Step(lock, title, (root / lock,), outputs, lambda: commands, fragile=True, covers=covers, after=(after,))
-
-
-def packages_bytecode(root: Path) -> Step:
-    """What Python makes of the packages that the server imports, as in `bytecode`. Of those that only tests import,
-    whoever imports a module first makes it: nobody imports most of them."""
-    script, lock = root / "backplane" / "packages_bytecode.py", root / "requirements.lock"
-    commands = [([str(root / ".venv/bin/python"), str(script), str(lock)], root)]
-    inputs: tuple[str | Path, ...] = (sys.version, script, lock)
-    after = ("requirements.lock", "requirements-dev.lock")  # one of them is in the plan
-    return Step("packages-bytecode", "Bytecode of packages", inputs, (), lambda: commands, after=after)
 
 
 def postgres(root: Path) -> Step:
@@ -123,10 +135,11 @@ def extensions(root: Path) -> Step:
     sources = sorted([*native.glob("**/*.c"), *native.glob("**/*.h")])
     names = re.findall(r'extension\(\s*"(_\w+)"', setup.read_text())
     # --force: distutils compares times, which a checkout of older sources deceives
-    argv = [str(root / ".venv/bin/python"), "setup.py", "build_ext", "--inplace", "--force", f"-j{os.cpu_count() or 1}"]
+    python = str(root / TOOLS / "bin/python")
+    argv = [python, "setup.py", "build_ext", "--inplace", "--force", f"-j{os.cpu_count() or 1}"]
     outputs = tuple(f"rtc/{name}.*.so" for name in names)
     inputs: tuple[str | Path, ...] = (sys.version, setup, root / "requirements-setup.lock", *sources)
-    after = ("requirements-setup.lock",)
+    after = ("environment",)
     return Step("extensions", "Compiled packet path", inputs, outputs, lambda: [(argv, root)], after=after)
 
 
@@ -166,7 +179,7 @@ def plan(root: Path, development: bool) -> tuple[list[Step], list[Need]]:
         needs += TEST_NEEDS
     else:
         steps = [serving, *([postgres(root)] if lacks_postgres() else [])]
-    steps = [environment(root), installers(root), *steps, packages_bytecode(root), bytecode(root), extensions(root)]
+    steps = [tools(root), environment(root), *steps, bytecode(root), extensions(root)]
     if (root / "web" / "package-lock.json").exists():
         steps.append(browser_libraries(root, development))
         needs += WEB_NEEDS
@@ -193,35 +206,14 @@ def set_up(workshop: Workshop, steps: Sequence[Step], needs: Sequence[Need], alw
             workshop.say(f"Set-up done in {time.monotonic() - started:.1f} s")
 
 
-def serve(arguments: Sequence[str]) -> int:
-    options = serve_parser().parse_args(arguments)
-    effective(arguments, os.environ)  # a mistake is told before minutes of work, not after
+def become(command: Command, module: str, arguments: Sequence[str]) -> int:
+    """Sets up, then becomes the module. A mistake in options or settings is told before minutes of work, not after."""
+    options = effective(arguments, os.environ, command).options
     set_up(Workshop(ROOT), *plan(ROOT, development=False))
-    if options.setup_only:
+    if getattr(options, "setup_only", False):
         return 0
     # -P keeps the caller's directory, which need not be ours, out of the import path
-    os.execv(PYTHON, [str(PYTHON), "-P", "-m", "server.main", *arguments])
-
-
-def migrate(arguments: Sequence[str]) -> int:
-    migrate_parser().parse_args(arguments)
-    set_up(Workshop(ROOT), *plan(ROOT, development=False))
-    os.execv(PYTHON, [str(PYTHON), "-P", "-m", "backplane.migrate_command", *arguments])
-
-
-def turn(arguments: Sequence[str]) -> int:
-    options = turn_parser().parse_args(arguments)
-    effective(arguments, os.environ, turn_parser)
-    set_up(Workshop(ROOT), *plan(ROOT, development=False))
-    if options.setup_only:
-        return 0
-    os.execv(PYTHON, [str(PYTHON), "-P", "-m", "server.relay_main", *arguments])
-
-
-def admin(arguments: Sequence[str]) -> int:
-    admin_parser().parse_args(arguments)
-    set_up(Workshop(ROOT), *plan(ROOT, development=False))
-    os.execv(PYTHON, [str(PYTHON), "-P", "-m", "booking.admin_command", *arguments])
+    os.execv(PYTHON, [str(PYTHON), "-P", "-m", module, *arguments])
 
 
 def test(arguments: Sequence[str]) -> int:
@@ -270,8 +262,8 @@ def main(arguments: Sequence[str]) -> int:
     """Entry of bin/*: the first argument names the command. Returns the exit status."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        commands = {"serve": serve, "turn": turn, "migrate": migrate, "admin": admin, "test": test}
-        return commands[arguments[0]](arguments[1:])
+        name, *others = arguments
+        return test(others) if name == "test" else become(*COMMANDS[name], others)
     except (MissingPackagesError, StepFailedError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

@@ -10,7 +10,8 @@ from pathlib import Path
 import asyncpg
 
 from backplane import embedded_postgres
-from backplane.arguments import migrate_parser
+from backplane.arguments import MIGRATE
+from backplane.config import ConfigError, load
 from backplane.migrations import Applied, MigrationError, all_series, migrate
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,15 +19,15 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit status: 0, or 1 when a migration was refused or failed or there is no database."""
-    options = migrate_parser().parse_args(arguments)
-    url = options.url or os.environ.get("WADUD_POSTGRES_URL")
     try:
-        if url:
+        found = load(arguments, os.environ, MIGRATE)
+        options, settings = found.options, found.settings
+        if url := options.url or settings.postgres_url:
             applied = asyncio.run(_migrate(url, options))
         else:
-            with embedded_postgres.running(options.data / "postgres") as cluster:
+            with embedded_postgres.running(settings.data / "postgres") as cluster:
                 applied = asyncio.run(_migrate(cluster.url(), options))
-    except (MigrationError, embedded_postgres.EmbeddedPostgresError) as error:
+    except (ConfigError, MigrationError, embedded_postgres.EmbeddedPostgresError) as error:
         print(error, file=sys.stderr)
         return 1
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:

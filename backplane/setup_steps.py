@@ -43,7 +43,7 @@ class Step:
     inputs: tuple[str | Path, ...]
     outputs: tuple[str, ...]
     commands: Callable[[], Sequence[tuple[Sequence[str], Path]]]
-    ground: bool = False  # done anew, all others must be as well
+    ground: bool = False  # done anew, all others must be as well, but those it comes after
     fragile: bool = False  # cut in the middle, it spoils the ground
     covers: tuple["Step", ...] = ()  # done as well when this one is
     after: tuple[str, ...] = ()  # names of those of the plan that are done first
@@ -146,6 +146,7 @@ class Workshop:
         self._line = ""  # that is open
         self._environment = {key: value for key, value in os.environ.items() if key not in {"WADUD_EXT", "PYTHONHOME"}}
         self._environment["DEBIAN_FRONTEND"] = "noninteractive"
+        self._environment.pop("VIRTUAL_ENV", None)  # of whoever called us
 
     def digest(self, step: Step) -> str:
         """Hex digest of everything the step is made from."""
@@ -233,7 +234,9 @@ class Workshop:
         def begin() -> None:
             # Now: a file that is edited meanwhile counts as new.
             digests.update({each.name: self.digest(each) for each in (step, *step.covers)})
-            kept = {} if step.ground else {name: stamp for name, stamp in self._read().items() if name not in digests}
+            stamps = self._read()
+            stays = [name for name in stamps if name not in digests and (not step.ground or name in step.after)]
+            kept = {name: stamps[name] for name in stays}
             self._write({**kept, "running": step.name} if step.fragile else kept)
 
         def end(succeeded: bool) -> None:  # also where a command has failed: it ended by itself and has tidied up

@@ -21,7 +21,7 @@ import msgspec
 
 from backplane import embedded_postgres
 from backplane.api import utc_now
-from backplane.arguments import admin_parser
+from backplane.arguments import ADMIN
 from backplane.config import ConfigError, load
 from backplane.migrations import MigrationError, all_series, migrate
 from backplane.postgres import PASSING, Database
@@ -44,9 +44,9 @@ class RefusedError(Exception):
 
 def main(arguments: Sequence[str], ask: Callable[[str], str] = getpass.getpass) -> int:
     """Returns the exit status: 0, or 1 when it was not done. ``ask``: for a text that nobody else may see."""
-    options = admin_parser().parse_args(arguments)
     try:
-        settings = load(_as_server(options), os.environ).settings
+        found_settings = load(arguments, os.environ, ADMIN)
+        options, settings = found_settings.options, found_settings.settings
         clinic = _clinic(options) if options.command == "found" else None
         contact = _contact(options.email)
         password = _asked(ask, contact) if options.password else None
@@ -147,17 +147,6 @@ def sign_in_address(settings: Settings, clinic: NewTenant | None) -> str:
     name = base.hostname if settings.base_url else "localhost"  # see booking.tenants: it has a clinic per label too
     port = "" if base.port is None else f":{base.port}"
     return f"{base.scheme}://{'platform' if clinic is None else clinic.slug}.{name}{port}/sign-in"
-
-
-def _as_server(options: argparse.Namespace) -> list[str]:
-    """The options that bin/serve has too."""
-    given = {name: getattr(options, name) for name in ("data", "postgres_url", "base_url", "config")}
-    return [
-        text
-        for name, value in given.items()
-        if value is not None
-        for text in ("--" + name.replace("_", "-"), str(value))
-    ]
 
 
 def _clinic(options: argparse.Namespace) -> NewTenant:

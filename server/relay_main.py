@@ -7,7 +7,6 @@ so, and the end comes with the last allocation, after ``DRAIN_S``, or with a sec
 
 import asyncio
 import contextlib
-import dataclasses
 import os
 import signal
 import sys
@@ -18,7 +17,7 @@ from typing import Final
 from aiohttp import web
 
 from backplane import logs
-from backplane.arguments import TURN_PORT, turn_parser
+from backplane.arguments import TURN
 from backplane.config import effective
 from backplane.listening import certificate, known_addresses, reserved, warn
 from backplane.metrics import Metrics
@@ -45,10 +44,7 @@ _log = logs.Log("server.relay_main")
 def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
     """Relay until told to stop; returns the exit status."""
     arguments = sys.argv[1:] if argv is None else argv
-    found = effective(arguments, os.environ if environment is None else environment, turn_parser)
-    settings = found.settings
-    if found.sources["port"] == "default":
-        settings = dataclasses.replace(settings, port=TURN_PORT)
+    settings = effective(arguments, os.environ if environment is None else environment, TURN).settings
     return run(RELAY.name, settings, relay(settings))
 
 

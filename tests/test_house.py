@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from backplane.packages_bytecode import normalized
-
 # package -> the packages of ours that it may import besides itself (docs/decisions/0001-house.md)
 MAY_IMPORT: dict[str, set[str]] = {
     "backplane": set(),
@@ -91,6 +89,11 @@ def test_booking_refuses_in_its_own_words(root: Path, committed: list[Path]) -> 
     assert "status" not in (root / "backplane" / "postgres.py").read_text()
 
 
+def normalized(name: str) -> str:
+    """A distribution's name as it is compared (the packaging specifications, "Name normalization")."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def required(path: Path) -> set[str]:
     """Names in a requirements file, and in those that it includes, as package indexes normalize them."""
     names: set[str] = set()
@@ -107,14 +110,6 @@ def test_the_lock_of_the_tests_holds_what_the_others_hold(smaller: str, root: Pa
     pinned = set(PINNED.findall((root / smaller).read_text()))
     assert len(pinned) > 10
     assert pinned <= set(PINNED.findall((root / "requirements-dev.lock").read_text()))
-
-
-def test_nothing_replaces_an_installer_while_it_is_at_work(root: Path) -> None:
-    installers = set(PINNED.findall((root / "requirements-setup.lock").read_text()))
-    names = {name for name, _ in installers}
-    assert {"pip", "setuptools", "packaging"} <= names  # setuptools imports packaging where it is installed
-    for lock in ("requirements.lock", "requirements-embedded.lock", "requirements-dev.lock"):
-        assert {pin for pin in PINNED.findall((root / lock).read_text()) if pin[0] in names} <= installers
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from backplane.addresses import (
     local_ipv6,
     media_addresses,
 )
-from backplane.arguments import serve_parser
+from backplane.arguments import SERVE
 from backplane.certificates import self_signed
 from backplane.settings import Settings
 
@@ -24,7 +24,7 @@ def test_behind_loopback_media_are_reached_from_every_address_of_the_machine() -
 
 
 def test_help_says_that_loopback_does_not_hold_media_back() -> None:
-    text = " ".join(serve_parser().format_help().split())
+    text = " ".join(SERVE.parser().format_help().split())
     assert "media then listen on all interfaces" in text
     assert "It listens on all interfaces unless --host names one that is not loopback" in text
 

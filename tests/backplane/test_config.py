@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from backplane.config import ConfigError, load, masked
-from backplane.settings import Settings, default_workers
+from backplane import settings_table
+from backplane.arguments import MIGRATE, SERVE, TURN
+from backplane.config import ConfigError, load
+from backplane.setting_kinds import masked
+from backplane.settings import SETTINGS, Settings, default_workers
 
 
 def test_without_anything_the_defaults_hold() -> None:
@@ -133,3 +136,34 @@ def test_the_command_line_checks_what_it_is_given_too() -> None:
 def test_urls_without_secrets_stay_as_they_are() -> None:
     for url in ("postgres:///wadud", "redis://bus:6379/1", "postgres://wadud@db/wadud"):
         assert masked(url) == url
+
+
+def test_every_setting_has_an_option_or_is_named_in_the_help() -> None:
+    text = " ".join(SERVE.parser().format_help().split())
+    assert [setting for setting in SETTINGS.values() if setting.flag not in text and setting.name not in text] == []
+
+
+def test_what_is_declared_by_default_would_be_accepted_if_it_were_given() -> None:
+    for setting in SETTINGS.values():
+        shown = setting.kind.show(setting.default)
+        if setting.default is not None:
+            assert setting.kind.read(shown) == setting.default, setting.name
+
+
+def test_the_table_of_settings_in_the_documentation_is_up_to_date() -> None:
+    text = settings_table.DOCUMENT.read_text()
+    assert settings_table.updated(text) == text, "run: python -m backplane.settings_table"
+
+
+def test_a_relay_of_its_own_has_the_port_of_turn_unless_told_otherwise() -> None:
+    assert load([], {}, TURN).settings.port == 3478
+    assert "port = 3478  # default" in load([], {}, TURN).report()
+    assert load([], {"WADUD_PORT": "443"}, TURN).settings.port == 443
+    with pytest.raises(SystemExit):
+        load(["--demo"], {}, TURN)
+
+
+def test_migrations_find_the_database_of_the_server(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("postgresql://db/wadud\n")
+    found = load(["--dry-run"], {"WADUD_POSTGRES_URL_FILE": str(tmp_path / "url")}, MIGRATE)
+    assert (found.settings.postgres_url, found.options.dry_run) == ("postgresql://db/wadud", True)

@@ -88,8 +88,9 @@ def test_every_altered_character_is_noticed(authority: TokenAuthority) -> None:
         assert accepted == claims, "only unused bits of base64 may differ"
 
 
-def forged(key: bytes, algorithm: str, payload: dict[str, Any]) -> str:
-    return jwt.encode(payload, key, algorithm=algorithm)
+def forged(key: bytes, algorithm: str, payload: dict[str, Any], **headers: object) -> str:
+    """By an independent library."""
+    return jwt.encode(payload, key, algorithm=algorithm, headers=headers)
 
 
 def test_other_keys_algorithms_and_purposes_are_refused(authority: TokenAuthority) -> None:
@@ -98,14 +99,20 @@ def test_other_keys_algorithms_and_purposes_are_refused(authority: TokenAuthorit
     assert refusal(authority, forged(b"l" * 32, "HS256", payload)) == "bad_token"
     assert refusal(authority, forged(KEY * 2, "HS512", payload)) == "bad_token"
     assert refusal(authority, forged(KEY, "HS256", payload | {"aud": "wadud.other"})) == "bad_token"
-    without = {claim: value for claim, value in payload.items() if claim != "epoch"}
-    assert refusal(authority, forged(KEY, "HS256", without)) == "bad_token"
+    for missing in ("epoch", "aud", "exp"):
+        without = {claim: value for claim, value in payload.items() if claim != missing}
+        assert refusal(authority, forged(KEY, "HS256", without)) == "bad_token"
+    stranger = {"kty": "oct", "k": base64.urlsafe_b64encode(b"l" * 32).decode().rstrip("=")}
+    assert refusal(authority, forged(b"l" * 32, "HS256", payload, jwk=stranger)) == "bad_token"
+    assert refusal(authority, forged(KEY, "HS256", payload, crit=["exp"])) == "bad_token"
+    assert refusal(authority, forged(KEY, "HS256", payload, crit=["b64"], b64=False)) == "bad_token"
     assert refusal(authority, forged(KEY, "HS256", payload | {"more": 1})) == "bad_token"
     assert refusal(authority, forged(KEY, "HS256", payload | {"exp": "never"})) == "bad_token"
     head, body, _ = token.split(".")
+    deep = base64.urlsafe_b64encode(b"[" * 3000).decode().rstrip("=")
     none = base64.urlsafe_b64encode(json.dumps({"alg": "none"}).encode()).decode().rstrip("=")
     assert refusal(authority, f"{none}.{body}.") == "bad_token"
-    for junk in ("", ".", "..", "a.b.c", f"{head}.{body}", "é.é.é", "\ud800", "x" * 4096):
+    for junk in ("", ".", "..", "a.b.c", f"{head}.{body}", "é.é.é", "\ud800", "x" * 4096, f"{deep}.{body}.x"):
         assert refusal(authority, junk) == "bad_token"
 
 

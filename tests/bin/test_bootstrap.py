@@ -5,13 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
 
-from backplane import bootstrap, packages_bytecode
-from backplane.arguments import serve_parser
+from backplane import bootstrap
+from backplane.arguments import SERVE
+from backplane.package_index import uv_environment
 from backplane.setup_steps import StepFailedError
 from backplane.system_packages import MissingPackagesError
 
@@ -31,7 +31,7 @@ def test_serve_help_explains_every_option_without_a_set_up(root: Path, tmp_path:
 
 
 def test_every_option_of_serve_has_a_help_text() -> None:
-    assert all(action.help for action in serve_parser()._actions)
+    assert all(action.help for action in SERVE.parser()._actions)
 
 
 @pytest.mark.parametrize("arguments", [["--port", "65536"], ["--port", "http"], ["--public-ip", "example.org"]])
@@ -91,25 +91,40 @@ def test_bytecode_is_there_although_the_environment_forbids_python_to_write_it(r
     assert {path.name.partition(".")[0] for path in tmp_path.glob(step.outputs[0])} == sources
 
 
-def test_packages_that_the_server_imports_have_bytecode_and_only_they(root: Path, tmp_path: Path) -> None:
-    def install(name: str, module: str) -> None:
-        (tmp_path / module).mkdir()
-        (tmp_path / module / "__init__.py").write_text("")
-        metadata = tmp_path / f"{module}-1.dist-info"
-        metadata.mkdir()
-        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
-        (metadata / "RECORD").write_text(
-            f"{module}/__init__.py,,\n{module}_too.py,,\n{module}-1.dist-info/RECORD,,\n../tool.py,,\n"
-        )
+def test_packages_that_the_server_imports_have_bytecode_at_once(root: Path) -> None:
+    for development in (False, True):
+        steps, _ = bootstrap.plan(root, development)
+        commands = [argv for step in steps if step.name.startswith("requirements") for argv, _ in step.commands()]
+        compiled = [argv[-1] for argv in commands if "--compile-bytecode" in argv]
+        assert set(compiled) == {"requirements.lock"}, "of what only tests import, nobody imports most"
+        assert all("--require-hashes" in argv for argv in commands)
 
-    install("The.Server_Needs", "needed")
-    install("tests-need", "other")
-    (tmp_path / "lock").write_text("the-server-needs==1 \\\n    --hash=sha256:0\n    # via tests-need==1\n")
-    assert packages_bytecode.brought(tmp_path / "lock", tmp_path) == {tmp_path / "needed", tmp_path / "needed_too.py"}
-    installed = Path(sysconfig.get_path("purelib"))
-    assert {installed / "aiohttp", installed / "asyncpg"} <= packages_bytecode.brought(
-        root / "requirements.lock", installed
+
+def test_uv_looks_for_packages_where_pip_would() -> None:
+    config = "\n".join(
+        [
+            ":env:.find-links='/wheels /more'",
+            "global.index-url='https://mirror.example/simple'",
+            "global.extra-index-url='file:///one\\nfile:///two'",
+            "install.index-url='https://nearer.example/simple'",
+            "global.cert='/etc/ssl/mirror.pem'",
+            "freeze.timeout='3'",
+        ]
     )
+    found = uv_environment(config, {"UV_SYSTEM_CERTS": "false"})
+    assert found["UV_DEFAULT_INDEX"] == "https://nearer.example/simple"
+    assert found["UV_INDEX"] == "file:///one file:///two"
+    assert found["UV_FIND_LINKS"] == "/wheels,/more"
+    assert found["SSL_CERT_FILE"] == "/etc/ssl/mirror.pem"
+    assert "UV_SYSTEM_CERTS" not in found, "what is set for uv itself goes first"
+    assert "UV_HTTP_TIMEOUT" not in found
+    assert "UV_DEFAULT_INDEX" not in uv_environment("", {})
+
+
+def test_uv_does_without_a_cache_where_it_may_not_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "UV_NO_CACHE" not in uv_environment("", {"XDG_CACHE_HOME": str(tmp_path / "cache")})
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert uv_environment("", {})["UV_NO_CACHE"] == "true"
 
 
 def test_the_plan_for_tests_holds_that_for_serving(root: Path) -> None:
@@ -161,10 +176,8 @@ def test_steps_stand_after_those_that_they_build_on_and_no_two_change_the_enviro
     fragile = [step.name for step in steps if step.fragile]
     for one, other in itertools.pairwise(fragile):
         assert one in before[other]
-    assert all("environment" in before[step.name] for step in steps[1:])
-    assert "requirements-setup.lock" in before["extensions"]
-    packages = "requirements-dev.lock" if development else "requirements.lock"
-    assert packages in before["packages-bytecode"]
+    assert [step.name for step in steps[:2]] == ["tools", "environment"]
+    assert all({"tools", "environment"} <= before[step.name] for step in steps[2:])
 
 
 def test_a_mistyped_option_of_migrate_is_refused_before_any_set_up(

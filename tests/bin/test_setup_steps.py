@@ -283,6 +283,12 @@ def test_new_ground_makes_every_other_step_stale(workshop: Workshop, step: MakeS
     assert not workshop.fresh(step("above"))
 
 
+def test_new_ground_keeps_what_it_stands_on(workshop: Workshop, step: MakeStep) -> None:
+    workshop.perform_stale([step("below"), step("ground", ground=True, after=("below",))])
+    assert workshop.fresh(step("below"))
+    assert workshop.fresh(step("ground"))
+
+
 def test_a_step_that_covers_another_does_it_as_well(workshop: Workshop, step: MakeStep) -> None:
     smaller = step("smaller")
     workshop.perform_stale([step("larger", covers=(smaller,))])

@@ -20,7 +20,7 @@ from signalling.messages import encode
 from signalling.session import MAX_REPLAY_BYTES, MAX_REPLAY_MESSAGES, RESUME_WINDOW_S, Session
 from tests.signalling.fakes import SLOT, FakeLink
 
-CLAIMS = Claims("room", "me", "Me", "guest", (), 0, 1, "jti", 0)
+CLAIMS = Claims("room", "me", "Me", "guest", (), 0, 1, "jti", 0, "wadud.room")
 
 
 def session() -> tuple[Session, FakeLink]:
