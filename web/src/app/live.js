@@ -4,7 +4,7 @@
 // lost is opened again with a new ticket, and what comes first is the state as it is, so nothing has to be replayed.
 
 import { Backoff } from '../client/backoff.js';
-import { ApiError, request } from './http.js';
+import { ApiError, ask } from './http.js';
 
 const SUBPROTOCOL = 'wadud.visits.v1';
 /** A browser tells about a dead connection only after minutes, so we ask. */
@@ -54,7 +54,7 @@ export class Live {
     this.#opening = true;
     try {
       const { ticketPath, ticketBody: body, anonymous } = this.watcher;
-      ({ ticket } = await request('POST', ticketPath, { body, anonymous }));
+      ({ ticket } = await ask('POST', ticketPath, { body, anonymous }));
     } catch (error) {
       if (error instanceof ApiError && error.status >= 400 && error.status < 500 && error.status !== 429) this.#end(error.code);
       else this.#later();

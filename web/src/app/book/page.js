@@ -3,7 +3,7 @@
 
 /** @import { Appointment, Care, CodeTicket, Offer, Profile } from '../booking.js' */
 
-import { html, render } from '../../../vendor/lit-html/lit-html.js';
+import { html, render } from 'lit-html';
 import { announce } from '../announce.js';
 import { saveFile } from '../calendar-file.js';
 import { oncePerFrame } from '../dom.js';
