@@ -51,6 +51,11 @@ WATCH: Final = """(() => {
   requestAnimationFrame(look);
 })()"""
 
+PAINTED: Final = """new Promise((resolve) => {
+  const seen = (list) => list.getEntriesByName('first-contentful-paint').map(({ startTime }) => resolve(startTime));
+  new PerformanceObserver(seen).observe({ type: 'paint', buffered: true });
+})"""
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -118,7 +123,7 @@ async def load(context: BrowserContext, address: str, thing: str) -> Load:
             await asyncio.sleep(0.02)
     requests, size = counted()
     await page.wait_for_load_state("networkidle", timeout=PATIENCE_MS)
-    painted_ms = await page.evaluate("performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? NaN")
+    painted_ms = await page.evaluate(PAINTED)
     everything = counted()
     await page.close()
     return Load(usable_ms, painted_ms, requests, size, *everything)
