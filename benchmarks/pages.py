@@ -38,6 +38,7 @@ LATENCY_MS: Final = 400
 SLOWER: Final = 4
 PHONE: Final[ViewportSize] = {"width": 360, "height": 740}
 PATIENCE_MS: Final = 60_000
+REST_S: Final = 1.0
 COLD_MS, WARM_MS, COLD_REQUESTS, WARM_REQUESTS, COLD_BYTES = 6000, 2500, 12, 2, 150_000
 PAGES: Final = {"call": '[data-testid="join-button"]', "book": '[data-testid="doctor-card"]'}
 """What is there and enabled when the page can be used."""
@@ -94,6 +95,7 @@ async def load(context: BrowserContext, address: str, thing: str) -> Load:
     session = await context.new_cdp_session(page)
     sizes: dict[str, int] = {}
     cached: set[str] = set()
+    awaited: set[str] = set()
 
     def answered(event: dict[str, Any]) -> None:
         if event["response"].get("fromDiskCache") or event["response"]["url"].startswith(("data:", "blob:")):
@@ -101,11 +103,17 @@ async def load(context: BrowserContext, address: str, thing: str) -> Load:
 
     def asked(event: dict[str, Any]) -> None:
         sizes.setdefault(event["requestId"], 0)
+        awaited.add(event["requestId"])
+
+    def finished(event: dict[str, Any]) -> None:
+        sizes[event["requestId"]] = event.get("encodedDataLength", 0)
+        awaited.discard(event["requestId"])
 
     session.on("Network.requestWillBeSent", asked)
     session.on("Network.requestServedFromCache", lambda event: cached.add(event["requestId"]))
     session.on("Network.responseReceived", answered)
-    session.on("Network.loadingFinished", lambda event: sizes.update({event["requestId"]: event["encodedDataLength"]}))
+    session.on("Network.loadingFinished", finished)
+    session.on("Network.loadingFailed", finished)
 
     def counted() -> tuple[int, int]:
         sent = {name: size for name, size in sizes.items() if name not in cached}
@@ -122,8 +130,11 @@ async def load(context: BrowserContext, address: str, thing: str) -> Load:
         while (usable_ms := await page.evaluate("window.usableAt_ms")) is None:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     requests, size = counted()
-    await page.wait_for_load_state("networkidle", timeout=PATIENCE_MS)
     painted_ms = await page.evaluate(PAINTED)
+    await asyncio.sleep(REST_S)  # fonts are asked for behind the first picture
+    async with asyncio.timeout(PATIENCE_MS / 1000):
+        while awaited:  # noqa: ASYNC110
+            await asyncio.sleep(REST_S)
     everything = counted()
     await page.close()
     return Load(usable_ms, painted_ms, requests, size, *everything)
