@@ -274,6 +274,8 @@ class FakeClinic(FakeServer):
         self.asked: list[tuple[str, str, Any]] = []
         self.keys: list[str] = []
         self.refusals: dict[str, tuple[int, Json]] = {}
+        self.overtaken_by: Json = {}
+        """What somebody else does to the request for a doctor just before an answer of ``refusals``."""
         self._live: list[tuple[web.WebSocketResponse, str]] = []
         self._watched: dict[str, asyncio.Event] = {}
         router = self.app.router
@@ -337,6 +339,7 @@ class FakeClinic(FakeServer):
             self.keys.append(request.headers["Idempotency-Key"])
         if path in self.refusals:
             status, fields = self.refusals.pop(path)
+            self.request = {**self.request, **self.overtaken_by}
             problem = {"status": status, "title": "No", **fields}
             return web.json_response(problem, status=status, content_type="application/problem+json")
         answer = self._answer_to(request.method, path, request.query, body)
