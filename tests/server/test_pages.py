@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from backplane.metrics import Metrics
 from backplane.web import Readiness, application
-from server.pages import DOCTOR_HEAD, Pages
+from server.pages import DOCTOR_HEAD, Manifest, Page, Pages, Words
 
 WEB = Path(__file__).resolve().parents[2] / "web"
 VISIT = "0190d0c0-0000-7000-8000-0000000000c1"
@@ -125,3 +126,18 @@ async def test_a_page_names_all_its_files_which_are_there_for_a_year(client: Cli
         waiting += found - imported
         imported |= found
     assert imported | {file for file in preloaded if re.search(r"\.(en|ur)-", file)} == preloaded
+
+
+async def test_a_new_build_is_seen_at_the_next_request_and_before_the_first_there_is_no_page(tmp_path: Path) -> None:
+    app = application(Metrics(), Readiness(dict))
+    Pages(tmp_path).add_routes(app)
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "shell.html").write_text("$links")
+    async with TestClient(TestServer(app)) as client:
+        assert (await client.get("/")).status == 404
+        for name in ("build/home-OLD.js", "build/home-NEW.js"):
+            home = Page(name, "build/home.css", (), {"en": Words("build/home.en.js", "Home", "", "")})
+            manifest = msgspec.json.encode(Manifest({"home": home}, {"en": "ltr"}, "data:,"))
+            (tmp_path / "dist" / "new").write_bytes(manifest)
+            (tmp_path / "dist" / "new").replace(tmp_path / "dist" / "manifest.json")
+            assert f'src="/static/{name}"' in await (await client.get("/")).text()
