@@ -158,16 +158,26 @@ def bytecode(root: Path) -> Step:
 def browser_libraries(root: Path, development: bool) -> Step:
     """What web/ takes from npm; with ``development`` its checkers and test tools too."""
     web = root / "web"
-    inputs = (web / "package.json", web / "package-lock.json", *sorted((web / "scripts").glob("*")))
+    inputs = (web / "package.json", web / "package-lock.json")
     install = ["npm", "ci", "--no-audit", "--no-fund", *([] if development else ["--omit=dev"])]
-    commands = [(install, web), (["npm", "run", "--if-present", "vendor"], web)]
-    made = ("web/node_modules", "web/vendor/*")
-    serving = Step("web", "Browser libraries", inputs, made, lambda: commands, after=("environment",))
+    commands = [(install, web)]
+    serving = Step("web", "Browser libraries", inputs, ("web/node_modules",), lambda: commands, after=("environment",))
     if not development:
         return serving
     title = "Browser libraries and their tools"
     outputs = (*serving.outputs, "web/node_modules/typescript")  # serving takes it away
     return Step("web-dev", title, inputs, outputs, lambda: commands, covers=(serving,), after=serving.after)
+
+
+def pages(root: Path) -> Step:
+    """The pages and the client library, built from web/."""
+    web = root / "web"
+    folders = ("src", "styles", "locales", "assets", "scripts")
+    sources = [path for folder in folders for path in sorted((web / folder).rglob("*")) if path.is_file()]
+    inputs = (web / "pages.json", web / "package-lock.json", *sources)
+    commands = [(["npm", "run", "build"], web)]
+    after = ("web", "web-dev")  # one of them is in the plan
+    return Step("pages", "Pages", inputs, ("web/dist/manifest.json",), lambda: commands, after=after)
 
 
 def plan(root: Path, development: bool) -> tuple[list[Step], list[Need]]:
@@ -181,7 +191,7 @@ def plan(root: Path, development: bool) -> tuple[list[Step], list[Need]]:
         steps = [serving, *([postgres(root)] if lacks_postgres() else [])]
     steps = [tools(root), environment(root), *steps, bytecode(root), extensions(root)]
     if (root / "web" / "package-lock.json").exists():
-        steps.append(browser_libraries(root, development))
+        steps += [browser_libraries(root, development), pages(root)]
         needs += WEB_NEEDS
     return steps, needs
 

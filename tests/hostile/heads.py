@@ -19,7 +19,7 @@ PATHS: Final = (
     ),
     *(
         "/v1/appointments",
-        "/static/src/app/http.js",
+        "/static/src/client/index.js",
         "/openapi.json",
         "/v1/feeds/x.ics",
         "/doctors/x",

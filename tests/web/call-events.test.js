@@ -6,14 +6,13 @@ import { test } from 'node:test';
 import { settle } from './fakes.js';
 import { guest, joined } from './party.js';
 
-globalThis.document ??= Object.assign(new EventTarget(), { documentElement: {}, createTreeWalker: () => ({}) });
+const english = await readFile(new URL('../../web/locales/en.json', import.meta.url), 'utf8');
+const querySelector = () => ({ href: `data:text/javascript,${encodeURIComponent(`export default ${english}`)}` });
+globalThis.document ??= Object.assign(new EventTarget(), { documentElement: {}, createTreeWalker: () => ({}), querySelector });
 const { listen } = await import('../../web/src/app/call/call-events.js');
 const { waitsForPath } = await import('../../web/src/app/call/path.js');
 const { setLanguage } = await import('../../web/src/app/i18n.js');
-const { fetch } = globalThis;
-globalThis.fetch = async (file) => new Response(await readFile(file));
 await setLanguage('en');
-globalThis.fetch = fetch;
 
 const SECOND_MS = 1000;
 const named = (id, changes = {}) => guest(id, { name: id.toUpperCase(), ...changes });

@@ -1,6 +1,8 @@
-// Holds the hand-kept public types (web/src/client/index.d.ts) against the implementation; checked by tsc, never run.
+// Holds the hand-kept public types (web/src/client/index.d.ts) against the implementation, and those of requests against
+// what they must refuse; checked by tsc, never run.
 
 import type * as api from '../../web/src/client/index.js';
+import { request } from '../../web/src/app/http.js';
 import { WadudCall, connect } from '../../web/src/client/call.js';
 import { listDevices, openDevices, openScreen, watchDevices } from '../../web/src/client/devices.js';
 import { ConnectionError, DeviceError, SignallingError, StateError, WadudError } from '../../web/src/client/errors.js';
@@ -24,4 +26,22 @@ export function usage(call: api.WadudCall): void {
   call.on('unheard_of', () => {});
   // @ts-expect-error screens are shared, not muted
   void call.setMuted('screen', true);
+}
+
+/** The compiler knows from /openapi.json what may be asked, and what is answered. */
+export async function asks(appointment: string): Promise<void> {
+  const terms = await request('GET', '/v1/appointments/{appointment}/terms', { path: { appointment } });
+  terms.steps.map(({ until }): string => until);
+  // @ts-expect-error there is no such path
+  void request('GET', '/v1/nothing');
+  // @ts-expect-error there is no such method of it
+  void request('DELETE', '/v1/appointments/{appointment}/terms', { path: { appointment } });
+  // @ts-expect-error the path has a part
+  void request('GET', '/v1/appointments/{appointment}/terms');
+  // @ts-expect-error a hold wants a key
+  void request('POST', '/v1/holds', { body: { service: '', start: '' } });
+  // @ts-expect-error a message has a body
+  void request('POST', '/v1/visits/{appointment}/messages', { path: { appointment }, body: {} });
+  // @ts-expect-error no such thing is answered
+  void terms.nothing;
 }

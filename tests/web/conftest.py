@@ -11,10 +11,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page
 
+from backplane.bootstrap import ROOT, pages, set_up
+from backplane.setup_steps import Workshop
 from tests.browser.parties import CHROMIUM_ARGUMENTS, launched_chromium
 from tests.web.fake_server import ROOM, FakeServer
 
@@ -68,6 +71,12 @@ class Visitor:
 
 
 Visit = Callable[..., Awaitable[Visitor]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def built_pages() -> None:
+    """The pages as their sources are now, whoever runs the tests."""
+    set_up(Workshop(ROOT), [pages(ROOT)], [])
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -9,10 +9,12 @@ const waiting = [];
 const sockets = [];
 class Socket { constructor() { sockets.push(this); this.open = true; this.sent = []; } send(text) { this.sent.push(JSON.parse(text)); } close() { this.open = false; } }
 const store = { getItem: () => null, setItem: () => {}, removeItem: () => {} };
+const ENGLISH = 'data:text/javascript,export default {}';
+const URDU = 'data:text/javascript,await globalThis.slowNetwork; export default {}';
 const globals = {
   addEventListener: (...a) => windowEvents.addEventListener(...a), removeEventListener: (...a) => windowEvents.removeEventListener(...a),
   location: new URL('https://wadud.example/x'), localStorage: store, sessionStorage: store, WebSocket: Socket, navigator: { languages: ['en'] },
-  document: { documentElement: {} },
+  document: { documentElement: {}, querySelector: (link) => ({ href: link.includes('"ur"') ? URDU : ENGLISH }) },
   fetch: (url) => new Promise((resolve) => waiting.push({ url: String(url), resolve })),
 };
 for (const [name, value] of Object.entries(globals)) Object.defineProperty(globalThis, name, { configurable: true, writable: true, value });
@@ -38,13 +40,11 @@ test('a network that comes back while a ticket is fetched opens one live view, w
 });
 
 test('of two languages chosen quickly the last one holds', async () => {
-  waiting.length = 0;
+  let arrive;
+  globalThis.slowNetwork = new Promise((resolve) => { arrive = resolve; });
   const urdu = setLanguage('ur', true);
-  const english = setLanguage('en', true);
-  const answer = (name) => { for (const { url, resolve } of waiting) if (url.endsWith(name)) resolve(new Response('{}')); };
-  waiting.slice(-1)[0].resolve(new Response('{}'));  // English, which the browser has already
-  await english;
-  answer('en.json'); answer('ur.json');
+  await setLanguage('en', true);
+  arrive();
   await urdu;
   assert.equal(language(), 'en');
 });

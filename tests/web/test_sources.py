@@ -1,15 +1,15 @@
-"""What can be said about web/ without a browser: types, the library in fake time, texts, preload lists, lock file."""
+"""What can be said about web/ without a browser: types, the library in fake time, texts, the build, the lock file."""
 
 import json
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 WEB = Path(__file__).resolve().parents[2] / "web"
 TESTS = Path(__file__).resolve().parent
-PAGES = sorted(path.name for path in WEB.glob("*.html"))
 IMPORT = re.compile(r"""(?:^|;|\})\s*(?:import|export)\b[^'"();]*?["'](\.[^"']+)["']""", re.MULTILINE)
 HOLE = re.compile(r"\{\w+\}")
 
@@ -93,20 +93,35 @@ def test_a_field_that_is_read_while_it_is_typed_in_can_be_emptied() -> None:
     assert [each for each in bound if ".value=${live(" not in each[1]] == []
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_pages_preload_exactly_the_modules_that_they_import(page: str) -> None:
-    text = (WEB / page).read_text()
-    entry = re.search(r'<script type="module" src="/static/([^"]+)"', text)
-    assert entry is not None
-    preloaded = set(re.findall(r'rel="modulepreload" href="/static/([^"]+)"', text))
-    assert preloaded == {str(path.relative_to(WEB)) for path in modules_from(WEB / entry[1])}
+def built() -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((WEB / "dist/manifest.json").read_text())
+    return manifest
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_pages_hold_nothing_inline_and_load_nothing_foreign(page: str) -> None:
-    text = (WEB / page).read_text()
-    assert re.findall(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", text) == []
-    assert re.findall(r"""(?:src|href)=["'](?!/static/)[^"']*["']""", text) == []
+def texts_of(page: dict[str, Any], tag: str) -> dict[str, str]:
+    module = (WEB / "dist" / page["languages"][tag]["texts"]).read_text()
+    texts: dict[str, str] = json.loads(module.removeprefix("export default ").removesuffix(";\n"))
+    return texts
+
+
+def test_the_pages_together_use_every_text_and_none_carries_those_of_another() -> None:
+    pages = built()["pages"]
+    used = {name: set(texts_of(page, "en")) for name, page in pages.items()}
+    descriptions = {"search.page_description", "page.noscript"}  # of the document itself
+    assert sorted(set(locale("en")) - set().union(*used.values()) - descriptions) == []
+    assert {key.partition(".")[0] for key in used["book"]} & {"lobby", "board", "account", "home"} == set()
+    assert {key.partition(".")[0] for key in used["call"]} & {"search", "board", "account", "home"} == set()
+    for page in pages.values():
+        assert set(texts_of(page, "ur")) == set(texts_of(page, "en"))
+
+
+@pytest.mark.parametrize("page", json.loads((WEB / "pages.json").read_text()))
+def test_a_page_is_few_files_and_few_bytes(page: str) -> None:
+    """Each file costs a round trip once six are under way, each kilobyte 20 ms of a slow link."""
+    files = built()["pages"][page]
+    paths = [files["script"], files["style"], *files["imports"], files["languages"]["ur"]["texts"]]
+    assert len(paths) <= 8
+    assert sum((WEB / "dist" / f"{path}.br").stat().st_size for path in paths) < 100_000
 
 
 def test_the_lock_file_names_no_registry() -> None:

@@ -4,9 +4,9 @@
 
 /** @import { WaitingMessage } from './booking.js' */
 
-import { html, nothing } from '../../vendor/lit-html/lit-html.js';
-import { live } from '../../vendor/lit-html/directives/live.js';
-import { repeat } from '../../vendor/lit-html/directives/repeat.js';
+import { html, nothing } from 'lit-html';
+import { live } from 'lit-html/directives/live.js';
+import { repeat } from 'lit-html/directives/repeat.js';
 import { problemText } from './http.js';
 import { t } from './i18n.js';
 import { clock, ownZone } from './when.js';

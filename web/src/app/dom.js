@@ -1,8 +1,8 @@
 // Small bridges between templates and what HTML attributes cannot say. The pages are served with a content security policy
 // that forbids inline styles, so numbers reach CSS as custom properties set from here.
 
-import { Directive, directive } from '../../vendor/lit-html/directive.js';
-import { nothing } from '../../vendor/lit-html/lit-html.js';
+import { Directive, directive } from 'lit-html/directive.js';
+import { nothing } from 'lit-html';
 
 class CssVariables extends Directive {
   /** @param {Record<string, string | number>} _values */

@@ -1,6 +1,6 @@
 // What all pages share: the language switch, the head bar, the link that is shared.
 
-import { html, nothing } from '../../vendor/lit-html/lit-html.js';
+import { html, nothing } from 'lit-html';
 import { copyText } from './dom.js';
 import { LANGUAGES, language, setLanguage, t } from './i18n.js';
 import { icon, logo } from './icons.js';

@@ -7,16 +7,13 @@
 
 import { t } from './i18n.js';
 
-/** @typedef {'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'} Method */
+/** @import { Answer, How, Method, Path, PathOf, Said } from './api-types.js' */
+/** @import { SignIn } from './booking.js' */
+
 /**
- * @typedef {object} Wish
- * @property {unknown} [body] sent as JSON
- * @property {string} [key] Idempotency-Key: the same for every try of one wish of the person
- * @property {boolean} [anonymous] goes without the session, whoever is signed in
- * @property {string} [bearer] another token to go with, of an anonymous wish
- * @property {AbortSignal} [signal]
+ * What any request may say; `request` knows which of it fits where.
+ * @typedef {How & {path?: Record<string, unknown>, query?: Record<string, unknown>, body?: unknown, key?: string}} Wish
  */
-/** @typedef {import('./booking.js').SignIn} SignIn */
 
 export class ApiError extends Error {
   /**
@@ -111,20 +108,43 @@ async function inTurn(work) {
 }
 
 /**
- * @param {Method} method
- * @param {string} path
- * @param {Wish} [wish]
- * @returns {Promise<any>} the answer's JSON; null for an empty one
+ * A request as /openapi.json describes it.
+ * @template {Method} M
+ * @template {Path} P
+ * @param {M} method
+ * @param {P & PathOf<M>} path with its parts as `{name}`
+ * @param {Said<M, P>} said
+ * @returns {Promise<Answer<M, P>>} null for an empty answer
  * @throws {ApiError}
  */
-export async function request(method, path, wish = {}) {
-  const answer = await asked(method, path, wish);
+export function request(method, path, ...said) {
+  const wish = /** @type {Wish} */ (said[0] ?? {});
+  return ask(method, addressOf(path, wish), wish);
+}
+
+/**
+ * As `request`, where the address is not one of the description: rooms, and what another part of the page hands over.
+ * @param {Method} method
+ * @param {string} address
+ * @param {Wish} [wish]
+ * @returns {Promise<any>}
+ * @throws {ApiError}
+ */
+export async function ask(method, address, wish = {}) {
+  const answer = await asked(method, address, wish);
   if (answer.status === 204) return null;
   const text = await answer.text();
   return text ? JSON.parse(text) : null;
 }
 
-/** As `request`, for an answer that is a file. @param {string} path @returns {Promise<Blob>} */
+/** @param {string} path @param {Wish} wish */
+function addressOf(path, { path: parts = {}, query = {} }) {
+  const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null).map(([name, value]) => [name, String(value)]);
+  const filled = path.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(String(parts[name])));
+  return given.length > 0 ? `${filled}?${new URLSearchParams(given)}` : filled;
+}
+
+/** As `ask`, for an answer that is a file. @param {string} path @returns {Promise<Blob>} */
 export const download = async (path) => (await asked('GET', path, {})).blob();
 
 /** @param {Method} method @param {string} path @param {Wish} wish */

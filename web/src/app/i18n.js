@@ -1,5 +1,7 @@
 // Texts in the person's language. A locale is one flat JSON file; `{name}` is a hole; a text with plural forms has keys
-// `key_one`, `key_other` (and others that the language needs). English fills what a locale does not have yet.
+// `key_one`, `key_other` (and others that the language needs). The build makes a module for each page and language, with the
+// texts of that page only and English where a locale has none yet; the document names them (`<link rel="texts">`). It comes
+// in the language that the server takes from the address, the cookie or the browser's wishes, with that module preloaded.
 
 /** @typedef {{name: string, dir: 'ltr' | 'rtl'}} Language */
 
@@ -10,39 +12,39 @@ export const LANGUAGES = {
 };
 
 const STORED = 'wadud.language';
+/** Read by the server too (server/pages.py). */
+const COOKIE = 'wadud_language';
+const YEAR_S = 365 * 24 * 3600;
 const FALLBACK = 'en';
 
 /** @type {Record<string, string>} */
 let texts = {};
-/** @type {Record<string, string>} */
-let fallback = {};
 let current = FALLBACK;
 let wishes = 0;
 
 export const language = () => current;
 
-/** `?lang=`, which holds for this tab, else the stored choice, else the first of the browser's languages that we have. */
+/** `?lang=`, which holds for this tab, else what the document came in: the choice in the cookie or the browser's wish. */
 export function preferredLanguage() {
   const asked = new URLSearchParams(location.search).get('lang');
   if (asked !== null) sessionStorage.setItem(STORED, asked);
-  const wishes = [sessionStorage.getItem(STORED), localStorage.getItem(STORED), ...navigator.languages.map((tag) => tag.split('-')[0])];
-  return wishes.find((tag) => tag !== null && tag in LANGUAGES) ?? FALLBACK;
+  return [sessionStorage.getItem(STORED), document.documentElement.lang].find((tag) => tag !== null && tag in LANGUAGES) ?? FALLBACK;
 }
 
 /** Whether the person, or who sent the link, has said which language. */
-export const languageChosen = () => sessionStorage.getItem(STORED) !== null || localStorage.getItem(STORED) !== null;
+export const languageChosen = () => sessionStorage.getItem(STORED) !== null || document.cookie.includes(`${COOKIE}=`);
 
 /** @param {string} tag one of LANGUAGES; loaded, shown to the document and remembered when `remember` */
 export async function setLanguage(tag, remember = false) {
   const number = wishes += 1;
-  const loaded = await Promise.all([load(tag), tag === FALLBACK ? {} : load(FALLBACK)]);
+  const loaded = await load(tag);
   if (number !== wishes) return;  // another has been chosen since
-  [texts, fallback] = loaded;
+  texts = loaded;
   current = tag;
   document.documentElement.lang = tag;
   document.documentElement.dir = LANGUAGES[tag].dir;
   if (!remember) return;
-  localStorage.setItem(STORED, tag);
+  document.cookie = `${COOKIE}=${tag}; path=/; max-age=${YEAR_S}; samesite=lax${location.protocol === 'https:' ? '; secure' : ''}`;
   sessionStorage.removeItem(STORED);
 }
 
@@ -53,7 +55,7 @@ export async function setLanguage(tag, remember = false) {
  */
 export function t(key, holes = {}) {
   const form = 'count' in holes ? `${key}_${new Intl.PluralRules(current).select(Number(holes.count))}` : key;
-  const text = texts[form] ?? texts[`${key}_other`] ?? fallback[form] ?? fallback[`${key}_other`] ?? key;
+  const text = texts[form] ?? texts[`${key}_other`] ?? key;
   return text.replace(/\{(\w+)\}/g, (_, name) => String(holes[name] ?? ''));
 }
 
@@ -70,7 +72,6 @@ export function duration(seconds) {
 
 /** @param {string} tag @returns {Promise<Record<string, string>>} */
 async function load(tag) {
-  const answer = await fetch(new URL(`../../locales/${tag}.json`, import.meta.url));
-  if (!answer.ok) throw new Error(`locale ${tag}: HTTP ${answer.status}`);
-  return answer.json();
+  const link = /** @type {HTMLLinkElement} */ (document.querySelector(`link[rel="texts"][hreflang="${tag}"]`));
+  return (await import(link.href)).default;
 }

@@ -1,6 +1,6 @@
 // Icons of our own, drawn on a 24 px grid with one stroke width. They are decoration: the control around them has the name.
 
-import { html, svg } from '../../vendor/lit-html/lit-html.js';
+import { html, svg } from 'lit-html';
 
 const SHAPES = {
   mic: svg`<rect x="9" y="2.75" width="6" height="11.5" rx="3"/><path d="M5.25 11.25a6.75 6.75 0 0 0 13.5 0M12 18v3.25"/>`,

@@ -5,7 +5,7 @@
 // is, or the word that it is still that one, so nothing has to be replayed.
 
 import { Backoff } from '../client/backoff.js';
-import { ApiError, request } from './http.js';
+import { ApiError, ask } from './http.js';
 
 const SUBPROTOCOL = 'wadud.visits.v1';
 /** A browser tells about a dead connection only after minutes, so we ask. */
@@ -57,7 +57,7 @@ export class Live {
     this.#opening = true;
     try {
       const { ticketPath, ticketBody: body, anonymous } = this.watcher;
-      ({ ticket } = await request('POST', ticketPath, { body, anonymous }));
+      ({ ticket } = await ask('POST', ticketPath, { body, anonymous }));
     } catch (error) {
       if (error instanceof ApiError && error.status >= 400 && error.status < 500 && error.status !== 429) this.#end(error.code);
       else this.#later();

@@ -5,10 +5,10 @@ import { ApiError } from './http.js';
 
 export const passkeysWork = () => typeof PublicKeyCredential !== 'undefined' && 'parseRequestOptionsFromJSON' in PublicKeyCredential;
 
-/** @param {any} options of a sign-in @returns {Promise<object>} what the chosen passkey signed */
+/** @param {any} options of a sign-in @returns {Promise<Record<string, unknown>>} what the chosen passkey signed */
 export const signed = (options) => asked(() => navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(options) }));
 
-/** @param {any} options of a new passkey @returns {Promise<object>} what the server keeps of it */
+/** @param {any} options of a new passkey @returns {Promise<Record<string, unknown>>} what the server keeps of it */
 export const made = (options) => asked(() => navigator.credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(options) }));
 
 /**

@@ -1,6 +1,6 @@
 // Signing in and out, and the visitor who has no account yet.
 
-/** @import { Ceremony, CodeTicket, SignIn } from './booking.js' */
+/** @import { SignIn } from './booking.js' */
 
 import { forget, isVisitor, keep, request, resume, visitorsToken, who } from './http.js';
 import { language } from './i18n.js';
@@ -17,23 +17,30 @@ export async function ensureSomebody() {
 }
 
 /** @param {string} email @param {string} password */
-export const logIn = (email, password) => enter('/v1/auth/login', { email, password });
+export const logIn = async (email, password) => entered(await request('POST', '/v1/auth/login', {
+  ...await asVisitor(), body: { email, password, keep: 'cookie' },
+}));
 
-/** @param {string} email @returns {Promise<CodeTicket>} the code is on its way */
+/** @param {string} email the code is on its way */
 export const askForCode = (email) => request('POST', '/v1/auth/otp', { body: { email, locale: language() }, anonymous: true });
 
 /** A visitor with a new contact stays the same person. @param {string} ticket @param {string} code */
-export const enterCode = async (ticket, code) => enter(await visitorsToken() ? '/v1/auth/upgrade' : '/v1/auth/otp/verify', { ticket, code });
+export async function enterCode(ticket, code) {
+  const visitor = await asVisitor();
+  const path = visitor.bearer ? '/v1/auth/upgrade' : '/v1/auth/otp/verify';
+  return entered(await request('POST', path, { ...visitor, body: { ticket, code, keep: 'cookie' } }));
+}
 
 /** @param {string} ticket of the first factor @param {string} code */
-export const enterSecondFactor = (ticket, code) => enter('/v1/auth/mfa/verify', { ticket, code });
+export const enterSecondFactor = async (ticket, code) => entered(await request('POST', '/v1/auth/mfa/verify', {
+  ...await asVisitor(), body: { ticket, code, keep: 'cookie' },
+}));
 
 /** With whichever passkey of this host the person picks; it is both factors in one. */
 export async function enterPasskey() {
-  /** @type {Ceremony} */
-  const { id, options } = await request('POST', '/v1/auth/passkeys/login/start', { body: {}, anonymous: true });
+  const { id, options } = await request('POST', '/v1/auth/passkeys/login/start', { anonymous: true });
   const credential = await signed(options);
-  return enter('/v1/auth/passkeys/login/finish', { id, credential });
+  return entered(await request('POST', '/v1/auth/passkeys/login/finish', { ...await asVisitor(), body: { id, credential, keep: 'cookie' } }));
 }
 
 /** The page forgets at once; the server is told, and if it cannot be reached its cookie ends by itself. */
@@ -46,13 +53,11 @@ export async function logOut() {
   forget();
 }
 
-/**
- * One step of a way in. A visitor keeps what they have booked, whichever way they come.
- * @param {string} path @param {object} proof @returns {Promise<SignIn>}
- */
-async function enter(path, proof) {
-  /** @type {SignIn} */
-  const signIn = await request('POST', path, { body: { ...proof, keep: 'cookie' }, anonymous: true, bearer: await visitorsToken() });
+/** How a way in is asked for: a visitor keeps what they have booked, whichever way they come. */
+const asVisitor = async () => ({ anonymous: true, bearer: await visitorsToken() });
+
+/** One step of a way in was taken. @param {SignIn} signIn */
+function entered(signIn) {
   if (signIn.state === 'signed_in') keep(signIn);
   return signIn;
 }

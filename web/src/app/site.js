@@ -2,7 +2,7 @@
 
 /** @import { Appointment, Kind } from './booking.js' */
 
-import { html, nothing } from '../../vendor/lit-html/lit-html.js';
+import { html, nothing } from 'lit-html';
 import { initials } from './dom.js';
 import { languageSelect } from './frame.js';
 import { who } from './http.js';

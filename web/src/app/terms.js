@@ -3,7 +3,7 @@
 
 /** @import { CancelStep, Terms } from './booking.js' */
 
-import { html, nothing } from '../../vendor/lit-html/lit-html.js';
+import { html, nothing } from 'lit-html';
 import { t } from './i18n.js';
 import { icon } from './icons.js';
 import { amount, dayAndClock, isolated, ownZone } from './when.js';

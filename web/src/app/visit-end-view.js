@@ -3,7 +3,7 @@
 
 /** @import { Looked, VisitView } from './booking.js' */
 
-import { html, nothing } from '../../vendor/lit-html/lit-html.js';
+import { html, nothing } from 'lit-html';
 import { t } from './i18n.js';
 import { icon } from './icons.js';
 import { ownAddress } from './navigation.js';

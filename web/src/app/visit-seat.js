@@ -1,8 +1,6 @@
 // One's seat in a visit, and what may be asked of the server with it. Somebody who came by a link has a pass (a cookie), and
 // their requests go without any session that this browser may have: two ways in would be two devices.
 
-/** @import { RoomToken, VisitView } from './booking.js' */
-
 import { request } from './http.js';
 
 export class VisitSeat {
@@ -12,48 +10,46 @@ export class VisitSeat {
     this.byPass = byPass;
   }
 
-  /** @returns {Promise<VisitView>} */
   view() {
-    return this.#ask('GET', '');
+    return request('GET', '/v1/visits/{appointment}', this.#mine);
   }
 
-  /** @param {boolean} take the seat over from another device @returns {Promise<{state: 'waiting' | 'admitted' | 'elsewhere'}>} */
+  /** @param {boolean} take the seat over from another device */
   async checkIn(take) {
-    return this.#ask('POST', '/check-in', { device_check: await devices(), switch: take });
+    return request('POST', '/v1/visits/{appointment}/check-in', { ...this.#mine, body: { device_check: await devices(), switch: take } });
   }
 
-  /** @returns {Promise<RoomToken>} */
   token() {
-    return this.#ask('GET', '/token');
+    return request('GET', '/v1/visits/{appointment}/token', this.#mine);
   }
 
-  /** @param {string} body @returns {Promise<{seq: number}>} */
+  /** @param {string} body */
   write(body) {
-    return this.#ask('POST', '/messages', { body });
+    return request('POST', '/v1/visits/{appointment}/messages', { ...this.#mine, body: { body } });
   }
 
   /** We go by our own wish; whoever was in may come back while the visit is on. */
   async leave() {
-    await this.#ask('POST', '/leave').catch((error) => console.info('the seat ends by itself', error));
+    const left = request('POST', '/v1/visits/{appointment}/leave', this.#mine);
+    await left.catch((error) => console.info('the seat ends by itself', error));
   }
 
   /** The doctor ends the visit for everybody. */
   end() {
-    return this.#ask('POST', '/end');
+    return request('POST', '/v1/visits/{appointment}/end', this.#mine);
   }
 
   /** The doctor opens the visit once more; the links that were sent work again. */
   callAgain() {
-    return this.#ask('POST', '/call-again');
+    return request('POST', '/v1/visits/{appointment}/call-again', this.#mine);
   }
 
   get liveTicket() {
     return { ticketPath: `/v1/visits/${this.appointment}/live`, anonymous: this.byPass };
   }
 
-  /** @param {'GET' | 'POST'} method @param {string} what @param {unknown} [body] @returns {Promise<any>} */
-  #ask(method, what, body) {
-    return request(method, `/v1/visits/${this.appointment}${what}`, { body, anonymous: this.byPass });
+  get #mine() {
+    return { path: { appointment: this.appointment }, anonymous: this.byPass };
   }
 }
 

@@ -1,6 +1,6 @@
 // What the page of one's account asks of the server.
 
-/** @import { Account, Care, Ceremony, Device, Enrolment, Passkey } from '../booking.js' */
+/** @import { Account, Care, Device, Enrolment, Passkey } from '../booking.js' */
 
 import { refresh, request } from '../http.js';
 import { made } from '../passkeys.js';
@@ -23,14 +23,14 @@ export const dependants = () => request('GET', '/v1/me/dependants');
 /** @returns {Promise<Care[]>} who may act for oneself */
 export const caregivers = () => request('GET', '/v1/me/caregivers');
 
-/** @param {{name: string, relation: string, birth_year: number | null}} person @returns {Promise<Care>} */
+/** @param {{name: string, relation: import('../booking.js').Relation, birth_year: number | null}} person @returns {Promise<Care>} */
 export const addDependant = (person) => request('POST', '/v1/me/dependants', { body: person });
 
-/** They are asked by mail. @param {string} email @param {string} relation */
+/** They are asked by mail. @param {string} email @param {import('../booking.js').Relation} relation */
 export const nameCaregiver = (email, relation) => request('POST', '/v1/me/caregivers', { body: { email, relation } });
 
 /** In either direction. @param {string} id */
-export const endCare = (id) => request('DELETE', `/v1/me/dependants/${id}`);
+export const endCare = (id) => request('DELETE', '/v1/me/dependants/{id}', { path: { id } });
 
 /** @param {string} password @param {string} current empty: a code has been entered lately */
 export const setPassword = (password, current) => request('PUT', '/v1/me/password', { body: { password, current: current || null } });
@@ -53,7 +53,6 @@ export const newRecoveryCodes = async (code) => (await request('POST', '/v1/auth
 
 /** @param {string} label */
 export async function addPasskey(label) {
-  /** @type {Ceremony} */
   const { id, options } = await request('POST', '/v1/auth/passkeys/register/start');
   const credential = await made(options);
   await request('POST', '/v1/auth/passkeys/register/finish', { body: { id, credential, label } });
@@ -61,9 +60,9 @@ export async function addPasskey(label) {
 }
 
 /** @param {string} id */
-export const removePasskey = (id) => request('DELETE', `/v1/me/passkeys/${id}`);
+export const removePasskey = (id) => request('DELETE', '/v1/me/passkeys/{id}', { path: { id } });
 
 /** @param {string} id */
-export const endDevice = (id) => request('DELETE', `/v1/me/sessions/${id}`);
+export const endDevice = (id) => request('DELETE', '/v1/me/sessions/{id}', { path: { id } });
 
 export const endAll = () => request('POST', '/v1/auth/logout-all');

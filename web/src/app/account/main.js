@@ -1,5 +1,6 @@
 // Entry of the page of one's account.
 
+import '../shared.js';
 import { preferredLanguage, setLanguage } from '../i18n.js';
 import { AccountPage } from './page.js';
 

@@ -6,7 +6,7 @@
 
 /** @import { Account, Care, Device, Enrolment, Passkey } from '../booking.js' */
 
-import { render } from '../../../vendor/lit-html/lit-html.js';
+import { render } from 'lit-html';
 import { announce } from '../announce.js';
 import { oncePerFrame } from '../dom.js';
 import { CopyButton } from '../frame.js';
@@ -88,7 +88,7 @@ export class AccountPage {
     return this.#run('name', async () => { this.account = await api.rename(name); }, 'account.saved');
   }
 
-  /** @param {{name: string, relation: string, birth_year: number | null}} person without an account of their own */
+  /** @param {{name: string, relation: import('../booking.js').Relation, birth_year: number | null}} person without an account of their own */
   addDependant(person) {
     return this.#run('people', async () => {
       await api.addDependant(person);
@@ -96,7 +96,7 @@ export class AccountPage {
     }, 'people.added', '#people-title');
   }
 
-  /** @param {string} email @param {string} relation */
+  /** @param {string} email @param {import('../booking.js').Relation} relation */
   nameCaregiver(email, relation) {
     return this.#run('people', async () => {
       await api.nameCaregiver(email, relation);

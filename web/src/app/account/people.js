@@ -3,14 +3,18 @@
 /** @import { Care } from '../booking.js' */
 /** @import { AccountPage, Question } from './page.js' */
 
-import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
-import { repeat } from '../../../vendor/lit-html/directives/repeat.js';
+import { html, nothing } from 'lit-html';
+import { repeat } from 'lit-html/directives/repeat.js';
 import { t } from '../i18n.js';
 import { icon } from '../icons.js';
 import { face } from '../site.js';
 import { asks, confirm, submit, text } from './pieces.js';
 
+/** @type {import('../booking.js').Relation[]} */
 const RELATIONS = ['child', 'parent', 'spouse', 'sibling', 'other'];
+
+/** @param {SubmitEvent} event of a form with the list of relations */
+const kindOf = (event) => RELATIONS.find((each) => each === text(event, 'relation')) ?? 'other';
 
 /** @param {AccountPage} page */
 export const people = (page) => html`
@@ -18,7 +22,7 @@ export const people = (page) => html`
   ${list(page, page.dependants, 'people.end_ask', '')}
   <details class="more" data-testid="add-person"><summary>${icon('people')}<span>${t('people.add')}</span></summary>
     <form class="account-form stacked" @submit=${(/** @type {SubmitEvent} */ event) => page.addDependant({
-      name: text(event, 'name'), relation: text(event, 'relation'), birth_year: Number(text(event, 'birth_year')) || null,
+      name: text(event, 'name'), relation: kindOf(event), birth_year: Number(text(event, 'birth_year')) || null,
     })}>
       <div class="form-field"><label for="person-name">${t('people.name')}</label>
         <input class="field" id="person-name" name="name" required maxlength="120" dir="auto" autocomplete="off" data-testid="person-name"></div>
@@ -30,7 +34,7 @@ export const people = (page) => html`
   <h3>${t('people.carers')}</h3>
   <p class="soft">${t('people.carers_text')}</p>
   ${list(page, page.caregivers, 'people.carer_end_ask', t('people.you_are'))}
-  <form class="account-form stacked" @submit=${(/** @type {SubmitEvent} */ event) => page.nameCaregiver(text(event, 'email'), text(event, 'relation'))}>
+  <form class="account-form stacked" @submit=${(/** @type {SubmitEvent} */ event) => page.nameCaregiver(text(event, 'email'), kindOf(event))}>
     <div class="form-field"><label for="carer-email">${t('people.carer_email')}</label>
       <input class="field" id="carer-email" name="email" type="email" required maxlength="254" dir="ltr" autocomplete="off" data-testid="carer-email"></div>
     ${relation('carer-relation', t('people.carer_is'))}

@@ -2,7 +2,7 @@
 
 /** @import { AccountPage, Question, Section } from './page.js' */
 
-import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
+import { html, nothing } from 'lit-html';
 import { t } from '../i18n.js';
 
 /** @param {AccountPage} page @param {Question} question @param {string} words @param {string} [label] */

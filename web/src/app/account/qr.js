@@ -1,7 +1,7 @@
 // A QR code as one path, dark on white in every theme, because that is what cameras read best.
 
-import { svg, html } from '../../../vendor/lit-html/lit-html.js';
-import { encodeQR } from '../../../vendor/qr/qr.js';
+import { svg, html } from 'lit-html';
+import { encodeQR } from 'qr';
 
 const QUIET = 4;  // modules around it, ISO/IEC 18004 section 5.3.8
 

@@ -3,8 +3,8 @@
 /** @import { Device, Passkey } from '../booking.js' */
 /** @import { AccountPage, Question, Section } from './page.js' */
 
-import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
-import { repeat } from '../../../vendor/lit-html/directives/repeat.js';
+import { html, nothing } from 'lit-html';
+import { repeat } from 'lit-html/directives/repeat.js';
 import { t } from '../i18n.js';
 import { icon } from '../icons.js';
 import { passkeysWork } from '../passkeys.js';

@@ -2,7 +2,7 @@
 
 /** @import { BookPage } from './page.js' */
 
-import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
+import { html, nothing } from 'lit-html';
 import { t } from '../i18n.js';
 import { icon } from '../icons.js';
 import { isVisitor } from '../session.js';

@@ -3,8 +3,8 @@
 
 /** @import { BookPage } from './page.js' */
 
-import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
-import { live } from '../../../vendor/lit-html/directives/live.js';
+import { html, nothing } from 'lit-html';
+import { live } from 'lit-html/directives/live.js';
 import { duration, t } from '../i18n.js';
 import { icon } from '../icons.js';
 import { isVisitor } from '../session.js';

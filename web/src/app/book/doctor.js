@@ -3,8 +3,8 @@
 /** @import { Offer } from '../booking.js' */
 /** @import { BookPage } from './page.js' */
 
-import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
-import { live } from '../../../vendor/lit-html/directives/live.js';
+import { html, nothing } from 'lit-html';
+import { live } from 'lit-html/directives/live.js';
 import { chooses } from '../dom.js';
 import { number, t } from '../i18n.js';
 import { icon } from '../icons.js';

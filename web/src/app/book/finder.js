@@ -40,8 +40,14 @@ export class Finder {
     const given = new URLSearchParams(query);
     const known = Object.keys(ANYTHING).filter((name) => given.has(name)).map((name) => [name, given.get(name)]);
     this.wanted = { ...ANYTHING, ...Object.fromEntries(known) };
-    this.#loadSpecialties();
+    if (this.specialties.length > 0) this.#loadSpecialties();  // in another language
     await this.find();
+  }
+
+  /** @param {boolean} open the filters; what they offer is fetched when they are first seen */
+  show(open) {
+    this.filtersOpen = open;
+    if (open && this.specialties.length === 0) this.#loadSpecialties();
   }
 
   async #loadSpecialties() {

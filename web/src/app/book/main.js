@@ -1,5 +1,6 @@
 // Entry of the booking pages: /book and /doctors/{slug}.
 
+import '../shared.js';
 import { preferredLanguage, setLanguage } from '../i18n.js';
 import { BookPage } from './page.js';
 

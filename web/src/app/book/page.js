@@ -3,7 +3,7 @@
 
 /** @import { Appointment, Care, CodeTicket, Offer, Profile } from '../booking.js' */
 
-import { html, render } from '../../../vendor/lit-html/lit-html.js';
+import { html, render } from 'lit-html';
 import { announce } from '../announce.js';
 import { saveFile } from '../calendar-file.js';
 import { oncePerFrame } from '../dom.js';
@@ -83,9 +83,9 @@ export class BookPage {
   }
 
   async start() {
-    this.#render();
+    const arrived = this.#arrive();
     resume().catch((error) => console.info('not signed in', error));
-    await this.#arrive();
+    await arrived;
   }
 
   /** A carer books for somebody else as well. */
@@ -112,8 +112,9 @@ export class BookPage {
   async #arrive() {
     const slug = /^\/doctors\/([^/]+)/.exec(location.pathname)?.[1];
     if (slug === undefined) {
+      const found = this.finder.open(location.search);  // on its way while the page is drawn
       this.#show('search');
-      await this.finder.open(location.search);
+      await found;
       return;
     }
     await this.#load(decodeURIComponent(slug));

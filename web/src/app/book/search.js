@@ -4,8 +4,8 @@
 /** @import { BookPage } from './page.js' */
 /** @import { Wanted } from './api.js' */
 
-import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
-import { live } from '../../../vendor/lit-html/directives/live.js';
+import { html, nothing } from 'lit-html';
+import { live } from 'lit-html/directives/live.js';
 import { number, t } from '../i18n.js';
 import { icon } from '../icons.js';
 import { face, kindIcon, kindName, trouble } from '../site.js';
@@ -33,7 +33,7 @@ export const searchView = (page) => html`
         <button class="button primary" type="submit">${t('search.find')}</button>
       </div>
       <details class="filters" ?open=${page.finder.filtersOpen} @toggle=${(/** @type {Event} */ event) => {
-        page.finder.filtersOpen = /** @type {HTMLDetailsElement} */ (event.target).open;
+        page.finder.show(/** @type {HTMLDetailsElement} */ (event.target).open);
       }}>
         <summary class="button secondary">${icon('filter')}<span>${t('search.filters')}</span>${page.finder.filterCount
           ? html`<span class="count">${number(page.finder.filterCount)}</span>` : nothing}</summary>

@@ -9,7 +9,7 @@
  * @typedef {{calendar: Calendar, doctorZone: string | null, holding: string, turnMonth(by: number): void, chooseDay(day: string): void, choose(starts_at: string): void}} Picker
  */
 
-import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
+import { html, nothing } from 'lit-html';
 import { number, t } from '../i18n.js';
 import { icon } from '../icons.js';
 import { trouble } from '../site.js';

@@ -3,7 +3,7 @@
 
 /** @import { Offer, WaitlistEntry } from '../booking.js' */
 
-import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
+import { html, nothing } from 'lit-html';
 import { announce } from '../announce.js';
 import { newKey, problemText } from '../http.js';
 import { t } from '../i18n.js';

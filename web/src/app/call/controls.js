@@ -3,7 +3,7 @@
 /** @import { CallPage } from './page.js' */
 /** @import { IconName } from '../icons.js' */
 
-import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
+import { html, nothing } from 'lit-html';
 import { number, t } from '../i18n.js';
 import { icon } from '../icons.js';
 

@@ -1,6 +1,6 @@
 // The three pickers, used by the device check and by the settings during a call.
 
-import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
+import { html, nothing } from 'lit-html';
 import { chooses } from '../dom.js';
 import { t } from '../i18n.js';
 import { icon } from '../icons.js';

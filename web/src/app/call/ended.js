@@ -3,7 +3,7 @@
 /** @import { CallPage } from './page.js' */
 /** @import { AfterVisit } from './after-visit.js' */
 
-import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
+import { html, nothing } from 'lit-html';
 import { siteHeader } from '../frame.js';
 import { duration, t } from '../i18n.js';
 import { icon } from '../icons.js';

@@ -2,7 +2,7 @@
 
 /** @import { DeviceCheck } from './device-check.js' */
 
-import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
+import { html, nothing } from 'lit-html';
 import { t } from '../i18n.js';
 import { icon } from '../icons.js';
 

@@ -2,8 +2,8 @@
 
 /** @import { CallPage } from './page.js' */
 
-import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
-import { live } from '../../../vendor/lit-html/directives/live.js';
+import { html, nothing } from 'lit-html';
+import { live } from 'lit-html/directives/live.js';
 import { cssVariables, initials, shows } from '../dom.js';
 import { siteHeader } from '../frame.js';
 import { t } from '../i18n.js';

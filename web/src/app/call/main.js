@@ -1,5 +1,6 @@
 // Entry of the call page: the room's name is the last part of the address.
 
+import '../shared.js';
 import { preferredLanguage, setLanguage } from '../i18n.js';
 import { CallPage } from './page.js';
 

@@ -2,7 +2,7 @@
 
 /** @import { EndReason, LocalStats, Participant, Publication, Source, WadudError } from '../../client/index.js' */
 
-import { render } from '../../../vendor/lit-html/lit-html.js';
+import { render } from 'lit-html';
 import { ConnectionError, DeviceError, WadudCall, listDevices } from '../../client/index.js';
 import { oncePerFrame } from '../dom.js';
 import { CopyButton } from '../frame.js';

@@ -3,7 +3,7 @@
 /** @import { CallPage } from './page.js' */
 /** @import { MediaPath } from '../../client/index.js' */
 
-import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
+import { html, nothing } from 'lit-html';
 import { t } from '../i18n.js';
 
 /** An open network takes a fraction of this. */

@@ -3,8 +3,8 @@
 /** @import { Participant } from '../../client/index.js' */
 /** @import { CallPage } from './page.js' */
 
-import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
-import { repeat } from '../../../vendor/lit-html/directives/repeat.js';
+import { html, nothing } from 'lit-html';
+import { repeat } from 'lit-html/directives/repeat.js';
 import { initials } from '../dom.js';
 import { t } from '../i18n.js';
 import { bars, icon } from '../icons.js';

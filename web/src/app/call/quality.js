@@ -2,7 +2,7 @@
 
 /** @import { CallPage } from './page.js' */
 
-import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
+import { html, nothing } from 'lit-html';
 import { number, t } from '../i18n.js';
 import { bars } from '../icons.js';
 import { pathText } from './path.js';

@@ -2,8 +2,8 @@
 
 /** @import { CallPage } from './page.js' */
 
-import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
-import { repeat } from '../../../vendor/lit-html/directives/repeat.js';
+import { html, nothing } from 'lit-html';
+import { repeat } from 'lit-html/directives/repeat.js';
 import { duration, t } from '../i18n.js';
 import { icon, logo } from '../icons.js';
 import { controls } from './controls.js';

@@ -2,8 +2,8 @@
 
 /** @import { CallPage } from './page.js' */
 
-import { html } from '../../../vendor/lit-html/lit-html.js';
-import { live } from '../../../vendor/lit-html/directives/live.js';
+import { html } from 'lit-html';
+import { live } from 'lit-html/directives/live.js';
 import { languageSelect } from '../frame.js';
 import { t } from '../i18n.js';
 import { icon } from '../icons.js';

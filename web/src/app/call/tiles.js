@@ -3,8 +3,8 @@
 /** @import { Participant, Track } from '../../client/index.js' */
 /** @import { CallPage } from './page.js' */
 
-import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
-import { repeat } from '../../../vendor/lit-html/directives/repeat.js';
+import { html, nothing } from 'lit-html';
+import { repeat } from 'lit-html/directives/repeat.js';
 import { cssVariables, initials, shows } from '../dom.js';
 import { linkField, shareButton } from '../frame.js';
 import { t } from '../i18n.js';

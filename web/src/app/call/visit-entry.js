@@ -3,7 +3,8 @@
 
 /** @import { Handover } from './visit.js' */
 
-import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
+import '../shared.js';
+import { html, nothing } from 'lit-html';
 import { t } from '../i18n.js';
 import { DeviceCheck } from './device-check.js';
 import { permissionHelp } from './help.js';

@@ -1,5 +1,6 @@
 // Entry of the page that an invitation leads to.
 
+import '../shared.js';
 import { preferredLanguage, setLanguage } from '../i18n.js';
 import { InvitePage } from './page.js';
 

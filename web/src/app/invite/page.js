@@ -5,7 +5,7 @@
 
 /** @import { Account, Invitation } from '../booking.js' */
 
-import { html, nothing, render } from '../../../vendor/lit-html/lit-html.js';
+import { html, nothing, render } from 'lit-html';
 import { oncePerFrame } from '../dom.js';
 import { ApiError, problemText, refresh, request, resume, who } from '../http.js';
 import { t } from '../i18n.js';

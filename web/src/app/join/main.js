@@ -1,5 +1,6 @@
 // Entry of the visit page: /j/{clinic}#token, or /visits/{appointment} for somebody with an account.
 
+import '../shared.js';
 import { preferredLanguage, setLanguage } from '../i18n.js';
 import { JoinPage } from './page.js';
 

@@ -8,7 +8,7 @@
 /** @import { Exchanged, Looked, VisitView } from '../booking.js' */
 /** @import { VisitEntry } from '../call/visit-entry.js' */
 
-import { render } from '../../../vendor/lit-html/lit-html.js';
+import { render } from 'lit-html';
 import { announce } from '../announce.js';
 import { calendarText, saveFile } from '../calendar-file.js';
 import { playChime } from '../call/chime.js';

@@ -2,8 +2,8 @@
 
 /** @import { JoinPage } from './page.js' */
 
-import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
-import { live } from '../../../vendor/lit-html/directives/live.js';
+import { html, nothing } from 'lit-html';
+import { live } from 'lit-html/directives/live.js';
 import { languageSelect } from '../frame.js';
 import { duration, number, t } from '../i18n.js';
 import { icon, logo } from '../icons.js';

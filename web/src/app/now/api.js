@@ -14,7 +14,7 @@ export const rename = (name) => request('PATCH', '/v1/me', { body: { name } });
 export const ask = (wish) => request('POST', '/v1/instant-requests', { body: wish });
 
 /** @param {string} id @returns {Promise<InstantView>} */
-export const read = (id) => request('GET', `/v1/instant-requests/${id}`);
+export const read = (id) => request('GET', '/v1/instant-requests/{request}', { path: { request: id } });
 
 /** @param {string} id */
-export const cancel = (id) => request('POST', `/v1/instant-requests/${id}/cancel`);
+export const cancel = (id) => request('POST', '/v1/instant-requests/{request}/cancel', { path: { request: id } });

@@ -5,7 +5,7 @@
 
 /** @import { InstantView } from '../booking.js' */
 
-import { render } from '../../../vendor/lit-html/lit-html.js';
+import { render } from 'lit-html';
 import { announce } from '../announce.js';
 import { specialties } from '../book/api.js';
 import { playChime } from '../call/chime.js';

@@ -2,8 +2,8 @@
 
 /** @import { NowPage } from './page.js' */
 
-import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
-import { live } from '../../../vendor/lit-html/directives/live.js';
+import { html, nothing } from 'lit-html';
+import { live } from 'lit-html/directives/live.js';
 import { duration, t } from '../i18n.js';
 import { icon } from '../icons.js';
 import { trouble, visitHeader } from '../site.js';

@@ -1,6 +1,7 @@
 // Entry of the page for signing in.
 
-import { html, render } from '../../../vendor/lit-html/lit-html.js';
+import '../shared.js';
+import { html, render } from 'lit-html';
 import { oncePerFrame } from '../dom.js';
 import { preferredLanguage, setLanguage, t } from '../i18n.js';
 import { icon } from '../icons.js';

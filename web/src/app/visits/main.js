@@ -1,5 +1,6 @@
 // Entry of the page of one's visits.
 
+import '../shared.js';
 import { preferredLanguage, setLanguage } from '../i18n.js';
 import { VisitsPage } from './page.js';
 

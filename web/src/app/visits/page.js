@@ -3,7 +3,7 @@
 
 /** @import { Appointment, Profile, QueueEntry, QueueView, Terms } from '../booking.js' */
 
-import { render } from '../../../vendor/lit-html/lit-html.js';
+import { render } from 'lit-html';
 import { announce } from '../announce.js';
 import { Calendar } from '../book/calendar.js';
 import * as discovery from '../book/api.js';

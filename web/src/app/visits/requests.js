@@ -2,8 +2,8 @@
 
 /** @import { Ring } from '../booking.js' */
 
-import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
-import { repeat } from '../../../vendor/lit-html/directives/repeat.js';
+import { html, nothing } from 'lit-html';
+import { repeat } from 'lit-html/directives/repeat.js';
 import { announce } from '../announce.js';
 import { playChime } from '../call/chime.js';
 import { duration, t } from '../i18n.js';

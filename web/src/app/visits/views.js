@@ -3,8 +3,8 @@
 /** @import { Appointment } from '../booking.js' */
 /** @import { VisitsPage } from './page.js' */
 
-import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
-import { repeat } from '../../../vendor/lit-html/directives/repeat.js';
+import { html, nothing } from 'lit-html';
+import { repeat } from 'lit-html/directives/repeat.js';
 import { slotPicker } from '../book/slots.js';
 import { t } from '../i18n.js';
 import { icon } from '../icons.js';

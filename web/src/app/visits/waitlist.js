@@ -2,8 +2,8 @@
 
 /** @import { Appointment, WaitlistEntry } from '../booking.js' */
 
-import { html, nothing } from '../../../vendor/lit-html/lit-html.js';
-import { repeat } from '../../../vendor/lit-html/directives/repeat.js';
+import { html, nothing } from 'lit-html';
+import { repeat } from 'lit-html/directives/repeat.js';
 import { announce } from '../announce.js';
 import { newKey } from '../http.js';
 import { duration, t } from '../i18n.js';

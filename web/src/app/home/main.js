@@ -1,13 +1,14 @@
 // The home page: start a call, share its link, or enter with a link that somebody sent.
 
-import { html, nothing, render } from '../../vendor/lit-html/lit-html.js';
-import { createRoom } from './api.js';
-import { CopyButton, linkField, shareButton, siteHeader } from './frame.js';
-import { preferredLanguage, setLanguage, t } from './i18n.js';
+import '../shared.js';
+import { html, nothing, render } from 'lit-html';
+import { createRoom } from '../api.js';
+import { CopyButton, linkField, shareButton, siteHeader } from '../frame.js';
+import { preferredLanguage, setLanguage, t } from '../i18n.js';
 import { hero } from './hero.js';
-import { ApiError, problemText } from './http.js';
-import { icon } from './icons.js';
-import { goTo, ownAddress } from './navigation.js';
+import { ApiError, problemText } from '../http.js';
+import { icon } from '../icons.js';
+import { goTo, ownAddress } from '../navigation.js';
 
 /** @type {{step: 'start' | 'creating' | 'ready', link: string, room: string, problem: unknown, badLink: boolean}} */
 const state = { step: 'start', link: '', room: '', problem: null, badLink: false };
@@ -77,7 +78,7 @@ const readyCard = () => html`
     <a class="button primary large" data-testid="enter-call" href=${ownAddress(state.link, `/call/${state.room}`)}><span>${t('home.enter_call')}</span>${icon('arrow')}</a>
   </section>`;
 
-/** @param {import('./icons.js').IconName} name @param {string} key */
+/** @param {import('../icons.js').IconName} name @param {string} key */
 const point = (name, key) => html`
   <li><span class="point-icon">${icon(name)}</span><div><h3>${t(`${key}.title`)}</h3><p>${t(`${key}.text`)}</p></div></li>`;
 

@@ -1,6 +1,6 @@
 // The picture on the home page: a consultation in flat shapes, coloured by the theme.
 
-import { html } from '../../vendor/lit-html/lit-html.js';
+import { html } from 'lit-html';
 
 export const hero = html`
   <svg class="hero-art" viewBox="0 0 560 440" aria-hidden="true" focusable="false">
