@@ -21,7 +21,7 @@ static void note_latency(struct gen *g, bool video, int64_t ns) {
 static void check_packet(struct gen *g, struct participant *p, struct stream *s, uint8_t *data, size_t length, int64_t arrived_ns) {
     struct wd_rtp rtp;
     uint64_t index;
-    if (wd_rtp_parse(data, length, &rtp) || wd_srtp_unprotect(p->receive, &s->srtp, data, &length, rtp.header_length, &index) != WD_SRTP_OK) {
+    if (!wd_rtp_parse(data, length, &rtp) || wd_srtp_unprotect(p->receive, &s->srtp, data, &length, rtp.header_length, &index) != WD_SRTP_OK) {
         g->totals->forged++;
         return;
     }
@@ -68,7 +68,7 @@ static void receive_rtcp(struct gen *g, struct participant *p, uint8_t *packet, 
         struct wd_sender_info info;
         uint16_t lost[256];
         uint32_t media;
-        if (block.type == WD_RTCP_SR && !wd_rtcp_read_sender(&block, &info)) {
+        if (block.type == WD_RTCP_SR && wd_rtcp_read_sender(&block, &info)) {
             for (unsigned i = 0; i < p->stream_count; i++)
                 if (p->streams[i].ssrc == info.ssrc) {
                     p->streams[i].lsr = (uint32_t)(info.ntp >> 16);
@@ -86,7 +86,7 @@ static void receive_rtcp(struct gen *g, struct participant *p, uint8_t *packet, 
 static void receive_stun(struct gen *g, struct participant *p, const uint8_t *data, size_t length) {
     struct wd_stun m;
     uint8_t reply[256];
-    if (wd_stun_parse(data, length, &m) || m.klass != WD_STUN_REQUEST) return;
+    if (!wd_stun_parse(data, length, &m) || m.klass != WD_STUN_REQUEST) return;
     struct sockaddr_in server;
     socklen_t size = sizeof server;
     getpeername(p->config.fd, (struct sockaddr *)&server, &size);

@@ -3,7 +3,7 @@
  * OpenSSL reads and writes through a BIO of ours that keeps datagrams apart both ways, which its memory BIO does not, so a flight leaves in datagrams of at
  * most the MTU. OpenSSL's own retransmission timer reads the wall clock. So each flight is made to time out at once a few times: OpenSSL writes it again under
  * fresh record numbers, as RFC 6347 section 4.2.4 wants (a peer takes a record that came too early for it, such as ChangeCipherSpec, for a replay when it comes
- * again). These repetitions are kept (flight.h) and sent on the caller's clock; then the timer is set so far ahead that it never fires. A server that has
+ * again). These repetitions are kept (dtls_flight.h) and sent on the caller's clock; then the timer is set so far ahead that it never fires. A server that has
  * finished answers any further handshake record with its last flight: the peer shows that it has not got it. It reads nothing else any more, not even a
  * close_notify (consent tells better who is gone), so OpenSSL's state, which is the largest part of an association, ends with the handshake.
  *
@@ -11,7 +11,7 @@
 #ifndef WD_ASSOCIATION_H
 #define WD_ASSOCIATION_H
 
-#include "flight.h"
+#include "dtls_flight.h"
 #include "identity.h"
 
 #define WD_MIN_MTU 280 /* bytes: OpenSSL takes no less than 256, and it forgets 24 bytes of each encrypted record */

@@ -90,20 +90,20 @@ struct wd_commands *wd_commands_new(int bell); /* NULL when out of memory */
 struct wd_commands *wd_commands_hold(struct wd_commands *queue);
 void wd_commands_release(struct wd_commands *queue);
 void wd_commands_shut(struct wd_commands *queue); /* before the bell is closed */
-int wd_commands_post(struct wd_commands *queue, const struct wd_command *command, const void *data); /* any thread; -1 when out of memory */
+bool wd_commands_post(struct wd_commands *queue, const struct wd_command *command, const void *data); /* any thread; false when out of memory */
 /* The same without waking the consumer, who finds it in his next round; for the first of several, of which wd_commands_ring follows the last. A wake-up costs
  * more than most commands, and where both threads share a core each one is two changes of the thread. */
-int wd_commands_leave(struct wd_commands *queue, const struct wd_command *command, const void *data);
+bool wd_commands_leave(struct wd_commands *queue, const struct wd_command *command, const void *data);
 void wd_commands_ring(struct wd_commands *queue);
-/* The same for a datagram of another worker: refused (-1) when too many wait already. */
-int wd_commands_hand(struct wd_commands *queue, const struct wd_command *command, const void *data);
+/* The same for a datagram of another worker: refused (false) when too many wait already. */
+bool wd_commands_hand(struct wd_commands *queue, const struct wd_command *command, const void *data);
 bool wd_commands_waiting(const struct wd_commands *queue); /* any thread */
-typedef int (*wd_command_apply)(void *owner, const struct wd_command *command, void *data, int64_t now_ns); /* 0, or -1 when it is refused */
+typedef bool (*wd_command_apply)(void *owner, const struct wd_command *command, void *data, int64_t now_ns); /* false when it is refused */
 /* The consumer's thread: applies everything that waits; returns how many were refused. */
 uint64_t wd_commands_apply(struct wd_commands *queue, wd_command_apply apply, void *owner, int64_t now_ns);
 
-/* Those of the forwarding core and of the relay core; -1 when it refuses, or is not its. */
-int wd_command_router(const struct wd_command *command, const void *data, struct wd_router *router, int64_t now_ns);
-int wd_command_relay(const struct wd_command *command, const void *data, struct wd_relay *relay, int64_t now_ns);
+/* Those of the forwarding core and of the relay core; false when it refuses, or is not its. */
+bool wd_command_router(const struct wd_command *command, const void *data, struct wd_router *router, int64_t now_ns);
+bool wd_command_relay(const struct wd_command *command, const void *data, struct wd_relay *relay, int64_t now_ns);
 
 #endif

@@ -6,7 +6,11 @@
  * a second, and while the round trip tells of a queue, it is the estimate itself. Then it rises, carefully as long as it is near what was too much, faster beyond,
  * but not far ahead of what is really sent, and not to more than twice what a report has shown to pass without a queue. With the next sign it starts over. It ends
  * when the publisher has for a while not needed what it is allowed. */
-#include "router_internal.h"
+#include "limit.h"
+
+#include "destination.h"
+#include "leg.h"
+#include "track.h"
 
 #define NO_LIMIT_BPS UINT64_C(20000000)
 #define MOST_BPS UINT64_C(1000000000)

@@ -1,6 +1,6 @@
 /* What forwarding must know of a payload: does a decodable picture start here, and where stand the fields that are rewritten per subscriber.
  *
- * VP8 RFC 7741, VP9 RFC 9628, H.264 RFC 6184, AV1 RTP specification section 4. Hostile sizes end in -1, never in a read past `length`. */
+ * VP8 RFC 7741, VP9 RFC 9628, H.264 RFC 6184, AV1 RTP specification section 4. Hostile sizes end in false, never in a read past `length`. */
 #ifndef WD_PAYLOAD_H
 #define WD_PAYLOAD_H
 
@@ -24,8 +24,8 @@ struct wd_payload {
     bool may_follow; /* H.264: a slice of an IDR picture alone. Its parameter sets and other slices of it may be in packets before this one */
 };
 
-/* Returns 0, -1 when malformed. Opus always gives 0 with keyframe = true. Empty payloads are malformed. */
-int wd_payload_parse(uint8_t codec, const uint8_t *payload, size_t length, struct wd_payload *out);
+/* False when malformed. Opus always gives true with keyframe = true. Empty payloads are malformed. */
+bool wd_payload_parse(uint8_t codec, const uint8_t *payload, size_t length, struct wd_payload *out);
 
 /* Rewrites PictureID (keeping its width: 7 or 15 bits, wrapping) and TL0PICIDX in place. */
 void wd_vp8_patch(uint8_t *payload, const struct wd_payload *at, uint16_t picture_id, uint8_t tl0);

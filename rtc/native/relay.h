@@ -13,7 +13,7 @@
 #define WD_RELAY_H
 
 #include "egress.h"
-#include "watched.h"
+#include "epoll_source.h"
 
 /* Names in this order. */
 #define WD_RELAY_COUNTERS(X) \
@@ -56,7 +56,7 @@ struct wd_relay_config {
     /* One datagram from `relayed` to our own media address `media`; may be changed in place. `target` is what wd_relay_know_media was given. */
     void (*hand_over)(void *owner, void *target, uint8_t *datagram, size_t length, const struct wd_addr *relayed, const struct wd_addr *media, int64_t now_ns);
     void (*send_stream)(void *owner, uint32_t stream, const uint8_t *message, size_t length, int64_t now_ns);
-    void (*watch)(void *owner, int fd, struct wd_watched *watched);
+    void (*watch)(void *owner, int fd, struct wd_epoll_source *source);
     void (*unwatch)(void *owner, int fd); /* before it is closed: a duplicate elsewhere (a child between fork and exec) would keep it watched */
     void (*gone)(void *owner, const struct wd_addr *relayed); /* nobody is reached there any more */
     struct wd_egress *clients; /* leaves by the worker's own socket */
@@ -83,27 +83,27 @@ const struct wd_addr *wd_relay_address_of(const struct wd_relay *relay, const st
 /* Its client's stream, when `relayed` is an address of this worker and its client came by one; else 0. */
 uint32_t wd_relay_stream_of(const struct wd_relay *relay, const struct wd_addr *relayed);
 
-/* Where `peers` is to be sent, while it is flushed: the descriptor (-1 = none, by hand), and what it is of. */
+/* Where `peers` is to be sent, while it is flushed: the descriptor (-1 = none, or a manual worker), and what it is of. */
 struct wd_outlet { int fd; struct wd_addr address; bool dont_fragment; };
 struct wd_outlet wd_relay_outlet(const struct wd_relay *relay);
 struct wd_outlet wd_relayed_socket(const struct wd_relayed *relayed);
 /* By hand. NULL when there is no such relayed address. */
 struct wd_relayed *wd_relay_find(const struct wd_relay *relay, const struct wd_addr *address);
 
-/* ---- commands: 0, or -1 (unknown or duplicate id or address, table full, out of memory) ---- */
+/* ---- commands: false when refused (unknown or duplicate id or address, table full, out of memory) ---- */
 
 void wd_relay_configure(struct wd_relay *relay, const struct wd_relay_rules *rules);
-int wd_relay_know_media(struct wd_relay *relay, const struct wd_addr *address, void *target);
-int wd_relay_know_media_elsewhere(struct wd_relay *relay, const struct wd_addr *address); /* another node's: reached by a socket */
-int wd_relay_forget_media(struct wd_relay *relay, const struct wd_addr *address);
+bool wd_relay_know_media(struct wd_relay *relay, const struct wd_addr *address, void *target);
+bool wd_relay_know_media_elsewhere(struct wd_relay *relay, const struct wd_addr *address); /* another node's: reached by a socket */
+bool wd_relay_forget_media(struct wd_relay *relay, const struct wd_addr *address);
 void wd_relay_reply(struct wd_relay *relay, const struct wd_addr *client, const struct wd_addr *local, const uint8_t *message, size_t length, int64_t now_ns);
-int wd_relay_add(struct wd_relay *relay, uint32_t id, const struct wd_addr *client, const struct wd_addr *local, uint64_t bandwidth_bps);
-int wd_relay_add_relayed(struct wd_relay *relay, uint32_t id, const struct wd_addr *address);
-int wd_relay_open(struct wd_relay *relay, uint32_t id, const struct wd_addr *address, int fd); /* owns fd, also when it fails */
+bool wd_relay_add(struct wd_relay *relay, uint32_t id, const struct wd_addr *client, const struct wd_addr *local, uint64_t bandwidth_bps);
+bool wd_relay_add_relayed(struct wd_relay *relay, uint32_t id, const struct wd_addr *address);
+bool wd_relay_open(struct wd_relay *relay, uint32_t id, const struct wd_addr *address, int fd); /* owns fd, also when it fails */
 /* `media_only`: of that host only the known media addresses. */
-int wd_relay_permit(struct wd_relay *relay, uint32_t id, const struct wd_addr *peer, int64_t until_ns, bool media_only);
-int wd_relay_bind(struct wd_relay *relay, uint32_t id, uint16_t number, const struct wd_addr *peer, int64_t until_ns);
-int wd_relay_move(struct wd_relay *relay, uint32_t id, const struct wd_addr *client, const struct wd_addr *local);
-int wd_relay_remove(struct wd_relay *relay, uint32_t id);
+bool wd_relay_permit(struct wd_relay *relay, uint32_t id, const struct wd_addr *peer, int64_t until_ns, bool media_only);
+bool wd_relay_bind(struct wd_relay *relay, uint32_t id, uint16_t number, const struct wd_addr *peer, int64_t until_ns);
+bool wd_relay_move(struct wd_relay *relay, uint32_t id, const struct wd_addr *client, const struct wd_addr *local);
+bool wd_relay_remove(struct wd_relay *relay, uint32_t id);
 
 #endif

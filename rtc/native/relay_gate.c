@@ -5,10 +5,13 @@
  * may be forged is never sent more than it sent, but for a small allowance per address and second, which the first answer needs, since it is longer than the
  * shortest request; and all such allowances together are bounded. An address that returned a nonce is its sender's for a while, and connections are by
  * themselves. */
-#include "relay_internal.h"
+#include "relay_gate.h"
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+
+#include "relay_egress.h"
+#include "stun.h"
 
 #define NONCE_BYTES 12 /* seconds, and 8 bytes of the HMAC */
 #define NONCE_TEXT 16
@@ -118,7 +121,7 @@ void wd_relay_request(struct wd_relay *relay, const uint8_t *data, size_t length
     static const struct wd_addr any;
     struct wd_stun m;
     if (!local) local = &any;
-    if (wd_stun_parse(data, length, &m)) {
+    if (!wd_stun_parse(data, length, &m)) {
         relay->counters.drop_turn_malformed++;
         return;
     }

@@ -2,7 +2,9 @@
  *
  * Both ways are gathered in an egress: neighbours of equal size to the same receiver become one UDP_SEGMENT message. What leaves for peers leaves by the
  * allocation's socket, so its egress holds packets of one allocation at a time; a burst of one client arrives together, so that is no loss. */
-#include "relay_internal.h"
+#include "relay_egress.h"
+#include "relay_gate.h"
+#include "stun.h"
 
 #define SEND_INDICATION 0x0016
 #define DATA_INDICATION 0x0017
@@ -45,13 +47,6 @@ static bool spend(struct wd_relay *relay, struct allocation *a, size_t length, i
 }
 
 /* ---- to peers ---- */
-
-void wd_relay_flush_peers(struct wd_relay *relay) {
-    struct wd_egress *e = relay->config.peers;
-    if (e->count) e->flush(e);
-    relay->outlet = NULL;
-    relay->dont_fragment = false;
-}
 
 static void to_socket(struct wd_relay *relay, struct allocation *a, const struct wd_addr *peer, const uint8_t *data, size_t length, bool dont_fragment) {
     struct wd_relayed *r = &a->relayed[peer->family == 6];
@@ -158,15 +153,6 @@ void wd_relay_client(struct wd_relay *relay, uint8_t *datagram, size_t length, c
 }
 
 /* ---- to clients ---- */
-
-void wd_relay_to_client(struct wd_relay *relay, const struct wd_addr *client, const struct wd_addr *local, const uint8_t *message, size_t length, int64_t now_ns) {
-    if (client->via) {
-        relay->config.send_stream(relay->config.owner, client->via, message, length, now_ns);
-        return;
-    }
-    memcpy(wd_egress_room(relay->config.clients, length), message, length);
-    wd_egress_commit(relay->config.clients, client, local, length);
-}
 
 void wd_relay_reply(struct wd_relay *relay, const struct wd_addr *client, const struct wd_addr *local, const uint8_t *message, size_t length, int64_t now_ns) {
     relay->counters.turn_replies++;

@@ -7,7 +7,10 @@
  * it already.
  *
  * Nothing here is touched by packets that arrive the first time: what a leg has sent is counted for its reports anyway. */
-#include "router_internal.h"
+#include "repair.h"
+
+#include "delivery.h"
+#include "keyframes.h"
 
 void wd_hopeless(struct wd_router *router, struct track *track, uint64_t index) {
     if (track->config.kind == WD_VIDEO && index >= track->keyframe_newest && !track->keyframe_wanted) wd_wish_keyframe(router, track);
@@ -38,8 +41,6 @@ static void save_up(struct leg *leg, uint64_t credit, uint64_t most) {
     if (most > WD_RESEND_MOST) most = WD_RESEND_MOST;
     if (leg->resend_credit < most) leg->resend_credit = (uint32_t)(sum < most ? sum : most);
 }
-
-void wd_repair_credit(struct leg *leg, uint64_t bytes) { save_up(leg, bytes * 256, WD_RESEND_MOST); }
 
 /* What is saved up is for a burst of losses: of two seconds where the estimate leaves room, of a quarter where the path is overloaded. */
 static bool may_spend(struct leg *leg, size_t length) {
@@ -77,7 +78,7 @@ void wd_resend(struct wd_router *router, struct leg *leg, uint16_t sequence) {
         n->drop_rtx_miss++;
         return;
     }
-    if (leg->transport->selected->congested) {
+    if (leg->transport->destination.selected->congested) {
         n->drop_congested++;
         return;
     }

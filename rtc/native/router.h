@@ -112,11 +112,11 @@ struct wd_counters *wd_router_counters(struct wd_router *router); /* plain 64-bi
 
 /* One datagram; may be changed in place. `local` may be NULL. The packet's fan-out is deferred to wd_router_flush. Times are CLOCK_MONOTONIC nanoseconds. */
 void wd_router_receive(struct wd_router *router, uint8_t *datagram, size_t length, const struct wd_addr *from, const struct wd_addr *local, int64_t now_ns);
-#define WD_EXPECTED 64
-/* These datagrams come next, at most WD_EXPECTED. Fetches the memory that they will need and changes nothing. */
-struct wd_coming { const uint8_t *data; size_t length; const struct wd_addr *from; };
-void wd_router_expect(const struct wd_router *router, const struct wd_coming *coming, size_t count);
-/* Forwards what waits. Audio always; video where the frame is complete (marker) or has waited for `WD_HOLD_NS`, or everything with `all`. Messages stay in egress
+#define WD_PREFETCH_MOST 64
+/* These datagrams come next, at most WD_PREFETCH_MOST. Asks for the memory that they will need and changes nothing. */
+struct wd_arrival { const uint8_t *data; size_t length; const struct wd_addr *from; };
+void wd_router_prefetch(const struct wd_router *router, const struct wd_arrival *arrivals, size_t count);
+/* Forwards what waits. Audio always; video where the frame is complete (marker) or has waited for a millisecond, or everything with `all`. Messages stay in egress
  * until it fills or the caller flushes it. Returns when it wants to be called again (INT64_MAX = nothing held). */
 int64_t wd_router_flush(struct wd_router *router, int64_t now_ns, bool all);
 /* The way to that address is jammed, or free again: for streams, which lose nothing and deliver late instead. While it is jammed, a transport that sends
@@ -131,21 +131,21 @@ bool wd_router_knows(const struct wd_router *router, const struct wd_addr *remot
 /* Timers: RTCP, NACK, feedback, consent, levels, statistics. Returns the next deadline; cheap when called early. */
 int64_t wd_router_tick(struct wd_router *router, int64_t now_ns);
 
-/* Commands. 0, or -1 (unknown or duplicate id, table full, out of memory). */
-int wd_router_add_transport(struct wd_router *router, uint32_t id, const char *ufrag, const char *password, int64_t now_ns);
+/* Commands. False when refused: unknown or duplicate id, table full, out of memory. */
+bool wd_router_add_transport(struct wd_router *router, uint32_t id, const char *ufrag, const char *password, int64_t now_ns);
 /* New local credentials (ICE restart, RFC 8445 section 9): old ones stay valid until a check with the new ones nominates a pair. */
-int wd_router_restart_ice(struct wd_router *router, uint32_t id, const char *ufrag, const char *password);
+bool wd_router_restart_ice(struct wd_router *router, uint32_t id, const char *ufrag, const char *password);
 /* The participant's own, of the newest local ones: with them we ask whether an address that they name is theirs. Without, it is believed. */
 #define WD_MAX_REMOTE_UFRAG 256
 #define WD_MAX_REMOTE_PASSWORD 256
-int wd_router_set_remote(struct wd_router *router, uint32_t id, const char *ufrag, const char *password);
-int wd_router_set_keys(struct wd_router *router, uint32_t id, uint16_t profile, const uint8_t *send_key, const uint8_t *send_salt, const uint8_t *receive_key, const uint8_t *receive_salt);
-int wd_router_send_dtls(struct wd_router *router, uint32_t id, const uint8_t *datagram, size_t length);
-int wd_router_remove_transport(struct wd_router *router, uint32_t id); /* with its tracks and legs */
-int wd_router_add_track(struct wd_router *router, const struct wd_track_config *config);
-int wd_router_remove_track(struct wd_router *router, uint32_t id);
-int wd_router_add_leg(struct wd_router *router, const struct wd_leg_config *config);
-int wd_router_remove_leg(struct wd_router *router, uint32_t id);
-int wd_router_set_source(struct wd_router *router, uint32_t leg, uint32_t track); /* track 0 = none; asks for a keyframe when video */
+bool wd_router_set_remote(struct wd_router *router, uint32_t id, const char *ufrag, const char *password);
+bool wd_router_set_keys(struct wd_router *router, uint32_t id, uint16_t profile, const uint8_t *send_key, const uint8_t *send_salt, const uint8_t *receive_key, const uint8_t *receive_salt);
+bool wd_router_send_dtls(struct wd_router *router, uint32_t id, const uint8_t *datagram, size_t length);
+bool wd_router_remove_transport(struct wd_router *router, uint32_t id); /* with its tracks and legs */
+bool wd_router_add_track(struct wd_router *router, const struct wd_track_config *config);
+bool wd_router_remove_track(struct wd_router *router, uint32_t id);
+bool wd_router_add_leg(struct wd_router *router, const struct wd_leg_config *config);
+bool wd_router_remove_leg(struct wd_router *router, uint32_t id);
+bool wd_router_set_source(struct wd_router *router, uint32_t leg, uint32_t track); /* track 0 = none; asks for a keyframe when video */
 
 #endif

@@ -23,11 +23,11 @@ bool wd_rtcp_next(const uint8_t **data, size_t *length, struct wd_rtcp_block *ou
 
 /* --- readers -------------------------------------------------------------------------------------------------------- */
 
-int wd_rtcp_read_sender(const struct wd_rtcp_block *block, struct wd_sender_info *out) {
+bool wd_rtcp_read_sender(const struct wd_rtcp_block *block, struct wd_sender_info *out) {
     const uint8_t *p = block->data;
-    if (block->type != WD_RTCP_SR || block->length < SENDER_INFO) return -1;
+    if (block->type != WD_RTCP_SR || block->length < SENDER_INFO) return false;
     *out = (struct wd_sender_info){wd_get32(p + 4), wd_get64(p + 8), wd_get32(p + 16), wd_get32(p + 20), wd_get32(p + 24)};
-    return 0;
+    return true;
 }
 
 size_t wd_rtcp_read_reports(const struct wd_rtcp_block *block, uint32_t *reporter, struct wd_report out[31]) {
@@ -55,10 +55,10 @@ size_t wd_rtcp_read_nack(const struct wd_rtcp_block *block, uint32_t *media, uin
     return count;
 }
 
-int wd_rtcp_read_pli(const struct wd_rtcp_block *block, uint32_t *media) {
-    if (block->type != WD_RTCP_PSFB || block->count != WD_PSFB_PLI || block->length < 12) return -1;
+bool wd_rtcp_read_pli(const struct wd_rtcp_block *block, uint32_t *media) {
+    if (block->type != WD_RTCP_PSFB || block->count != WD_PSFB_PLI || block->length < 12) return false;
     *media = wd_get32(block->data + 8);
-    return 0;
+    return true;
 }
 
 size_t wd_rtcp_read_fir(const struct wd_rtcp_block *block, uint32_t *ssrcs, uint8_t *sequences, size_t capacity) {
@@ -71,14 +71,14 @@ size_t wd_rtcp_read_fir(const struct wd_rtcp_block *block, uint32_t *ssrcs, uint
     return count;
 }
 
-int wd_rtcp_read_remb(const struct wd_rtcp_block *block, uint64_t *bitrate_bps) {
+bool wd_rtcp_read_remb(const struct wd_rtcp_block *block, uint64_t *bitrate_bps) {
     const uint8_t *p = block->data;
-    if (block->type != WD_RTCP_PSFB || block->count != WD_PSFB_AFB || block->length < 20 || memcmp(p + 12, "REMB", 4)) return -1;
+    if (block->type != WD_RTCP_PSFB || block->count != WD_PSFB_AFB || block->length < 20 || memcmp(p + 12, "REMB", 4)) return false;
     unsigned exponent = p[17] >> 2;
     uint64_t mantissa = wd_get24(p + 17) & 0x3ffff;
-    if (exponent > 45) return -1; /* would not fit 63 bits: nobody has such a link */
+    if (exponent > 45) return false; /* would not fit 63 bits: nobody has such a link */
     *bitrate_bps = mantissa << exponent;
-    return 0;
+    return true;
 }
 
 /* --- writers -------------------------------------------------------------------------------------------------------- */

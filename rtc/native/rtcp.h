@@ -31,18 +31,19 @@ struct wd_report {
     uint32_t jitter;
     uint32_t lsr, dlsr;
 };
-int wd_rtcp_read_sender(const struct wd_rtcp_block *block, struct wd_sender_info *out); /* -1 = not an SR or short */
+/* Readers of one block: false when it is of another kind, or malformed. */
+bool wd_rtcp_read_sender(const struct wd_rtcp_block *block, struct wd_sender_info *out);
 /* Reports of an SR or RR; returns how many were written (at most 31). *reporter = sender SSRC. */
 size_t wd_rtcp_read_reports(const struct wd_rtcp_block *block, uint32_t *reporter, struct wd_report out[31]);
 /* Lost sequence numbers of a generic NACK, expanded; at most `capacity`. *media = SSRC meant. */
 size_t wd_rtcp_read_nack(const struct wd_rtcp_block *block, uint32_t *media, uint16_t *out, size_t capacity);
-int wd_rtcp_read_pli(const struct wd_rtcp_block *block, uint32_t *media);
+bool wd_rtcp_read_pli(const struct wd_rtcp_block *block, uint32_t *media);
 /* SSRCs of a FIR (at most capacity), with their command sequence numbers. */
 size_t wd_rtcp_read_fir(const struct wd_rtcp_block *block, uint32_t *ssrcs, uint8_t *sequences, size_t capacity);
-int wd_rtcp_read_remb(const struct wd_rtcp_block *block, uint64_t *bitrate_bps);
+bool wd_rtcp_read_remb(const struct wd_rtcp_block *block, uint64_t *bitrate_bps);
 struct wd_twcc_summary { uint16_t base; uint16_t count; uint16_t received; uint8_t feedback; };
-/* Summary of a transport-wide feedback block, bounds checked to the last chunk and delta; -1 when malformed. */
-int wd_rtcp_read_twcc(const struct wd_rtcp_block *block, struct wd_twcc_summary *out);
+/* Summary of a transport-wide feedback block, bounds checked to the last chunk and delta. */
+bool wd_rtcp_read_twcc(const struct wd_rtcp_block *block, struct wd_twcc_summary *out);
 
 size_t wd_rtcp_write_sr(uint8_t *out, size_t capacity, const struct wd_sender_info *info, const struct wd_report *reports, size_t count);
 size_t wd_rtcp_write_rr(uint8_t *out, size_t capacity, uint32_t reporter, const struct wd_report *reports, size_t count);

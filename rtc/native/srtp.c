@@ -1,7 +1,7 @@
 #include "srtp.h"
 
 #include "bytes.h"
-#include "fetch.h"
+#include "cache_line.h"
 #include "srtp_ipsec.h"
 
 #include <openssl/core_names.h>
@@ -140,10 +140,10 @@ size_t wd_srtp_tag(const struct wd_srtp *s) { return s->gcm ? GCM_TAG : CM_TAG; 
 
 const char *wd_srtp_backend(const struct wd_srtp *s) { return s->rtp.ipsec ? "ipsec-mb" : "openssl"; }
 
-void wd_srtp_fetch(const struct wd_srtp *s) { __builtin_prefetch(s); }
+void wd_srtp_prefetch(const struct wd_srtp *s) { __builtin_prefetch(s); }
 
-void wd_srtp_fetch_keys(const struct wd_srtp *s, size_t length) {
-    if (s->rtp.ipsec) wd_ipsec_fetch(s->rtp.ipsec, length);
+void wd_srtp_prefetch_keys(const struct wd_srtp *s, size_t length) {
+    if (s->rtp.ipsec) wd_ipsec_prefetch(s->rtp.ipsec, length);
     else __builtin_prefetch(s->rtp.evp);
 }
 
@@ -237,7 +237,7 @@ static uint64_t guess_index(const struct wd_srtp_stream *stream, uint16_t sequen
     return stream->highest + (uint64_t)(int64_t)distance;
 }
 
-static int check_replay(const struct wd_srtp_stream *stream, uint64_t index) {
+static enum wd_srtp_result check_replay(const struct wd_srtp_stream *stream, uint64_t index) {
     if (!stream->started || index > stream->highest) return WD_SRTP_OK;
     if (stream->highest - index >= WD_SRTP_WINDOW) return WD_SRTP_TOO_OLD;
     return stream->window[index % WD_SRTP_WINDOW / 64] >> (index % 64) & 1 ? WD_SRTP_REPLAY : WD_SRTP_OK;
@@ -256,11 +256,11 @@ static void remember(struct wd_srtp_stream *stream, uint64_t index) {
     stream->window[index % WD_SRTP_WINDOW / 64] |= UINT64_C(1) << (index % 64);
 }
 
-int wd_srtp_unprotect(struct wd_srtp *s, struct wd_srtp_stream *stream, uint8_t *packet, size_t *length, size_t header_length, uint64_t *index_out) {
+enum wd_srtp_result wd_srtp_unprotect(struct wd_srtp *s, struct wd_srtp_stream *stream, uint8_t *packet, size_t *length, size_t header_length, uint64_t *index_out) {
     size_t tag_length = wd_srtp_tag(s);
     if (*length < header_length + tag_length) return WD_SRTP_SHORT;
     uint64_t index = guess_index(stream, wd_get16(packet + 2));
-    int replay = check_replay(stream, index);
+    enum wd_srtp_result replay = check_replay(stream, index);
     if (replay != WD_SRTP_OK) return replay;
     uint32_t ssrc = wd_get32(packet + 8);
     size_t payload_length = *length - header_length - tag_length;
@@ -359,7 +359,7 @@ static void remember_rtcp(struct wd_srtp *s, struct rtcp_sender *sender, uint32_
     sender->window[index % RTCP_WINDOW / 64] |= UINT64_C(1) << (index % 64);
 }
 
-int wd_srtcp_unprotect(struct wd_srtp *s, uint8_t *packet, size_t *length) {
+enum wd_srtp_result wd_srtcp_unprotect(struct wd_srtp *s, uint8_t *packet, size_t *length) {
     size_t overhead = INDEX_WORD + wd_srtp_tag(s);
     if (*length < 8 + overhead) return WD_SRTP_SHORT;
     size_t clear = *length - overhead;

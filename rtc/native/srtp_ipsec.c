@@ -1,6 +1,6 @@
 #include "srtp_ipsec.h"
 
-#include "fetch.h"
+#include "cache_line.h"
 
 #if __has_include(<intel-ipsec-mb.h>) && !defined WD_WITHOUT_IPSEC_MB
 
@@ -61,11 +61,11 @@ void wd_ipsec_key_free(struct wd_ipsec_key *key) {
 }
 
 /* Round keys come first and powers of the hash key last, the lowest at the very end, one for each block of 16 bytes. Another layout would cost time only. */
-void wd_ipsec_fetch(const struct wd_ipsec_key *key, size_t length) {
-    if (length > SHORT) wd_fetch(key, sizeof *key);
+void wd_ipsec_prefetch(const struct wd_ipsec_key *key, size_t length) {
+    if (length > SHORT) wd_prefetch(key, sizeof *key);
     else {
-        wd_fetch(key, ROUND_KEYS);
-        wd_fetch((const uint8_t *)(key + 1) - SHORT, SHORT);
+        wd_prefetch(key, ROUND_KEYS);
+        wd_prefetch((const uint8_t *)(key + 1) - SHORT, SHORT);
     }
 }
 
@@ -89,7 +89,7 @@ struct wd_ipsec_key *wd_ipsec_key_new(const uint8_t key[16]) { return (void)key,
 
 void wd_ipsec_key_free(struct wd_ipsec_key *key) { (void)key; }
 
-void wd_ipsec_fetch(const struct wd_ipsec_key *key, size_t length) { (void)key, (void)length; }
+void wd_ipsec_prefetch(const struct wd_ipsec_key *key, size_t length) { (void)key, (void)length; }
 
 void wd_ipsec_seal(const struct wd_ipsec_key *key, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *out, const uint8_t *in,
                    size_t length, uint8_t *tag) {

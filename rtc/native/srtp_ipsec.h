@@ -15,7 +15,7 @@ struct wd_ipsec_key; /* opaque: key schedule and hash keys */
 struct wd_ipsec_key *wd_ipsec_key_new(const uint8_t key[16]);
 void wd_ipsec_key_free(struct wd_ipsec_key *key);
 /* Into the nearest cache what a payload of so many bytes needs of it. */
-void wd_ipsec_fetch(const struct wd_ipsec_key *key, size_t length);
+void wd_ipsec_prefetch(const struct wd_ipsec_key *key, size_t length);
 
 /* `out` may be `in`; the tag has 16 bytes. */
 void wd_ipsec_seal(const struct wd_ipsec_key *key, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *out, const uint8_t *in,

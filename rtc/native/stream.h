@@ -21,7 +21,7 @@
 
 #include "address.h"
 #include "stream_frames.h"
-#include "watched.h"
+#include "epoll_source.h"
 
 #define WD_STREAM_READ (64u << 10) /* of one stream in a round */
 #define WD_STREAM_GATHER (16u << 10) /* of one stream, before a round is over */
@@ -56,7 +56,7 @@ struct wd_streams;
 
 struct wd_streams_config {
     uint32_t max_streams, max_unvouched;
-    int epoll; /* where descriptors are registered, with a struct wd_watched * as data.ptr; -1 = by hand: see wd_streams_poll */
+    int epoll; /* where descriptors are registered, with a struct wd_epoll_source * as data.ptr; -1 = none: see wd_streams_poll */
     void *owner;
     /* One whole message, without frame and padding; may be changed in place. `from->via` is the stream's id. */
     void (*received)(void *owner, uint8_t kind, uint8_t *message, size_t length, const struct wd_addr *from, const struct wd_addr *local, int64_t now_ns);
@@ -72,17 +72,17 @@ void wd_streams_free(struct wd_streams *streams); /* closes every stream, and te
 uint32_t wd_streams_count(const struct wd_streams *streams); /* that are open */
 const struct wd_stream_counters *wd_streams_counters(const struct wd_streams *streams); /* plain 64-bit words, written by the worker only */
 
-/* Takes the descriptor over, also when it fails: -1 (id 0, above 2^31-1 or in use, too many streams, no memory, no epoll), and the descriptor is closed. */
-int wd_streams_adopt(struct wd_streams *streams, uint32_t id, int fd, uint8_t kind, const struct wd_addr *remote, const struct wd_addr *local, int64_t now_ns);
-/* Gives the kernel what it takes at once, then closes. -1 when there is no such stream. */
-int wd_streams_close(struct wd_streams *streams, uint32_t id);
+/* Takes the descriptor over, also when it fails: false (id 0, above 2^31-1 or in use, too many streams, no memory, no epoll), and the descriptor is closed. */
+bool wd_streams_adopt(struct wd_streams *streams, uint32_t id, int fd, uint8_t kind, const struct wd_addr *remote, const struct wd_addr *local, int64_t now_ns);
+/* Gives the kernel what it takes at once, then closes. False when there is no such stream. */
+bool wd_streams_close(struct wd_streams *streams, uint32_t id);
 /* Whose it is, `via` set; NULL when there is no such stream. Valid until it is closed. */
 const struct wd_addr *wd_streams_remote(const struct wd_streams *streams, uint32_t id);
 /* A check from there was verified, or a request authenticated: the stream may stay. */
 void wd_streams_vouch(struct wd_streams *streams, uint32_t id);
 
 /* What epoll reported. The pointer stays good until wd_streams_flush, though the stream may have been closed since epoll_wait: then nothing happens. */
-void wd_streams_ready(struct wd_streams *streams, struct wd_watched *stream, uint32_t epoll_events, int64_t now_ns);
+void wd_streams_ready(struct wd_streams *streams, struct wd_epoll_source *stream, uint32_t epoll_events, int64_t now_ns);
 void wd_streams_poll(struct wd_streams *streams, int64_t now_ns); /* asks the kernel about every stream itself */
 
 /* Frames one message and queues it. False: dropped, and counted. */

@@ -1,12 +1,18 @@
 /* The send queue of a stream: frames gathered in blocks, written together, and thrown away when they have become too old. */
 #define _GNU_SOURCE
-#include "stream_internal.h"
+#include "stream_queue.h"
 
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
 #define WRITE_BLOCKS 128 /* in one system call: more than a full queue has, mostly */
+
+bool wd_stream_watch(const struct wd_streams *streams, struct stream *s, int operation, bool writable) {
+    if (streams->config.epoll < 0) return true;
+    struct epoll_event event = {.events = EPOLLIN | (writable ? EPOLLOUT : 0), .data.ptr = &s->source};
+    return epoll_ctl(streams->config.epoll, operation, s->fd, &event) == 0;
+}
 
 static void drop_block(struct wd_streams *streams, struct stream *s, struct block **at) {
     struct block *block = *at;
@@ -34,7 +40,7 @@ static void set_blocked(struct wd_streams *streams, struct stream *s, bool block
     if (blocked) wd_streams_due(streams, now_ns + WD_STREAM_STUCK_NS);
     if (s->blocked == blocked) return;
     s->blocked = blocked;
-    if (wd_stream_watch(streams, s, EPOLL_CTL_MOD, blocked) < 0) wd_stream_fail(streams, s);
+    if (!wd_stream_watch(streams, s, EPOLL_CTL_MOD, blocked)) wd_stream_fail(streams, s);
 }
 
 static void sent(struct wd_streams *streams, struct stream *s, size_t bytes) {

@@ -86,40 +86,40 @@ const uint8_t *wd_stun_find(const uint8_t *data, size_t length, uint16_t type, s
     return NULL;
 }
 
-static int read_attribute(struct wd_stun *out, const uint8_t *data, size_t at, uint16_t type, const uint8_t *value, size_t length) {
+static bool read_attribute(struct wd_stun *out, const uint8_t *data, size_t at, uint16_t type, const uint8_t *value, size_t length) {
     switch (type) {
     case USERNAME:
-        if (length > MAX_USERNAME) return -1;
+        if (length > MAX_USERNAME) return false;
         out->username = value;
         out->username_len = length;
-        return 0;
+        return true;
     case MESSAGE_INTEGRITY:
-        if (length != MAC) return -1;
+        if (length != MAC) return false;
         out->integrity_at = at;
-        return 0;
+        return true;
     case ERROR_CODE:
-        if (length < 4) return -1;
+        if (length < 4) return false;
         out->error_code = (uint16_t)((value[2] & 7) * 100 + value[3]);
-        return 0;
-    case XOR_MAPPED_ADDRESS: return wd_stun_read_address(data, value, length, &out->mapped) ? 0 : -1;
+        return true;
+    case XOR_MAPPED_ADDRESS: return wd_stun_read_address(data, value, length, &out->mapped);
     case PRIORITY:
-        if (length != 4) return -1;
+        if (length != 4) return false;
         out->priority = wd_get32(value);
-        return 0;
-    case USE_CANDIDATE: out->use_candidate = true; return 0;
+        return true;
+    case USE_CANDIDATE: out->use_candidate = true; return true;
     case ICE_CONTROLLED:
     case ICE_CONTROLLING:
-        if (length != 8) return -1;
+        if (length != 8) return false;
         *(type == ICE_CONTROLLED ? &out->controlled : &out->controlling) = true;
         out->tiebreaker = wd_get64(value);
-        return 0;
+        return true;
     case UNKNOWN_ATTRIBUTES:
     case REALM:
     case NONCE:
-    case MESSAGE_INTEGRITY_SHA256: return 0;
+    case MESSAGE_INTEGRITY_SHA256: return true;
     default:
         if (type < 0x8000 && out->unknown_count < WD_STUN_MAX_UNKNOWN) out->unknown[out->unknown_count++] = type;
-        return 0;
+        return true;
     }
 }
 
@@ -132,30 +132,30 @@ static bool is_repeated(uint16_t type, uint64_t *seen) {
     return repeated;
 }
 
-int wd_stun_parse(const uint8_t *data, size_t length, struct wd_stun *out) {
+bool wd_stun_parse(const uint8_t *data, size_t length, struct wd_stun *out) {
     *out = (struct wd_stun){0};
-    if (length < HEADER || length > MAX_MESSAGE || length & 3 || data[0] & 0xc0) return -1;
-    if (wd_get32(data + 4) != COOKIE || (size_t)wd_get16(data + 2) + HEADER != length) return -1;
+    if (length < HEADER || length > MAX_MESSAGE || length & 3 || data[0] & 0xc0) return false;
+    if (wd_get32(data + 4) != COOKIE || (size_t)wd_get16(data + 2) + HEADER != length) return false;
     uint16_t type = wd_get16(data);
     out->klass = (uint8_t)((type >> 4 & 1) | (type >> 7 & 2));
     out->method = (uint16_t)((type & 0x000f) | (type >> 1 & 0x0070) | (type >> 2 & 0x0f80));
     out->transaction = data + 8;
     uint64_t seen = 0;
     for (size_t at = HEADER; at < length;) {
-        if (at + 4 > length) return -1;
+        if (at + 4 > length) return false;
         uint16_t attribute = wd_get16(data + at);
         size_t size = wd_get16(data + at + 2), next = at + 4 + ((size + 3) & ~(size_t)3);
         const uint8_t *value = data + at + 4;
-        if (next > length) return -1;
+        if (next > length) return false;
         if (attribute == FINGERPRINT) {
-            if (size != 4 || next != length || wd_stun_fingerprint(data, at) != wd_get32(value)) return -1;
+            if (size != 4 || next != length || wd_stun_fingerprint(data, at) != wd_get32(value)) return false;
             out->has_fingerprint = true;
         } else if (!out->integrity_at && !is_repeated(attribute, &seen)) { /* what follows MESSAGE-INTEGRITY is nobody's word */
-            if (read_attribute(out, data, at, attribute, value, size)) return -1;
+            if (!read_attribute(out, data, at, attribute, value, size)) return false;
         }
         at = next;
     }
-    return 0;
+    return true;
 }
 
 EVP_MAC_CTX *wd_stun_hmac_new(const char *digest) {

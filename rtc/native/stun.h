@@ -35,8 +35,8 @@ struct wd_stun {
     size_t unknown_count;
 };
 
-/* Returns 0, or -1 when the datagram is no well-formed STUN message (wrong cookie, length, attribute bounds, wrong FINGERPRINT). */
-int wd_stun_parse(const uint8_t *data, size_t length, struct wd_stun *out);
+/* False when the datagram is no well-formed STUN message (wrong cookie, length, attribute bounds, wrong FINGERPRINT). */
+bool wd_stun_parse(const uint8_t *data, size_t length, struct wd_stun *out);
 
 /* True when MESSAGE-INTEGRITY (HMAC-SHA1, short-term key = password) is right. Constant-time comparison. */
 bool wd_stun_verify(const uint8_t *data, size_t length, const struct wd_stun *message, const uint8_t *key, size_t key_len);

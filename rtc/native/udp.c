@@ -107,7 +107,7 @@ static void size_buffer(int fd, int force, int ask, int bytes) {
     if (setsockopt(fd, SOL_SOCKET, force, &bytes, sizeof bytes) < 0) setsockopt(fd, SOL_SOCKET, ask, &bytes, sizeof bytes);
 }
 
-static int switch_on(int fd, int level, int option) { return setsockopt(fd, level, option, &(int){1}, sizeof(int)); }
+static bool switch_on(int fd, int level, int option) { return setsockopt(fd, level, option, &(int){1}, sizeof(int)) == 0; }
 
 static void size_buffers(int fd, int receive, int send) {
     size_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, receive);
@@ -120,17 +120,17 @@ static void set_options(int fd) {
     setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &(int){IP_PMTUDISC_OMIT}, sizeof(int));
 }
 
-static int configure(struct wd_udp *udp, const union name *name, socklen_t name_length) {
+static bool configure(struct wd_udp *udp, const union name *name, socklen_t name_length) {
     size_buffers(udp->fd, RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES);
     set_options(udp->fd);
     udp->gso = setsockopt(udp->fd, SOL_UDP, UDP_SEGMENT, &(int){0}, sizeof(int)) == 0;
-    if (udp->v6 && setsockopt(udp->fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){!udp->wildcard}, sizeof(int)) < 0) return -1;
-    if (udp->wildcard && switch_on(udp->fd, udp->v6 ? IPPROTO_IPV6 : IPPROTO_IP, udp->v6 ? IPV6_RECVPKTINFO : IP_PKTINFO) < 0) return -1;
+    if (udp->v6 && setsockopt(udp->fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){!udp->wildcard}, sizeof(int)) < 0) return false;
+    if (udp->wildcard && !switch_on(udp->fd, udp->v6 ? IPPROTO_IPV6 : IPPROTO_IP, udp->v6 ? IPV6_RECVPKTINFO : IP_PKTINFO)) return false;
     union name bound;
     socklen_t bound_length = sizeof bound;
-    if (bind(udp->fd, &name->any, name_length) < 0 || getsockname(udp->fd, &bound.any, &bound_length) < 0) return -1;
+    if (bind(udp->fd, &name->any, name_length) < 0 || getsockname(udp->fd, &bound.any, &bound_length) < 0) return false;
     udp->port = ntohs(udp->v6 ? bound.v6.sin6_port : bound.v4.sin_port);
-    return 0;
+    return true;
 }
 
 /* What recvmmsg does not overwrite. */
@@ -142,19 +142,19 @@ static void lay_out_receive(struct wd_udp_batch *batch) {
     }
 }
 
-static int make_batch(struct wd_udp *udp) {
+static bool make_batch(struct wd_udp *udp) {
     udp->batch = calloc(1, sizeof *udp->batch);
     if (udp->batch) udp->batch->data = aligned_alloc(64, (size_t)WD_UDP_RECEIVE_BATCH * MESSAGE_STRIDE);
-    if (!udp->batch || !udp->batch->data) return -1;
+    if (!udp->batch || !udp->batch->data) return false;
     lay_out_receive(udp->batch);
-    return 0;
+    return true;
 }
 
-int wd_udp_borrow(struct wd_udp *udp) {
+bool wd_udp_borrow(struct wd_udp *udp) {
     *udp = (struct wd_udp){.fd = -1, .gso = true};
-    if (make_batch(udp) == 0) return 0;
+    if (make_batch(udp)) return true;
     wd_udp_close(udp);
-    return -1;
+    return false;
 }
 
 void wd_udp_tune(int fd) {
@@ -167,12 +167,12 @@ void wd_udp_dont_fragment(int fd, bool v6, bool on) {
     else setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &(int){on ? IP_PMTUDISC_PROBE : IP_PMTUDISC_OMIT}, sizeof(int));
 }
 
-int wd_udp_open(struct wd_udp *udp, const char *address, uint16_t port, bool shared) {
+bool wd_udp_open(struct wd_udp *udp, const char *address, uint16_t port, bool shared) {
     struct wd_addr where;
     *udp = (struct wd_udp){.fd = -1};
     if (!wd_addr_parse(address, port, &where)) {
         errno = EINVAL;
-        return -1;
+        return false;
     }
     static const uint8_t any[16];
     udp->v6 = where.family == 6;
@@ -180,19 +180,19 @@ int wd_udp_open(struct wd_udp *udp, const char *address, uint16_t port, bool sha
     union name name;
     socklen_t name_length = to_name(&where, udp->v6, &name);
     udp->fd = socket(udp->v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (udp->fd < 0) return -1;
-    if (shared && switch_on(udp->fd, SOL_SOCKET, SO_REUSEPORT) < 0) {
+    if (udp->fd < 0) return false;
+    if (shared && !switch_on(udp->fd, SOL_SOCKET, SO_REUSEPORT)) {
         int refused = errno;
         wd_udp_close(udp);
         errno = refused;
-        return -1;
+        return false;
     }
-    if (make_batch(udp) < 0) errno = ENOMEM;
-    else if (configure(udp, &name, name_length) == 0) return 0;
+    if (!make_batch(udp)) errno = ENOMEM;
+    else if (configure(udp, &name, name_length)) return true;
     int error = errno;
     wd_udp_close(udp);
     errno = error;
-    return -1;
+    return false;
 }
 
 void wd_udp_close(struct wd_udp *udp) {

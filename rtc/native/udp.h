@@ -31,11 +31,11 @@ struct wd_udp {
     struct wd_udp_batch *batch;
 };
 
-/* `port` 0 = any free one. `shared`: several sockets may have the port, and the kernel keeps each peer with one of them (SO_REUSEPORT). 0, or -1 with errno; EINVAL when `address` is no IP address. */
-int wd_udp_open(struct wd_udp *udp, const char *address, uint16_t port, bool shared);
+/* `port` 0 = any free one. `shared`: several sockets may have the port, and the kernel keeps each peer with one of them (SO_REUSEPORT). False with errno; EINVAL when `address` is no IP address. */
+bool wd_udp_open(struct wd_udp *udp, const char *address, uint16_t port, bool shared);
 void wd_udp_close(struct wd_udp *udp);
-/* Batches without a socket, for sockets of others: set `fd` and `v6` before each use. -1 when out of memory. */
-int wd_udp_borrow(struct wd_udp *udp);
+/* Batches without a socket, for sockets of others: set `fd` and `v6` before each use. False when out of memory. */
+bool wd_udp_borrow(struct wd_udp *udp);
 void wd_udp_tune(int fd); /* a bound socket for use with it */
 void wd_udp_dont_fragment(int fd, bool v6, bool on);
 

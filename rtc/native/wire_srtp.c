@@ -1,5 +1,6 @@
 /* rtc._wire.Srtp: one direction of an SRTP session with the stream states that the packet path keeps elsewhere, and the key derivation. */
-#include "wire_module.h"
+#include "wire_methods.h"
+#include "wire_result.h"
 
 #include <stdbool.h>
 
@@ -23,10 +24,10 @@ typedef struct {
     struct named_stream streams[MAX_STREAMS];
 } Srtp;
 
-static int check_keys(unsigned profile, Py_ssize_t key, Py_ssize_t salt) {
-    if ((profile == WD_SRTP_AEAD_AES_128_GCM && key == 16 && salt == 12) || (profile == WD_SRTP_AES128_CM_SHA1_80 && key == 16 && salt == 14)) return 0;
+static bool check_keys(unsigned profile, Py_ssize_t key, Py_ssize_t salt) {
+    if ((profile == WD_SRTP_AEAD_AES_128_GCM && key == 16 && salt == 12) || (profile == WD_SRTP_AES128_CM_SHA1_80 && key == 16 && salt == 14)) return true;
     wire_malformed("profile 7 needs a key of 16 and a salt of 12 bytes, profile 1 16 and 14");
-    return -1;
+    return false;
 }
 
 static PyObject *srtp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
@@ -35,7 +36,7 @@ static PyObject *srtp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     const uint8_t *key, *salt;
     Py_ssize_t key_length, salt_length;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Iy#y#:Srtp", names, &profile, &key, &key_length, &salt, &salt_length)) return NULL;
-    if (check_keys(profile, key_length, salt_length) < 0) return NULL;
+    if (!check_keys(profile, key_length, salt_length)) return NULL;
     Srtp *self = (Srtp *)type->tp_alloc(type, 0);
     if (!self) return NULL;
     if (!(self->srtp = wd_srtp_new((uint16_t)profile, key, salt))) {
@@ -45,12 +46,12 @@ static PyObject *srtp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     return (PyObject *)self;
 }
 
-/* One value of the dict; -1 with ValueError when absent or of another length. */
-static int session_value(PyObject *keys, const char *name, uint8_t *out, Py_ssize_t length) {
+/* One value of the dict; false with ValueError when absent or of another length. */
+static bool session_value(PyObject *keys, const char *name, uint8_t *out, Py_ssize_t length) {
     PyObject *value = PyDict_GetItemString(keys, name);
-    if (!value || !PyBytes_Check(value) || PyBytes_GET_SIZE(value) != length) return PyErr_Format(PyExc_ValueError, "%s must be %zd bytes", name, length), -1;
+    if (!value || !PyBytes_Check(value) || PyBytes_GET_SIZE(value) != length) return PyErr_Format(PyExc_ValueError, "%s must be %zd bytes", name, length), false;
     memcpy(out, PyBytes_AS_STRING(value), (size_t)length);
-    return 0;
+    return true;
 }
 
 static PyObject *srtp_from_session_keys(PyTypeObject *type, PyObject *args) {
@@ -59,9 +60,9 @@ static PyObject *srtp_from_session_keys(PyTypeObject *type, PyObject *args) {
     struct wd_srtp_session_keys k;
     if (!PyArg_ParseTuple(args, "IO!:from_session_keys", &profile, &PyDict_Type, &dict)) return NULL;
     Py_ssize_t salt = profile == WD_SRTP_AEAD_AES_128_GCM ? 12 : 14;
-    if (session_value(dict, "rtp_key", k.rtp_key, 16) || session_value(dict, "rtp_auth", k.rtp_auth, 20) || session_value(dict, "rtp_salt", k.rtp_salt, salt) ||
-        session_value(dict, "rtcp_key", k.rtcp_key, 16) || session_value(dict, "rtcp_auth", k.rtcp_auth, 20) ||
-        session_value(dict, "rtcp_salt", k.rtcp_salt, salt))
+    if (!session_value(dict, "rtp_key", k.rtp_key, 16) || !session_value(dict, "rtp_auth", k.rtp_auth, 20) || !session_value(dict, "rtp_salt", k.rtp_salt, salt) ||
+        !session_value(dict, "rtcp_key", k.rtcp_key, 16) || !session_value(dict, "rtcp_auth", k.rtcp_auth, 20) ||
+        !session_value(dict, "rtcp_salt", k.rtcp_salt, salt))
         return NULL;
     Srtp *self = (Srtp *)type->tp_alloc(type, 0);
     if (!self) return NULL;
@@ -105,7 +106,7 @@ static PyObject *srtp_protect(Srtp *self, PyObject *args, PyObject *kwargs) {
     uint8_t packet[MAX_PACKET], payload[MAX_PACKET];
     struct wd_rtp rtp;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y#|L:protect", names, &data, &length, &rollover) || !copy_packet(data, length, packet)) return NULL;
-    if (wd_rtp_parse(packet, (size_t)length, &rtp)) return wire_malformed("not an RTP packet");
+    if (!wd_rtp_parse(packet, (size_t)length, &rtp)) return wire_malformed("not an RTP packet");
     struct named_stream *stream = stream_of(self, rtp.ssrc);
     if (!stream) return NULL;
     uint64_t index;
@@ -123,7 +124,7 @@ static PyObject *srtp_protect(Srtp *self, PyObject *args, PyObject *kwargs) {
     return PyBytes_FromStringAndSize((const char *)packet, (Py_ssize_t)written);
 }
 
-static PyObject *refuse(int result) {
+static PyObject *refuse(enum wd_srtp_result result) {
     switch (result) {
     case WD_SRTP_SHORT: return wire_malformed("short");
     case WD_SRTP_AUTH: return wire_malformed("auth");
@@ -140,10 +141,10 @@ static PyObject *srtp_unprotect(Srtp *self, PyObject *args) {
     uint64_t index;
     if (!PyArg_ParseTuple(args, "y#:unprotect", &data, &given) || !copy_packet(data, given, packet)) return NULL;
     size_t length = (size_t)given;
-    if (wd_rtp_parse(packet, length, &rtp)) return wire_malformed("not an RTP packet");
+    if (!wd_rtp_parse(packet, length, &rtp)) return wire_malformed("not an RTP packet");
     struct named_stream *stream = stream_of(self, rtp.ssrc);
     if (!stream) return NULL;
-    int result = wd_srtp_unprotect(self->srtp, &stream->received, packet, &length, rtp.header_length, &index);
+    enum wd_srtp_result result = wd_srtp_unprotect(self->srtp, &stream->received, packet, &length, rtp.header_length, &index);
     return result == WD_SRTP_OK ? PyBytes_FromStringAndSize((const char *)packet, (Py_ssize_t)length) : refuse(result);
 }
 
@@ -168,7 +169,7 @@ static PyObject *srtp_unprotect_rtcp(Srtp *self, PyObject *args) {
     uint8_t packet[MAX_PACKET];
     if (!PyArg_ParseTuple(args, "y#:unprotect_rtcp", &data, &given) || !copy_packet(data, given, packet)) return NULL;
     size_t length = (size_t)given;
-    int result = wd_srtcp_unprotect(self->srtp, packet, &length);
+    enum wd_srtp_result result = wd_srtcp_unprotect(self->srtp, packet, &length);
     return result == WD_SRTP_OK ? PyBytes_FromStringAndSize((const char *)packet, (Py_ssize_t)length) : refuse(result);
 }
 
@@ -178,7 +179,7 @@ PyObject *wire_derive_keys(PyObject *module, PyObject *args) {
     const uint8_t *key, *salt;
     Py_ssize_t key_length, salt_length;
     if (!PyArg_ParseTuple(args, "Iy#y#:derive_keys", &profile, &key, &key_length, &salt, &salt_length)) return NULL;
-    if (check_keys(profile, key_length, salt_length) < 0) return NULL;
+    if (!check_keys(profile, key_length, salt_length)) return NULL;
     struct wd_srtp_session_keys k;
     if (!wd_srtp_derive((uint16_t)profile, key, salt, &k)) return PyErr_NoMemory();
     Py_ssize_t key_size = sizeof k.rtp_key, auth_size = sizeof k.rtp_auth;

@@ -1,5 +1,6 @@
 /* STUN messages for Python, as dicts and bytes. */
-#include "wire_module.h"
+#include "wire_methods.h"
+#include "wire_result.h"
 
 #include <arpa/inet.h>
 
@@ -12,16 +13,16 @@ static PyObject *address_tuple(const struct wd_addr *address) {
     return Py_BuildValue("(si)", host, address->port);
 }
 
-static int read_address(PyObject *tuple, struct wd_addr *out) {
+static bool read_address(PyObject *tuple, struct wd_addr *out) {
     const char *host;
     int port;
     *out = (struct wd_addr){0};
-    if (!PyArg_ParseTuple(tuple, "si", &host, &port)) return -1;
+    if (!PyArg_ParseTuple(tuple, "si", &host, &port)) return false;
     out->family = inet_pton(AF_INET, host, out->ip) == 1 ? 4 : inet_pton(AF_INET6, host, out->ip) == 1 ? 6 : 0;
     out->port = (uint16_t)port;
-    if (out->family && port >= 0 && port <= 65535) return 0;
+    if (out->family && port >= 0 && port <= 65535) return true;
     wire_malformed("not a transport address");
-    return -1;
+    return false;
 }
 
 static PyObject *optional_bytes(const uint8_t *data, size_t length) {
@@ -35,7 +36,7 @@ PyObject *wire_stun_parse(PyObject *module, PyObject *args) {
     struct wd_stun m;
     static const char *const classes[] = {"request", "indication", "success", "error"};
     if (!PyArg_ParseTuple(args, "y#:stun_parse", &data, &length)) return NULL;
-    if (wd_stun_parse(data, (size_t)length, &m)) return wire_malformed("not a well-formed STUN message");
+    if (!wd_stun_parse(data, (size_t)length, &m)) return wire_malformed("not a well-formed STUN message");
     PyObject *unknown = PyList_New((Py_ssize_t)m.unknown_count);
     for (size_t i = 0; unknown && i < m.unknown_count; i++) PyList_SET_ITEM(unknown, (Py_ssize_t)i, PyLong_FromLong(m.unknown[i]));
     return Py_BuildValue("{s:i,s:s,s:N,s:N,s:N,s:N,s:N,s:N,s:N,s:K,s:k,s:i,s:N,s:N}", "method", m.method, "class", classes[m.klass],
@@ -52,7 +53,7 @@ PyObject *wire_stun_verify(PyObject *module, PyObject *args) {
     Py_ssize_t length, key_length;
     struct wd_stun m;
     if (!PyArg_ParseTuple(args, "y#y#:stun_verify", &data, &length, &key, &key_length)) return NULL;
-    if (wd_stun_parse(data, (size_t)length, &m)) return wire_malformed("not a well-formed STUN message");
+    if (!wd_stun_parse(data, (size_t)length, &m)) return wire_malformed("not a well-formed STUN message");
     return PyBool_FromLong(wd_stun_verify(data, (size_t)length, &m, key, (size_t)key_length));
 }
 
@@ -64,7 +65,7 @@ PyObject *wire_stun_success(PyObject *module, PyObject *args) {
     struct wd_addr address;
     uint8_t out[WIRE_MAX_PACKET];
     if (!PyArg_ParseTuple(args, "y#O!y#:stun_success", &transaction, &transaction_length, &PyTuple_Type, &mapped, &key, &key_length)) return NULL;
-    if (read_address(mapped, &address) < 0) return NULL;
+    if (!read_address(mapped, &address)) return NULL;
     if (transaction_length != 12) return wire_malformed("a transaction id has 12 bytes");
     return wire_written(out, wd_stun_write_success(out, sizeof out, transaction, &address, key, (size_t)key_length));
 }

@@ -1,6 +1,7 @@
 /* STUN messages of any method for Python (turn/stun.py): the part that runs for each of thousands of requests a second. What is strict here, and why, stands in
  * turn/stun.py; its first version, in Python, is kept in the tests as the oracle. */
-#include "wire_module.h"
+#include "wire_methods.h"
+#include "wire_result.h"
 
 #include <openssl/crypto.h>
 

@@ -1,18 +1,6 @@
 /* rtc._worker: class Worker (see _worker.pyi). Arguments are checked here; what follows is queued to the worker's thread, which never touches Python. */
 #include "worker_object.h"
-
-struct wd_worker *wd_open_worker(Worker *self) {
-    if (!self->worker) PyErr_SetString(PyExc_RuntimeError, "the worker is closed");
-    return self->worker;
-}
-
-struct wd_worker *wd_worker_by_hand(Worker *self) {
-    if (wd_open_worker(self) && self->threaded) {
-        PyErr_SetString(PyExc_RuntimeError, "only with threaded=False");
-        return NULL;
-    }
-    return self->worker;
-}
+#include "worker_relay_methods.h"
 
 /* ---- life ---- */
 
@@ -154,12 +142,6 @@ static PyObject *worker_take_events(Worker *self, PyObject *Py_UNUSED(none)) {
 
 /* ---- commands ---- */
 
-PyObject *wd_post(Worker *self, const struct wd_command *command, const void *data) {
-    if (!wd_open_worker(self)) return NULL;
-    if (wd_worker_command(self->worker, command, data) < 0) return PyErr_NoMemory();
-    Py_RETURN_NONE;
-}
-
 static PyObject *post_credentials(Worker *self, PyObject *args, PyObject *kwargs, enum wd_command_type type, const char *format) {
     static char *names[] = {"transport", "ufrag", "password", NULL};
     struct wd_command command = {.type = type};
@@ -217,7 +199,7 @@ static PyObject *worker_send_dtls(Worker *self, PyObject *args, PyObject *kwargs
     for (Py_ssize_t i = 0; right && i < count; i++) {
         PyObject *datagram = PySequence_Fast_GET_ITEM(sequence, i);
         command.length = (uint32_t)PyBytes_GET_SIZE(datagram);
-        right = wd_worker_command(self->worker, &command, PyBytes_AS_STRING(datagram)) == 0;
+        right = wd_worker_command(self->worker, &command, PyBytes_AS_STRING(datagram));
         if (!right) PyErr_NoMemory();
     }
     Py_DECREF(sequence);
@@ -303,13 +285,7 @@ static PyObject *worker_let_go(Worker *self, PyObject *Py_UNUSED(none)) {
     Py_RETURN_NONE;
 }
 
-/* ---- by hand ---- */
-
-bool wd_time_goes_on(Worker *self, int64_t now_ns) {
-    if (now_ns >= wd_worker_now(self->worker)) return true;
-    PyErr_SetString(PyExc_ValueError, "now_ns goes back");
-    return false;
-}
+/* ---- manual ---- */
 
 static PyObject *worker_receive(Worker *self, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"datagram", "address", "now_ns", NULL};
@@ -318,7 +294,7 @@ static PyObject *worker_receive(Worker *self, PyObject *args, PyObject *kwargs) 
     int port;
     int64_t now_ns;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "S(si)O&:receive", names, &datagram, &host, &port, wd_convert_time, &now_ns)) return NULL;
-    if (!wd_worker_by_hand(self) || !wd_time_goes_on(self, now_ns)) return NULL;
+    if (!wd_worker_manual(self) || !wd_time_goes_on(self, now_ns)) return NULL;
     struct wd_addr from;
     if (port < 0 || port > 65535 || !wd_addr_parse(host, (uint16_t)port, &from)) return PyErr_Format(PyExc_ValueError, "no address: (%s, %d)", host, port);
     size_t length = (size_t)PyBytes_GET_SIZE(datagram);
@@ -335,12 +311,12 @@ static PyObject *worker_advance(Worker *self, PyObject *args, PyObject *kwargs) 
     static char *names[] = {"now_ns", NULL};
     int64_t now_ns;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&:advance", names, wd_convert_time, &now_ns)) return NULL;
-    if (!wd_worker_by_hand(self) || !wd_time_goes_on(self, now_ns)) return NULL;
+    if (!wd_worker_manual(self) || !wd_time_goes_on(self, now_ns)) return NULL;
     return PyLong_FromLongLong(wd_worker_advance(self->worker, now_ns));
 }
 
 static PyObject *worker_take_datagrams(Worker *self, PyObject *Py_UNUSED(none)) {
-    if (!wd_worker_by_hand(self)) return NULL;
+    if (!wd_worker_manual(self)) return NULL;
     Py_ssize_t count = (Py_ssize_t)wd_worker_sent_count(self->worker);
     PyObject *list = PyList_New(count);
     for (Py_ssize_t i = 0; list && i < count; i++) {

@@ -1,5 +1,5 @@
 /* Methods of rtc._worker.Worker for the relay and for adopted streams (see _worker.pyi): arguments checked, then a command. */
-#include "worker_object.h"
+#include "worker_relay_methods.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -231,7 +231,7 @@ METHOD(adopt_stream) {
 
 METHOD(close_stream) { return post_id((Worker *)object, args, kwargs, WD_COMMAND_CLOSE_STREAM, "stream", "O&:close_stream"); }
 
-/* ---- by hand ---- */
+/* ---- manual ---- */
 
 METHOD(receive_relayed) {
     SELF;
@@ -242,7 +242,7 @@ METHOD(receive_relayed) {
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "SO&O&O&:receive_relayed", names, &datagram, convert_address, &peer, convert_address, &relayed, wd_convert_time,
                                      &now_ns))
         return NULL;
-    if (!wd_worker_by_hand(self) || !wd_time_goes_on(self, now_ns)) return NULL;
+    if (!wd_worker_manual(self) || !wd_time_goes_on(self, now_ns)) return NULL;
     size_t length = (size_t)PyBytes_GET_SIZE(datagram);
     uint8_t *copy = PyMem_Malloc(length ? length : 1);
     if (!copy) return PyErr_NoMemory();

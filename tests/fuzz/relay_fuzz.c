@@ -65,7 +65,7 @@ static void hand_over(void *owner, void *target, uint8_t *datagram, size_t lengt
 
 static void check_answer(const struct wd_addr *to, const uint8_t *data, size_t length) {
     struct wd_stun m;
-    require(wd_same_address(to, w.asking) && wd_stun_parse(data, length, &m) == 0 && m.klass >= WD_STUN_SUCCESS && !memcmp(m.transaction, w.transaction, 12));
+    require(wd_same_address(to, w.asking) && wd_stun_parse(data, length, &m) && m.klass >= WD_STUN_SUCCESS && !memcmp(m.transaction, w.transaction, 12));
     size_t size;
     const uint8_t *nonce = wd_stun_find(data, length, 0x0015, &size);
     if (nonce) {
@@ -151,7 +151,7 @@ static bool was_given(const uint8_t *nonce, size_t length, const struct wd_addr 
 static void heard(void *owner, const uint8_t *message, size_t length, const struct wd_addr *from, const struct wd_addr *local) {
     struct wd_stun m;
     size_t size;
-    require(owner == &w && local && w.asking && wd_same_address(from, w.asking) && wd_stun_parse(message, length, &m) == 0 && m.klass == WD_STUN_REQUEST);
+    require(owner == &w && local && w.asking && wd_same_address(from, w.asking) && wd_stun_parse(message, length, &m) && m.klass == WD_STUN_REQUEST);
     const uint8_t *nonce = wd_stun_find(message, m.integrity_at, 0x0015, &size);
     require(m.method != 1 && m.integrity_at && m.username_len && nonce && (w.given_count > GIVEN || was_given(nonce, size, from)));
     for (unsigned i = 0; i < CLIENTS; i++) {
@@ -164,7 +164,7 @@ static void heard(void *owner, const uint8_t *message, size_t length, const stru
 
 static bool busy(void *owner) { return owner != &w; }
 
-static void watch(void *owner, int fd, struct wd_watched *watched) { require(owner == &w && fd >= 0 && watched->what == WD_WATCHED_RELAYED); }
+static void watch(void *owner, int fd, struct wd_epoll_source *source) { require(owner == &w && fd >= 0 && source->kind == WD_EPOLL_RELAYED); }
 
 static void unwatch(void *owner, int fd) { require(owner == &w && fd >= 0); }
 
@@ -318,20 +318,20 @@ static void relay_in(unsigned id, uint8_t control, struct tape *t, bool back) {
 static void add(unsigned id, unsigned client, bool capped) {
     struct wd_addr address = client_address(client), local = local_address(client);
     bool can = !w.allocations[id].used && !of_client(client);
-    require((wd_relay_add(w.relay, id + 1, &address, &local, capped ? 100000 : 0) == 0) == can);
+    require(wd_relay_add(w.relay, id + 1, &address, &local, capped ? 100000 : 0) == can);
     if (can) w.allocations[id] = (struct allocation){.used = true, .client = client, .capped = capped, .fds = {-1, -1}};
 }
 
 static void grant(struct allocation *a, unsigned host, int64_t until_ns, bool media_only) {
     struct wd_addr peer = peer_address(host, 0);
-    require((wd_relay_permit(w.relay, (uint32_t)(a - w.allocations) + 1, &peer, until_ns, media_only) == 0) == a->used);
+    require(wd_relay_permit(w.relay, (uint32_t)(a - w.allocations) + 1, &peer, until_ns, media_only) == a->used);
     if (!a->used) return;
     a->hosts += !a->grants[host].known;
     a->grants[host] = (struct grant){until_ns, true, media_only};
 }
 
 static void bind_channel(struct allocation *a, unsigned number, const struct wd_addr *peer, int64_t until_ns) {
-    require((wd_relay_bind(w.relay, (uint32_t)(a - w.allocations) + 1, (uint16_t)(0x4000 + number), peer, until_ns) == 0) == a->used);
+    require(wd_relay_bind(w.relay, (uint32_t)(a - w.allocations) + 1, (uint16_t)(0x4000 + number), peer, until_ns) == a->used);
     if (!a->used) return;
     a->numbers += !a->channels[number].known;
     a->channels[number] = (struct channel){until_ns, *peer, true};
@@ -344,13 +344,13 @@ static void command(unsigned operation, uint8_t control, struct tape *t) {
     switch (operation) {
     case 0: add(id, (control >> 2) % CLIENTS, control & 0x40); break;
     case 1:
-        require((wd_relay_add_relayed(w.relay, id + 1, &relayed) == 0) == (a->used && !a->relayed[six]));
+        require(wd_relay_add_relayed(w.relay, id + 1, &relayed) == (a->used && !a->relayed[six]));
         if (a->used) a->relayed[six] = true;
         break;
     case 2: {
         int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
         bool can = a->used && a->relayed[six] && a->fds[six] < 0;
-        require(fd >= 0 && (wd_relay_open(w.relay, id + 1, &relayed, fd) == 0) == can);
+        require(fd >= 0 && wd_relay_open(w.relay, id + 1, &relayed, fd) == can);
         if (can) a->fds[six] = fd;
         break;
     }
@@ -369,12 +369,12 @@ static void command(unsigned operation, uint8_t control, struct tape *t) {
         unsigned client = (control >> 2) % CLIENTS;
         struct wd_addr address = client_address(client), local = local_address(client);
         bool can = a->used && (a->client == client || !of_client(client));
-        require((wd_relay_move(w.relay, id + 1, &address, &local) == 0) == can);
+        require(wd_relay_move(w.relay, id + 1, &address, &local) == can);
         if (can) a->client = client;
         break;
     }
     default:
-        require((wd_relay_remove(w.relay, id + 1) == 0) == a->used);
+        require(wd_relay_remove(w.relay, id + 1) == a->used);
         a->used = a->relayed[0] = a->relayed[1] = false;
         break;
     }
@@ -449,7 +449,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     wd_relay_configure(w.relay, &rules);
     for (unsigned six = 0; six < 2; six++) {
         struct wd_addr media = peer_address(six * HOSTS / 2, 0), elsewhere = peer_address(six * HOSTS / 2 + 1, 0);
-        require(wd_relay_know_media(w.relay, &media, &media_target) == 0 && wd_relay_know_media_elsewhere(w.relay, &elsewhere) == 0);
+        require(wd_relay_know_media(w.relay, &media, &media_target) && wd_relay_know_media_elsewhere(w.relay, &elsewhere));
     }
     while (tape.size >= 2) act(&tape);
     wd_relay_flush(w.relay);

@@ -52,7 +52,7 @@ static uint64_t hash_of(const uint8_t *data, size_t length) {
 
 static void check_rtp(struct world *w, unsigned peer, const uint8_t *data, size_t length) {
     struct wd_rtp rtp;
-    require(wd_rtp_parse(data, length, &rtp) == 0);
+    require(wd_rtp_parse(data, length, &rtp));
     struct seen *s = &w->seen[(rtp.ssrc * 31 + rtp.sequence + peer * 977) % SEEN];
     uint64_t hash = hash_of(data, length);
     bool repeated = s->used && s->ssrc == rtp.ssrc && s->sequence == rtp.sequence && s->peer == peer;
@@ -65,7 +65,7 @@ static void check_rtp(struct world *w, unsigned peer, const uint8_t *data, size_
     require(length <= sizeof copy);
     memcpy(copy, data, length);
     uint64_t index;
-    int result = wd_srtp_unprotect(w->from_server[peer], &w->streams[peer][k], copy, &length, rtp.header_length, &index);
+    enum wd_srtp_result result = wd_srtp_unprotect(w->from_server[peer], &w->streams[peer][k], copy, &length, rtp.header_length, &index);
     require(result == WD_SRTP_OK || result == WD_SRTP_REPLAY || result == WD_SRTP_TOO_OLD);
 }
 
@@ -124,14 +124,14 @@ static void add_legs(struct world *w, unsigned peer) {
         c.rtx_ssrc = kind == WD_VIDEO && peer != 1 ? c.ssrc + 8 : 0; /* peer 1 has no RTX: repetitions must be identical */
         codecs(c.codecs, &c.codec_count, kind);
         c.extensions = (struct wd_extension_ids){.abs_send_time = 4, .orientation = 5, .playout_delay = 6};
-        require(wd_router_add_leg(w->router, &c) == 0);
+        require(wd_router_add_leg(w->router, &c));
     }
 }
 
 static void arrive(struct world *w, uint8_t *datagram, size_t length, const struct wd_addr *from) {
     struct wd_addr other = address((unsigned)length % PEERS, 0);
-    struct wd_coming coming[] = {{datagram, length, from}, {datagram, length, &other}, {datagram, length / 2, from}, {datagram, length, from}};
-    wd_router_expect(w->router, coming, length % 5);
+    struct wd_arrival arrivals[] = {{datagram, length, from}, {datagram, length, &other}, {datagram, length / 2, from}, {datagram, length, from}};
+    wd_router_prefetch(w->router, arrivals, length % 5);
     wd_router_receive(w->router, datagram, length, from, NULL, w->now_ns);
 }
 
@@ -205,9 +205,9 @@ static void start(struct world *w) {
         key_of(peer, true, up);
         key_of(peer, false, down);
         uint16_t profile = peer == 1 ? WD_SRTP_AES128_CM_SHA1_80 : WD_SRTP_AEAD_AES_128_GCM;
-        require(wd_router_add_transport(w->router, 1 + peer, ufrag, PASSWORD, w->now_ns) == 0);
-        require(wd_router_set_keys(w->router, 1 + peer, profile, down, SALT, up, SALT) == 0);
-        if (!peer) require(wd_router_set_remote(w->router, 1 + peer, "them", PASSWORD) == 0);
+        require(wd_router_add_transport(w->router, 1 + peer, ufrag, PASSWORD, w->now_ns));
+        require(wd_router_set_keys(w->router, 1 + peer, profile, down, SALT, up, SALT));
+        if (!peer) require(wd_router_set_remote(w->router, 1 + peer, "them", PASSWORD));
         w->to_server[peer] = wd_srtp_new(profile, up, SALT);
         w->from_server[peer] = wd_srtp_new(profile, down, SALT);
         for (uint8_t kind = WD_AUDIO; kind <= WD_VIDEO; kind++) add_track(w, peer, kind);

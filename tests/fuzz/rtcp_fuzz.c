@@ -24,7 +24,7 @@ static void check_reports(const struct wd_rtcp_block *block, uint8_t *out, size_
     struct wd_sender_info info, info_again;
     uint32_t reporter = 0, reporter_again = 0;
     size_t count = wd_rtcp_read_reports(block, &reporter, reports), length;
-    bool is_sender = wd_rtcp_read_sender(block, &info) == 0;
+    bool is_sender = wd_rtcp_read_sender(block, &info);
     require(count <= block->count && (!count || block->type == WD_RTCP_SR || block->type == WD_RTCP_RR));
     require(!is_sender || (block->type == WD_RTCP_SR && info.ssrc == wd_get32(block->data + 4)));
     for (size_t i = 0; i < count; i++) require(reports[i].lost >= -0x800000 && reports[i].lost <= 0x7fffff);
@@ -38,7 +38,7 @@ static void check_reports(const struct wd_rtcp_block *block, uint8_t *out, size_
     require(wd_rtcp_read_reports(&written, &reporter_again, again) == count && reporter_again == reporter);
     for (size_t i = 0; i < count; i++) require(is_same_report(&reports[i], &again[i]));
     if (!is_sender) return;
-    require(wd_rtcp_read_sender(&written, &info_again) == 0 && info.ntp == info_again.ntp && info.rtp == info_again.rtp);
+    require(wd_rtcp_read_sender(&written, &info_again) && info.ntp == info_again.ntp && info.rtp == info_again.rtp);
     require(info.packets == info_again.packets && info.octets == info_again.octets);
 }
 
@@ -70,24 +70,24 @@ static void check_requests(const struct wd_rtcp_block *block, uint8_t *out, size
     uint32_t media, media_again, ssrcs[4] = {0};
     uint8_t sequences[4] = {0};
     uint64_t bitrate, again;
-    if (wd_rtcp_read_pli(block, &media) == 0) {
+    if (wd_rtcp_read_pli(block, &media)) {
         require(block->length >= 12);
         size_t length = wd_rtcp_write_pli(out, capacity, 1, media);
         require(length == (capacity >= 12 ? 12 : 0));
         if (length) {
             struct wd_rtcp_block written = only_block(out, length);
-            require(wd_rtcp_read_pli(&written, &media_again) == 0 && media == media_again);
+            require(wd_rtcp_read_pli(&written, &media_again) && media == media_again);
         }
     }
     size_t count = wd_rtcp_read_fir(block, ssrcs, sequences, 3);
     require(count <= 3 && !ssrcs[3] && !sequences[3] && (!count || 12 + 8 * count <= block->length));
-    if (wd_rtcp_read_remb(block, &bitrate) == 0) {
+    if (wd_rtcp_read_remb(block, &bitrate)) {
         uint32_t named[255] = {0};
         size_t length = wd_rtcp_write_remb(out, capacity, 1, bitrate, named, block->data[16]);
         require(length == (capacity >= 20 + 4u * block->data[16] ? 20 + 4u * block->data[16] : 0));
         if (length) {
             struct wd_rtcp_block written = only_block(out, length);
-            require(wd_rtcp_read_remb(&written, &again) == 0 && again == bitrate);
+            require(wd_rtcp_read_remb(&written, &again) && again == bitrate);
         }
     }
 }
@@ -114,7 +114,7 @@ static void walk(const uint8_t *packet, size_t size, size_t capacity) {
         check_reports(&block, out, capacity);
         check_nack(&block, out, capacity);
         check_requests(&block, out, capacity);
-        if (wd_rtcp_read_twcc(&block, &summary) == 0) require(summary.received <= summary.count);
+        if (wd_rtcp_read_twcc(&block, &summary)) require(summary.received <= summary.count);
         free(alone);
     }
     free(out);

@@ -43,7 +43,7 @@ static void write_again(const uint8_t *packet, const struct wd_rtp *rtp, size_t 
     while (at & 3) out[at++] = 0;
     wd_put16(out + 14, (uint16_t)((at - 16) / 4));
     struct wd_rtp again;
-    require(wd_rtp_parse(out, at, &again) == 0 && again.header_length == at && again.extension_count == rtp->extension_count);
+    require(wd_rtp_parse(out, at, &again) && again.header_length == at && again.extension_count == rtp->extension_count);
     require(again.ssrc == rtp->ssrc && again.timestamp == rtp->timestamp && again.sequence == rtp->sequence && again.payload_type == rtp->payload_type);
     require(again.marker == rtp->marker && again.padding == rtp->padding);
     for (unsigned i = 0; i < rtp->extension_count; i++) {
@@ -66,16 +66,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         wd_put16(packet + block + 2, (uint16_t)(wd_get16(packet + block + 2) % ((length - block) / 4)));
     }
     struct wd_rtp rtp;
-    if (wd_rtp_parse(packet, length, &rtp) == 0) {
+    if (wd_rtp_parse(packet, length, &rtp)) {
         require(packet[0] >> 6 == 2 && rtp.header_length >= 12 && rtp.header_length <= length);
         check_extensions(packet, &rtp);
         write_again(packet, &rtp, mode >> 3 & 3);
-        int payload = wd_rtp_payload_length(packet, length, &rtp);
-        require(payload >= -1 && payload <= (int)(length - rtp.header_length) && (rtp.padding || payload == (int)(length - rtp.header_length)));
-        if (rtp.padding && payload >= 0) require((size_t)payload + packet[length - 1] + rtp.header_length == length);
+        size_t payload;
+        bool possible = wd_rtp_payload_length(packet, length, &rtp, &payload);
+        require(rtp.padding || (possible && payload == length - rtp.header_length));
+        if (rtp.padding && possible) require(payload + packet[length - 1] + rtp.header_length == length);
         struct wd_rtp alone; /* what stands after the header says nothing about it */
         memset(packet + rtp.header_length, mode, length - rtp.header_length);
-        require(wd_rtp_parse(packet, length, &alone) == 0 && alone.header_length == rtp.header_length && alone.extension_count == rtp.extension_count);
+        require(wd_rtp_parse(packet, length, &alone) && alone.header_length == rtp.header_length && alone.extension_count == rtp.extension_count);
     }
     free(packet);
     return 0;

@@ -88,7 +88,7 @@ static void send_rtp(struct world *w, struct tape *t) {
     size_t sealed = length;
     struct wd_srtp_stream before = w->stream;
     uint64_t guess = sealed < header ? 0 : nearest(&w->rtp, wd_get16(packet + 2));
-    int result = wd_srtp_unprotect(w->receiver, &w->stream, packet, &length, header, &opened);
+    enum wd_srtp_result result = wd_srtp_unprotect(w->receiver, &w->stream, packet, &length, header, &opened);
     if (result != WD_SRTP_OK) require(memcmp(&before, &w->stream, sizeof before) == 0);
     if (sealed < header + wd_srtp_tag(w->sender)) {
         require(result == WD_SRTP_SHORT);
@@ -110,7 +110,7 @@ static void open_rtcp(struct world *w, const uint8_t *sealed, size_t length, boo
     uint8_t *packet = malloc(length ? length : 1);
     memcpy(packet, sealed, length);
     size_t opened = length, tail = wd_srtp_tag(w->sender) + 4;
-    int result = wd_srtcp_unprotect(w->receiver, packet, &opened);
+    enum wd_srtp_result result = wd_srtcp_unprotect(w->receiver, packet, &opened);
     if (forged || length < 8 + tail) {
         require(result != WD_SRTP_OK); /* which way it is refused depends on what was changed */
     } else {

@@ -37,7 +37,7 @@ static void check_fields(const uint8_t *data, size_t length, const struct wd_stu
 
 static void parse(uint8_t *data, size_t length, const uint8_t *key, size_t key_length) {
     struct wd_stun m;
-    if (wd_stun_parse(data, length, &m)) return;
+    if (!wd_stun_parse(data, length, &m)) return;
     check_fields(data, length, &m);
     if (!wd_stun_verify(data, length, &m, key, key_length)) return;
     require(m.integrity_at + 24 <= length);
@@ -66,7 +66,7 @@ static void parse_attributes(struct tape *t, const uint8_t *key, size_t key_leng
 
 static void read_back(uint8_t *out, size_t length, const uint8_t *transaction, struct wd_stun *m, const uint8_t *key, size_t key_length) {
     uint8_t other[64] = {0};
-    require(wd_stun_parse(out, length, m) == 0 && m->method == 1 && m->has_fingerprint && memcmp(m->transaction, transaction, 12) == 0);
+    require(wd_stun_parse(out, length, m) && m->method == 1 && m->has_fingerprint && memcmp(m->transaction, transaction, 12) == 0);
     check_fields(out, length, m);
     require(wd_stun_verify(out, length, m, key, key_length));
     memcpy(other, key, key_length);

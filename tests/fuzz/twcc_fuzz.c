@@ -67,7 +67,7 @@ static void read_block(uint8_t *data, size_t length) {
     struct wd_rtcp_block block = {.type = WD_RTCP_RTPFB, .count = WD_RTPFB_TWCC, .data = data, .length = length};
     struct wd_twcc_summary summary;
     bool right = decode(&block, &scratch);
-    require((wd_rtcp_read_twcc(&block, &summary) == 0) == right);
+    require(wd_rtcp_read_twcc(&block, &summary) == right);
     if (right) require(summary.base == scratch.base && summary.count == scratch.count && summary.received == scratch.received && summary.feedback == data[19]);
 }
 
@@ -78,7 +78,7 @@ static void check_block(struct world *w, const uint8_t *out, size_t length, size
     struct wd_twcc_summary summary;
     require(wd_rtcp_next(&at, &left, &block) && !left && block.type == WD_RTCP_RTPFB && block.count == WD_RTPFB_TWCC);
     require(wd_get32(out + 4) == 0x01020304 && wd_get32(out + 8) == 0x05060708);
-    require(wd_rtcp_read_twcc(&block, &summary) == 0 && decode(&block, &scratch));
+    require(wd_rtcp_read_twcc(&block, &summary) && decode(&block, &scratch));
     require(summary.received == scratch.received && summary.feedback == (uint8_t)(w->twcc.feedback - 1));
     require(scratch.count > 0 && scratch.symbols[scratch.count - 1] != 0); /* the last one told has arrived */
     uint16_t hole = (uint16_t)(scratch.base - w->told_to);

@@ -44,7 +44,7 @@ static void at_viewer(uint8_t *data, size_t length, uint32_t via) {
         w.rtcp++;
         return;
     }
-    check(wd_rtp_parse(data, length, &rtp) == 0);
+    check(wd_rtp_parse(data, length, &rtp));
     if (rtp.ssrc == AUDIO_SSRC) {
         w.audio++;
     } else if (rtp.ssrc == VIDEO_SSRC) {
@@ -166,7 +166,7 @@ static void add_media(uint8_t kind) {
     leg.id = kind == WD_AUDIO ? AUDIO_LEG : VIDEO_LEG;
     leg.ssrc = kind == WD_AUDIO ? AUDIO_SSRC : VIDEO_SSRC;
     leg.rtx_ssrc = kind == WD_AUDIO ? 0 : VIDEO_SSRC + 8;
-    check(!wd_router_add_track(w.router, &track) && !wd_router_add_leg(w.router, &leg) && !wd_router_set_source(w.router, leg.id, track.id));
+    check(wd_router_add_track(w.router, &track) && wd_router_add_leg(w.router, &leg) && wd_router_set_source(w.router, leg.id, track.id));
 }
 
 /* A call that runs: the viewer, nominated there, has seen a keyframe and another frame. */
@@ -181,8 +181,8 @@ static void start(const struct wd_addr *viewer) {
         down[0] = (uint8_t)(2 * id + 1);
         char ufrag[] = "peer0";
         ufrag[4] = (char)('0' + id);
-        check(!wd_router_add_transport(w.router, id, ufrag, PASSWORD, w.now_ns));
-        check(!wd_router_set_keys(w.router, id, WD_SRTP_AEAD_AES_128_GCM, down, SALT, up, SALT));
+        check(wd_router_add_transport(w.router, id, ufrag, PASSWORD, w.now_ns));
+        check(wd_router_set_keys(w.router, id, WD_SRTP_AEAD_AES_128_GCM, down, SALT, up, SALT));
         w.to_server[id - 1] = wd_srtp_new(WD_SRTP_AEAD_AES_128_GCM, up, SALT);
         if (id == PUBLISHER) w.at_publisher = wd_srtp_new(WD_SRTP_AEAD_AES_128_GCM, down, SALT);
     }

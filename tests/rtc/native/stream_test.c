@@ -223,7 +223,7 @@ static int adopt_tcp(uint32_t id, uint8_t kind) {
     int ours = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     check(ours >= 0 && !setsockopt(ours, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
     check(!setsockopt(ours, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent));
-    check(fcntl(peer, F_SETFL, O_NONBLOCK) == 0 && adopt_fd(id, ours, kind) == 0);
+    check(fcntl(peer, F_SETFL, O_NONBLOCK) == 0 && adopt_fd(id, ours, kind));
     close(listener);
     return peer;
 }
@@ -316,7 +316,7 @@ static void a_write_to_a_peer_that_has_gone_is_told_after_the_round(void) {
     check(w.closed_count == 0 && counters()->drop_stream_unknown > 0);
     wd_streams_flush(w.streams, w.now_ns);
     check(w.closed_count == 1 && w.closed == 1);
-    check(wd_streams_close(w.streams, 1) == -1 && !wd_streams_congested(w.streams, 1) && !send_message(1, 20, 0));
+    check(!wd_streams_close(w.streams, 1) && !wd_streams_congested(w.streams, 1) && !send_message(1, 20, 0));
     finish();
 }
 
@@ -372,7 +372,7 @@ static void ids_can_be_used_again(void) {
         int peer = adopt(5, WD_STREAM_TURN);
         check(wd_streams_send(w.streams, 5, data, 28, w.now_ns));
         check(wd_streams_remote(w.streams, 5)->via == 5);
-        check(wd_streams_close(w.streams, 5) == 0 && wd_streams_close(w.streams, 5) == -1); /* what waited leaves first */
+        check(wd_streams_close(w.streams, 5) && !wd_streams_close(w.streams, 5)); /* what waited leaves first */
         check(!wd_streams_remote(w.streams, 5));
         check(hear(peer, out, sizeof out) == 28 && !is_open(peer));
         close(peer);
@@ -380,7 +380,7 @@ static void ids_can_be_used_again(void) {
         say(peer, data, length);
         round_of_work();
         expect_two(5);
-        check(wd_streams_close(w.streams, 5) == 0);
+        check(wd_streams_close(w.streams, 5));
         close(peer);
     }
     check(w.closed_count == 0 && counters()->streams_adopted == 6 && counters()->streams_closed == 6);
@@ -393,12 +393,12 @@ static void a_stream_that_is_refused_is_closed(void) {
     uint32_t ids[] = {0, WD_VIA_RELAY, 5, 6};
     for (size_t i = 0; i < 4; i++) {
         check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
-        check(adopt_fd(ids[i], ends[0], WD_STREAM_TURN) == -1 && !is_open(ends[1]));
+        check(!adopt_fd(ids[i], ends[0], WD_STREAM_TURN) && !is_open(ends[1]));
         close(ends[1]);
     }
     check(counters()->streams_refused == 4 && is_open(first) && send_message(5, 20, 0));
     int file = open("/dev/null", O_RDWR); /* epoll refuses it */
-    check(wd_streams_close(w.streams, 5) == 0 && adopt_fd(6, file, WD_STREAM_TURN) == -1 && fcntl(file, F_GETFD) == -1);
+    check(wd_streams_close(w.streams, 5) && !adopt_fd(6, file, WD_STREAM_TURN) && fcntl(file, F_GETFD) == -1);
     close(first);
     finish();
 }
@@ -439,7 +439,7 @@ static void of_those_that_nobody_vouches_for_the_oldest_goes_when_they_are_too_m
     check(wd_streams_remote(w.streams, 1)); /* until the round is over: no callback is made from adoption */
     round_of_work();
     check(w.closed_count == 1 && w.closed == 1 && !is_open(peers[0]) && is_open(peers[1]) && counters()->streams_displaced == 1);
-    check(wd_streams_close(w.streams, 4) == 0); /* makes room */
+    check(wd_streams_close(w.streams, 4)); /* makes room */
     peers[5] = adopt(6, WD_STREAM_TURN);
     round_of_work();
     check(w.closed_count == 1);

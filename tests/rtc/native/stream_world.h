@@ -38,7 +38,7 @@ static void received(void *owner, uint8_t kind, uint8_t *message, size_t length,
     h->length = length;
     memcpy(h->data, message, length);
     memset(message, 0xee, length); /* it is ours to change */
-    if (w.close_when_heard) check(wd_streams_close(w.streams, w.close_when_heard) == 0);
+    if (w.close_when_heard) check(wd_streams_close(w.streams, w.close_when_heard));
     w.close_when_heard = 0;
 }
 
@@ -66,7 +66,7 @@ static void finish(void) {
     close(w.epoll);
 }
 
-static int adopt_fd(uint32_t id, int fd, uint8_t kind) {
+static bool adopt_fd(uint32_t id, int fd, uint8_t kind) {
     struct wd_addr remote = {.ip = {192, 0, 2, 1}, .port = 4000, .family = 4}, local = {.ip = {192, 0, 2, 9}, .port = 443, .family = 4};
     return wd_streams_adopt(w.streams, id, fd, kind, &remote, &local, w.now_ns);
 }
@@ -75,7 +75,7 @@ static int adopt_fd(uint32_t id, int fd, uint8_t kind) {
 static int adopt(uint32_t id, uint8_t kind) {
     int ends[2];
     check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
-    check(adopt_fd(id, ends[0], kind) == 0);
+    check(adopt_fd(id, ends[0], kind));
     return ends[1];
 }
 
@@ -84,7 +84,7 @@ static void round_of_work(void) {
     struct epoll_event events[16];
     int count = epoll_wait(w.epoll, events, 16, 0);
     for (int i = 0; i < count; i++) {
-        check(((struct wd_watched *)events[i].data.ptr)->what == WD_WATCHED_STREAM);
+        check(((struct wd_epoll_source *)events[i].data.ptr)->kind == WD_EPOLL_STREAM);
         wd_streams_ready(w.streams, events[i].data.ptr, events[i].events, w.now_ns);
     }
     wd_streams_flush(w.streams, w.now_ns);

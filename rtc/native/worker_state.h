@@ -1,11 +1,6 @@
-/* What the files of the worker's shell share.
- *
- *   worker.c       the thread
- *   worker_hand.c  by hand: the same cores in the caller's time
- *   worker_ways.c  the ways that datagrams take besides the worker's own socket: relayed sockets, streams, hand-over to and from other workers
- */
-#ifndef WD_WORKER_INTERNAL_H
-#define WD_WORKER_INTERNAL_H
+/* The state of a worker's shell (see worker.h for the model). */
+#ifndef WD_WORKER_STATE_H
+#define WD_WORKER_STATE_H
 
 #include "stream.h"
 #include "worker.h"
@@ -24,7 +19,7 @@ struct sent_entry {
 struct wd_worker {
     struct wd_router *router;
     struct wd_ring *events;
-    int64_t now_ns; /* of this round; by hand of the last call */
+    int64_t now_ns; /* of this round; manual: of the last call */
     struct wd_egress egress;
     struct wd_counters *counters; /* the router's */
     struct wd_relay *relay;
@@ -37,7 +32,7 @@ struct wd_worker {
     /* threaded */
     struct wd_udp udp;
     struct wd_udp borrowed; /* for the relayed sockets */
-    int epoll; /* of what is watched besides */
+    int epoll; /* of the relayed sockets and the streams */
     unsigned relayed; /* sockets in it, beside the streams' */
     int wakers; /* epoll of all that ends a sleep */
     struct wd_commands *commands;
@@ -57,8 +52,8 @@ struct wd_worker {
     int soon; /* how often, of late, a round's datagrams were followed by the next within WD_SOON_NS: 0 to SOON_ONE */
     _Atomic bool stop;
 
-    /* by hand */
-    bool by_hand;
+    /* manual */
+    bool manual;
     struct sent_entry *sent;
     size_t sent_count, sent_capacity;
     uint8_t *sent_bytes;
@@ -71,22 +66,5 @@ static inline bool wd_comes_again(const struct wd_event *event) { return event->
 static inline void wd_worker_emit(struct wd_worker *worker, const struct wd_event *event) {
     if ((wd_comes_again(event) && wd_ring_busy(worker->events)) || !wd_ring_put(worker->events, event)) worker->counters->drop_event_ring_full++;
 }
-
-/* worker_ways.c */
-bool wd_ways_open(struct wd_worker *worker, const struct wd_worker_config *config); /* relay and streams; false with errno */
-void wd_ways_close(struct wd_worker *worker);
-void wd_ways_unwatched(struct wd_worker *worker); /* the sockets are somebody else's to watch: what is closed here goes on there */
-/* Messages whose way is not UDP: taken to where they go. The others are left for the socket. */
-void wd_ways_divert(struct wd_worker *worker, struct wd_egress *egress);
-/* A datagram of the worker's own socket, or of one that stands for it. */
-void wd_ways_receive(struct wd_worker *worker, uint8_t *datagram, size_t length, const struct wd_addr *from, const struct wd_addr *local, int64_t now_ns);
-size_t wd_ways_read(struct wd_worker *worker, bool *more); /* what epoll watches; the number of datagrams and events. `more` becomes true when some are left */
-void wd_ways_flush(struct wd_worker *worker); /* the end of a round */
-int64_t wd_ways_tick(struct wd_worker *worker); /* the next deadline */
-int wd_ways_command(void *worker, const struct wd_command *command, void *data, int64_t now_ns); /* any command */
-
-/* worker_hand.c */
-void wd_hand_send(struct wd_egress *egress);
-void wd_hand_settle(struct wd_worker *worker);
 
 #endif

@@ -1,4 +1,4 @@
-#include "flight.h"
+#include "dtls_flight.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,8 +2,8 @@
  *
  * A flight is kept as it left first, and as repetitions of it under fresh record numbers, written ahead of need (association.h says why). Repetitions are sent
  * one after the other and then again from the first; without any, the flight goes again as it was. */
-#ifndef WD_FLIGHT_H
-#define WD_FLIGHT_H
+#ifndef WD_DTLS_FLIGHT_H
+#define WD_DTLS_FLIGHT_H
 
 #include <stdbool.h>
 #include <stddef.h>
