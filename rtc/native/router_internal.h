@@ -72,8 +72,13 @@
 #define WD_LIMIT_INTERVAL_NS (200 * WD_MS) /* between two limits passed on for a viewer */
 #define WD_LIMIT_REST_NS WD_SECOND /* so long behind a sign of congestion the estimate is passed on as it is: queues drain */
 #define WD_LIMIT_STALE_NS (2500 * WD_MS) /* an older estimate says nothing of the path now */
-#define WD_LIMIT_CONTENT_NS (2 * WD_SECOND) /* who is allowed so long more than it uses needs no limit */
+#define WD_LIMIT_CONTENT_NS (5 * WD_SECOND) /* who is allowed so long more than it uses needs no limit */
 #define WD_LIMIT_ENDS 5 /* so often a publisher is told that its limit ended */
+#define WD_LIMIT_DRAINS_NS (1500 * WD_MS) /* so long behind a sign of congestion a queue may be there: then pictures are kept back */
+#define WD_LIMIT_KEPT_NS (8 * WD_SECOND) /* for so long, twice that the next time, */
+#define WD_LIMIT_KEPT_MOST_NS (64 * WD_SECOND) /* at most so long; and for the first time again when it did not happen for so long */
+#define WD_CONGESTED_STREAM 1 /* see wd_router_congested */
+#define WD_CONGESTED_THIN 2 /* see limit.c */
 #define WD_HELD_NS (6 * WD_SECOND) /* so long after a check or media an address belongs to its transport alone */
 #define WD_KEYFRAME_THROTTLE_NS (500 * WD_MS) /* between two requests, in the long run */
 #define WD_KEYFRAME_SPACING_NS (155 * WD_MS) /* for newcomers: twice that is just above the 300 ms within which libwebrtc ignores a second request */
@@ -87,6 +92,7 @@
 #define WD_TWCC_PATIENCE_NS (40 * WD_MS) /* and by itself when there was none for so long */
 #define WD_BEAT_NS (100 * WD_MS) /* what has nothing to follow falls on the same instants for all transports: one wake-up serves all */
 #define WD_REPORT_INTERVAL_NS WD_SECOND
+#define WD_REPORTS 4 /* sender reports of a leg that are remembered: so many seconds may a round trip take */
 #define WD_REPORT_PATIENCE_NS (100 * WD_MS) /* so long a due report waits for media that it can follow */
 #define WD_STATS_EVERY 2 /* reports: participants are told of quality each 2 s */
 #define WD_STATS_RENEWAL 5 /* of these a path that stays as it is is told once */
@@ -104,7 +110,7 @@ struct tuple {
     int64_t heard_ns;
     struct wd_addr remote, local;
     bool used;
-    bool congested; /* see wd_router_congested */
+    uint8_t congested; /* why no pictures go there: WD_CONGESTED_* */
     bool routable, asked; /* see routable.c, as for all below: what is sent there was received; our check, of that transaction, was sent */
     uint8_t credentials; /* number of those of ours that the newest check named */
     uint8_t failed, guesses, proof_next;
@@ -230,9 +236,10 @@ struct leg {
     struct leg *next; /* of the same transport */
     uint64_t first_out; /* outbound sequence number where the current source began */
     uint64_t rtx_next;
-    uint32_t report_lsr[2];
-    int64_t report_sent_ns[2];
+    uint32_t report_lsr[WD_REPORTS]; /* newest first */
+    int64_t report_sent_ns[WD_REPORTS];
     uint8_t loss; /* fraction lost of the newest RR */
+    uint64_t bytes_again, bytes_told; /* sent again; all up to the newest statistics */
     uint32_t resend_earned; /* `bytes` up to which resend_credit counts, modulo 2^32 */
     uint32_t resend_credit; /* bytes that may be sent again, times 256 */
     struct resend *resends; /* video only: WD_VIDEO_CACHE */
@@ -277,7 +284,7 @@ struct transport {
     uint32_t dtls_count;
     uint32_t feedback_ssrc; /* our SSRC in feedback to this peer */
     int64_t clock_offset_ns; /* our wall clock minus the publisher's, from its first SR */
-    bool has_clock_offset, capped, limit_waits, limit_untold;
+    bool has_clock_offset, capped, limit_waits, limit_untold, limit_kept;
     uint32_t rtt_us, rtt_now_us; /* smoothed, and the newest: a queue that fills shows there first */
     uint32_t rtt_least_us; /* of the last half minute or so: without queues */
     uint8_t limited; /* so often it is still to be told, as a publisher, that a viewer's limit ended; 0 = it knows */
@@ -289,8 +296,13 @@ struct transport {
     uint32_t estimate_mark_bps; /* the estimate of a moment ago: does it grow? */
     int64_t estimate_mark_ns;
     int64_t limit_sign_ns, limit_tight_ns; /* that sign; when the publisher last needed what it was allowed */
+    uint32_t passes_bps; /* of pictures, behind a queue and with losses; 0 = the estimate is right */
+    int64_t suffers_ns; /* since then sound has been lost though few pictures are sent; 0 = it is not */
+    int64_t kept_until_ns; /* so long pictures are kept back, or were */
+    uint8_t kept; /* times in a row */
     uint64_t bytes_in_before, bytes_out_before;
     uint32_t out_bps, stats_count;
+    uint32_t video_bps, sound_bps; /* as REMB counts pictures: payload, with repetitions; sound with its headers */
     int64_t stats_ns;
     struct wd_stats stats_told;
     uint32_t stats_untold; /* in a row */
@@ -418,6 +430,7 @@ uint64_t wd_ntp(const struct wd_router *router, int64_t at_ns);
 /* limit.c */
 void wd_limit_told(struct wd_router *router, struct transport *viewer, uint64_t estimate_bps);
 void wd_limit_measured(struct transport *viewer); /* a round trip */
+void wd_limit_reported(struct wd_router *router, struct transport *viewer); /* losses */
 void wd_limit_tick(struct wd_router *router, struct transport *viewer);
 void wd_limit_end(struct wd_router *router, struct transport *publisher); /* with each report */
 

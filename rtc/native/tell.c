@@ -2,6 +2,8 @@
  * patient; a voice that begins is not. What stays as it is is said again only now and then: an event costs tens of microseconds of an interpreter whose objects have left the caches. */
 #include "router_internal.h"
 
+#define SOUND_HEADERS 60 /* octets of IP, UDP, RTP and SRTP with each packet, which a sender's limit counts */
+
 /* Nobody waits for a tick to hear the first syllable. Where silence ends differs: some senders say 127, some say the noise of the room, some call all of it voice. */
 static bool voice_begins(const struct track *track) {
     return (track->voice && !track->voice_sent) || (track->level < WD_LEVEL_QUIET && track->level_sent >= WD_LEVEL_QUIET) || track->level_sent - track->level >= WD_LEVEL_LEAP;
@@ -36,11 +38,24 @@ static bool is_news(const struct wd_stats *stats, const struct wd_stats *told) {
            apart(stats->loss_out, told->loss_out) >= WD_STATS_LOSS_STEP || apart(stats->estimate_bps, told->estimate_bps) > told->estimate_bps / 8;
 }
 
+/* Of pictures and of sound, that t was sent since it was last asked. Counted here, by leg: a packet on its way out counts itself once. */
+static void measure_media(struct transport *t, int64_t span_ns) {
+    uint64_t sums[2] = {0};
+    for (struct leg *leg = t->legs; leg; leg = leg->next) {
+        uint64_t bytes = leg->bytes + leg->bytes_again + (leg->config.kind == WD_AUDIO ? leg->packets * SOUND_HEADERS : 0);
+        sums[leg->config.kind == WD_VIDEO] += bytes - leg->bytes_told;
+        leg->bytes_told = bytes;
+    }
+    t->sound_bps = (uint32_t)(sums[0] * 8000 / (uint64_t)(span_ns / WD_MS + 1));
+    t->video_bps = (uint32_t)(sums[1] * 8000 / (uint64_t)(span_ns / WD_MS + 1));
+}
+
 void wd_tell_stats(struct wd_router *router, struct transport *t) {
     int64_t span_ns = router->now_ns - t->stats_ns;
     if (span_ns <= 0) return;
     uint32_t in_bps = (uint32_t)((t->bytes_in - t->bytes_in_before) * 8 * 1000 / (uint64_t)(span_ns / 1000000 + 1));
     t->out_bps = (uint32_t)((t->bytes_out - t->bytes_out_before) * 8 * 1000 / (uint64_t)(span_ns / 1000000 + 1));
+    measure_media(t, span_ns);
     t->bytes_in_before = t->bytes_in;
     t->bytes_out_before = t->bytes_out;
     t->stats_ns = router->now_ns;
