@@ -168,5 +168,6 @@ void wd_repeat(struct wd_router *router, struct leg *leg, const struct slot *slo
         length = wd_srtp_protect(leg->transport->keys.send, leg->rtx_next++ & UINT64_C(0xffffffffffff), out, header, payload, 2 + (slot->length ? slot->length : 1u));
     }
     commit(router, leg->transport, length);
+    leg->bytes_again += slot->length;
     router->counters.rtx_out++;
 }

@@ -12,6 +12,7 @@
 #define LEVEL_RENEWAL_NS (1995 * WD_MS) /* a steady level is said again so often */
 #define LEVEL_STEP 4 /* dB; smaller changes are not worth an event */
 #define LEVEL_LEAP 12 /* dB louder at once: a voice, or a louder one */
+#define SOUND_HEADERS 60 /* octets of IP, UDP, RTP and SRTP with each packet, which a sender's limit counts */
 #define LEVEL_QUIET 70 /* -dBov from which speakers.py takes everything for silence */
 
 void wd_emit(struct wd_router *router, uint8_t type, uint32_t id) {
@@ -53,11 +54,24 @@ static bool is_news(const struct wd_stats *stats, const struct wd_stats *reporte
            apart(stats->loss_out, reported->loss_out) >= STATS_LOSS_STEP || apart(stats->estimate_bps, reported->estimate_bps) > reported->estimate_bps / 8;
 }
 
+/* Of pictures and of sound, that t was sent since it was last asked. Counted here, by leg: a packet on its way out counts itself once. */
+static void measure_media(struct transport *t, int64_t span_ns) {
+    uint64_t sums[2] = {0};
+    for (struct leg *leg = t->legs; leg; leg = leg->next) {
+        uint64_t bytes = leg->bytes + leg->bytes_again + (leg->config.kind == WD_AUDIO ? leg->packets * SOUND_HEADERS : 0);
+        sums[leg->config.kind == WD_VIDEO] += bytes - leg->bytes_told;
+        leg->bytes_told = bytes;
+    }
+    t->sound_bps = (uint32_t)(sums[0] * 8000 / (uint64_t)(span_ns / WD_MS + 1));
+    t->video_bps = (uint32_t)(sums[1] * 8000 / (uint64_t)(span_ns / WD_MS + 1));
+}
+
 void wd_emit_stats(struct wd_router *router, struct transport *t) {
     int64_t span_ns = router->now_ns - t->stats.at_ns;
     if (span_ns <= 0) return;
     uint32_t in_bps = (uint32_t)((t->bytes_in - t->stats.bytes_in_before) * 8 * 1000 / (uint64_t)(span_ns / 1000000 + 1));
     t->out_bps = (uint32_t)((t->bytes_out - t->stats.bytes_out_before) * 8 * 1000 / (uint64_t)(span_ns / 1000000 + 1));
+    measure_media(t, span_ns);
     t->stats.bytes_in_before = t->bytes_in;
     t->stats.bytes_out_before = t->bytes_out;
     t->stats.at_ns = router->now_ns;

@@ -70,7 +70,7 @@ static void read_reports(struct wd_router *router, struct tuple *tuple, const st
         if (!leg) continue;
         leg->loss = reports[i].fraction_lost;
         wd_path_report_confirmed(router, tuple, reports[i].lsr);
-        for (int k = 0; k < 2; k++) {
+        for (int k = 0; k < WD_REPORTS; k++) {
             if (!reports[i].lsr || reports[i].lsr != leg->report_lsr[k]) continue;
             int64_t rtt_us = (router->now_ns - leg->report_sent_ns[k]) / 1000 - (int64_t)((uint64_t)reports[i].dlsr * 1000000 >> 16);
             if (rtt_us < 0) rtt_us = 0;
@@ -80,6 +80,7 @@ static void read_reports(struct wd_router *router, struct tuple *tuple, const st
             wd_limit_measured(t);
         }
     }
+    if (count) wd_limit_reported(router, t);
 }
 
 static void read_nack(struct wd_router *router, struct transport *t, const struct wd_rtcp_block *block) {
@@ -276,8 +277,8 @@ static size_t write_sender_report(struct wd_router *router, struct leg *leg, uin
         .packets = (uint32_t)leg->packets,
         .octets = (uint32_t)leg->bytes,
     };
-    leg->report_lsr[1] = leg->report_lsr[0];
-    leg->report_sent_ns[1] = leg->report_sent_ns[0];
+    memmove(leg->report_lsr + 1, leg->report_lsr, sizeof leg->report_lsr - sizeof *leg->report_lsr);
+    memmove(leg->report_sent_ns + 1, leg->report_sent_ns, sizeof leg->report_sent_ns - sizeof *leg->report_sent_ns);
     leg->report_lsr[0] = (uint32_t)(ntp >> 16);
     leg->report_sent_ns[0] = router->now_ns;
     wd_path_report_sent(leg->transport, leg->report_lsr[0]);

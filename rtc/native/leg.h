@@ -4,6 +4,7 @@
 
 #include "router.h"
 
+#define WD_REPORTS 4 /* sender reports of a leg that are remembered: so many seconds may a round trip take */
 #define WD_RESEND_LEAST (5000 * 256) /* that a leg may always have saved up, as resend_credit */
 #define WD_RESEND_MOST (1u << 30) /* as resend_credit */
 
@@ -32,9 +33,10 @@ struct leg {
     struct leg *next; /* of the same transport */
     uint64_t first_out; /* outbound sequence number where the current source began */
     uint64_t rtx_next;
-    uint32_t report_lsr[2];
-    int64_t report_sent_ns[2];
+    uint32_t report_lsr[WD_REPORTS]; /* newest first */
+    int64_t report_sent_ns[WD_REPORTS];
     uint8_t loss; /* fraction lost of the newest RR */
+    uint64_t bytes_again, bytes_told; /* sent again; all up to the newest statistics */
     uint32_t resend_earned; /* `bytes` up to which resend_credit counts, modulo 2^32 */
     uint32_t resend_credit; /* bytes that may be sent again, times 256 */
     struct resend *resends; /* video only: WD_VIDEO_CACHE */

@@ -121,8 +121,8 @@ void wd_select(struct wd_router *router, struct transport *t, struct tuple *tupl
 
 void wd_router_congested(struct wd_router *router, const struct wd_addr *remote, bool congested) {
     struct tuple *tuple = wd_find_tuple(router, remote);
-    if (!tuple || tuple->congested == congested) return;
-    tuple->congested = congested; /* and no more: this may be the midst of a fan-out */
+    if (!tuple || (tuple->congested & WD_CONGESTED_STREAM) == congested) return;
+    tuple->congested ^= WD_CONGESTED_STREAM; /* and no more: this may be the midst of a fan-out */
     if (!congested && tuple->transport->destination.selected == tuple) wd_ask_keyframes(router, tuple->transport);
 }
 

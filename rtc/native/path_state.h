@@ -11,6 +11,8 @@
 #define WD_TUPLES 4 /* remote addresses kept per transport */
 #define WD_GENERATIONS 4 /* of ICE credentials, ours and theirs, that can be in use: answers to offers get lost */
 #define WD_PROOFS 4
+#define WD_CONGESTED_STREAM 1 /* see wd_router_congested */
+#define WD_CONGESTED_THIN 2 /* see limit.c */
 #define WD_CONSENT_NS INT64_C(30000000000) /* RFC 7675 section 5.1 */
 
 /* Does an address receive what is sent there (path_validation.c)? A state is never left backwards; a tuple that is bound anew begins with the first. */
@@ -26,7 +28,7 @@ struct tuple {
     int64_t heard_ns;
     struct wd_addr remote, local;
     bool used;
-    bool congested; /* see wd_router_congested */
+    uint8_t congested; /* why no pictures go there: WD_CONGESTED_* */
     uint8_t credentials; /* number of those of ours that the newest check named */
     uint8_t failed_trials;
     enum wd_validation validation;

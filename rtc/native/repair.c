@@ -1,10 +1,10 @@
 /* What a receiver misses is sent again from the publisher's cache (RFC 4585 section 6.2.1, RFC 4588): when it can still help, and never so much that it takes
  * the place of what is new.
  *
- * A leg earns the right to repeat with what it sends: a share of its bytes, larger where the receiver's estimate leaves room beside them, smaller where it
- * takes less than it is sent. So a receiver that asks for everything, always, gets no more than that share. A packet is not sent twice within a round trip,
- * at most WD_RESEND_TRIES times, and not when its picture is long over. What can not be repaired any more is answered by a keyframe, unless one began behind
- * it already.
+ * A leg earns the right to repeat with what it sends: a share of its bytes, larger where the receiver's estimate leaves room beside them and no
+ * limit is in force (limit.c), smaller where it takes less than it is sent. So a receiver that asks for everything, always, gets no more than that share. A packet
+ * is not sent twice within a round trip, at most WD_RESEND_TRIES times, and not when its picture is long over. What can not be repaired any more is answered by a
+ * keyframe, unless one began behind it already.
  *
  * Nothing here is touched by packets that arrive the first time: what a leg has sent is counted for its reports anyway. */
 #include "repair.h"
@@ -29,10 +29,10 @@ static uint32_t patience_ms(const struct transport *t, const struct resend *r) {
 
 /* Of 256: what a leg may repeat of each byte that it sends. */
 static uint32_t share(const struct transport *t) {
-    if (!t->estimate_bps || !t->out_bps) return WD_RESEND_SHARE;
-    if (t->estimate_bps < (uint64_t)t->out_bps * 95 / 100) return WD_RESEND_SHARE_OVERLOADED;
-    if (t->estimate_bps <= t->out_bps) return WD_RESEND_SHARE;
-    uint64_t room = (t->estimate_bps - t->out_bps) * 256 / t->out_bps;
+    if (!t->estimate_bps || !t->video_bps) return WD_RESEND_SHARE;
+    if (t->passes_bps || (t->capped && t->limit_bps < (uint64_t)t->video_bps * 5 / 4) || t->estimate_bps < (uint64_t)t->video_bps * 95 / 100) return WD_RESEND_SHARE_OVERLOADED;
+    if (t->capped || t->estimate_bps <= t->video_bps) return WD_RESEND_SHARE;
+    uint64_t room = (t->estimate_bps - t->video_bps) * 256 / t->video_bps;
     return room > 256 ? 256 : room > WD_RESEND_SHARE ? (uint32_t)room : WD_RESEND_SHARE;
 }
 
@@ -46,10 +46,14 @@ static void save_up(struct leg *leg, uint64_t credit, uint64_t most) {
 static bool may_spend(struct leg *leg, size_t length) {
     const struct transport *t = leg->transport;
     uint32_t part = share(t);
-    uint64_t second = t->out_bps ? t->out_bps / 8 : leg->bytes, most = second * part * (part > WD_RESEND_SHARE ? 8 : part < WD_RESEND_SHARE ? 1 : 4) / 4;
-    if (most < WD_RESEND_LEAST) most = WD_RESEND_LEAST;
+    uint64_t second = t->video_bps ? t->video_bps / 8 : leg->bytes;
+    if (t->capped && t->limit_bps / 8 < second) second = t->limit_bps / 8;
+    uint64_t most = second * part * (part > WD_RESEND_SHARE ? 8 : part < WD_RESEND_SHARE ? 1 : 4) / 4;
+    uint64_t least = t->capped ? WD_RESEND_LEAST / 2 : WD_RESEND_LEAST;
+    if (most < least) most = least;
     save_up(leg, (uint64_t)((uint32_t)leg->bytes - leg->resend_earned) * part, most);
     leg->resend_earned = (uint32_t)leg->bytes;
+    if (t->capped && leg->resend_credit > most) leg->resend_credit = (uint32_t)most; /* of better times */
     if (leg->resend_credit < length * 256) return false;
     leg->resend_credit -= (uint32_t)length * 256;
     return true;

@@ -77,7 +77,7 @@ struct transport {
     struct handshake handshake;
     uint32_t feedback_ssrc; /* our SSRC in feedback to this peer */
     int64_t clock_offset_ns; /* our wall clock minus the publisher's, from its first SR */
-    bool has_clock_offset, capped, limit_waits, limit_untold;
+    bool has_clock_offset, capped, limit_waits, limit_untold, limit_kept;
     uint32_t rtt_us, rtt_now_us; /* smoothed, and the newest: a queue that fills shows there first */
     uint32_t rtt_least_us; /* of the last half minute or so: without queues */
     uint8_t limited; /* so often it is still to be told, as a publisher, that a viewer's limit ended; 0 = it knows */
@@ -89,7 +89,12 @@ struct transport {
     uint32_t estimate_mark_bps; /* the estimate of a moment ago: does it grow? */
     int64_t estimate_mark_ns;
     int64_t limit_sign_ns, limit_tight_ns; /* that sign; when the publisher last needed what it was allowed */
+    uint32_t passes_bps; /* of pictures, behind a queue and with losses; 0 = the estimate is right */
+    int64_t suffers_ns; /* since then sound has been lost though few pictures are sent; 0 = it is not */
+    int64_t kept_until_ns; /* so long pictures are kept back, or were */
+    uint8_t kept; /* times in a row */
     uint32_t out_bps; /* of the last second */
+    uint32_t video_bps, sound_bps; /* of it, as REMB counts pictures: payload, with repetitions; sound with its headers */
     struct transport_stats stats;
     struct departed departed[WD_DEPARTED];
     uint8_t departed_next;
