@@ -77,7 +77,7 @@ void wd_emit_stats(struct wd_router *router, struct transport *t) {
     t->stats.at_ns = router->now_ns;
     if (++t->stats.seconds % STATS_EVERY) return;
     struct wd_stats stats = {.rtt_us = t->rtt_us, .in_bps = in_bps, .out_bps = t->out_bps};
-    stats.estimate_bps = t->estimate_bps > UINT32_MAX ? UINT32_MAX : (uint32_t)t->estimate_bps;
+    stats.estimate_bps = t->estimate.bps > UINT32_MAX ? UINT32_MAX : (uint32_t)t->estimate.bps;
     for (struct track *track = t->tracks; track; track = track->next) {
         uint32_t clock_rate = track->config.codec_count ? track->config.codecs[track->last_entry].clock_rate : 0;
         uint32_t loss = (uint32_t)track->fraction_lost * 10000 / 256, jitter = clock_rate ? (uint32_t)((uint64_t)(track->jitter >> 4) * 1000000 / clock_rate) : 0;

@@ -162,7 +162,7 @@ void wd_rtcp_received(struct wd_router *router, struct tuple *tuple, uint8_t *pa
 static void give_up_on(struct wd_router *router, struct track *track, struct lost *lost, int64_t round_trip_ns) {
     if (lost->given_up || router->now_ns - lost->since_ns < WD_REPAIR_NS + 2 * round_trip_ns) return;
     lost->given_up = true;
-    wd_hopeless(router, track, lost->index);
+    wd_give_up(router, track, lost->index);
 }
 
 static void send_nacks(struct wd_router *router, struct transport *t, struct track *track, int64_t *next_ns) {
@@ -174,7 +174,7 @@ static void send_nacks(struct wd_router *router, struct transport *t, struct tra
         struct lost *lost = &track->lost[i];
         give_up_on(router, track, lost, round_trip_ns);
         if (lost->tries >= NACK_TRIES || track->highest - lost->index > track->slot_mask || router->now_ns - lost->since_ns > WD_RESEND_AGE_NS) {
-            if (!lost->given_up) wd_hopeless(router, track, lost->index);
+            if (!lost->given_up) wd_give_up(router, track, lost->index);
             track->lost[i] = track->lost[--track->lost_count];
             continue;
         }

@@ -3,7 +3,7 @@
  *
  * A leg earns the right to repeat with what it sends: a share of its bytes, larger where the receiver's estimate leaves room beside them and no
  * limit is in force (limit.c), smaller where it takes less than it is sent. So a receiver that asks for everything, always, gets no more than that share. A packet
- * is not sent twice within a round trip, at most WD_RESEND_TRIES times, and not when its picture is long over. What can not be repaired any more is answered by a
+ * is not sent twice within a round trip, at most TRIES times, and not when its picture is long over. What can not be repaired any more is answered by a
  * keyframe, unless one began behind it already.
  *
  * Nothing here is touched by packets that arrive the first time: what a leg has sent is counted for its reports anyway. */
@@ -12,28 +12,34 @@
 #include "delivery.h"
 #include "keyframes.h"
 
-void wd_hopeless(struct wd_router *router, struct track *track, uint64_t index) {
+#define TRIES 10
+#define RECENT 32 /* but these newest packets are not old: of a screen at rest, or of somebody who was away */
+#define RTT_MS 100 /* of a receiver that has not told its own yet */
+#define SHARE 77 /* of 256: bytes that may be sent again, of what a leg sends */
+#define SHARE_OVERLOADED 38 /* to a receiver that takes less than it is sent */
+
+void wd_give_up(struct wd_router *router, struct track *track, uint64_t index) {
     if (track->config.kind == WD_VIDEO && index >= track->keyframe_newest && !track->keyframe_wanted) wd_wish_keyframe(router, track);
 }
 
 /* Since it was first forwarded; `behind`: packets since. */
 static int64_t age_ns(const struct wd_router *router, const struct slot *slot, int behind) {
-    return behind > WD_RESEND_RECENT ? (int64_t)((wd_abs_send_time(router) - slot->abs_send_time) & 0xffffff) * WD_SECOND >> 18 : 0;
+    return behind > RECENT ? (int64_t)((wd_abs_send_time(router) - slot->abs_send_time) & 0xffffff) * WD_SECOND >> 18 : 0;
 }
 
 /* A queue that fills delays what was sent again as well: the newest round trip tells sooner than the smoothed one. After each four tries it takes longer. */
 static uint32_t patience_ms(const struct transport *t, const struct resend *r) {
-    uint32_t round_trip_ms = t->rtt_us ? wd_round_trip_us(t) / 1000 : WD_RESEND_RTT_MS;
+    uint32_t round_trip_ms = t->rtt_us ? wd_round_trip_us(t) / 1000 : RTT_MS;
     return round_trip_ms * (1 + r->tries / 4u);
 }
 
 /* Of 256: what a leg may repeat of each byte that it sends. */
 static uint32_t share(const struct transport *t) {
-    if (!t->estimate_bps || !t->video_bps) return WD_RESEND_SHARE;
-    if (t->passes_bps || (t->capped && t->limit_bps < (uint64_t)t->video_bps * 5 / 4) || t->estimate_bps < (uint64_t)t->video_bps * 95 / 100) return WD_RESEND_SHARE_OVERLOADED;
-    if (t->capped || t->estimate_bps <= t->video_bps) return WD_RESEND_SHARE;
-    uint64_t room = (t->estimate_bps - t->video_bps) * 256 / t->video_bps;
-    return room > 256 ? 256 : room > WD_RESEND_SHARE ? (uint32_t)room : WD_RESEND_SHARE;
+    if (!t->estimate.bps || !t->video_bps) return SHARE;
+    if (t->estimate.passes_bps || (t->estimate.capped && t->estimate.limit_bps < (uint64_t)t->video_bps * 5 / 4) || t->estimate.bps < (uint64_t)t->video_bps * 95 / 100) return SHARE_OVERLOADED;
+    if (t->estimate.capped || t->estimate.bps <= t->video_bps) return SHARE;
+    uint64_t room = (t->estimate.bps - t->video_bps) * 256 / t->video_bps;
+    return room > 256 ? 256 : room > SHARE ? (uint32_t)room : SHARE;
 }
 
 static void save_up(struct leg *leg, uint64_t credit, uint64_t most) {
@@ -47,13 +53,13 @@ static bool may_spend(struct leg *leg, size_t length) {
     const struct transport *t = leg->transport;
     uint32_t part = share(t);
     uint64_t second = t->video_bps ? t->video_bps / 8 : leg->bytes;
-    if (t->capped && t->limit_bps / 8 < second) second = t->limit_bps / 8;
-    uint64_t most = second * part * (part > WD_RESEND_SHARE ? 8 : part < WD_RESEND_SHARE ? 1 : 4) / 4;
-    uint64_t least = t->capped ? WD_RESEND_LEAST / 2 : WD_RESEND_LEAST;
+    if (t->estimate.capped && t->estimate.limit_bps / 8 < second) second = t->estimate.limit_bps / 8;
+    uint64_t most = second * part * (part > SHARE ? 8 : part < SHARE ? 1 : 4) / 4;
+    uint64_t least = t->estimate.capped ? WD_RESEND_LEAST / 2 : WD_RESEND_LEAST;
     if (most < least) most = least;
     save_up(leg, (uint64_t)((uint32_t)leg->bytes - leg->resend_earned) * part, most);
     leg->resend_earned = (uint32_t)leg->bytes;
-    if (t->capped && leg->resend_credit > most) leg->resend_credit = (uint32_t)most; /* of better times */
+    if (t->estimate.capped && leg->resend_credit > most) leg->resend_credit = (uint32_t)most; /* of better times */
     if (leg->resend_credit < length * 256) return false;
     leg->resend_credit -= (uint32_t)length * 256;
     return true;
@@ -65,7 +71,7 @@ static enum verdict judge(struct wd_router *router, struct leg *leg, const struc
     struct resend *r = &leg->resends[(slot->index - 1) & leg->track->slot_mask];
     uint32_t now_ms = (uint32_t)(router->now_ns / WD_MS);
     if (r->sequence != sequence || now_ms - r->at_ms > 2 * WD_RESEND_AGE_NS / WD_MS) *r = (struct resend){.sequence = sequence};
-    if (r->tries >= WD_RESEND_TRIES) return NEVER;
+    if (r->tries >= TRIES) return NEVER;
     if (r->tries && now_ms - r->at_ms < patience_ms(leg->transport, r)) return WAIT;
     if (!may_spend(leg, slot->length + 2u)) return BROKE;
     r->tries++;
@@ -89,13 +95,13 @@ void wd_resend(struct wd_router *router, struct leg *leg, uint16_t sequence) {
     uint64_t in = out_index - leg->offset;
     const struct slot *slot = &track->slots[in & track->slot_mask];
     bool overwritten = slot->index > in + 1 || (slot->index == in + 1 && !wd_is_stored(&track->store, slot));
-    if (overwritten) wd_hopeless(router, track, in);
+    if (overwritten) wd_give_up(router, track, in);
     if (overwritten || slot->index != in + 1 || slot->abs_send_time == UINT32_MAX || !leg->payload_types[slot->entry]) { /* what has not come yet is asked for at its source */
         n->drop_rtx_miss++;
         return;
     }
     int64_t since_ns = age_ns(router, slot, behind);
-    if (since_ns > WD_REPAIR_NS + 2000 * (int64_t)wd_round_trip_us(leg->transport)) wd_hopeless(router, track, in); /* it may still help, but will it come? */
+    if (since_ns > WD_REPAIR_NS + 2000 * (int64_t)wd_round_trip_us(leg->transport)) wd_give_up(router, track, in); /* it may still help, but will it come? */
     if (since_ns > WD_RESEND_AGE_NS) {
         n->drop_rtx_late++;
         return;
@@ -106,6 +112,6 @@ void wd_resend(struct wd_router *router, struct leg *leg, uint16_t sequence) {
     case BROKE: n->drop_rtx_budget++; break;
     case NEVER:
         n->drop_rtx_throttled++;
-        wd_hopeless(router, track, in);
+        wd_give_up(router, track, in);
     }
 }

@@ -46,6 +46,29 @@ struct feedback {
     int64_t fed_ns; /* when there last was media for it, which feedback could follow */
 };
 
+/* What a transport can take, by its REMB and its reports, and the limit that follows for its publishers (limit.c). */
+struct estimate {
+    uint64_t bps; /* its newest REMB */
+    int64_t at_ns;
+    uint32_t mark_bps; /* the estimate of a moment ago: does it grow? */
+    int64_t mark_ns;
+    uint32_t passes_bps; /* of pictures, behind a queue and with losses; 0 = the estimate is right */
+    uint32_t rtt_least_us; /* of the last half minute or so: without queues */
+
+    bool capped; /* a limit is in force for who alone is watched */
+    bool waits, untold; /* the limit is to be looked at; and to be passed on, though it is the same */
+    uint32_t limit_bps, known_bps; /* passed on; and the estimate behind the newest sign of congestion */
+    uint32_t shown_bps; /* passed on when a report last showed no queue */
+    int64_t passed_ns;
+    int64_t sign_ns, tight_ns; /* that sign; when the publisher last needed what it was allowed */
+    uint8_t ends; /* so often it is still to be told, as a publisher, that a viewer's limit ended; 0 = it knows */
+
+    bool kept_back; /* pictures are: the path carries sound alone */
+    uint8_t kept_times; /* in a row */
+    int64_t kept_until_ns;
+    int64_t suffers_ns; /* since then sound has been lost though few pictures are sent; 0 = it is not */
+};
+
 /* Of a track that is gone: a sender's rollover counter goes on (RFC 3711 section 3.3.1), also when its line comes back as another track. */
 struct departed { uint32_t ssrc; struct wd_srtp_stream stream; };
 
@@ -77,22 +100,9 @@ struct transport {
     struct handshake handshake;
     uint32_t feedback_ssrc; /* our SSRC in feedback to this peer */
     int64_t clock_offset_ns; /* our wall clock minus the publisher's, from its first SR */
-    bool has_clock_offset, capped, limit_waits, limit_untold, limit_kept;
+    bool has_clock_offset;
     uint32_t rtt_us, rtt_now_us; /* smoothed, and the newest: a queue that fills shows there first */
-    uint32_t rtt_least_us; /* of the last half minute or so: without queues */
-    uint8_t limited; /* so often it is still to be told, as a publisher, that a viewer's limit ended; 0 = it knows */
-    uint64_t estimate_bps; /* its newest REMB */
-    int64_t estimate_ns;
-    int64_t limit_passed_ns;
-    uint32_t limit_bps, limit_known_bps; /* passed on; and the estimate behind the newest sign of congestion */
-    uint32_t limit_shown_bps; /* passed on when a report last showed no queue */
-    uint32_t estimate_mark_bps; /* the estimate of a moment ago: does it grow? */
-    int64_t estimate_mark_ns;
-    int64_t limit_sign_ns, limit_tight_ns; /* that sign; when the publisher last needed what it was allowed */
-    uint32_t passes_bps; /* of pictures, behind a queue and with losses; 0 = the estimate is right */
-    int64_t suffers_ns; /* since then sound has been lost though few pictures are sent; 0 = it is not */
-    int64_t kept_until_ns; /* so long pictures are kept back, or were */
-    uint8_t kept; /* times in a row */
+    struct estimate estimate;
     uint32_t out_bps; /* of the last second */
     uint32_t video_bps, sound_bps; /* of it, as REMB counts pictures: payload, with repetitions; sound with its headers */
     struct transport_stats stats;
