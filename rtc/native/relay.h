@@ -16,12 +16,14 @@
 #include "epoll_source.h"
 
 /* Names in this order. */
+/* clang-format off */
 #define WD_RELAY_COUNTERS(X) \
     X(turn_requests) X(turn_replies) X(turn_bindings) X(turn_challenges) X(turn_stale_nonces) \
     X(relay_to_peers) X(relay_to_peers_bytes) X(relay_to_clients) X(relay_to_clients_bytes) X(relay_handed_over) X(relay_handed_back) \
     X(drop_turn_malformed) X(drop_turn_unexpected) X(drop_turn_unanswered) X(drop_turn_rate) X(drop_turn_busy) \
     X(drop_relay_no_allocation) X(drop_relay_no_channel) X(drop_relay_no_permission) X(drop_relay_port) X(drop_relay_peer_unknown) X(drop_relay_no_socket) X(drop_relay_bandwidth) \
     X(drop_relay_malformed) X(drop_relay_too_large) X(drop_relay_send_error)
+/* clang-format on */
 
 struct wd_relay_counters {
 #define X(name) uint64_t name;

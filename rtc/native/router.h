@@ -14,6 +14,7 @@
 enum wd_kind { WD_AUDIO = 1, WD_VIDEO = 2 };
 
 /* Everything that is dropped is dropped for one of these reasons, and counted. Names in counters.def order. */
+/* clang-format off */
 #define WD_COUNTERS(X) \
     X(packets_in) X(bytes_in) X(packets_out) X(bytes_out) X(forwarded) \
     X(stun_in) X(stun_out) X(dtls_in) X(dtls_out) X(rtp_in) X(rtcp_in) X(rtcp_out) \
@@ -23,6 +24,7 @@ enum wd_kind { WD_AUDIO = 1, WD_VIDEO = 2 };
     X(drop_dtls_unverified) X(drop_dtls_early_full) X(drop_no_keys) X(drop_rtp_malformed) X(drop_srtp_auth) X(drop_srtp_replay) X(drop_srtp_old) X(drop_srtcp) \
     X(drop_rtcp_malformed) X(drop_unknown_ssrc) X(drop_unknown_payload_type) X(drop_ssrc_limit) X(drop_payload_malformed) X(drop_padding_only) X(drop_duplicate) X(drop_rtx_malformed) \
     X(drop_too_large) X(drop_no_consent) X(drop_awaiting_keyframe) X(drop_congested) X(drop_no_payload_type) X(drop_rtx_miss) X(drop_rtx_late) X(drop_rtx_throttled) X(drop_rtx_budget) X(drop_send_error) X(drop_event_ring_full) X(drop_no_memory)
+/* clang-format on */
 
 struct wd_counters {
 #define X(name) uint64_t name;

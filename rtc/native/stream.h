@@ -41,10 +41,12 @@
 
 #define WD_STREAMS_UNVOUCHED 2048u /* one more pushes out the oldest: a client that means it shows it within a few round trips */
 
+/* clang-format off */
 #define WD_STREAM_COUNTERS(X) \
     X(streams_adopted) X(streams_refused) X(streams_closed) X(streams_timed_out) X(streams_displaced) X(stream_frames_in) X(stream_frames_out) X(stream_bytes_in) \
     X(stream_bytes_out) X(stream_congestions) X(drop_stream_framing) X(drop_stream_full) X(drop_stream_late) X(drop_stream_unknown) X(drop_stream_too_large) \
     X(drop_stream_no_memory)
+/* clang-format on */
 
 struct wd_stream_counters {
 #define X(name) uint64_t name;
