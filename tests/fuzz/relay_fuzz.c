@@ -170,32 +170,6 @@ static void unwatch(void *owner, int fd) { require(owner == &w && fd >= 0); }
 
 static void gone(void *owner, const struct wd_addr *relayed) { require(owner == &w && relayed->via == (WD_VIA_RELAY | INDEX)); }
 
-static size_t put(uint8_t *out, size_t at, uint16_t type, const void *value, size_t length) {
-    wd_put16(out + at, type);
-    wd_put16(out + at + 2, (uint16_t)length);
-    memset(out + at + 4, 0, (length + 3) & ~(size_t)3);
-    if (length) memcpy(out + at + 4, value, length);
-    wd_put16(out + 2, (uint16_t)(at + 4 + ((length + 3) & ~(size_t)3) - 20));
-    return at + 4 + ((length + 3) & ~(size_t)3);
-}
-
-static size_t header(uint8_t *out, uint16_t type, uint64_t transaction) {
-    wd_put16(out, type);
-    wd_put16(out + 2, 0);
-    wd_put32(out + 4, 0x2112a442);
-    wd_put64(out + 8, transaction);
-    wd_put32(out + 16, 0);
-    return 20;
-}
-
-static size_t put_peer(uint8_t *out, size_t at, const struct wd_addr *peer) {
-    uint8_t value[20] = {0, peer->family == 4 ? 1 : 2};
-    size_t size = peer->family == 4 ? 4 : 16;
-    wd_put16(value + 2, peer->port ^ 0x2112);
-    for (size_t i = 0; i < size; i++) value[4 + i] = peer->ip[i] ^ out[4 + i];
-    return put(out, at, 0x0012, value, 4 + size);
-}
-
 /* A datagram from a client, in memory of exactly its size. */
 static void from_client(unsigned client, const uint8_t *data, size_t length, bool flush) {
     struct wd_addr from = client_address(client), local = local_address(client);

@@ -1,21 +1,6 @@
 /* rtc/native/stream.h over real socket pairs and a real epoll set, in time of our own. */
 #include "stream_world.h"
 
-/* A STUN request of 28 bytes, ChannelData with 5 bytes and its padding; and the same two as ICE frames. */
-static size_t two_messages(uint8_t kind, uint8_t out[80]) {
-    uint8_t stun[28] = {0x00, 0x01, 0x00, 0x08, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3}, channel[12] = {0x40, 0x01, 0x00, 0x05, 'h', 'e', 'l', 'l', 'o'};
-    if (kind == WD_STREAM_TURN) {
-        memcpy(out, stun, 28);
-        memcpy(out + 28, channel, 12);
-        return 40;
-    }
-    wd_put16(out, 28);
-    memcpy(out + 2, stun, 28);
-    wd_put16(out + 30, 9);
-    memcpy(out + 32, channel, 9);
-    return 41;
-}
-
 static void expect_two(uint32_t stream) {
     check(w.heard_count == 2 && w.heard[0].stream == stream && w.heard[1].stream == stream);
     check(w.heard[0].length == 28 && w.heard[0].data[0] == 0 && w.heard[0].data[10] == 3);
@@ -131,29 +116,6 @@ static void one_stream_is_read_64_kib_at_a_time(void) {
     check(w.heard_count == 150);
     close(peer);
     finish();
-}
-
-/* Fills the queue of a peer that does not read. Returns how many messages were taken. */
-static uint32_t fill(uint32_t id, size_t length) {
-    uint32_t taken = 0;
-    while (send_message(id, length, taken)) taken++;
-    return taken;
-}
-
-/* Reads all that comes while rounds go on, and checks that it is whole messages with rising numbers. Returns how many. */
-static uint32_t drain(int peer, size_t length, int64_t *last) {
-    static uint8_t data[1 << 20];
-    size_t have = 0, got;
-    do {
-        have += got = hear(peer, data + have, sizeof data - have);
-        round_of_work();
-    } while (got);
-    check(have % (length + 2) == 0);
-    for (size_t at = 0; at < have; at += length + 2) {
-        check(wd_get16(data + at) == length && (int64_t)wd_get32(data + at + 2 + length - 4) > *last);
-        *last = wd_get32(data + at + 2 + length - 4);
-    }
-    return (uint32_t)(have / (length + 2));
 }
 
 static void a_queue_has_an_end_and_loses_whole_messages(void) {
