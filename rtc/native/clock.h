@@ -1,4 +1,5 @@
-/* Times are nanoseconds of CLOCK_MONOTONIC, or of the test's own clock: they come in as arguments and are never read here. */
+/* Times are nanoseconds of CLOCK_MONOTONIC, or of the test's own clock: they come in as arguments and are never read
+ * here. */
 #ifndef WD_CLOCK_H
 #define WD_CLOCK_H
 

@@ -7,10 +7,16 @@
 #include "table.h"
 #include "transport.h"
 
-#define WD_BEAT_NS (100 * WD_MS) /* what has nothing to follow falls on the same instants for all transports: one wake-up serves all */
+/* what has nothing to follow falls on the same instants for all transports: one wake-up serves all */
+#define WD_BEAT_NS (100 * WD_MS)
 #define WD_EARLY 32 /* ClientHellos kept from addresses not yet verified */
 
-struct early { struct wd_addr from; int64_t at_ns; uint16_t length; uint8_t data[1500]; };
+struct early {
+    struct wd_addr from;
+    int64_t at_ns;
+    uint16_t length;
+    uint8_t data[1500];
+};
 
 struct wd_router {
     struct wd_router_config config;
@@ -44,6 +50,8 @@ static inline void wd_due(struct wd_router *router, struct transport *t, int64_t
 }
 
 /* The last beat not after now + interval. */
-static inline int64_t wd_beat(const struct wd_router *router, int64_t interval_ns) { return (router->now_ns + interval_ns) / WD_BEAT_NS * WD_BEAT_NS; }
+static inline int64_t wd_beat(const struct wd_router *router, int64_t interval_ns) {
+    return (router->now_ns + interval_ns) / WD_BEAT_NS * WD_BEAT_NS;
+}
 
 #endif

@@ -8,7 +8,8 @@ void wd_datagram_commit(struct wd_router *router, const struct wd_addr *to, cons
     wd_egress_commit(router->egress, to, from, length);
 }
 
-void wd_send_to_address(struct wd_router *router, const struct wd_addr *to, const struct wd_addr *from, const uint8_t *data, size_t length) {
+void wd_send_to_address(struct wd_router *router, const struct wd_addr *to, const struct wd_addr *from,
+                        const uint8_t *data, size_t length) {
     memcpy(wd_datagram_room(router, length), data, length);
     wd_datagram_commit(router, to, from, length);
 }

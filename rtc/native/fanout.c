@@ -1,8 +1,9 @@
 /* From one publisher's clear packets to every subscriber.
  *
- * Receiver by receiver: all packets that wait for it, of all its slots, are written side by side into the egress arena, equal sizes form one UDP_SEGMENT message.
- * Packets of one burst that differ by a few bytes are made equal with RTP padding, once, in the shared clear copy. How a receiver takes its packets is its
- * destination's business (delivery.c). */
+ * Receiver by receiver: all packets that wait for it, of all its slots, are written side by side into the egress arena,
+ * equal sizes form one UDP_SEGMENT message. Packets of one burst that differ by a few bytes are made equal with RTP
+ * padding, once, in the shared clear copy. How a receiver takes its packets is its destination's business (delivery.c).
+ */
 #include "fanout.h"
 
 #include "delivery.h"
@@ -26,11 +27,13 @@ void wd_unpend(struct wd_router *router, struct track *track) {
 
 void wd_leg_restart(struct wd_router *router, struct leg *leg) {
     leg->waiting = true;
-    /* Who is not ready yet or congested asks when it is (wd_ask_keyframes): a keyframe before that would be wasted, and delay the next. */
+    /* Who is not ready yet or congested asks when it is (wd_ask_keyframes): a keyframe before that would be wasted, and
+     * delay the next. */
     if (leg->config.kind == WD_VIDEO && wd_takes_video(leg->transport)) wd_ask_keyframe(router, leg->track);
 }
 
-/* Stamps the burst once for everybody and makes nearly equal packets equal, so that each receiver's share is one run. */
+/* Stamps the burst once for everybody and makes nearly equal packets equal, so that each receiver's share is one run.
+ */
 static void prepare_burst(struct wd_router *router, struct track *track) {
     uint32_t abs_send_time = wd_abs_send_time(router);
     unsigned largest = 0;
@@ -52,13 +55,15 @@ static void prepare_burst(struct wd_router *router, struct track *track) {
 }
 
 static bool is_ready(const struct wd_router *router, const struct track *track, bool all) {
-    return all || track->frame_complete || track->config.kind == WD_AUDIO || router->now_ns - track->pending_since >= HOLD_NS;
+    return all || track->frame_complete || track->config.kind == WD_AUDIO ||
+           router->now_ns - track->pending_since >= HOLD_NS;
 }
 
 /* See prefetch.c: all receivers are led through the steps together. */
 static void prefetch_receivers(const struct wd_router *router) {
     for (uint32_t i = 0; i < router->pending_count; i++)
-        if (router->pending[i]->flushing && router->pending[i]->legs) wd_prefetch(router->pending[i]->legs, WD_LEG_HEAD);
+        if (router->pending[i]->flushing && router->pending[i]->legs)
+            wd_prefetch(router->pending[i]->legs, WD_LEG_HEAD);
     for (uint32_t i = 0; i < router->pending_count; i++) {
         if (!router->pending[i]->flushing) continue;
         for (const struct leg *leg = router->pending[i]->legs; leg; leg = leg->next_in_track) {
@@ -129,7 +134,8 @@ static void forget_flushed(struct wd_router *router) {
 }
 
 void wd_fanout(struct wd_router *router, bool all) {
-    for (uint32_t i = 0; i < router->pending_count; i++) router->pending[i]->flushing = is_ready(router, router->pending[i], all);
+    for (uint32_t i = 0; i < router->pending_count; i++)
+        router->pending[i]->flushing = is_ready(router, router->pending[i], all);
     prefetch_receivers(router);
     struct transport *t = gather(router);
     if (t) prefetch_keys(t);
@@ -145,6 +151,7 @@ void wd_fanout(struct wd_router *router, bool all) {
 int64_t wd_fanout_deadline(const struct wd_router *router) {
     int64_t deadline = INT64_MAX;
     for (uint32_t i = 0; i < router->pending_count; i++)
-        if (router->pending[i]->pending_since + HOLD_NS < deadline) deadline = router->pending[i]->pending_since + HOLD_NS;
+        if (router->pending[i]->pending_since + HOLD_NS < deadline)
+            deadline = router->pending[i]->pending_since + HOLD_NS;
     return deadline;
 }

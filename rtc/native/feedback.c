@@ -1,7 +1,9 @@
-/* RTCP is terminated here: every leg of a call gets its own reports, and only wishes travel on (RFC 3550 section 7, RFC 7667 section 3.7).
+/* RTCP is terminated here: every leg of a call gets its own reports, and only wishes travel on (RFC 3550 section 7, RFC
+ * 7667 section 3.7).
  *
- * Upstream: receiver reports, NACK, keyframe requests (keyframes.c), transport-wide feedback, and for a source with a single viewer a limit by that viewer's
- * estimate (limit.c). Downstream: sender reports in our clock, with the publisher's own relation of media time to clock. */
+ * Upstream: receiver reports, NACK, keyframe requests (keyframes.c), transport-wide feedback, and for a source with a
+ * single viewer a limit by that viewer's estimate (limit.c). Downstream: sender reports in our clock, with the
+ * publisher's own relation of media time to clock. */
 #include "feedback.h"
 
 #include "bytes.h"
@@ -18,7 +20,8 @@
 
 #define NACK_TRIES 16
 #define NACK_RETRY_NS (25 * WD_MS) /* at least so long between two requests for a packet */
-#define TWCC_INTERVAL_NS (60 * WD_MS) /* from the first arrival after the last feedback: from then on it leaves behind media for the same receiver */
+/* from the first arrival after the last feedback: from then on it leaves behind media for the same receiver */
+#define TWCC_INTERVAL_NS (60 * WD_MS)
 #define TWCC_PATIENCE_NS (40 * WD_MS) /* and by itself when there was none for so long */
 #define REPORT_PATIENCE_NS (100 * WD_MS) /* so long a due report waits for media that it can follow */
 #define LEVEL_PATIENCE_NS (100 * WD_MS) /* so long due levels wait for a packet of sound */
@@ -38,15 +41,21 @@ struct compound {
 
 /* Wall clock as NTP 32.32. One constant offset per process keeps reports of all legs comparable. */
 static uint64_t ntp_now(const struct wd_router *router) {
-    uint64_t ns = (uint64_t)router->now_ns + UINT64_C(3900000000) * 1000000000; /* any epoch serves: receivers only compare */
+    uint64_t ns =
+        (uint64_t)router->now_ns + UINT64_C(3900000000) * 1000000000; /* any epoch serves: receivers only compare */
     return (ns / 1000000000) << 32 | ((ns % 1000000000) << 32) / 1000000000;
 }
 
-static int64_t ntp_to_ns(uint64_t ntp) { return (int64_t)((ntp >> 32) * 1000000000 + (((ntp & 0xffffffff) * 1000000000) >> 32)); }
+static int64_t ntp_to_ns(uint64_t ntp) {
+    return (int64_t)((ntp >> 32) * 1000000000 + (((ntp & 0xffffffff) * 1000000000) >> 32));
+}
 
-static uint64_t ns_to_ntp(int64_t ns) { return ((uint64_t)ns / 1000000000) << 32 | (((uint64_t)ns % 1000000000) << 32) / 1000000000; }
+static uint64_t ns_to_ntp(int64_t ns) {
+    return ((uint64_t)ns / 1000000000) << 32 | (((uint64_t)ns % 1000000000) << 32) / 1000000000;
+}
 
-/* --- what a receiver says ------------------------------------------------------------------------------------------- */
+/* --- what a receiver says -------------------------------------------------------------------------------------------
+ */
 
 static struct leg *find_leg(struct transport *t, uint32_t ssrc) {
     for (struct leg *leg = t->legs; leg; leg = leg->next)
@@ -72,7 +81,8 @@ static void read_reports(struct wd_router *router, struct tuple *tuple, const st
         wd_path_report_confirmed(router, tuple, reports[i].lsr);
         for (int k = 0; k < WD_REPORTS; k++) {
             if (!reports[i].lsr || reports[i].lsr != leg->report_lsr[k]) continue;
-            int64_t rtt_us = (router->now_ns - leg->report_sent_ns[k]) / 1000 - (int64_t)((uint64_t)reports[i].dlsr * 1000000 >> 16);
+            int64_t rtt_us =
+                (router->now_ns - leg->report_sent_ns[k]) / 1000 - (int64_t)((uint64_t)reports[i].dlsr * 1000000 >> 16);
             if (rtt_us < 0) rtt_us = 0;
             if (rtt_us >= 10000000) continue;
             t->rtt_us = t->rtt_us ? (t->rtt_us * 7 + (uint32_t)rtt_us) / 8 : (uint32_t)rtt_us + 1;
@@ -91,14 +101,19 @@ static void read_nack(struct wd_router *router, struct transport *t, const struc
     router->counters.nack_in++;
     router->counters.nack_packets_in += count;
     if (!leg) return;
-    for (size_t i = count; i-- > 0;) wd_resend(router, leg, lost[i]); /* the newest first: what there is room for goes to what can still be shown */
+    for (size_t i = count; i-- > 0;)
+        wd_resend(router, leg, lost[i]); /* the newest first: what there is room for goes to what can still be shown */
 }
 
-/* A picture that a congested receiver misses is still on its way to it, or has to wait like everything else. And who asks less than a round trip after the
- * newest keyframe left did not have it yet. */
+/* A picture that a congested receiver misses is still on its way to it, or has to wait like everything else. And who
+ * asks less than a round trip after the newest keyframe left did not have it yet. */
 static void pass_keyframe_request(struct wd_router *router, const struct leg *leg) {
-    if (!leg || !leg->track || (leg->transport->destination.selected && leg->transport->destination.selected->congested)) return;
-    if (!leg->waiting && router->now_ns - leg->track->keyframe_seen_ns < (int64_t)wd_round_trip_us(leg->transport) * 1000) return;
+    if (!leg || !leg->track ||
+        (leg->transport->destination.selected && leg->transport->destination.selected->congested))
+        return;
+    if (!leg->waiting &&
+        router->now_ns - leg->track->keyframe_seen_ns < (int64_t)wd_round_trip_us(leg->transport) * 1000)
+        return;
     if (leg->config.kind == WD_VIDEO) wd_wish_keyframe(router, leg->track);
 }
 
@@ -155,10 +170,12 @@ void wd_rtcp_received(struct wd_router *router, struct tuple *tuple, uint8_t *pa
     if (length) router->counters.drop_rtcp_malformed++;
 }
 
-/* --- what we say ---------------------------------------------------------------------------------------------------- */
+/* --- what we say ----------------------------------------------------------------------------------------------------
+ */
 
-/* A packet that is asked for again and again may be lost each time, and while it is missing nobody sees anything new: behind a burst of losses a keyframe is
- * there sooner. It is asked for beside the packet, which may still come first. */
+/* A packet that is asked for again and again may be lost each time, and while it is missing nobody sees anything new:
+ * behind a burst of losses a keyframe is there sooner. It is asked for beside the packet, which may still come first.
+ */
 static void give_up_on(struct wd_router *router, struct track *track, struct lost *lost, int64_t round_trip_ns) {
     if (lost->given_up || router->now_ns - lost->since_ns < WD_REPAIR_NS + 2 * round_trip_ns) return;
     lost->given_up = true;
@@ -168,12 +185,14 @@ static void give_up_on(struct wd_router *router, struct track *track, struct los
 static void send_nacks(struct wd_router *router, struct transport *t, struct track *track, int64_t *next_ns) {
     uint16_t wanted[WD_LOST];
     size_t count = 0;
-    int64_t round_trip_ns = t->rtt_us ? (int64_t)t->rtt_us * 1000 : 50 * WD_MS, retry_ns = round_trip_ns * 9 / 8 + 10 * WD_MS;
+    int64_t round_trip_ns = t->rtt_us ? (int64_t)t->rtt_us * 1000 : 50 * WD_MS,
+            retry_ns = round_trip_ns * 9 / 8 + 10 * WD_MS;
     if (retry_ns < NACK_RETRY_NS) retry_ns = NACK_RETRY_NS;
     for (unsigned i = 0; i < track->lost_count;) {
         struct lost *lost = &track->lost[i];
         give_up_on(router, track, lost, round_trip_ns);
-        if (lost->tries >= NACK_TRIES || track->highest - lost->index > track->slot_mask || router->now_ns - lost->since_ns > WD_RESEND_AGE_NS) {
+        if (lost->tries >= NACK_TRIES || track->highest - lost->index > track->slot_mask ||
+            router->now_ns - lost->since_ns > WD_RESEND_AGE_NS) {
             if (!lost->given_up) wd_give_up(router, track, lost->index);
             track->lost[i] = track->lost[--track->lost_count];
             continue;
@@ -196,7 +215,8 @@ static void send_nacks(struct wd_router *router, struct transport *t, struct tra
         }
     struct compound c = {.length = 0};
     c.length = wd_rtcp_write_rr(c.data, RTCP_ROOM, t->feedback_ssrc, NULL, 0);
-    c.length += wd_rtcp_write_nack(c.data + c.length, RTCP_ROOM - c.length, t->feedback_ssrc, track->ssrc, wanted, count);
+    c.length +=
+        wd_rtcp_write_nack(c.data + c.length, RTCP_ROOM - c.length, t->feedback_ssrc, track->ssrc, wanted, count);
     wd_send_rtcp(router, t, c.data, c.length);
     router->counters.nack_out++;
     router->counters.nack_packets_out += count;
@@ -207,7 +227,8 @@ static void send_transport_feedback(struct wd_router *router, struct transport *
     t->feedback.twcc_due_ns = INT64_MAX; /* the next arrival sets it again */
     for (;;) {
         c.length = wd_rtcp_write_rr(c.data, RTCP_ROOM, t->feedback_ssrc, NULL, 0);
-        size_t n = wd_twcc_write(t->feedback.twcc, c.data + c.length, RTCP_ROOM - c.length, t->feedback_ssrc, t->tracks ? t->tracks->ssrc : 0);
+        size_t n = wd_twcc_write(t->feedback.twcc, c.data + c.length, RTCP_ROOM - c.length, t->feedback_ssrc,
+                                 t->tracks ? t->tracks->ssrc : 0);
         if (!n) return;
         wd_send_rtcp(router, t, c.data, c.length + n);
         router->counters.twcc_out++;
@@ -226,16 +247,21 @@ static struct wd_report receiver_report(struct wd_router *router, struct track *
     uint64_t expected_now = expected - track->expected_before, received_now = track->received - track->received_before;
     track->expected_before = expected;
     track->received_before = track->received;
-    track->fraction_lost = expected_now > received_now && expected_now < UINT64_C(1) << 32 ? (uint8_t)((expected_now - received_now) * 256 / expected_now) : 0;
+    track->fraction_lost = expected_now > received_now && expected_now < UINT64_C(1) << 32
+                               ? (uint8_t)((expected_now - received_now) * 256 / expected_now)
+                               : 0;
     int64_t lost = (int64_t)(expected - track->received);
-    struct wd_report report = {.ssrc = track->ssrc, .highest = (uint32_t)track->highest, .jitter = track->jitter >> 4, .fraction_lost = track->fraction_lost};
+    struct wd_report report = {.ssrc = track->ssrc,
+                               .highest = (uint32_t)track->highest,
+                               .jitter = track->jitter >> 4,
+                               .fraction_lost = track->fraction_lost};
     report.lost = lost > 0x7fffff ? 0x7fffff : lost < -0x800000 ? -0x800000 : (int32_t)lost;
     if (track->has_sender) {
         report.lsr = (uint32_t)(track->sender.ntp >> 16);
         report.dlsr = (uint32_t)(((uint64_t)(router->now_ns - track->sender_ns) << 16) / WD_SECOND);
     }
-    /* Opus protects itself by the loss it is told of: tell it the worst leg's. Only the fraction says so; the cumulative count, which bandwidth
-     * estimators read, stays our own uplink's. */
+    /* Opus protects itself by the loss it is told of: tell it the worst leg's. Only the fraction says so; the
+     * cumulative count, which bandwidth estimators read, stays our own uplink's. */
     if (track->config.kind == WD_AUDIO) {
         uint8_t worst = worst_leg_loss(track);
         if (worst > report.fraction_lost) report.fraction_lost = worst;
@@ -243,7 +269,9 @@ static struct wd_report receiver_report(struct wd_router *router, struct track *
     return report;
 }
 
-static bool says_report(const struct leg *leg) { return leg->track && leg->started && !leg->waiting && leg->track->has_sender; }
+static bool says_report(const struct leg *leg) {
+    return leg->track && leg->started && !leg->waiting && leg->track->has_sender;
+}
 
 /* Would what `send_reports` sends be as short as that? */
 static bool reports_fit(const struct transport *t, size_t room) {
@@ -285,7 +313,8 @@ static size_t write_sender_report(struct wd_router *router, struct leg *leg, uin
     return wd_rtcp_write_sr(out, capacity, &info, NULL, 0);
 }
 
-/* One compound packet (RFC 3550 section 6.1) of all that we receive from t and send to it, as long as there is room in one. */
+/* One compound packet (RFC 3550 section 6.1) of all that we receive from t and send to it, as long as there is room in
+ * one. */
 static void send_reports(struct wd_router *router, struct transport *t) {
     struct compound c = {.length = 0};
     write_receiver_reports(router, t, &c);
@@ -310,16 +339,22 @@ static void report(struct wd_router *router, struct transport *t) {
     wd_emit_stats(router, t);
 }
 
-/* A short packet as the last of a run costs the kernel next to nothing, a message of its own as much as the whole run. */
+/* A short packet as the last of a run costs the kernel next to nothing, a message of its own as much as the whole run.
+ */
 void wd_feedback_follow_media(struct wd_router *router, struct transport *t) {
     t->feedback.fed_ns = router->now_ns;
-    if (t->feedback.twcc && t->feedback.twcc_due_ns <= router->now_ns) send_transport_feedback(router, t);
-    else if (t->feedback.report_due_ns <= router->now_ns && reports_fit(t, wd_egress_tail(router->egress, &t->destination.selected->remote, &t->destination.selected->local))) report(router, t);
+    if (t->feedback.twcc && t->feedback.twcc_due_ns <= router->now_ns)
+        send_transport_feedback(router, t);
+    else if (t->feedback.report_due_ns <= router->now_ns &&
+             reports_fit(
+                 t, wd_egress_tail(router->egress, &t->destination.selected->remote, &t->destination.selected->local)))
+        report(router, t);
 }
 
 void wd_feedback_arrival(struct wd_router *router, struct transport *t) {
     if (t->feedback.twcc_due_ns == INT64_MAX) t->feedback.twcc_due_ns = router->now_ns + TWCC_INTERVAL_NS;
-    if (router->now_ns - t->feedback.fed_ns > TWCC_PATIENCE_NS) wd_due(router, t, t->feedback.twcc_due_ns + TWCC_PATIENCE_NS); /* else it is likely to follow media */
+    if (router->now_ns - t->feedback.fed_ns > TWCC_PATIENCE_NS)
+        wd_due(router, t, t->feedback.twcc_due_ns + TWCC_PATIENCE_NS); /* else it is likely to follow media */
 }
 
 void wd_feedback_tick(struct wd_router *router, struct transport *t) {

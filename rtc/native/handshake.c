@@ -33,7 +33,8 @@ void wd_deliver_early(struct wd_router *router, struct tuple *tuple) {
     }
 }
 
-/* A ClientHello may overtake the check that verifies its address: it is kept for a while, and never answered (record type 22, handshake type 1). */
+/* A ClientHello may overtake the check that verifies its address: it is kept for a while, and never answered (record
+ * type 22, handshake type 1). */
 static void keep_early(struct wd_router *router, const uint8_t *data, size_t length, const struct wd_addr *from) {
     if (length > sizeof router->early[0].data || length < 14 || data[0] != 22 || data[13] != 1) {
         router->counters.drop_dtls_unverified++;

@@ -1,7 +1,9 @@
-/* ICE-lite (RFC 8445 sections 2.5 and 7.3, consent RFC 7675): checks come in, verified ones are answered and bind the sender's address.
+/* ICE-lite (RFC 8445 sections 2.5 and 7.3, consent RFC 7675): checks come in, verified ones are answered and bind the
+ * sender's address.
  *
- * A sender whose MESSAGE-INTEGRITY is not right gets nothing back, so nobody can be made to receive what they did not ask for. The newest
- * nominated pair is followed at once, whatever was selected before: that is how a phone that changes from Wi-Fi to mobile keeps its call. */
+ * A sender whose MESSAGE-INTEGRITY is not right gets nothing back, so nobody can be made to receive what they did not
+ * ask for. The newest nominated pair is followed at once, whatever was selected before: that is how a phone that
+ * changes from Wi-Fi to mobile keeps its call. */
 #include "ice.h"
 
 #include "destination.h"
@@ -15,7 +17,8 @@
 #define QUIET_IDLE_NS (6 * WD_SECOND) /* of silence after checks alone, which come each 2.5 s */
 #define MEDIA_GAP_NS (500 * WD_MS) /* between two packets of who sends media */
 
-/* --- credentials ------------------------------------------------------------------------------------------------------ */
+/* --- credentials
+ * ------------------------------------------------------------------------------------------------------ */
 
 static bool set_credentials(struct local_credentials *c, const char *ufrag, const char *password) {
     size_t u = strlen(ufrag), p = strlen(password);
@@ -55,7 +58,8 @@ bool wd_router_restart_ice(struct wd_router *router, uint32_t id, const char *uf
     struct ice *ice = &t->ice;
     fresh.number = (uint8_t)(ice->local[0].number + 1);
     int place = ice->local_count;
-    if (place == WD_GENERATIONS) { /* the oldest gives way, but not those in use: nobody knows whether our answers arrive */
+    if (place ==
+        WD_GENERATIONS) { /* the oldest gives way, but not those in use: nobody knows whether our answers arrive */
         place -= ice->local[place - 1].number == ice->used_number ? 2 : 1;
         unregister_credentials(router, &ice->local[place]);
     } else {
@@ -98,9 +102,11 @@ bool wd_router_set_remote(struct wd_router *router, uint32_t id, const char *ufr
     return true;
 }
 
-/* --- checks ----------------------------------------------------------------------------------------------------------- */
+/* --- checks
+ * ----------------------------------------------------------------------------------------------------------- */
 
-static const struct local_credentials *find_credentials(struct wd_router *router, const struct wd_stun *m, struct transport **t) {
+static const struct local_credentials *find_credentials(struct wd_router *router, const struct wd_stun *m,
+                                                        struct transport **t) {
     const uint8_t *colon = memchr(m->username, ':', m->username_len); /* ours : theirs, RFC 8445 section 7.2.2 */
     size_t length = colon ? (size_t)(colon - m->username) : 0;
     *t = length ? wd_table_get(&router->by_ufrag, wd_ufrag_key((const char *)m->username, length)) : NULL;
@@ -126,12 +132,16 @@ static struct tuple *answer(struct wd_router *router, struct transport *t, const
     const uint8_t *key = (const uint8_t *)check->credentials->password;
     size_t key_length = check->credentials->password_length, n;
     uint8_t reply[256];
-    bool accepted = !m->unknown_count && !m->controlled; /* errors go without a phrase for people: it would make them larger than short requests */
+    bool accepted =
+        !m->unknown_count &&
+        !m->controlled; /* errors go without a phrase for people: it would make them larger than short requests */
     if (accepted)
         n = wd_stun_write_success(reply, sizeof reply, m->transaction, check->from, key, key_length);
     else
-        n = wd_stun_write_error(reply, sizeof reply, m->transaction, m->unknown_count ? 420 : 487, "", m->unknown, m->unknown_count, key, key_length);
-    /* Who sent this is known, but not that the address is theirs: it must not get more than it gave, nor an answer in a quarrel about the address. */
+        n = wd_stun_write_error(reply, sizeof reply, m->transaction, m->unknown_count ? 420 : 487, "", m->unknown,
+                                m->unknown_count, key, key_length);
+    /* Who sent this is known, but not that the address is theirs: it must not get more than it gave, nor an answer in a
+     * quarrel about the address. */
     struct tuple *tuple = accepted && n <= check->length ? wd_bind_tuple(router, t, check->from, check->local) : NULL;
     if (n > check->length || (accepted && !tuple)) {
         router->counters.drop_stun_other++;
@@ -145,16 +155,20 @@ static struct tuple *answer(struct wd_router *router, struct transport *t, const
 }
 
 /* Who sends media, as far as anybody can tell so shortly after the newest of it. */
-static bool sends_media(const struct transport *t, int64_t heard_ns) { return t->live.media_ns && t->live.media_ns > heard_ns - MEDIA_GAP_NS; }
+static bool sends_media(const struct transport *t, int64_t heard_ns) {
+    return t->live.media_ns && t->live.media_ns > heard_ns - MEDIA_GAP_NS;
+}
 
 static bool is_selected_silent(const struct wd_router *router, const struct transport *t) {
     const struct tuple *selected = t->destination.selected;
     if (!selected) return t->live.ever_selected;
-    /* Who sends no media is heard by its checks alone: the spare path of a receiver must not take over between two of them. */
+    /* Who sends no media is heard by its checks alone: the spare path of a receiver must not take over between two of
+     * them. */
     return router->now_ns - selected->heard_ns > (sends_media(t, selected->heard_ns) ? MEDIA_GAP_NS : QUIET_IDLE_NS);
 }
 
-static void accept_check(struct wd_router *router, struct transport *t, struct tuple *tuple, const struct check *check) {
+static void accept_check(struct wd_router *router, struct transport *t, struct tuple *tuple,
+                         const struct check *check) {
     const struct wd_stun *m = check->message;
     const struct local_credentials *c = check->credentials;
     bool newest = c == &t->ice.local[0];
@@ -166,15 +180,20 @@ static void accept_check(struct wd_router *router, struct transport *t, struct t
     size_t theirs_at = c->ufrag_length + 1u;
     wd_path_checked(router, tuple, m->username + theirs_at, m->username_len - theirs_at);
     wd_heard(router, t);
-    /* Of two pairs that differ in our address alone the nominated one is sent by (RFC 8445 section 12.1): the other may be open towards us only. */
-    if (check->local && (m->use_candidate || selected_silent || tuple != t->destination.selected)) tuple->local = *check->local;
-    /* Without USE-CANDIDATE too when the selected pair has fallen silent or was forgotten: a NAT that rebinds under a consent check nominates nothing. */
-    if ((m->use_candidate || selected_silent) && wd_path_may_select(router, t, tuple, check->length)) wd_select(router, t, tuple);
+    /* Of two pairs that differ in our address alone the nominated one is sent by (RFC 8445 section 12.1): the other may
+     * be open towards us only. */
+    if (check->local && (m->use_candidate || selected_silent || tuple != t->destination.selected))
+        tuple->local = *check->local;
+    /* Without USE-CANDIDATE too when the selected pair has fallen silent or was forgotten: a NAT that rebinds under a
+     * consent check nominates nothing. */
+    if ((m->use_candidate || selected_silent) && wd_path_may_select(router, t, tuple, check->length))
+        wd_select(router, t, tuple);
     if (newest && m->use_candidate) retire_credentials(router, t); /* also while it is on trial */
     wd_deliver_early(router, tuple);
 }
 
-void wd_stun_received(struct wd_router *router, const uint8_t *data, size_t length, const struct wd_addr *from, const struct wd_addr *local) {
+void wd_stun_received(struct wd_router *router, const uint8_t *data, size_t length, const struct wd_addr *from,
+                      const struct wd_addr *local) {
     struct wd_stun m;
     struct transport *t;
     if (!wd_stun_parse(data, length, &m)) {
@@ -203,7 +222,8 @@ void wd_stun_received(struct wd_router *router, const uint8_t *data, size_t leng
     if (tuple) accept_check(router, t, tuple, &check);
 }
 
-/* --- the way ends, or falls silent ------------------------------------------------------------------------------------ */
+/* --- the way ends, or falls silent
+ * ------------------------------------------------------------------------------------ */
 
 void wd_router_forget_address(struct wd_router *router, const struct wd_addr *remote) {
     struct tuple *gone = wd_find_tuple(router, remote);

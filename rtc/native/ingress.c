@@ -1,7 +1,9 @@
-/* RTP from a publisher: find its track, authenticate, unwrap retransmissions (RFC 4588), remember the clear packet, notice what is missing.
+/* RTP from a publisher: find its track, authenticate, unwrap retransmissions (RFC 4588), remember the clear packet,
+ * notice what is missing.
  *
- * A track's SSRC is signalled, or latched from the mid extension, or from a payload type that only one track uses (RFC 9143 section 9.2); always after
- * authentication, so only the publisher itself can move it. There is one primary and one RTX stream per track, hence no state per invented SSRC. */
+ * A track's SSRC is signalled, or latched from the mid extension, or from a payload type that only one track uses (RFC
+ * 9143 section 9.2); always after authentication, so only the publisher itself can move it. There is one primary and
+ * one RTX stream per track, hence no state per invented SSRC. */
 #include "ingress.h"
 
 #include "bytes.h"
@@ -51,7 +53,8 @@ static struct source find_source(struct transport *t, const uint8_t *packet, con
         if (!find_codec(track, rtp->payload_type, &unused, &rtx)) continue;
         const struct wd_rtp_extension *mid = wd_rtp_find(rtp, track->config.extensions.mid);
         if (mid) {
-            if (mid->length == strlen(track->config.mid) && !memcmp(packet + mid->at, track->config.mid, mid->length)) return (struct source){track, rtx, true};
+            if (mid->length == strlen(track->config.mid) && !memcmp(packet + mid->at, track->config.mid, mid->length))
+                return (struct source){track, rtx, true};
             continue;
         }
         if (rtx ? track->rtx_ssrc : track->ssrc) continue; /* only a track still without an SSRC is guessed */
@@ -74,14 +77,16 @@ static void reset_track(struct wd_router *router, struct track *track) {
     for (struct leg *leg = track->legs; leg; leg = leg->next_in_track) leg->waiting = true;
     track->keyframe_from = track->keyframe_newest = 0;
     track->keyframe_asked_ns = track->keyframe_due_ns = INT64_MIN / 2; /* of the former SSRC */
-    wd_due(router, track->transport, router->now_ns); /* the tick asks the new one, unless it has begun with a keyframe by then */
+    wd_due(router, track->transport,
+           router->now_ns); /* the tick asks the new one, unless it has begun with a keyframe by then */
 }
 
 void wd_forget_ssrc(struct wd_router *router, const struct track *track) {
     if (wd_table_get(&router->by_ssrc, track->ssrc) == track->transport) wd_table_remove(&router->by_ssrc, track->ssrc);
 }
 
-static void latch(struct wd_router *router, const struct source *source, const struct wd_rtp *rtp, const struct wd_srtp_stream *stream) {
+static void latch(struct wd_router *router, const struct source *source, const struct wd_rtp *rtp,
+                  const struct wd_srtp_stream *stream) {
     struct track *track = source->track;
     track->latched_ns = router->now_ns;
     if (source->rtx) {
@@ -125,9 +130,12 @@ static void note_lost(struct wd_router *router, struct track *track, uint64_t fr
         if (track->config.kind == WD_VIDEO) wd_wish_keyframe(router, track);
         return;
     }
-    for (uint64_t index = from; index < to; index++) track->lost[track->lost_count++] = (struct lost){.index = index, .since_ns = router->now_ns, .due_ns = router->now_ns + NACK_GRACE_NS};
+    for (uint64_t index = from; index < to; index++)
+        track->lost[track->lost_count++] =
+            (struct lost){.index = index, .since_ns = router->now_ns, .due_ns = router->now_ns + NACK_GRACE_NS};
     struct transport *t = track->transport;
-    if (t->feedback.nack_due_ns > router->now_ns + NACK_GRACE_NS) t->feedback.nack_due_ns = router->now_ns + NACK_GRACE_NS;
+    if (t->feedback.nack_due_ns > router->now_ns + NACK_GRACE_NS)
+        t->feedback.nack_due_ns = router->now_ns + NACK_GRACE_NS;
     wd_due(router, t, t->feedback.nack_due_ns);
 }
 
@@ -138,7 +146,8 @@ static void measure_jitter(struct wd_router *router, struct track *track, uint32
     if (track->has_transit) {
         int32_t d = (int32_t)(transit - track->transit);
         uint32_t distance = d < 0 ? 0u - (uint32_t)d : (uint32_t)d;
-        if (distance < clock_rate) track->jitter += distance - ((track->jitter + 8) >> 4); /* a leap (DTX, seek) is not jitter */
+        if (distance < clock_rate)
+            track->jitter += distance - ((track->jitter + 8) >> 4); /* a leap (DTX, seek) is not jitter */
     }
     track->transit = transit;
     track->has_transit = true;
@@ -151,7 +160,8 @@ static bool admit(struct wd_router *router, struct track *track, uint64_t index)
         track->started = true;
         track->highest = track->lowest = index;
     } else if (index > track->highest) {
-        if (index > track->highest + 1 && track->config.codecs[track->last_entry].nack) note_lost(router, track, track->highest + 1, index);
+        if (index > track->highest + 1 && track->config.codecs[track->last_entry].nack)
+            note_lost(router, track, track->highest + 1, index);
         track->highest = index;
     } else {
         if (track->highest - index > track->slot_mask) return n->drop_srtp_old++, false;
@@ -188,11 +198,14 @@ static void read_extensions(struct track *track, struct slot *slot, const uint8_
     }
 }
 
-/* What a track needs once it sends: allocated with its first authentic packet and never again. False while there is no memory for it. */
+/* What a track needs once it sends: allocated with its first authentic packet and never again. False while there is no
+ * memory for it. */
 static bool prepare(struct track *track) {
     struct transport *t = track->transport;
     if (!track->lost && !(track->lost = calloc(WD_LOST, sizeof *track->lost))) return false;
-    if (track->config.extensions.transport_cc && !t->feedback.twcc && !(t->feedback.twcc = calloc(1, sizeof *t->feedback.twcc))) return false;
+    if (track->config.extensions.transport_cc && !t->feedback.twcc &&
+        !(t->feedback.twcc = calloc(1, sizeof *t->feedback.twcc)))
+        return false;
     track->store.size = track->config.kind == WD_VIDEO ? VIDEO_CACHE_BYTES : AUDIO_CACHE_BYTES;
     if (!track->store.bytes && !(track->store.bytes = malloc(track->store.size))) return false;
     return (track->slots = calloc(track->slot_mask + 1, sizeof *track->slots));
@@ -200,7 +213,8 @@ static bool prepare(struct track *track) {
 
 /* The cache holds several times what may wait for the next flush, so nothing that is pending is ever overwritten. */
 _Static_assert(VIDEO_CACHE_BYTES > 2 * WD_PENDING * (WD_MAX_PAYLOAD + WD_MAX_PADDING + 8), "pending video fits");
-_Static_assert(AUDIO_CACHE_BYTES > (WD_AUDIO_CACHE / 2 + 2) * (WD_MAX_PAYLOAD + WD_MAX_PADDING + 8), "pending audio fits");
+_Static_assert(AUDIO_CACHE_BYTES > (WD_AUDIO_CACHE / 2 + 2) * (WD_MAX_PAYLOAD + WD_MAX_PADDING + 8),
+               "pending audio fits");
 
 static void keep(struct store *store, struct slot *slot, const uint8_t *payload, size_t length) {
     uint32_t size = (uint32_t)(length + WD_MAX_PADDING + 7) & ~7u;
@@ -226,15 +240,18 @@ static void pend(struct wd_router *router, struct track *track, uint16_t place, 
     }
     track->pending[track->pending_count++] = place;
     if (marker || track->pending_count >= (track->config.kind == WD_VIDEO ? 32 : 1)) track->frame_complete = true;
-    if (track->pending_count == (track->config.kind == WD_VIDEO ? WD_PENDING : WD_AUDIO_CACHE / 2)) wd_fanout(router, false);
+    if (track->pending_count == (track->config.kind == WD_VIDEO ? WD_PENDING : WD_AUDIO_CACHE / 2))
+        wd_fanout(router, false);
 }
 
-static void accept_packet(struct wd_router *router, struct track *track, const uint8_t *packet, const struct wd_rtp *rtp, uint8_t entry, uint64_t index, const uint8_t *payload,
+static void accept_packet(struct wd_router *router, struct track *track, const uint8_t *packet,
+                          const struct wd_rtp *rtp, uint8_t entry, uint64_t index, const uint8_t *payload,
                           size_t length, bool repaired) {
     const struct wd_codec_entry *codec = &track->config.codecs[entry];
     struct wd_counters *n = &router->counters;
     struct wd_payload info = {0};
-    /* Padding-only probes stay in the sequence, as one padding byte: dropping them would leave holes that receivers ask for in vain. */
+    /* Padding-only probes stay in the sequence, as one padding byte: dropping them would leave holes that receivers ask
+     * for in vain. */
     if (length && !wd_payload_parse(codec->codec, payload, length, &info)) {
         n->drop_payload_malformed++;
         return;
@@ -283,7 +300,8 @@ static void accept_packet(struct wd_router *router, struct track *track, const u
     if (track->legs) pend(router, track, place, rtp->marker);
 }
 
-/* With many publishers the caches of clear packets are larger than the processor's: prefetch the lines to be written while the packet is being decrypted. */
+/* With many publishers the caches of clear packets are larger than the processor's: prefetch the lines to be written
+ * while the packet is being decrypted. */
 static void prefetch_place(const struct track *track, uint16_t sequence, size_t length) {
     if (!track->slots) return;
     const struct store *store = &track->store;
@@ -311,11 +329,12 @@ void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *pac
     }
     prefetch_place(track, rtp.sequence, length);
     struct wd_srtp_stream fresh = {0};
-    if (source.latch) fresh = !source.rtx && rtp.ssrc == track->former_ssrc ? track->former_stream : wd_stream_of(t, rtp.ssrc);
+    if (source.latch)
+        fresh = !source.rtx && rtp.ssrc == track->former_ssrc ? track->former_stream : wd_stream_of(t, rtp.ssrc);
     struct wd_srtp_stream *stream = source.latch ? &fresh : source.rtx ? &track->rtx_stream : &track->stream;
     uint64_t index;
-    /* A stream whose first packets were lost may have rolled over already, which its receiver cannot know (RFC 3711 section 3.3.1): while none of it is
-     * authentic, every second packet is taken for one after the roll-over. */
+    /* A stream whose first packets were lost may have rolled over already, which its receiver cannot know (RFC 3711
+     * section 3.3.1): while none of it is authentic, every second packet is taken for one after the roll-over. */
     bool rolled = !stream->started && track->refused & 1 && rtp.sequence < 0x8000;
     if (rolled) *stream = (struct wd_srtp_stream){.highest = 0x10000, .started = true};
     enum wd_srtp_result result = wd_srtp_unprotect(t->keys.receive, stream, packet, &length, rtp.header_length, &index);
@@ -367,5 +386,6 @@ void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *pac
         n->drop_rtx_malformed++;
         return;
     }
-    accept_packet(router, track, packet, &rtp, entry, track->highest - (uint64_t)-(int64_t)distance, payload + 2, payload_length - 2, true);
+    accept_packet(router, track, packet, &rtp, entry, track->highest - (uint64_t)-(int64_t)distance, payload + 2,
+                  payload_length - 2, true);
 }

@@ -3,11 +3,13 @@
 #include "keyframes.h"
 #include "path_validation.h"
 
-bool wd_router_set_keys(struct wd_router *router, uint32_t id, uint16_t profile, const uint8_t *send_key, const uint8_t *send_salt, const uint8_t *receive_key,
-                        const uint8_t *receive_salt) {
+bool wd_router_set_keys(struct wd_router *router, uint32_t id, uint16_t profile, const uint8_t *send_key,
+                        const uint8_t *send_salt, const uint8_t *receive_key, const uint8_t *receive_salt) {
     struct transport *t = wd_table_get(&router->transports_by_id, id);
-    if (!t || t->keys.send) return false; /* one DTLS association per transport: new keys under old indices would be fatal */
-    struct wd_srtp *send = wd_srtp_new(profile, send_key, send_salt), *receive = wd_srtp_new(profile, receive_key, receive_salt);
+    if (!t || t->keys.send)
+        return false; /* one DTLS association per transport: new keys under old indices would be fatal */
+    struct wd_srtp *send = wd_srtp_new(profile, send_key, send_salt),
+                   *receive = wd_srtp_new(profile, receive_key, receive_salt);
     if (!send || !receive) {
         wd_srtp_free(send);
         wd_srtp_free(receive);
@@ -15,7 +17,9 @@ bool wd_router_set_keys(struct wd_router *router, uint32_t id, uint16_t profile,
     }
     t->keys = (struct keys){.send = send, .receive = receive};
     wd_path_handshake_completed(router, t);
-    if (wd_ready(t)) wd_ask_keyframes(router, t); /* else when an address is selected: a picture that nobody can be sent yet would only start the throttle */
+    if (wd_ready(t))
+        wd_ask_keyframes(router, t); /* else when an address is selected: a picture that nobody can be sent yet would
+                                        only start the throttle */
     return true;
 }
 

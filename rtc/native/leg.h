@@ -8,8 +8,13 @@
 #define WD_RESEND_LEAST (5000 * 256) /* that a leg may always have saved up, as resend_credit */
 #define WD_RESEND_MOST (1u << 30) /* as resend_credit */
 
-/* Of one outbound packet; it lies where the packet itself lies among the track's slots, so there is one for each that can be sent again. */
-struct resend { uint16_t sequence; uint8_t tries; uint32_t at_ms; };
+/* Of one outbound packet; it lies where the packet itself lies among the track's slots, so there is one for each that
+ * can be sent again. */
+struct resend {
+    uint16_t sequence;
+    uint8_t tries;
+    uint32_t at_ms;
+};
 
 struct leg {
     struct transport *transport;
@@ -21,7 +26,8 @@ struct leg {
     uint64_t highest_out; /* newest outbound extended sequence number */
     int64_t last_sent_ns;
     uint64_t packets, bytes;
-    uint8_t payload_types[WD_MAX_CODECS], rtx_payload_types[WD_MAX_CODECS]; /* by the track's codec entry; 0 = the receiver cannot decode it */
+    uint8_t payload_types[WD_MAX_CODECS],
+        rtx_payload_types[WD_MAX_CODECS]; /* by the track's codec entry; 0 = the receiver cannot decode it */
     uint32_t timestamp_offset, last_timestamp;
     uint16_t picture_offset, last_picture;
     uint8_t tl0_offset, last_tl0;
@@ -41,12 +47,14 @@ struct leg {
     uint32_t resend_credit; /* bytes that may be sent again, times 256 */
     struct resend *resends; /* video only: WD_VIDEO_CACHE */
 };
-#define WD_LEG_HEAD (offsetof(struct leg, config) + offsetof(struct wd_leg_config, codecs)) /* what every packet touches */
+/* what every packet touches */
+#define WD_LEG_HEAD (offsetof(struct leg, config) + offsetof(struct wd_leg_config, codecs))
 
 /* So many bytes may be sent again beyond the leg's share (repair.c). */
 static inline void wd_resend_credit(struct leg *leg, uint64_t bytes) {
     uint64_t sum = leg->resend_credit + bytes * 256;
-    if (leg->resend_credit < WD_RESEND_MOST) leg->resend_credit = (uint32_t)(sum < WD_RESEND_MOST ? sum : WD_RESEND_MOST);
+    if (leg->resend_credit < WD_RESEND_MOST)
+        leg->resend_credit = (uint32_t)(sum < WD_RESEND_MOST ? sum : WD_RESEND_MOST);
 }
 
 #endif

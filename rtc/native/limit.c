@@ -1,19 +1,22 @@
-/* A single viewer's estimate (REMB) becomes its publisher's limit: sending what cannot arrive helps nobody. With several viewers it does not: one bad link
- * must not lower everybody.
+/* A single viewer's estimate (REMB) becomes its publisher's limit: sending what cannot arrive helps nobody. With
+ * several viewers it does not: one bad link must not lower everybody.
  *
- * Estimates and limits are about pictures: libwebrtc's REMB counts their payload and its repetitions, not the sound. A publisher is told a limit for all that
- * it sends, so the sound is added there.
+ * Estimates and limits are about pictures: libwebrtc's REMB counts their payload and its repetitions, not the sound. A
+ * publisher is told a limit for all that it sends, so the sound is added there.
  *
- * libwebrtc's estimate tells of congestion at once, by falling, or by not growing while more is sent. But it grows by 8 % a second at most, and only up to 1.5
- * times what arrives. A publisher that is held to it never shows that the path could carry more: behind a minute of a jam it would take 20 s to come back. So a
- * limit begins with a sign of congestion. For a second, and while the round trip tells of a queue, it is the estimate itself. Then it rises, carefully as long as
- * it is near what was too much, faster beyond, but not far ahead of what is really sent, and not to more than twice what a report has shown to pass without a
- * queue. With the next sign it starts over. It ends when the publisher has for a while not needed what it is allowed; the estimate cannot end it, because it is
- * 1.5 times what arrives in a jam, too.
+ * libwebrtc's estimate tells of congestion at once, by falling, or by not growing while more is sent. But it grows by 8
+ * % a second at most, and only up to 1.5 times what arrives. A publisher that is held to it never shows that the path
+ * could carry more: behind a minute of a jam it would take 20 s to come back. So a limit begins with a sign of
+ * congestion. For a second, and while the round trip tells of a queue, it is the estimate itself. Then it rises,
+ * carefully as long as it is near what was too much, faster beyond, but not far ahead of what is really sent, and not
+ * to more than twice what a report has shown to pass without a queue. With the next sign it starts over. It ends when
+ * the publisher has for a while not needed what it is allowed; the estimate cannot end it, because it is 1.5 times what
+ * arrives in a jam, too.
  *
- * Loss behind a queue is a sign of congestion, too: a queue that is full grows no more, and of what does not arrive nothing can be estimated. (A queue alone may
- * be that of the viewer's own pictures, a loss alone is the path's.) Then what reports show to pass stands for the estimate until the estimate grows without a queue. If sound is
- * lost like that although only the least is sent, the path carries sound alone: pictures are kept back, and tried again later. */
+ * Loss behind a queue is a sign of congestion, too: a queue that is full grows no more, and of what does not arrive
+ * nothing can be estimated. (A queue alone may be that of the viewer's own pictures, a loss alone is the path's.) Then
+ * what reports show to pass stands for the estimate until the estimate grows without a queue. If sound is lost like
+ * that although only the least is sent, the path carries sound alone: pictures are kept back, and tried again later. */
 #include "limit.h"
 
 #include "destination.h"
@@ -26,14 +29,17 @@
 #define STALE_NS (2500 * WD_MS) /* an older estimate says nothing of the path now */
 #define CONTENT_NS (5 * WD_SECOND) /* who is allowed so long more than it uses needs no limit */
 #define ENDS 5 /* so often a publisher is told that its limit ended */
-#define DRAINS_NS (1500 * WD_MS) /* so long behind a sign of congestion a queue may be there: then pictures are kept back */
+/* so long behind a sign of congestion a queue may be there: then pictures are kept back */
+#define DRAINS_NS (1500 * WD_MS)
 #define KEPT_NS (8 * WD_SECOND) /* for so long, twice that the next time, */
-#define KEPT_MOST_NS (64 * WD_SECOND) /* at most so long; and for the first time again when it did not happen for so long */
+/* at most so long; and for the first time again when it did not happen for so long */
+#define KEPT_MOST_NS (64 * WD_SECOND)
 #define NO_LIMIT_BPS UINT64_C(20000000)
 #define MOST_BPS UINT64_C(1000000000)
 #define ROOM_BPS 200000u /* that a limit may be above what is sent, and above twice that */
 #define LEAST_BPS 50000u /* no useful pictures take less */
-#define LEAST_AT_FIRST_US 500000 /* a round trip without a queue is taken for shorter: the first that is measured may have one */
+/* a round trip without a queue is taken for shorter: the first that is measured may have one */
+#define LEAST_AT_FIRST_US 500000
 #define LIMIT_ROOM 200
 #define LOSSY 25 /* of 256 */
 #define VERY_LOSSY 50
@@ -49,7 +55,9 @@ static void send_limit(struct wd_router *router, const struct track *track, uint
 
 static bool is_limited(const struct transport *publisher) {
     for (const struct track *track = publisher->tracks; track; track = track->next)
-        if (track->config.kind == WD_VIDEO && track->legs && !track->legs->next_in_track && track->legs->transport->estimate.capped) return true;
+        if (track->config.kind == WD_VIDEO && track->legs && !track->legs->next_in_track &&
+            track->legs->transport->estimate.capped)
+            return true;
     return false;
 }
 
@@ -78,12 +86,15 @@ static uint8_t worst_loss(const struct transport *viewer, uint8_t kind) {
 /* 0 = there is none that says anything of the path now. */
 static uint64_t current_estimate(const struct wd_router *router, const struct transport *viewer) {
     bool fresh = viewer->estimate.at_ns && router->now_ns - viewer->estimate.at_ns < STALE_NS;
-    return fresh && (!viewer->estimate.passes_bps || viewer->estimate.bps < viewer->estimate.passes_bps) ? viewer->estimate.bps : viewer->estimate.passes_bps;
+    return fresh && (!viewer->estimate.passes_bps || viewer->estimate.bps < viewer->estimate.passes_bps)
+               ? viewer->estimate.bps
+               : viewer->estimate.passes_bps;
 }
 
 /* It fell, or stands still though it is less than what is sent. An estimate that only lags behind does neither. */
 static bool is_congested(struct wd_router *router, struct transport *viewer, uint64_t estimate_bps) {
-    uint64_t before = viewer->estimate.bps > viewer->estimate.mark_bps ? viewer->estimate.bps : viewer->estimate.mark_bps;
+    uint64_t before =
+        viewer->estimate.bps > viewer->estimate.mark_bps ? viewer->estimate.bps : viewer->estimate.mark_bps;
     bool short_of = estimate_bps < (uint64_t)viewer->video_bps * 95 / 100;
     bool fell = viewer->estimate.at_ns && estimate_bps < before * 97 / 100, stands = false;
     if (fell || router->now_ns - viewer->estimate.mark_ns >= WD_SECOND / 2) {
@@ -91,14 +102,20 @@ static bool is_congested(struct wd_router *router, struct transport *viewer, uin
         viewer->estimate.mark_bps = (uint32_t)estimate_bps;
         viewer->estimate.mark_ns = router->now_ns;
     }
-    if (!viewer->estimate.at_ns) return estimate_bps < (uint64_t)viewer->video_bps * 3 / 4; /* it is what has arrived: not always in the same second */
+    if (!viewer->estimate.at_ns)
+        return estimate_bps <
+               (uint64_t)viewer->video_bps * 3 / 4; /* it is what has arrived: not always in the same second */
     bool could_grow = estimate_bps < (uint64_t)viewer->video_bps * 13 / 10;
     return viewer->estimate.capped ? fell || (stands && could_grow) : short_of && (fell || stands);
 }
 
-static bool has_queue(const struct transport *viewer) { return viewer->rtt_now_us > viewer->estimate.rtt_least_us + viewer->estimate.rtt_least_us / 4 + 100000; }
+static bool has_queue(const struct transport *viewer) {
+    return viewer->rtt_now_us > viewer->estimate.rtt_least_us + viewer->estimate.rtt_least_us / 4 + 100000;
+}
 
-static bool may_have_queue(const struct transport *viewer) { return viewer->rtt_now_us > viewer->estimate.rtt_least_us + viewer->estimate.rtt_least_us / 8 + 40000; }
+static bool may_have_queue(const struct transport *viewer) {
+    return viewer->rtt_now_us > viewer->estimate.rtt_least_us + viewer->estimate.rtt_least_us / 8 + 40000;
+}
 
 static void limit_to(struct wd_router *router, struct transport *viewer, uint64_t bps) {
     viewer->estimate.capped = true;
@@ -108,7 +125,9 @@ static void limit_to(struct wd_router *router, struct transport *viewer, uint64_
     wd_due(router, viewer, router->now_ns);
 }
 
-static bool kept_lately(const struct wd_router *router, const struct transport *viewer) { return viewer->estimate.kept_times && router->now_ns - viewer->estimate.kept_until_ns < KEPT_MOST_NS; }
+static bool kept_lately(const struct wd_router *router, const struct transport *viewer) {
+    return viewer->estimate.kept_times && router->now_ns - viewer->estimate.kept_until_ns < KEPT_MOST_NS;
+}
 
 static void keep_back(struct wd_router *router, struct transport *viewer) {
     limit_to(router, viewer, LEAST_BPS);
@@ -129,16 +148,22 @@ static void let_go(struct wd_router *router, struct transport *viewer) {
 
 /* Is it lost behind a queue though hardly any pictures are sent? */
 static void consider_sound(struct wd_router *router, struct transport *viewer) {
-    bool suffers = has_queue(viewer) && viewer->video_bps && worst_loss(viewer, WD_AUDIO) > VERY_LOSSY && viewer->estimate.capped && viewer->estimate.limit_bps <= LEAST_BPS;
-    if (!suffers || viewer->estimate.kept_back || !wd_ready(viewer)) viewer->estimate.suffers_ns = 0;
-    else if (!viewer->estimate.suffers_ns && !kept_lately(router, viewer)) viewer->estimate.suffers_ns = router->now_ns;
-    else if (router->now_ns - viewer->estimate.suffers_ns >= DRAINS_NS) keep_back(router, viewer);
+    bool suffers = has_queue(viewer) && viewer->video_bps && worst_loss(viewer, WD_AUDIO) > VERY_LOSSY &&
+                   viewer->estimate.capped && viewer->estimate.limit_bps <= LEAST_BPS;
+    if (!suffers || viewer->estimate.kept_back || !wd_ready(viewer))
+        viewer->estimate.suffers_ns = 0;
+    else if (!viewer->estimate.suffers_ns && !kept_lately(router, viewer))
+        viewer->estimate.suffers_ns = router->now_ns;
+    else if (router->now_ns - viewer->estimate.suffers_ns >= DRAINS_NS)
+        keep_back(router, viewer);
 }
 
 void wd_limit_measured(struct transport *viewer) {
     if (!viewer->estimate.rtt_least_us) viewer->estimate.rtt_least_us = LEAST_AT_FIRST_US;
-    if (viewer->rtt_now_us < viewer->estimate.rtt_least_us) viewer->estimate.rtt_least_us = viewer->rtt_now_us;
-    else viewer->estimate.rtt_least_us += (viewer->rtt_now_us - viewer->estimate.rtt_least_us) / 64;
+    if (viewer->rtt_now_us < viewer->estimate.rtt_least_us)
+        viewer->estimate.rtt_least_us = viewer->rtt_now_us;
+    else
+        viewer->estimate.rtt_least_us += (viewer->rtt_now_us - viewer->estimate.rtt_least_us) / 64;
     if (!has_queue(viewer)) viewer->estimate.shown_bps = viewer->estimate.limit_bps;
 }
 
@@ -147,10 +172,13 @@ void wd_limit_reported(struct wd_router *router, struct transport *viewer) {
     if (has_queue(viewer) && viewer->video_bps && !viewer->estimate.kept_back && loss > LOSSY) {
         uint32_t passes_bps = (uint32_t)((uint64_t)viewer->video_bps * (256u - loss) / 256);
         if (passes_bps < LEAST_BPS) passes_bps = LEAST_BPS;
-        if (!viewer->estimate.passes_bps || passes_bps < viewer->estimate.passes_bps || viewer->estimate.limit_bps > viewer->estimate.passes_bps) viewer->estimate.passes_bps = passes_bps;
+        if (!viewer->estimate.passes_bps || passes_bps < viewer->estimate.passes_bps ||
+            viewer->estimate.limit_bps > viewer->estimate.passes_bps)
+            viewer->estimate.passes_bps = passes_bps;
         limit_to(router, viewer, current_estimate(router, viewer));
     } else if (has_queue(viewer) && viewer->estimate.passes_bps) {
-        viewer->estimate.passes_bps -= (viewer->estimate.passes_bps - LEAST_BPS) / 4; /* what waits has to pass as well */
+        viewer->estimate.passes_bps -=
+            (viewer->estimate.passes_bps - LEAST_BPS) / 4; /* what waits has to pass as well */
     }
     consider_sound(router, viewer);
 }
@@ -165,14 +193,18 @@ static void reconsider(struct wd_router *router, struct transport *viewer) {
         if (!is_there || since_ns >= (has_queue(viewer) ? KEPT_MOST_NS : 0)) let_go(router, viewer);
         return;
     }
-    uint64_t limit = viewer->estimate.limit_bps, estimate = current_estimate(router, viewer), used = viewer->video_bps, most = used * 2 + ROOM_BPS;
+    uint64_t limit = viewer->estimate.limit_bps, estimate = current_estimate(router, viewer), used = viewer->video_bps,
+             most = used * 2 + ROOM_BPS;
     if (has_queue(viewer)) {
         most = (estimate ? estimate : LEAST_BPS) * 3 / 4; /* what waits has to pass as well */
         if (limit > most) limit = most;
     } else {
-        if (viewer->rtt_us && most > (uint64_t)viewer->estimate.shown_bps * 2) most = (uint64_t)viewer->estimate.shown_bps * 2;
-        if (router->now_ns - viewer->estimate.sign_ns >= REST_NS && (estimate || !viewer->estimate.at_ns) && !may_have_queue(viewer) && worst_loss(viewer, WD_VIDEO) <= LOSSY)
-            limit += limit / (limit < (uint64_t)viewer->estimate.known_bps * 4 / 3 ? 20 : 6); /* 1.28 and 2.2 times a second */
+        if (viewer->rtt_us && most > (uint64_t)viewer->estimate.shown_bps * 2)
+            most = (uint64_t)viewer->estimate.shown_bps * 2;
+        if (router->now_ns - viewer->estimate.sign_ns >= REST_NS && (estimate || !viewer->estimate.at_ns) &&
+            !may_have_queue(viewer) && worst_loss(viewer, WD_VIDEO) <= LOSSY)
+            limit += limit /
+                     (limit < (uint64_t)viewer->estimate.known_bps * 4 / 3 ? 20 : 6); /* 1.28 and 2.2 times a second */
         if (limit > most) limit = most;
         if (limit < estimate) limit = estimate;
     }
@@ -188,7 +220,8 @@ void wd_limit_tick(struct wd_router *router, struct transport *viewer) {
         viewer->estimate.passed_ns = router->now_ns;
         uint32_t before_bps = viewer->estimate.limit_bps;
         if (viewer->estimate.capped) reconsider(router, viewer);
-        if (!viewer->estimate.capped || viewer->estimate.limit_bps != before_bps || viewer->estimate.untold) pass(router, viewer);
+        if (!viewer->estimate.capped || viewer->estimate.limit_bps != before_bps || viewer->estimate.untold)
+            pass(router, viewer);
         viewer->estimate.untold = false;
         viewer->estimate.waits = viewer->estimate.capped;
         due_ns = router->now_ns + INTERVAL_NS;
@@ -208,8 +241,9 @@ void wd_limit_told(struct wd_router *router, struct transport *viewer, uint64_t 
     wd_limit_tick(router, viewer);
 }
 
-/* A sender keeps the last limit it was told, for all that it sends and whatever becomes of the track that was named: it ends with the viewer it was for, and
- * with that viewer being the only one. No answer says that the end was heard, so it is told with several reports. */
+/* A sender keeps the last limit it was told, for all that it sends and whatever becomes of the track that was named: it
+ * ends with the viewer it was for, and with that viewer being the only one. No answer says that the end was heard, so
+ * it is told with several reports. */
 void wd_limit_end(struct wd_router *router, struct transport *publisher) {
     if (!publisher->estimate.ends || !publisher->tracks || is_limited(publisher) || !wd_ready(publisher)) return;
     send_limit(router, publisher->tracks, NO_LIMIT_BPS);

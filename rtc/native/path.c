@@ -13,7 +13,8 @@ uint64_t wd_ufrag_key(const char *ufrag, size_t length) {
     return key;
 }
 
-/* --- bound and forgotten -------------------------------------------------------------------------------------------- */
+/* --- bound and forgotten --------------------------------------------------------------------------------------------
+ */
 
 struct tuple *wd_find_tuple(const struct wd_router *router, const struct wd_addr *from) {
     struct tuple *tuple = wd_table_get(&router->by_tuple, wd_address_key(from));
@@ -50,16 +51,20 @@ static struct tuple *place_for_tuple(struct transport *t) {
     return place;
 }
 
-struct tuple *wd_bind_tuple(struct wd_router *router, struct transport *t, const struct wd_addr *from, const struct wd_addr *local) {
+struct tuple *wd_bind_tuple(struct wd_router *router, struct transport *t, const struct wd_addr *from,
+                            const struct wd_addr *local) {
     struct tuple *known = wd_table_get(&router->by_tuple, wd_address_key(from));
     if (known && known->transport == t && wd_same_address(&known->remote, from)) return known;
-    /* The address of a call is not given away: a check with a forged source would silence its owner. Nor is one whose key only looks the same. */
-    bool held = known && known->transport != t && known->transport->keys.send && router->now_ns - known->heard_ns < HELD_NS;
+    /* The address of a call is not given away: a check with a forged source would silence its owner. Nor is one whose
+     * key only looks the same. */
+    bool held =
+        known && known->transport != t && known->transport->keys.send && router->now_ns - known->heard_ns < HELD_NS;
     if (known && (held || !wd_same_address(&known->remote, from))) return NULL;
     if (known) wd_forget_tuple(router, known);
     struct tuple *place = place_for_tuple(t);
     wd_forget_tuple(router, place);
-    *place = (struct tuple){.remote = *from, .transport = t, .heard_ns = router->now_ns, .checked_ns = router->now_ns, .used = true};
+    *place = (struct tuple){
+        .remote = *from, .transport = t, .heard_ns = router->now_ns, .checked_ns = router->now_ns, .used = true};
     if (local) place->local = *local;
     if (!wd_table_add(&router->by_tuple, wd_address_key(from), place)) {
         place->used = false;
@@ -68,7 +73,8 @@ struct tuple *wd_bind_tuple(struct wd_router *router, struct transport *t, const
     return place;
 }
 
-struct tuple *wd_newest_other(const struct wd_router *router, struct transport *t, const struct tuple *than, bool validated) {
+struct tuple *wd_newest_other(const struct wd_router *router, struct transport *t, const struct tuple *than,
+                              bool validated) {
     struct tuple *newest = NULL;
     for (int i = 0; i < WD_TUPLES; i++) {
         struct tuple *c = &t->ice.tuples[i];
@@ -79,18 +85,25 @@ struct tuple *wd_newest_other(const struct wd_router *router, struct transport *
     return newest;
 }
 
-bool wd_router_knows(const struct wd_router *router, const struct wd_addr *remote) { return wd_find_tuple(router, remote) != NULL; }
-
-/* --- selected ------------------------------------------------------------------------------------------------------- */
-
-bool wd_is_validated(const struct transport *t, const struct tuple *tuple) {
-    return tuple->validation == WD_VALIDATED || tuple->remote.via != WD_VIA_UDP || !t->keys.send || !t->ice.remote[0].text;
+bool wd_router_knows(const struct wd_router *router, const struct wd_addr *remote) {
+    return wd_find_tuple(router, remote) != NULL;
 }
 
-/* Events of this kind are never left out for others, so who nominates two addresses in turns must not fill the ring with them: the newest waits. */
+/* --- selected -------------------------------------------------------------------------------------------------------
+ */
+
+bool wd_is_validated(const struct transport *t, const struct tuple *tuple) {
+    return tuple->validation == WD_VALIDATED || tuple->remote.via != WD_VIA_UDP || !t->keys.send ||
+           !t->ice.remote[0].text;
+}
+
+/* Events of this kind are never left out for others, so who nominates two addresses in turns must not fill the ring
+ * with them: the newest waits. */
 static void report_selected(struct wd_router *router, struct transport *t) {
     struct ice *ice = &t->ice;
-    ice->selection_unreported = t->destination.selected && t->destination.consent && !t->live.quiet; /* else it would be taken for their return, which WD_EVENT_HEARD tells */
+    ice->selection_unreported =
+        t->destination.selected && t->destination.consent &&
+        !t->live.quiet; /* else it would be taken for their return, which WD_EVENT_HEARD tells */
     if (!ice->selection_unreported) return;
     if (router->now_ns - ice->selection_window_ns >= WD_SECOND) {
         ice->selection_window_ns = router->now_ns;

@@ -1,4 +1,5 @@
-/* The state of a participant's network paths: remote addresses, ICE credentials, and what is known of whether an address receives.
+/* The state of a participant's network paths: remote addresses, ICE credentials, and what is known of whether an
+ * address receives.
  *
  * ice.c, path.c, path_validation.c and trial.c work on it. */
 #ifndef WD_PATH_STATE_H
@@ -15,7 +16,8 @@
 #define WD_CONGESTED_THIN 2 /* see limit.c */
 #define WD_CONSENT_NS INT64_C(30000000000) /* RFC 7675 section 5.1 */
 
-/* Does an address receive what is sent there (path_validation.c)? A state is never left backwards; a tuple that is bound anew begins with the first. */
+/* Does an address receive what is sent there (path_validation.c)? A state is never left backwards; a tuple that is
+ * bound anew begins with the first. */
 enum wd_validation {
     WD_UNVALIDATED, /* something authentic came from there: its sender is known, but the source may be forged */
     WD_CHALLENGED, /* our own check, `transaction`, was sent there; its answer is awaited */
@@ -34,13 +36,15 @@ struct tuple {
     enum wd_validation validation;
     uint8_t transaction[12];
     uint8_t guesses, proof_next;
-    uint32_t proofs[WD_PROOFS]; /* sender reports that were sent there, by the time that is reported back (LSR); 0 = none */
+    uint32_t
+        proofs[WD_PROOFS]; /* sender reports that were sent there, by the time that is reported back (LSR); 0 = none */
     uint64_t remote_key; /* of the ufrag of theirs that the newest check named */
     int64_t checked_ns; /* newest check */
     int64_t media_before_ns; /* newest media or report before it */
     int64_t trial_from_ns; /* no trial before */
 };
-#define WD_TUPLE_HEAD offsetof(struct tuple, transaction) /* what every packet touches of an object that begins with a cache line */
+/* what every packet touches of an object that begins with a cache line */
+#define WD_TUPLE_HEAD offsetof(struct tuple, transaction)
 
 struct local_credentials {
     uint8_t ufrag_length, password_length, number;

@@ -1,23 +1,27 @@
-/* Path validation: does somebody who names an address also receive there? A check says who sent it, but its source may be forged, and media to a stranger's
- * address would be a flood that the stranger never asked for (return routability, RFC 8445 section 19.5.1; compare QUIC's path validation, RFC 9000 section 8.2).
+/* Path validation: does somebody who names an address also receive there? A check says who sent it, but its source may
+ * be forged, and media to a stranger's address would be a flood that the stranger never asked for (return routability,
+ * RFC 8445 section 19.5.1; compare QUIC's path validation, RFC 9000 section 8.2).
  *
  * An address (enum wd_validation) is validated
  *   - by the handshake, when all of it went there: it could not have ended otherwise;
- *   - by the answer to a check of ours (RFC 8445 section 7.3), which only who receives it can give: WD_CHALLENGED until then. The check carries the credentials that
- *     the participant's own newest check from there named: who restarts ICE checks with new credentials before we know them, and with old ones afterwards, and
- *     answers none but these;
- *   - by an authentic report from there that a sender report arrived which went there alone. Its time holds 15 random bits, so that nobody can guess it;
+ *   - by the answer to a check of ours (RFC 8445 section 7.3), which only who receives it can give: WD_CHALLENGED until
+ * then. The check carries the credentials that the participant's own newest check from there named: who restarts ICE
+ * checks with new credentials before we know them, and with old ones afterwards, and answers none but these;
+ *   - by an authentic report from there that a sender report arrived which went there alone. Its time holds 15 random
+ * bits, so that nobody can guess it;
  *   - always when it is one of a stream or of our relay.
  *
- * So that a phone that changes its network keeps its call, media follow at once, for a while: on trial (trial.c). A trial lasts a second, and longer while
- * authentic and new media or reports come from there and none from elsewhere: these show that the participant is there, though not yet that it receives. So one
- * check, forged or copied, moves media for a second, and whoever sends media from elsewhere has them back. Participants can forge their own sources, from port to
- * port of a stranger, so all trials of a transport that came to nothing share one credit of time: half a minute, which comes back a second in each half minute.
- * Behind a trial that failed there is none for some time for addresses from which only checks come; one from which media come is tried again soon, later with each
- * failure. Without a trial the answer comes first, and there is one check of ours for each of theirs, no larger than that.
+ * So that a phone that changes its network keeps its call, media follow at once, for a while: on trial (trial.c). A
+ * trial lasts a second, and longer while authentic and new media or reports come from there and none from elsewhere:
+ * these show that the participant is there, though not yet that it receives. So one check, forged or copied, moves
+ * media for a second, and whoever sends media from elsewhere has them back. Participants can forge their own sources,
+ * from port to port of a stranger, so all trials of a transport that came to nothing share one credit of time: half a
+ * minute, which comes back a second in each half minute. Behind a trial that failed there is none for some time for
+ * addresses from which only checks come; one from which media come is tried again soon, later with each failure.
+ * Without a trial the answer comes first, and there is one check of ours for each of theirs, no larger than that.
  *
- * Media that come from another address than the selected one move it when nothing has come from there for a while: a NAT that rebinds, or a path that is dead
- * in silence, nominates nothing. */
+ * Media that come from another address than the selected one move it when nothing has come from there for a while: a
+ * NAT that rebinds, or a path that is dead in silence, nominates nothing. */
 #include "path_validation.h"
 
 #include <openssl/rand.h>
@@ -31,7 +35,8 @@
 #define MOVED_NS (500 * WD_MS) /* of silence at the selected address: then media that come from another one move it */
 #define GUESSES 32 /* reports of what was never sent there, and no report counts any more */
 
-/* --- checks of ours --------------------------------------------------------------------------------------------------- */
+/* --- checks of ours
+ * --------------------------------------------------------------------------------------------------- */
 
 static const struct local_credentials *local_credentials(const struct transport *t, const struct tuple *tuple) {
     for (int i = 1; i < t->ice.local_count; i++)
@@ -59,7 +64,8 @@ static void send_check(struct wd_router *router, struct transport *t, struct tup
     struct wd_stun_check check = {.username = (const uint8_t *)username, .username_len = length, .priority = 1};
     uint8_t message[MESSAGE_ROOM];
     const char *password = password_of(remote);
-    length = wd_stun_write_check(message, sizeof message, tuple->transaction, &check, (const uint8_t *)password, strlen(password));
+    length = wd_stun_write_check(message, sizeof message, tuple->transaction, &check, (const uint8_t *)password,
+                                 strlen(password));
     if (!length || length > most) return;
     wd_send_to_address(router, &tuple->remote, &tuple->local, message, length);
     router->counters.checks_out++;
@@ -80,9 +86,11 @@ static void validate(struct wd_router *router, struct transport *t, struct tuple
     wd_select(router, t, tuple);
 }
 
-void wd_path_check_answered(struct wd_router *router, const uint8_t *data, size_t length, const struct wd_stun *m, const struct wd_addr *from) {
+void wd_path_check_answered(struct wd_router *router, const uint8_t *data, size_t length, const struct wd_stun *m,
+                            const struct wd_addr *from) {
     struct tuple *tuple = wd_find_tuple(router, from);
-    if (!tuple || tuple->validation == WD_UNVALIDATED || memcmp(tuple->transaction, m->transaction, sizeof tuple->transaction) != 0) {
+    if (!tuple || tuple->validation == WD_UNVALIDATED ||
+        memcmp(tuple->transaction, m->transaction, sizeof tuple->transaction) != 0) {
         router->counters.drop_stun_other++;
         return;
     }
@@ -100,11 +108,13 @@ void wd_path_check_answered(struct wd_router *router, const uint8_t *data, size_
 void wd_path_credentials_arrived(struct wd_router *router, struct transport *t) {
     for (int i = 0; i < WD_TUPLES; i++) {
         struct tuple *tuple = &t->ice.tuples[i];
-        if (tuple->used && (t->trial.tuple == tuple || t->trial.next == tuple)) send_check(router, t, tuple, MESSAGE_ROOM);
+        if (tuple->used && (t->trial.tuple == tuple || t->trial.next == tuple))
+            send_check(router, t, tuple, MESSAGE_ROOM);
     }
 }
 
-/* --- what came -------------------------------------------------------------------------------------------------------- */
+/* --- what came
+ * -------------------------------------------------------------------------------------------------------- */
 
 void wd_path_checked(struct wd_router *router, struct tuple *tuple, const uint8_t *remote_ufrag, size_t length) {
     tuple->remote_key = wd_ufrag_key((const char *)remote_ufrag, length);
@@ -114,7 +124,8 @@ void wd_path_checked(struct wd_router *router, struct tuple *tuple, const uint8_
 
 /* A tuple for an address that was translated anew: the ways behind it are the same as before. */
 static struct tuple *bind_like_selected(struct wd_router *router, struct transport *t, const struct tuple *unbound) {
-    const struct tuple *like = t->destination.selected ? t->destination.selected : wd_newest_other(router, t, NULL, false);
+    const struct tuple *like =
+        t->destination.selected ? t->destination.selected : wd_newest_other(router, t, NULL, false);
     uint64_t remote_key = like ? like->remote_key : 0; /* read first: binding may forget it */
     uint8_t credentials = like ? like->credentials : t->ice.used_number;
     struct tuple *tuple = wd_bind_tuple(router, t, &unbound->remote, &unbound->local);
@@ -127,19 +138,24 @@ static struct tuple *bind_like_selected(struct wd_router *router, struct transpo
 
 void wd_path_media_arrived(struct wd_router *router, struct tuple *tuple) {
     struct transport *t = tuple->transport;
-    if (!t->live.ever_selected || (t->destination.selected && router->now_ns - t->destination.selected->heard_ns < MOVED_NS)) return;
+    if (!t->live.ever_selected ||
+        (t->destination.selected && router->now_ns - t->destination.selected->heard_ns < MOVED_NS))
+        return;
     if (!tuple->used && !(tuple = bind_like_selected(router, t, tuple))) return;
     if (!wd_is_validated(t, tuple) && router->now_ns < tuple->trial_from_ns) return;
     if (wd_path_may_select(router, t, tuple, 0)) wd_select(router, t, tuple);
 }
 
-/* --- a trial's course ------------------------------------------------------------------------------------------------- */
+/* --- a trial's course
+ * ------------------------------------------------------------------------------------------------- */
 
 static void leave(struct wd_router *router, struct transport *t) {
     struct tuple *other = wd_newest_other(router, t, t->destination.selected, true);
     t->trial.next = t->destination.selected; /* its answer may be late */
-    if (other) wd_select(router, t, other);
-    else t->destination.selected = NULL;
+    if (other)
+        wd_select(router, t, other);
+    else
+        t->destination.selected = NULL;
 }
 
 void wd_path_validation_tick(struct wd_router *router, struct transport *t) {
@@ -157,11 +173,14 @@ void wd_path_validation_tick(struct wd_router *router, struct transport *t) {
     wd_trial_schedule(router, t);
 }
 
-/* --- reports as proof ------------------------------------------------------------------------------------------------- */
+/* --- reports as proof
+ * ------------------------------------------------------------------------------------------------- */
 
 int64_t wd_path_report_shift_ns(const struct transport *t) {
     uint16_t random;
-    if (!t->destination.selected || wd_is_validated(t, t->destination.selected) || RAND_bytes((uint8_t *)&random, sizeof random) != 1) return 0;
+    if (!t->destination.selected || wd_is_validated(t, t->destination.selected) ||
+        RAND_bytes((uint8_t *)&random, sizeof random) != 1)
+        return 0;
     return (random >> 1) * (WD_SECOND >> 16); /* under half a second, in the steps of an LSR */
 }
 
@@ -177,10 +196,12 @@ void wd_path_report_confirmed(struct wd_router *router, struct tuple *tuple, uin
             validate(router, tuple->transport, tuple);
             return;
         }
-    if ((int32_t)(lsr - tuple->proofs[0]) > -0x8000) tuple->guesses++; /* else of a report from before, to another address */
+    if ((int32_t)(lsr - tuple->proofs[0]) > -0x8000)
+        tuple->guesses++; /* else of a report from before, to another address */
 }
 
-/* --- the handshake as proof ------------------------------------------------------------------------------------------- */
+/* --- the handshake as proof
+ * ------------------------------------------------------------------------------------------- */
 
 void wd_path_handshake_sent(struct transport *t, struct tuple *tuple) {
     if (t->keys.send || !tuple) return; /* it is over, or nothing was sent */
@@ -191,5 +212,6 @@ void wd_path_handshake_sent(struct transport *t, struct tuple *tuple) {
 void wd_path_handshake_completed(struct wd_router *router, struct transport *t) {
     if (t->handshake.to && !t->handshake.split) t->handshake.to->validation = WD_VALIDATED;
     struct destination *destination = &t->destination;
-    if (destination->selected && !wd_path_may_select(router, t, destination->selected, MESSAGE_ROOM)) destination->selected = NULL;
+    if (destination->selected && !wd_path_may_select(router, t, destination->selected, MESSAGE_ROOM))
+        destination->selected = NULL;
 }

@@ -55,9 +55,7 @@ static bool parse_h264(const uint8_t *p, size_t length, struct wd_payload *out) 
         parameters = (p[1] & 0x80) && is_parameters(p[1]);
         picture = (p[1] & 0x80) && is_picture(p[1]);
         break;
-    default:
-        parameters = is_parameters(p[0]);
-        picture = is_picture(p[0]);
+    default: parameters = is_parameters(p[0]); picture = is_picture(p[0]);
     }
     out->keyframe = parameters || picture;
     out->may_follow = picture && !parameters;
@@ -81,7 +79,8 @@ static bool parse_vp9(const uint8_t *p, size_t length, struct wd_payload *out) {
     return true;
 }
 
-/* leb128() of the AV1 specification section 4.10.5, of at most four octets: no packet is longer. False when it is cut, or longer. */
+/* leb128() of the AV1 specification section 4.10.5, of at most four octets: no packet is longer. False when it is cut,
+ * or longer. */
 static bool read_leb128(const uint8_t *p, size_t length, size_t *at, size_t *value) {
     *value = 0;
     for (unsigned i = 0; i < 4 && *at < length; i++) {

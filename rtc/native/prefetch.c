@@ -1,8 +1,9 @@
 /* The memory that the next datagrams will need, prefetched side by side.
  *
- * From a datagram's address to the place where its packet is kept lead six pointers, and with hundreds of participants none of what they point to is in the
- * nearest caches. One packet after the other would wait for each of them. So before a batch is dealt with, all its senders are led through the steps
- * together: while the line of the first is on its way, that of the second is asked for. Nothing is changed here, and what is not found is left for later. */
+ * From a datagram's address to the place where its packet is kept lead six pointers, and with hundreds of participants
+ * none of what they point to is in the nearest caches. One packet after the other would wait for each of them. So
+ * before a batch is dealt with, all its senders are led through the steps together: while the line of the first is on
+ * its way, that of the second is asked for. Nothing is changed here, and what is not found is left for later. */
 #include "bytes.h"
 #include "core.h"
 #include "leg.h"
@@ -15,7 +16,8 @@ struct sender {
     size_t longest; /* of its datagrams */
 };
 
-static size_t find_senders(const struct wd_router *router, const struct wd_arrival *arrivals, size_t count, struct sender *senders, uint8_t *sender_of) {
+static size_t find_senders(const struct wd_router *router, const struct wd_arrival *arrivals, size_t count,
+                           struct sender *senders, uint8_t *sender_of) {
     size_t found = 0;
     for (size_t i = 0; i < count; i++) {
         uint64_t key = wd_address_key(arrivals[i].from);
@@ -77,5 +79,6 @@ void wd_router_prefetch(const struct wd_router *router, const struct wd_arrival 
     prefetch_transports(senders, found);
     prefetch_tracks(senders, found);
     for (size_t i = 0; i < count; i++)
-        if (senders[sender_of[i]].transport && arrivals[i].length >= 12 && arrivals[i].data[0] >> 6 == 2) prefetch_track(senders[sender_of[i]].transport, arrivals[i].data);
+        if (senders[sender_of[i]].transport && arrivals[i].length >= 12 && arrivals[i].data[0] >> 6 == 2)
+            prefetch_track(senders[sender_of[i]].transport, arrivals[i].data);
 }

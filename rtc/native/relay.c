@@ -1,4 +1,5 @@
-/* Life of allocations, their permissions and channels. Times at which they end come from the control plane; what is over takes no room from what is new. */
+/* Life of allocations, their permissions and channels. Times at which they end come from the control plane; what is
+ * over takes no room from what is new. */
 #include <unistd.h>
 
 #include "relay_egress.h"
@@ -15,8 +16,9 @@ struct wd_relay *wd_relay_new(const struct wd_relay_config *config) {
     size_t n = config->max_allocations; /* of clients one more: who moves has two addresses for a moment */
     relay->everybody.filled_ns = INT64_MIN / 2;
     relay->buckets = calloc(WD_BUCKETS, sizeof *relay->buckets);
-    if (relay->buckets && wd_table_init(&relay->by_id, n, seed, WD_TABLE_COUNTED) && wd_table_init(&relay->by_client, n + 1, seed, 0) &&
-        wd_table_init(&relay->by_relayed, 2 * n, seed, 0) && wd_table_init(&relay->by_media, 4096, seed, 0))
+    if (relay->buckets && wd_table_init(&relay->by_id, n, seed, WD_TABLE_COUNTED) &&
+        wd_table_init(&relay->by_client, n + 1, seed, 0) && wd_table_init(&relay->by_relayed, 2 * n, seed, 0) &&
+        wd_table_init(&relay->by_media, 4096, seed, 0))
         return relay;
     wd_relay_free(relay);
     return NULL;
@@ -85,11 +87,14 @@ bool wd_relay_forget_media(struct wd_relay *relay, const struct wd_addr *address
 
 static struct allocation *of_id(const struct wd_relay *relay, uint32_t id) { return wd_table_get(&relay->by_id, id); }
 
-bool wd_relay_add(struct wd_relay *relay, uint32_t id, const struct wd_addr *client, const struct wd_addr *local, uint64_t bandwidth_bps) {
+bool wd_relay_add(struct wd_relay *relay, uint32_t id, const struct wd_addr *client, const struct wd_addr *local,
+                  uint64_t bandwidth_bps) {
     struct allocation *a = calloc(1, sizeof *a);
     if (!a) return false;
-    *a = (struct allocation){.id = id, .client = *client, .local = *local, .bandwidth_bps = bandwidth_bps, .filled_ns = INT64_MIN / 2};
-    for (int i = 0; i < 2; i++) a->relayed[i] = (struct wd_relayed){.source.kind = WD_EPOLL_RELAYED, .fd = -1, .allocation = a};
+    *a = (struct allocation){
+        .id = id, .client = *client, .local = *local, .bandwidth_bps = bandwidth_bps, .filled_ns = INT64_MIN / 2};
+    for (int i = 0; i < 2; i++)
+        a->relayed[i] = (struct wd_relayed){.source.kind = WD_EPOLL_RELAYED, .fd = -1, .allocation = a};
     if (!wd_table_add(&relay->by_id, id, a)) {
         free(a);
         return false;
@@ -149,13 +154,16 @@ static bool grow(void **items, uint8_t count, uint8_t *room, size_t size, unsign
     return true;
 }
 
-bool wd_relay_permit(struct wd_relay *relay, uint32_t id, const struct wd_addr *peer, int64_t until_ns, bool media_only) {
+bool wd_relay_permit(struct wd_relay *relay, uint32_t id, const struct wd_addr *peer, int64_t until_ns,
+                     bool media_only) {
     struct allocation *a = of_id(relay, id);
     if (!a) return false;
     struct permission *p = wd_relay_permission(a, peer);
     if (!p) {
-        /* The one that ended first makes room when there is no other: the control plane grants no more than there are places for. */
-        if (grow((void **)&a->permissions, a->permission_count, &a->permission_room, sizeof *p, WD_MAX_PERMISSIONS)) p = &a->permissions[a->permission_count++];
+        /* The one that ended first makes room when there is no other: the control plane grants no more than there are
+         * places for. */
+        if (grow((void **)&a->permissions, a->permission_count, &a->permission_room, sizeof *p, WD_MAX_PERMISSIONS))
+            p = &a->permissions[a->permission_count++];
         else {
             p = a->permissions;
             for (unsigned i = 1; i < a->permission_count; i++)
@@ -174,10 +182,15 @@ bool wd_relay_bind(struct wd_relay *relay, uint32_t id, uint16_t number, const s
     if (!a || number < WD_FIRST_CHANNEL || number > WD_LAST_CHANNEL) return false;
     struct channel *c = NULL, *oldest = NULL;
     for (unsigned i = 0; i < a->channel_count && !c; i++) {
-        if (a->channels[i].number == number) c = &a->channels[i];
-        else if (!oldest || a->channels[i].until_ns < oldest->until_ns) oldest = &a->channels[i];
+        if (a->channels[i].number == number)
+            c = &a->channels[i];
+        else if (!oldest || a->channels[i].until_ns < oldest->until_ns)
+            oldest = &a->channels[i];
     }
-    if (!c) c = grow((void **)&a->channels, a->channel_count, &a->channel_room, sizeof *c, WD_MAX_CHANNELS) ? &a->channels[a->channel_count++] : oldest;
+    if (!c)
+        c = grow((void **)&a->channels, a->channel_count, &a->channel_room, sizeof *c, WD_MAX_CHANNELS)
+                ? &a->channels[a->channel_count++]
+                : oldest;
     if (!c) return false;
     *c = (struct channel){.number = number, .peer = *peer, .until_ns = until_ns};
     return true;
@@ -220,7 +233,9 @@ uint32_t wd_relay_stream_of(const struct wd_relay *relay, const struct wd_addr *
     return r ? r->allocation->client.via : 0;
 }
 
-struct wd_outlet wd_relayed_socket(const struct wd_relayed *r) { return (struct wd_outlet){.fd = r->fd, .address = r->address}; }
+struct wd_outlet wd_relayed_socket(const struct wd_relayed *r) {
+    return (struct wd_outlet){.fd = r->fd, .address = r->address};
+}
 
 struct wd_outlet wd_relay_outlet(const struct wd_relay *relay) {
     if (!relay->outlet) return (struct wd_outlet){.fd = -1};

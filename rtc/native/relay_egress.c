@@ -7,7 +7,8 @@ void wd_relay_flush_peers(struct wd_relay *relay) {
     relay->dont_fragment = false;
 }
 
-void wd_relay_to_client(struct wd_relay *relay, const struct wd_addr *client, const struct wd_addr *local, const uint8_t *message, size_t length, int64_t now_ns) {
+void wd_relay_to_client(struct wd_relay *relay, const struct wd_addr *client, const struct wd_addr *local,
+                        const uint8_t *message, size_t length, int64_t now_ns) {
     if (client->via) {
         relay->config.send_stream(relay->config.owner, client->via, message, length, now_ns);
         return;

@@ -6,7 +6,8 @@
 #include "relay.h"
 
 #define WD_FIRST_CHANNEL 0x4000 /* RFC 8656 section 12 */
-#define WD_LAST_CHANNEL 0x7ffe /* RFC 8656 ends at 0x4fff, but clients of RFC 5766 (section 11) draw from all of these */
+/* RFC 8656 ends at 0x4fff, but clients of RFC 5766 (section 11) draw from all of these */
+#define WD_LAST_CHANNEL 0x7ffe
 #define WD_CHANNEL_HEADER 4
 #define WD_MAX_CHANNELS 64 /* of an allocation; each datagram may look through all */
 #define WD_MAX_PERMISSIONS 64
@@ -53,7 +54,11 @@ struct bucket {
     int64_t requests; /* that may go to the control plane, in thousandths */
 };
 
-struct media { struct wd_addr address; void *target; bool elsewhere; };
+struct media {
+    struct wd_addr address;
+    void *target;
+    bool elsewhere;
+};
 
 struct wd_relay {
     struct wd_relay_config config;

@@ -1,4 +1,5 @@
-/* The forwarding core's life, the demultiplexing of datagrams (RFC 7983), and the timer wheel's simplest form: one due time per transport. */
+/* The forwarding core's life, the demultiplexing of datagrams (RFC 7983), and the timer wheel's simplest form: one due
+ * time per transport. */
 #include "core.h"
 #include "fanout.h"
 #include "feedback.h"
@@ -19,10 +20,12 @@ struct wd_router *wd_router_new(const struct wd_router_config *config) {
     uint64_t seed = wd_random(router);
     router->transports = calloc(n, sizeof *router->transports);
     router->due_ns = calloc(n, sizeof *router->due_ns);
-    if (!router->transports || !router->due_ns || !wd_table_init(&router->transports_by_id, n, seed, WD_TABLE_COUNTED) ||
-        !wd_table_init(&router->tracks_by_id, n * 4, seed, WD_TABLE_COUNTED) || !wd_table_init(&router->legs_by_id, n * 16, seed, WD_TABLE_COUNTED) ||
-        !wd_table_init(&router->by_ufrag, n * (WD_GENERATIONS + 1), seed, 0) || !wd_table_init(&router->by_tuple, n * WD_TUPLES, seed, 0) ||
-        !wd_table_init(&router->by_ssrc, n * 4, seed, 0)) {
+    if (!router->transports || !router->due_ns ||
+        !wd_table_init(&router->transports_by_id, n, seed, WD_TABLE_COUNTED) ||
+        !wd_table_init(&router->tracks_by_id, n * 4, seed, WD_TABLE_COUNTED) ||
+        !wd_table_init(&router->legs_by_id, n * 16, seed, WD_TABLE_COUNTED) ||
+        !wd_table_init(&router->by_ufrag, n * (WD_GENERATIONS + 1), seed, 0) ||
+        !wd_table_init(&router->by_tuple, n * WD_TUPLES, seed, 0) || !wd_table_init(&router->by_ssrc, n * 4, seed, 0)) {
         wd_router_free(router);
         return NULL;
     }
@@ -59,10 +62,12 @@ static void receive_media(struct wd_router *router, struct tuple *tuple, bool rt
     }
 }
 
-/* Media or reports from an address that nobody has checked from: a network address translator that rebinds, in the midst of media. The next check may be seconds
- * away, and what comes until then is authentic all the same. Only an SSRC that has been authentic is looked for, so a stranger's packet costs a look-up, and one
- * that knows the SSRC no more than one with a forged source. */
-static void receive_unbound_media(struct wd_router *router, bool rtcp, uint8_t *packet, size_t length, const struct wd_addr *from, const struct wd_addr *local) {
+/* Media or reports from an address that nobody has checked from: a network address translator that rebinds, in the
+ * midst of media. The next check may be seconds away, and what comes until then is authentic all the same. Only an SSRC
+ * that has been authentic is looked for, so a stranger's packet costs a look-up, and one that knows the SSRC no more
+ * than one with a forged source. */
+static void receive_unbound_media(struct wd_router *router, bool rtcp, uint8_t *packet, size_t length,
+                                  const struct wd_addr *from, const struct wd_addr *local) {
     struct transport *t = wd_table_get(&router->by_ssrc, wd_get32(packet + (rtcp ? 4 : 8)));
     if (!t || !t->keys.receive) {
         router->counters.drop_unknown_tuple++;
@@ -73,7 +78,8 @@ static void receive_unbound_media(struct wd_router *router, bool rtcp, uint8_t *
     receive_media(router, &unbound, rtcp, packet, length);
 }
 
-void wd_router_receive(struct wd_router *router, uint8_t *datagram, size_t length, const struct wd_addr *from, const struct wd_addr *local, int64_t now_ns) {
+void wd_router_receive(struct wd_router *router, uint8_t *datagram, size_t length, const struct wd_addr *from,
+                       const struct wd_addr *local, int64_t now_ns) {
     router->now_ns = now_ns;
     router->counters.packets_in++;
     router->counters.bytes_in += length;

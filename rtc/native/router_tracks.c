@@ -24,7 +24,8 @@ bool wd_router_add_track(struct wd_router *router, const struct wd_track_config 
     track->slot_mask = (config->kind == WD_VIDEO ? WD_VIDEO_CACHE : WD_AUDIO_CACHE) - 1;
     track->level = track->level_sent = 127;
     track->keyframe_asked_ns = track->keyframe_seen_ns = INT64_MIN / 2;
-    /* A signalled SSRC has the first word: packets that are still under way from the line's former track must not move it. */
+    /* A signalled SSRC has the first word: packets that are still under way from the line's former track must not move
+     * it. */
     track->latched_ns = config->ssrc ? router->now_ns : INT64_MIN / 2;
     track->next = t->tracks;
     t->tracks = track;
@@ -63,7 +64,8 @@ bool wd_router_add_leg(struct wd_router *router, const struct wd_leg_config *con
     }
     leg->config = *config;
     leg->transport = t;
-    /* Below 2^15 with rollover counter 0: a receiver that misses the first packets still guesses the counter right (RFC 3711 section 3.3.1). */
+    /* Below 2^15 with rollover counter 0: a receiver that misses the first packets still guesses the counter right (RFC
+     * 3711 section 3.3.1). */
     leg->highest_out = wd_random(router) & 0x3fff;
     leg->rtx_next = wd_random(router) & 0x3fff;
     leg->last_timestamp = (uint32_t)wd_random(router);
@@ -94,7 +96,8 @@ static void map_payload_types(struct leg *leg, const struct track *track) {
     memset(leg->rtx_payload_types, 0, sizeof leg->rtx_payload_types);
     for (unsigned i = 0; i < track->config.codec_count; i++)
         for (unsigned j = 0; j < leg->config.codec_count; j++)
-            if (track->config.codecs[i].codec == leg->config.codecs[j].codec && track->config.codecs[i].variant == leg->config.codecs[j].variant) {
+            if (track->config.codecs[i].codec == leg->config.codecs[j].codec &&
+                track->config.codecs[i].variant == leg->config.codecs[j].variant) {
                 leg->payload_types[i] = leg->config.codecs[j].payload_type;
                 leg->rtx_payload_types[i] = leg->config.codecs[j].rtx_payload_type;
                 break;
@@ -117,7 +120,8 @@ bool wd_router_set_source(struct wd_router *router, uint32_t leg_id, uint32_t tr
         leg->next_in_track = NULL;
     }
     if (!track) return true;
-    if (leg->config.kind == WD_VIDEO && !leg->resends && !(leg->resends = calloc(WD_VIDEO_CACHE, sizeof *leg->resends))) return false;
+    if (leg->config.kind == WD_VIDEO && !leg->resends && !(leg->resends = calloc(WD_VIDEO_CACHE, sizeof *leg->resends)))
+        return false;
     leg->track = track;
     leg->next_in_track = track->legs;
     track->legs = leg;

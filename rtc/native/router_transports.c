@@ -12,7 +12,8 @@ static void forget_id(struct wd_router *router, struct transport *t) {
     free(t);
 }
 
-bool wd_router_add_transport(struct wd_router *router, uint32_t id, const char *ufrag, const char *password, int64_t now_ns) {
+bool wd_router_add_transport(struct wd_router *router, uint32_t id, const char *ufrag, const char *password,
+                             int64_t now_ns) {
     router->now_ns = now_ns;
     if (router->transport_count >= router->config.max_transports) return false;
     struct transport *t = wd_new_zeros(sizeof *t);

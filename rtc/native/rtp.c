@@ -7,7 +7,8 @@
 #define TWO_BYTE 0x1000 /* section 4.3; the low four bits are free */
 
 static void keep(struct wd_rtp *out, uint8_t id, size_t length, size_t at) {
-    if (out->extension_count < WD_RTP_MAX_EXTENSIONS) out->extensions[out->extension_count++] = (struct wd_rtp_extension){id, (uint8_t)length, (uint16_t)at};
+    if (out->extension_count < WD_RTP_MAX_EXTENSIONS)
+        out->extensions[out->extension_count++] = (struct wd_rtp_extension){id, (uint8_t)length, (uint16_t)at};
 }
 
 static bool parse_one_byte(const uint8_t *packet, size_t at, size_t end, struct wd_rtp *out) {
@@ -17,7 +18,8 @@ static bool parse_one_byte(const uint8_t *packet, size_t at, size_t end, struct 
             at++;
             continue;
         }
-        if (!id || id == 15) return true; /* padding with a length, or reserved: what follows is nobody's word (RFC 8285 section 4.2) */
+        if (!id || id == 15)
+            return true; /* padding with a length, or reserved: what follows is nobody's word (RFC 8285 section 4.2) */
         size_t length = (packet[at] & 15) + 1u;
         if (at + 1 + length > end) return false;
         keep(out, id, length, at + 1);

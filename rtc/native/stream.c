@@ -41,18 +41,24 @@ const struct wd_stream_counters *wd_streams_counters(const struct wd_streams *st
 /* Strangers: those that nobody has vouched for, in the order of their age. */
 static void admit_stranger(struct wd_streams *streams, struct stream *s) {
     s->older = streams->youngest;
-    if (streams->youngest) streams->youngest->younger = s;
-    else streams->oldest = s;
+    if (streams->youngest)
+        streams->youngest->younger = s;
+    else
+        streams->oldest = s;
     streams->youngest = s;
     streams->unvouched++;
 }
 
 static void no_stranger(struct wd_streams *streams, struct stream *s) {
     if (streams->oldest != s && !s->older) return; /* never was, or no longer */
-    if (s->older) s->older->younger = s->younger;
-    else streams->oldest = s->younger;
-    if (s->younger) s->younger->older = s->older;
-    else streams->youngest = s->older;
+    if (s->older)
+        s->older->younger = s->younger;
+    else
+        streams->oldest = s->younger;
+    if (s->younger)
+        s->younger->older = s->older;
+    else
+        streams->youngest = s->older;
     s->older = s->younger = NULL;
     streams->unvouched--;
 }
@@ -65,9 +71,11 @@ static void displace_oldest(struct wd_streams *streams) {
     wd_stream_fail(streams, s);
 }
 
-bool wd_streams_adopt(struct wd_streams *streams, uint32_t id, int fd, uint8_t kind, const struct wd_addr *remote, const struct wd_addr *local, int64_t now_ns) {
+bool wd_streams_adopt(struct wd_streams *streams, uint32_t id, int fd, uint8_t kind, const struct wd_addr *remote,
+                      const struct wd_addr *local, int64_t now_ns) {
     struct stream *s = NULL;
-    if (!id || id >= WD_VIA_RELAY || (kind != WD_STREAM_TURN && kind != WD_STREAM_ICE) || !(s = calloc(1, sizeof *s))) goto refused;
+    if (!id || id >= WD_VIA_RELAY || (kind != WD_STREAM_TURN && kind != WD_STREAM_ICE) || !(s = calloc(1, sizeof *s)))
+        goto refused;
     s->source.kind = WD_EPOLL_STREAM;
     s->kind = kind;
     s->fd = fd;
@@ -106,7 +114,9 @@ static void end(struct wd_streams *streams, struct stream *s) {
     wd_table_remove(&streams->by_id, s->id);
     streams->open[s->place] = streams->open[--streams->count];
     streams->open[s->place]->place = s->place;
-    if (streams->config.epoll >= 0) epoll_ctl(streams->config.epoll, EPOLL_CTL_DEL, s->fd, NULL); /* a duplicate elsewhere would keep it registered */
+    if (streams->config.epoll >= 0)
+        epoll_ctl(streams->config.epoll, EPOLL_CTL_DEL, s->fd,
+                  NULL); /* a duplicate elsewhere would keep it registered */
     close(s->fd);
     s->fd = -1;
     wd_stream_drop_all(streams, s);
@@ -182,7 +192,8 @@ static bool deliver(struct wd_streams *streams, struct stream *s, size_t length,
     size_t at = 0;
     struct wd_frame frame;
     enum wd_frame_status status;
-    while ((status = wd_frame_read(s->kind, streams->scratch + at, length - at, &frame)) == WD_FRAME_FOUND && frame.total <= length - at) {
+    while ((status = wd_frame_read(s->kind, streams->scratch + at, length - at, &frame)) == WD_FRAME_FOUND &&
+           frame.total <= length - at) {
         uint8_t *message = streams->scratch + at + frame.at;
         at += frame.total;
         if (!frame.length) continue; /* RFC 4571 allows the empty packet; it keeps NAT bindings */
@@ -214,7 +225,8 @@ static bool read_in(struct wd_streams *streams, struct stream *s, int64_t now_ns
     if (s->rest) memcpy(streams->scratch, s->rest->data, s->rest_length);
     ssize_t n = recv(s->fd, streams->scratch + s->rest_length, WD_STREAM_READ, MSG_DONTWAIT);
     if (n < 0) return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
-    if (n == 0) return false; /* who will say nothing more cannot be asked for anything either: half a connection is none */
+    if (n == 0)
+        return false; /* who will say nothing more cannot be asked for anything either: half a connection is none */
     streams->counters.stream_bytes_in += (size_t)n;
     s->heard_ns = now_ns;
     streams->reading = true;
@@ -223,7 +235,8 @@ static bool read_in(struct wd_streams *streams, struct stream *s, int64_t now_ns
     return whole;
 }
 
-void wd_streams_ready(struct wd_streams *streams, struct wd_epoll_source *stream, uint32_t epoll_events, int64_t now_ns) {
+void wd_streams_ready(struct wd_streams *streams, struct wd_epoll_source *stream, uint32_t epoll_events,
+                      int64_t now_ns) {
     struct stream *s = (struct stream *)stream;
     if (s->fd < 0) return;
     if (epoll_events & EPOLLOUT && s->blocked) {
@@ -245,7 +258,8 @@ void wd_streams_poll(struct wd_streams *streams, int64_t now_ns) {
         if (i >= streams->count) continue; /* more than the one were closed */
         struct stream *s = streams->open[i];
         struct pollfd wanted = {.fd = s->fd, .events = POLLIN | POLLOUT};
-        if (poll(&wanted, 1, 0) > 0) wd_streams_ready(streams, &s->source, (uint32_t)wanted.revents, now_ns); /* EPOLLIN is POLLIN, and so on */
+        if (poll(&wanted, 1, 0) > 0)
+            wd_streams_ready(streams, &s->source, (uint32_t)wanted.revents, now_ns); /* EPOLLIN is POLLIN, and so on */
     }
 }
 

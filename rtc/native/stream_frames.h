@@ -1,8 +1,9 @@
 /* Where one message ends and the next begins on a stream.
  *
- * ICE-TCP puts 16 bits of length before every packet (RFC 4571 section 2, RFC 6544 section 3). TURN needs no frames: a STUN message and a ChannelData
- * message begin with the same first bits as in datagrams (RFC 8656 section 12) and both say their length; ChannelData is padded to 4 bytes here
- * (section 12.5). Of a stream that has lost its place no message can be found again, so everything is judged as soon as its first bytes are there. */
+ * ICE-TCP puts 16 bits of length before every packet (RFC 4571 section 2, RFC 6544 section 3). TURN needs no frames: a
+ * STUN message and a ChannelData message begin with the same first bits as in datagrams (RFC 8656 section 12) and both
+ * say their length; ChannelData is padded to 4 bytes here (section 12.5). Of a stream that has lost its place no
+ * message can be found again, so everything is judged as soon as its first bytes are there. */
 #ifndef WD_STREAM_FRAMES_H
 #define WD_STREAM_FRAMES_H
 
@@ -30,7 +31,8 @@ enum wd_frame_status {
 };
 
 /* The frame at the front of `data`. */
-static inline enum wd_frame_status wd_frame_read(uint8_t kind, const uint8_t *data, size_t length, struct wd_frame *out) {
+static inline enum wd_frame_status wd_frame_read(uint8_t kind, const uint8_t *data, size_t length,
+                                                 struct wd_frame *out) {
     if (kind == WD_STREAM_ICE) {
         if (length < 2) return WD_FRAME_SHORT;
         size_t said = wd_get16(data);
@@ -48,14 +50,16 @@ static inline enum wd_frame_status wd_frame_read(uint8_t kind, const uint8_t *da
     return WD_FRAME_FOUND;
 }
 
-/* The frame of `message`: bytes before and behind it. False when it is too long, or does not have the length it says: on a stream that would be the end of
- * all. */
-static inline bool wd_frame_around(uint8_t kind, const uint8_t *message, size_t length, size_t *before, size_t *behind) {
+/* The frame of `message`: bytes before and behind it. False when it is too long, or does not have the length it says:
+ * on a stream that would be the end of all. */
+static inline bool wd_frame_around(uint8_t kind, const uint8_t *message, size_t length, size_t *before,
+                                   size_t *behind) {
     struct wd_frame said = {0, length, 0};
     *before = kind == WD_STREAM_ICE ? 2 : 0;
     *behind = kind == WD_STREAM_ICE ? 0 : -length & 3;
     if (!length || length > WD_FRAME_MESSAGE) return false;
-    return kind == WD_STREAM_ICE || (wd_frame_read(kind, message, length, &said) == WD_FRAME_FOUND && said.length == length);
+    return kind == WD_STREAM_ICE ||
+           (wd_frame_read(kind, message, length, &said) == WD_FRAME_FOUND && said.length == length);
 }
 
 #endif

@@ -4,8 +4,10 @@
 
 #include "stream_state.h"
 
-bool wd_stream_watch(const struct wd_streams *streams, struct stream *s, int operation, bool writable); /* false with errno */
-bool wd_stream_write(struct wd_streams *streams, struct stream *s, int64_t now_ns); /* everything that the kernel takes; returns whether it took anything */
+bool wd_stream_watch(const struct wd_streams *streams, struct stream *s, int operation,
+                     bool writable); /* false with errno */
+bool wd_stream_write(struct wd_streams *streams, struct stream *s,
+                     int64_t now_ns); /* everything that the kernel takes; returns whether it took anything */
 void wd_stream_drop_stale(struct wd_streams *streams, struct stream *s, int64_t now_ns);
 void wd_stream_drop_all(struct wd_streams *streams, struct stream *s);
 

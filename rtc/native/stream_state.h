@@ -18,9 +18,15 @@ struct block { /* whole messages, so that it can be thrown away while none of it
 _Static_assert(sizeof(struct block) == WD_STREAM_BLOCK, "no padding");
 _Static_assert(sizeof((struct block *)0)->data >= WD_FRAME_TOTAL, "every frame fits a block");
 
-struct rest { uint8_t data[WD_FRAME_TOTAL]; };
+struct rest {
+    uint8_t data[WD_FRAME_TOTAL];
+};
 
-struct pool { void *unused; size_t size; uint32_t kept, taken; };
+struct pool {
+    void *unused;
+    size_t size;
+    uint32_t kept, taken;
+};
 
 struct stream {
     struct wd_epoll_source source; /* first: what epoll points to */
@@ -89,8 +95,10 @@ static inline void wd_stream_note(struct wd_streams *streams, struct stream *s) 
     if (s->noted) return;
     s->noted = true;
     s->next_noted = NULL;
-    if (streams->noted) streams->noted_tail->next_noted = s;
-    else streams->noted = s;
+    if (streams->noted)
+        streams->noted_tail->next_noted = s;
+    else
+        streams->noted = s;
     streams->noted_tail = s;
 }
 

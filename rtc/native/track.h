@@ -25,11 +25,12 @@ struct slot {
     bool marker, keyframe, has_orientation, has_playout;
     uint8_t orientation, playout[3];
     struct wd_payload payload_info;
-    uint32_t at, round; /* where in the track's store, and in which of its rounds, the payload is; WD_MAX_PADDING bytes more than `length` are ours */
+    uint32_t at, round; /* where in the track's store, and in which of its rounds, the payload is; WD_MAX_PADDING bytes
+                           more than `length` are ours */
 };
 
-/* The payloads of a track's slots end to end, round and round: the oldest are overwritten, which their slots are not told (see wd_is_stored). Most packets are
- * shorter than the longest. */
+/* The payloads of a track's slots end to end, round and round: the oldest are overwritten, which their slots are not
+ * told (see wd_is_stored). Most packets are shorter than the longest. */
 struct store {
     uint8_t *bytes;
     uint32_t size;
@@ -44,7 +45,8 @@ struct lost {
     bool given_up; /* a keyframe was asked for in its place */
 };
 
-/* Of tracks, legs and transports, what every packet needs comes first: with hundreds of participants each line of memory that a packet touches is a wait. */
+/* Of tracks, legs and transports, what every packet needs comes first: with hundreds of participants each line of
+ * memory that a packet touches is a wait. */
 struct track {
     struct track *next; /* of the same transport */
     struct transport *transport;
@@ -70,7 +72,8 @@ struct track {
     uint16_t pending[WD_PENDING];
     struct lost *lost;
     struct wd_srtp_stream rtx_stream;
-    uint32_t former_ssrc; /* the one before the current one, and its replay window: who repeats its packets does not bring it back */
+    uint32_t former_ssrc; /* the one before the current one, and its replay window: who repeats its packets does not
+                             bring it back */
     struct wd_srtp_stream former_stream;
     int64_t keyframe_asked_ns, keyframe_seen_ns;
     int64_t keyframe_due_ns; /* when the next is due, as it was last reckoned */
@@ -91,17 +94,22 @@ struct track {
     uint8_t orientation; /* newest: repeated on keyframes for those who join late */
     int64_t latched_ns;
 };
-#define WD_TRACK_HEAD (offsetof(struct track, config) + offsetof(struct wd_track_config, codecs) + 2 * sizeof(struct wd_codec_entry)) /* what every packet touches */
+/* what every packet touches */
+#define WD_TRACK_HEAD \
+    (offsetof(struct track, config) + offsetof(struct wd_track_config, codecs) + 2 * sizeof(struct wd_codec_entry))
 
 /* Of this round, or of the last one and not yet overwritten. */
 static inline bool wd_is_stored(const struct store *store, const struct slot *slot) {
     return slot->round == store->round || (slot->round + 1 == store->round && slot->at >= store->head);
 }
 
-static inline uint8_t *wd_stored(const struct track *track, const struct slot *slot) { return track->store.bytes + slot->at; }
+static inline uint8_t *wd_stored(const struct track *track, const struct slot *slot) {
+    return track->store.bytes + slot->at;
+}
 
-/* A decoder can start a picture with that packet. A slice of an IDR picture does not say whether it is the first packet of its picture. The one before it does, unless that is missing: it may have held the
- * parameter sets, which travel in packets of their own and in no other way (RFC 7742 section 6.2), and may yet be repaired. */
+/* A decoder can start a picture with that packet. A slice of an IDR picture does not say whether it is the first packet
+ * of its picture. The one before it does, unless that is missing: it may have held the parameter sets, which travel in
+ * packets of their own and in no other way (RFC 7742 section 6.2), and may yet be repaired. */
 static inline bool wd_begins_picture(const struct track *track, const struct slot *slot) {
     if (!slot->keyframe || !slot->payload_info.may_follow) return slot->keyframe;
     const struct slot *before = &track->slots[(slot->index - 2) & track->slot_mask];

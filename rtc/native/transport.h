@@ -1,7 +1,8 @@
-/* A transport: one participant, reached over ICE with the keys of one DTLS association. Its state by concern: keys, destination, liveness, feedback, path and
- * estimate.
+/* A transport: one participant, reached over ICE with the keys of one DTLS association. Its state by concern: keys,
+ * destination, liveness, feedback, path and estimate.
  *
- * What every packet needs comes first and fits three cache lines: with hundreds of participants each line that a packet touches is a wait for memory. */
+ * What every packet needs comes first and fits three cache lines: with hundreds of participants each line that a packet
+ * touches is a wait for memory. */
 #ifndef WD_TRANSPORT_H
 #define WD_TRANSPORT_H
 
@@ -16,8 +17,9 @@ struct keys {
     struct wd_srtp *send, *receive; /* NULL until the handshake has ended */
 };
 
-/* Where a transport's packets go. Who forwards looks at the kind once per transport and flush, never per packet (fanout.c): a new kind, such as a pipe to another
- * node or a recorder, brings its state here, its condition to wd_ready, and a delivery of its own beside wd_deliver. */
+/* Where a transport's packets go. Who forwards looks at the kind once per transport and flush, never per packet
+ * (fanout.c): a new kind, such as a pipe to another node or a recorder, brings its state here, its condition to
+ * wd_ready, and a delivery of its own beside wd_deliver. */
 enum wd_destination_kind {
     WD_TO_PEER, /* an ICE peer: encrypted for it alone, to the selected address, while it consents */
 };
@@ -69,8 +71,12 @@ struct estimate {
     int64_t suffers_ns; /* since then sound has been lost though few pictures are sent; 0 = it is not */
 };
 
-/* Of a track that is gone: a sender's rollover counter goes on (RFC 3711 section 3.3.1), also when its line comes back as another track. */
-struct departed { uint32_t ssrc; struct wd_srtp_stream stream; };
+/* Of a track that is gone: a sender's rollover counter goes on (RFC 3711 section 3.3.1), also when its line comes back
+ * as another track. */
+struct departed {
+    uint32_t ssrc;
+    struct wd_srtp_stream stream;
+};
 
 /* For the statistics that are reported. */
 struct transport_stats {
@@ -104,22 +110,30 @@ struct transport {
     uint32_t rtt_us, rtt_now_us; /* smoothed, and the newest: a queue that fills shows there first */
     struct estimate estimate;
     uint32_t out_bps; /* of the last second */
-    uint32_t video_bps, sound_bps; /* of it, as REMB counts pictures: payload, with repetitions; sound with its headers */
+    uint32_t video_bps,
+        sound_bps; /* of it, as REMB counts pictures: payload, with repetitions; sound with its headers */
     struct transport_stats stats;
     struct departed departed[WD_DEPARTED];
     uint8_t departed_next;
 };
 #define WD_TRANSPORT_HEAD offsetof(struct transport, id)
-_Static_assert(offsetof(struct transport, live) == WD_LINE, "what decides whether a packet may be sent there is one line");
+_Static_assert(offsetof(struct transport, live) == WD_LINE,
+               "what decides whether a packet may be sent there is one line");
 _Static_assert(WD_TRANSPORT_HEAD <= 3 * WD_LINE, "what every packet needs is three lines");
 
 /* 0 = not known. */
-static inline uint32_t wd_round_trip_us(const struct transport *t) { return t->rtt_now_us > t->rtt_us ? t->rtt_now_us : t->rtt_us; }
+static inline uint32_t wd_round_trip_us(const struct transport *t) {
+    return t->rtt_now_us > t->rtt_us ? t->rtt_now_us : t->rtt_us;
+}
 
 /* Packets can be sent there now. */
-static inline bool wd_ready(const struct transport *t) { return t->keys.send && t->destination.selected && t->destination.consent; }
+static inline bool wd_ready(const struct transport *t) {
+    return t->keys.send && t->destination.selected && t->destination.consent;
+}
 
 /* A video frame can begin there now. */
-static inline bool wd_takes_video(const struct transport *t) { return wd_ready(t) && !t->destination.selected->congested; }
+static inline bool wd_takes_video(const struct transport *t) {
+    return wd_ready(t) && !t->destination.selected->congested;
+}
 
 #endif

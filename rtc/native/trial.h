@@ -1,10 +1,12 @@
-/* Media on trial: to an address that is not validated yet, within a credit of time (the theory is in path_validation.c). Decides, and sends nothing. */
+/* Media on trial: to an address that is not validated yet, within a credit of time (the theory is in
+ * path_validation.c). Decides, and sends nothing. */
 #ifndef WD_TRIAL_H
 #define WD_TRIAL_H
 
 #include "core.h"
 
-/* When the newest media or report came from there. Checks do not count: they can be copied, and sent again with another source. */
+/* When the newest media or report came from there. Checks do not count: they can be copied, and sent again with another
+ * source. */
 int64_t wd_tuple_media_ns(const struct tuple *tuple);
 bool wd_tuple_sends_media(const struct wd_router *router, const struct tuple *tuple); /* of late */
 

@@ -1,7 +1,9 @@
-/* The receiver's side of transport-wide congestion control (draft-holmer-rmcat-transport-wide-cc-extensions-01 section 3.1).
+/* The receiver's side of transport-wide congestion control (draft-holmer-rmcat-transport-wide-cc-extensions-01
+ * section 3.1).
  *
- * Arrivals are kept by sequence number until the next feedback. One feedback covers a run of sequence numbers whose deltas all fit
- * (250 us units, signed 16 bits); where one does not fit, the block ends and the rest follows in the next. */
+ * Arrivals are kept by sequence number until the next feedback. One feedback covers a run of sequence numbers whose
+ * deltas all fit (250 us units, signed 16 bits); where one does not fit, the block ends and the rest follows in the
+ * next. */
 #include "rtcp.h"
 
 #include "bytes.h"
@@ -38,7 +40,12 @@ void wd_twcc_arrived(struct wd_twcc *twcc, uint16_t sequence, int64_t now_us) {
     }
 }
 
-enum status { NOT_RECEIVED, SMALL_DELTA, LARGE_DELTA, NO_FIT }; /* the first three as they are written: by as many bytes of delta */
+enum status {
+    NOT_RECEIVED,
+    SMALL_DELTA,
+    LARGE_DELTA,
+    NO_FIT
+}; /* the first three as they are written: by as many bytes of delta */
 
 static enum status status_of(int64_t delta) {
     if (delta >= 0 && delta <= 255) return SMALL_DELTA;
@@ -100,7 +107,8 @@ static size_t write_chunks(const struct block *block, uint8_t *out) {
 }
 
 size_t wd_twcc_write(struct wd_twcc *twcc, uint8_t *out, size_t capacity, uint32_t sender, uint32_t media) {
-    uint16_t earliest = twcc->first; /* received; what is missing before it is reported too: the last feedback ended there */
+    uint16_t earliest =
+        twcc->first; /* received; what is missing before it is reported too: the last feedback ended there */
     while (earliest != twcc->next && !*arrival(twcc, earliest)) earliest++;
     if (!twcc->started || earliest == twcc->next || capacity < HEADER + 8) return 0;
     int64_t reference = *arrival(twcc, earliest) / REFERENCE_US;
@@ -138,7 +146,8 @@ size_t wd_twcc_write(struct wd_twcc *twcc, uint8_t *out, size_t capacity, uint32
 
 bool wd_rtcp_read_twcc(const struct wd_rtcp_block *block, struct wd_twcc_summary *out) {
     if (block->type != WD_RTCP_RTPFB || block->count != WD_RTPFB_TWCC || block->length < HEADER) return false;
-    *out = (struct wd_twcc_summary){.base = wd_get16(block->data + 12), .count = wd_get16(block->data + 14), .feedback = block->data[19]};
+    *out = (struct wd_twcc_summary){
+        .base = wd_get16(block->data + 12), .count = wd_get16(block->data + 14), .feedback = block->data[19]};
     size_t at = HEADER, statuses = 0, deltas = 0;
     while (statuses < out->count) {
         if (at + 2 > block->length) return false;
@@ -147,7 +156,8 @@ bool wd_rtcp_read_twcc(const struct wd_rtcp_block *block, struct wd_twcc_summary
         unsigned symbols = chunk & 0x8000 ? (chunk & 0x4000 ? 7 : 14) : chunk & 0x1fff;
         if (!symbols) return false;
         for (unsigned k = 0; k < symbols && statuses < out->count; k++, statuses++) {
-            unsigned symbol = chunk & 0x8000 ? (chunk & 0x4000 ? chunk >> (12 - 2 * k) & 3 : chunk >> (13 - k) & 1) : chunk >> 13 & 3;
+            unsigned symbol =
+                chunk & 0x8000 ? (chunk & 0x4000 ? chunk >> (12 - 2 * k) & 3 : chunk >> (13 - k) & 1) : chunk >> 13 & 3;
             if (symbol == 3) return false;
             if (symbol) out->received++;
             deltas += symbol;

@@ -1,4 +1,5 @@
-/* The C wire formats for Python: rtc._wire, documented in rtc/_wire.pyi. What tests, the bare client and tools need; the packet path never comes here. */
+/* The C wire formats for Python: rtc._wire, documented in rtc/_wire.pyi. What tests, the bare client and tools need;
+ * the packet path never comes here. */
 #include "wire_methods.h"
 
 #include <stdbool.h>
@@ -9,9 +10,12 @@
 #include "rtp.h"
 #include "wire_result.h"
 
-typedef struct { PyTypeObject *srtp; } State;
+typedef struct {
+    PyTypeObject *srtp;
+} State;
 
-/* --- RTP and RTCP --------------------------------------------------------------------------------------------------- */
+/* --- RTP and RTCP ---------------------------------------------------------------------------------------------------
+ */
 
 static PyObject *rtp_parse(PyObject *module, PyObject *args) {
     (void)module;
@@ -20,27 +24,30 @@ static PyObject *rtp_parse(PyObject *module, PyObject *args) {
     struct wd_rtp rtp;
     if (!PyArg_ParseTuple(args, "y#:rtp_parse", &packet, &length)) return NULL;
     size_t payload;
-    if (!wd_rtp_parse(packet, (size_t)length, &rtp) || !wd_rtp_payload_length(packet, (size_t)length, &rtp, &payload)) return wire_malformed("not a well-formed RTP packet");
+    if (!wd_rtp_parse(packet, (size_t)length, &rtp) || !wd_rtp_payload_length(packet, (size_t)length, &rtp, &payload))
+        return wire_malformed("not a well-formed RTP packet");
     PyObject *extensions = PyDict_New();
     for (unsigned i = 0; extensions && i < rtp.extension_count; i++) {
         const struct wd_rtp_extension *e = &rtp.extensions[i];
-        PyObject *id = PyLong_FromLong(e->id), *value = PyBytes_FromStringAndSize((const char *)packet + e->at, e->length);
+        PyObject *id = PyLong_FromLong(e->id),
+                 *value = PyBytes_FromStringAndSize((const char *)packet + e->at, e->length);
         bool ok = id && value && PyDict_SetDefault(extensions, id, value);
         Py_XDECREF(id);
         Py_XDECREF(value);
         if (!ok) Py_CLEAR(extensions);
     }
     if (!extensions) return NULL;
-    return Py_BuildValue("{s:k,s:k,s:i,s:i,s:N,s:N,s:i,s:N,s:N}", "ssrc", (unsigned long)rtp.ssrc, "timestamp", (unsigned long)rtp.timestamp,
-                         "sequence", rtp.sequence, "payload_type", rtp.payload_type, "marker", PyBool_FromLong(rtp.marker),
-                         "padding", PyBool_FromLong(rtp.padding), "header_length", rtp.header_length, "extensions", extensions,
-                         "payload", PyBytes_FromStringAndSize((const char *)packet + rtp.header_length, (Py_ssize_t)payload));
+    return Py_BuildValue("{s:k,s:k,s:i,s:i,s:N,s:N,s:i,s:N,s:N}", "ssrc", (unsigned long)rtp.ssrc, "timestamp",
+                         (unsigned long)rtp.timestamp, "sequence", rtp.sequence, "payload_type", rtp.payload_type,
+                         "marker", PyBool_FromLong(rtp.marker), "padding", PyBool_FromLong(rtp.padding),
+                         "header_length", rtp.header_length, "extensions", extensions, "payload",
+                         PyBytes_FromStringAndSize((const char *)packet + rtp.header_length, (Py_ssize_t)payload));
 }
 
 static PyObject *report_dict(const struct wd_report *r) {
-    return Py_BuildValue("{s:k,s:i,s:i,s:k,s:k,s:k,s:k}", "ssrc", (unsigned long)r->ssrc, "fraction_lost", r->fraction_lost, "lost", r->lost,
-                         "highest", (unsigned long)r->highest, "jitter", (unsigned long)r->jitter, "lsr", (unsigned long)r->lsr,
-                         "dlsr", (unsigned long)r->dlsr);
+    return Py_BuildValue("{s:k,s:i,s:i,s:k,s:k,s:k,s:k}", "ssrc", (unsigned long)r->ssrc, "fraction_lost",
+                         r->fraction_lost, "lost", r->lost, "highest", (unsigned long)r->highest, "jitter",
+                         (unsigned long)r->jitter, "lsr", (unsigned long)r->lsr, "dlsr", (unsigned long)r->dlsr);
 }
 
 static PyObject *sequence_list(const uint16_t *values, size_t count) {
@@ -78,13 +85,15 @@ static bool describe_feedback(PyObject *dict, const struct wd_rtcp_block *block)
     if (block->type == WD_RTCP_RTPFB && block->count == WD_RTPFB_NACK)
         return set(dict, "lost", sequence_list(lost, wd_rtcp_read_nack(block, &media, lost, 512)));
     if (wd_rtcp_read_twcc(block, &twcc))
-        return set(dict, "twcc", Py_BuildValue("{s:i,s:i,s:i,s:i}", "base", twcc.base, "count", twcc.count, "received", twcc.received,
-                                               "feedback", twcc.feedback));
+        return set(dict, "twcc",
+                   Py_BuildValue("{s:i,s:i,s:i,s:i}", "base", twcc.base, "count", twcc.count, "received", twcc.received,
+                                 "feedback", twcc.feedback));
     if (wd_rtcp_read_remb(block, &bitrate)) return set(dict, "bitrate", PyLong_FromUnsignedLongLong(bitrate));
     if (block->type == WD_RTCP_PSFB && block->count == WD_PSFB_FIR) {
         size_t count = wd_rtcp_read_fir(block, ssrcs, sequences, 32);
         PyObject *list = PyList_New((Py_ssize_t)count);
-        for (size_t i = 0; list && i < count; i++) PyList_SET_ITEM(list, (Py_ssize_t)i, Py_BuildValue("(ki)", (unsigned long)ssrcs[i], sequences[i]));
+        for (size_t i = 0; list && i < count; i++)
+            PyList_SET_ITEM(list, (Py_ssize_t)i, Py_BuildValue("(ki)", (unsigned long)ssrcs[i], sequences[i]));
         return set(dict, "fir", list);
     }
     return true;
@@ -96,8 +105,10 @@ static PyObject *describe(const struct wd_rtcp_block *block) {
     struct wd_sender_info info;
     bool done = dict;
     if (done && wd_rtcp_read_sender(block, &info))
-        done = set(dict, "ntp", PyLong_FromUnsignedLongLong(info.ntp)) && set(dict, "rtp", PyLong_FromUnsignedLong(info.rtp)) &&
-               set(dict, "packets", PyLong_FromUnsignedLong(info.packets)) && set(dict, "octets", PyLong_FromUnsignedLong(info.octets));
+        done = set(dict, "ntp", PyLong_FromUnsignedLongLong(info.ntp)) &&
+               set(dict, "rtp", PyLong_FromUnsignedLong(info.rtp)) &&
+               set(dict, "packets", PyLong_FromUnsignedLong(info.packets)) &&
+               set(dict, "octets", PyLong_FromUnsignedLong(info.octets));
     if (done && (block->type == WD_RTCP_SR || block->type == WD_RTCP_RR)) done = describe_reports(dict, block);
     if (done && (block->type == WD_RTCP_RTPFB || block->type == WD_RTCP_PSFB)) done = describe_feedback(dict, block);
     if (!done) Py_CLEAR(dict);
@@ -163,7 +174,8 @@ static PyObject *rtcp_remb(PyObject *module, PyObject *args) {
     uint8_t out[WIRE_MAX_PACKET];
     if (!PyArg_ParseTuple(args, "IKO!:rtcp_remb", &sender, &bitrate, &PyList_Type, &list)) return NULL;
     Py_ssize_t count = numbers(list, ssrcs, 255);
-    return count < 0 ? NULL : wire_written(out, wd_rtcp_write_remb(out, sizeof out, sender, bitrate, ssrcs, (size_t)count));
+    return count < 0 ? NULL
+                     : wire_written(out, wd_rtcp_write_remb(out, sizeof out, sender, bitrate, ssrcs, (size_t)count));
 }
 
 static PyObject *rtcp_sr(PyObject *module, PyObject *args) {
@@ -225,7 +237,8 @@ static PyObject *twcc_feedback(PyObject *module, PyObject *args) {
     return list;
 }
 
-/* --- payloads ------------------------------------------------------------------------------------------------------- */
+/* --- payloads -------------------------------------------------------------------------------------------------------
+ */
 
 static PyObject *payload_parse(PyObject *module, PyObject *args) {
     (void)module;
@@ -235,8 +248,9 @@ static PyObject *payload_parse(PyObject *module, PyObject *args) {
     struct wd_payload p;
     if (!PyArg_ParseTuple(args, "iy#:payload_parse", &codec, &payload, &length)) return NULL;
     if (!wd_payload_parse((uint8_t)codec, payload, (size_t)length, &p)) return wire_malformed("a malformed payload");
-    return Py_BuildValue("{s:N,s:i,s:i,s:i,s:i,s:i,s:i}", "keyframe", PyBool_FromLong(p.keyframe), "picture_id_bits", p.picture_id_bits,
-                         "picture_id_at", p.picture_id_at, "picture_id", p.picture_id, "tl0_at", p.tl0_at, "tl0", p.tl0, "tid", p.tid);
+    return Py_BuildValue("{s:N,s:i,s:i,s:i,s:i,s:i,s:i}", "keyframe", PyBool_FromLong(p.keyframe), "picture_id_bits",
+                         p.picture_id_bits, "picture_id_at", p.picture_id_at, "picture_id", p.picture_id, "tl0_at",
+                         p.tl0_at, "tl0", p.tl0, "tid", p.tid);
 }
 
 static PyObject *vp8_patch(PyObject *module, PyObject *args) {
@@ -252,7 +266,8 @@ static PyObject *vp8_patch(PyObject *module, PyObject *args) {
     return result;
 }
 
-/* --- the module ----------------------------------------------------------------------------------------------------- */
+/* --- the module -----------------------------------------------------------------------------------------------------
+ */
 
 static PyMethodDef functions[] = {
     {"derive_keys", wire_derive_keys, METH_VARARGS, "Session keys by RFC 3711 section 4.3."},
@@ -263,7 +278,8 @@ static PyMethodDef functions[] = {
     {"stun_verify", wire_stun_verify, METH_VARARGS, "Is MESSAGE-INTEGRITY right?"},
     {"stun_success", wire_stun_success, METH_VARARGS, "A Binding success response."},
     {"stun_error", wire_stun_error, METH_VARARGS, "A Binding error response."},
-    {"stun_check", (PyCFunction)(void (*)(void))wire_stun_check, METH_VARARGS | METH_KEYWORDS, "An ICE connectivity check."},
+    {"stun_check", (PyCFunction)(void (*)(void))wire_stun_check, METH_VARARGS | METH_KEYWORDS,
+     "An ICE connectivity check."},
     {"rtp_parse", rtp_parse, METH_VARARGS, "One clear RTP packet as a dict."},
     {"rtcp_parse", rtcp_parse, METH_VARARGS, "The blocks of one clear RTCP packet."},
     {"rtcp_pli", rtcp_pli, METH_VARARGS, "Picture loss indication."},
@@ -292,14 +308,9 @@ static void module_free(void *module) { Py_CLEAR(((State *)PyModule_GetState(mod
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_exec}, {0, NULL}};
 static PyModuleDef module_definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "rtc._wire",
-    .m_doc = "The C wire formats for Python.",
-    .m_size = sizeof(State),
-    .m_methods = functions,
-    .m_slots = module_slots,
-    .m_traverse = module_traverse,
-    .m_free = module_free,
+    PyModuleDef_HEAD_INIT,         .m_name = "rtc._wire",  .m_doc = "The C wire formats for Python.",
+    .m_size = sizeof(State),       .m_methods = functions, .m_slots = module_slots,
+    .m_traverse = module_traverse, .m_free = module_free,
 };
 
 PyMODINIT_FUNC PyInit__wire(void) { return PyModuleDef_Init(&module_definition); }

@@ -84,18 +84,28 @@ static bool read_socket(struct wd_worker *worker) {
     return messages == WD_UDP_RECEIVE_BATCH;
 }
 
-/* Media before signalling, also where both share a core: an interpreter that is busy for milliseconds must not delay packets. As a real-time thread where that is
- * allowed (root, or RLIMIT_RTPRIO). Else with short time slices: under the scheduler of Linux 6.12 and later (EEVDF) a thread with an early deadline mostly runs
- * as soon as it is woken. Older kernels ignore that. */
+/* Media before signalling, also where both share a core: an interpreter that is busy for milliseconds must not delay
+ * packets. As a real-time thread where that is allowed (root, or RLIMIT_RTPRIO). Else with short time slices: under the
+ * scheduler of Linux 6.12 and later (EEVDF) a thread with an early deadline mostly runs as soon as it is woken. Older
+ * kernels ignore that. */
 static void run_first(struct wd_worker *worker) {
-    struct { uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority; uint64_t runtime, deadline, period; } attributes = {.size = sizeof attributes};
+    struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime, deadline, period;
+    } attributes = {.size = sizeof attributes};
     worker->first = pthread_setschedparam(pthread_self(), SCHED_RR, &(struct sched_param){.sched_priority = 1}) == 0;
-    if (worker->first || syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0 || attributes.policy != SCHED_OTHER) return;
+    if (worker->first || syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0 ||
+        attributes.policy != SCHED_OTHER)
+        return;
     attributes.runtime = SLICE_NS;
     syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 
-/* Who never comes to rest has more work than a core can do, a flood perhaps. Then the others get their share of the core until there was rest again. */
+/* Who never comes to rest has more work than a core can do, a flood perhaps. Then the others get their share of the
+ * core until there was rest again. */
 static void give_way(struct wd_worker *worker) {
     if (!worker->first || monotonic_ns() - worker->woke_ns < WD_TIRELESS_NS) return;
     worker->gave_way = pthread_setschedparam(pthread_self(), SCHED_OTHER, &(struct sched_param){0}) == 0;
@@ -113,21 +123,26 @@ static void learn(struct wd_worker *worker, bool soon) { worker->soon += ((soon 
 static void learn_work(struct wd_worker *worker) {
     if (!worker->datagrams) return;
     double work_ns = (double)(monotonic_ns() - worker->woke_ns) / (double)worker->datagrams;
-    if (work_ns > 4 * WD_WORTH_WAKING_NS) work_ns = 4 * WD_WORTH_WAKING_NS; /* the thread was held up, or did something else */
+    if (work_ns > 4 * WD_WORTH_WAKING_NS)
+        work_ns = 4 * WD_WORTH_WAKING_NS; /* the thread was held up, or did something else */
     worker->work_ns += (work_ns - worker->work_ns) / 16;
 }
 
-static bool should_gather(const struct wd_worker *worker) { return worker->datagrams && worker->soon > SOON_ONE / 2 && worker->work_ns < WD_WORTH_WAKING_NS; }
+static bool should_gather(const struct wd_worker *worker) {
+    return worker->datagrams && worker->soon > SOON_ONE / 2 && worker->work_ns < WD_WORTH_WAKING_NS;
+}
 
-/* A wake-up costs as much as forwarding several packets. While most rounds are followed by the next datagram within WD_SOON_NS, the thread sleeps blindly
- * for a while and takes what has gathered: many bursts become one round. The busier the core, the more gathers in a shorter time: a wake-up per WD_GATHER_WORK_NS
- * of work is few enough. A nap that gathered nothing is followed by waiting for the socket, and so is work that outweighs a wake-up by itself, where a datagram
- * goes to dozens of receivers. */
+/* A wake-up costs as much as forwarding several packets. While most rounds are followed by the next datagram within
+ * WD_SOON_NS, the thread sleeps blindly for a while and takes what has gathered: many bursts become one round. The
+ * busier the core, the more gathers in a shorter time: a wake-up per WD_GATHER_WORK_NS of work is few enough. A nap
+ * that gathered nothing is followed by waiting for the socket, and so is work that outweighs a wake-up by itself, where
+ * a datagram goes to dozens of receivers. */
 static unsigned nap(struct wd_worker *worker, int64_t wake_ns) {
     int64_t now = monotonic_ns(), cycle_ns = now - worker->slept_ns, length = WD_GATHER_NS;
     double busy = cycle_ns > 0 ? (double)(now - worker->woke_ns) / (double)cycle_ns : 1;
     worker->load += (busy - worker->load) / 16;
-    if (length * worker->load > WD_GATHER_WORK_NS * (1 - worker->load)) length = (int64_t)(WD_GATHER_WORK_NS * (1 - worker->load) / worker->load);
+    if (length * worker->load > WD_GATHER_WORK_NS * (1 - worker->load))
+        length = (int64_t)(WD_GATHER_WORK_NS * (1 - worker->load) / worker->load);
     worker->slept_ns = now;
     if (wake_ns != INT64_MAX && length > wake_ns - now) length = wake_ns - now;
     if (length > 0) clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = length}, NULL);
@@ -157,12 +172,14 @@ static bool wakes(struct wd_worker *worker, int fd, uint32_t as) {
     return epoll_ctl(worker->wakers, EPOLL_CTL_ADD, fd, &(struct epoll_event){.events = EPOLLIN, .data.u32 = as}) == 0;
 }
 
-/* An epoll set is made once; what poll would be told of anew for each of thousands of sleeps stays with the kernel. Tried at once: a kernel before Linux 5.11, or a
- * sandbox, may not have the call that sleeps to the nanosecond, and a thread that cannot sleep would never say so. */
+/* An epoll set is made once; what poll would be told of anew for each of thousands of sleeps stays with the kernel.
+ * Tried at once: a kernel before Linux 5.11, or a sandbox, may not have the call that sleeps to the nanosecond, and a
+ * thread that cannot sleep would never say so. */
 static bool open_wakers(struct wd_worker *worker) {
     struct epoll_event none;
-    return (worker->wakers = epoll_create1(EPOLL_CLOEXEC)) >= 0 && wakes(worker, worker->udp.fd, READ_SOCKET) && wakes(worker, worker->epoll, READ_OTHERS) &&
-           wakes(worker, worker->bell, RUNG) && epoll_pwait2(worker->wakers, &none, 1, &(struct timespec){0}, NULL) >= 0;
+    return (worker->wakers = epoll_create1(EPOLL_CLOEXEC)) >= 0 && wakes(worker, worker->udp.fd, READ_SOCKET) &&
+           wakes(worker, worker->epoll, READ_OTHERS) && wakes(worker, worker->bell, RUNG) &&
+           epoll_pwait2(worker->wakers, &none, 1, &(struct timespec){0}, NULL) >= 0;
 }
 
 static int64_t run_core(struct wd_worker *worker) {
@@ -175,7 +192,8 @@ static int64_t run_core(struct wd_worker *worker) {
     int64_t demux_ns = wd_demux_tick(worker);
     if (worker->egress.count) send_on_socket(&worker->egress);
     wd_demux_flush(worker);
-    int64_t tick_ns = wd_router_tick(worker->router, now); /* once more: a stream that has ended leaves others something to do */
+    int64_t tick_ns =
+        wd_router_tick(worker->router, now); /* once more: a stream that has ended leaves others something to do */
     if (worker->egress.count) {
         send_on_socket(&worker->egress);
         wd_demux_flush(worker);
@@ -196,20 +214,25 @@ static void *run(void *argument) {
     int64_t wake_ns = 0;
     for (bool stop = false; !stop;) {
         if (!more) learn_work(worker);
-        unsigned ready = more ? READ_SOCKET | READ_OTHERS : should_gather(worker) ? nap(worker, wake_ns) : sleep_until(worker, wake_ns);
-        if (more) give_way(worker);
+        unsigned ready = more                    ? READ_SOCKET | READ_OTHERS
+                         : should_gather(worker) ? nap(worker, wake_ns)
+                                                 : sleep_until(worker, wake_ns);
+        if (more)
+            give_way(worker);
         else {
             worker->woke_ns = monotonic_ns();
             worker->datagrams = 0;
             rested(worker);
         }
-        stop = atomic_load_explicit(&worker->stop, memory_order_acquire); /* commands posted before it are still carried out in this round */
+        stop = atomic_load_explicit(
+            &worker->stop, memory_order_acquire); /* commands posted before it are still carried out in this round */
         more = ready & READ_SOCKET && read_socket(worker);
         if (ready & READ_OTHERS) {
             worker->now_ns = monotonic_ns();
             worker->datagrams += wd_demux_read(worker, &more);
         }
-        if (worker->napped && !more) learn(worker, worker->woke_ns - worker->slept_ns < (int64_t)worker->datagrams * WD_SOON_NS);
+        if (worker->napped && !more)
+            learn(worker, worker->woke_ns - worker->slept_ns < (int64_t)worker->datagrams * WD_SOON_NS);
         wake_ns = run_core(worker);
     }
     wd_router_flush(worker->router, monotonic_ns(), true);
@@ -260,7 +283,11 @@ struct wd_worker *wd_worker_new(const struct wd_worker_config *config) {
 
     errno = 0;
     if (!(worker->events = wd_ring_new())) goto failed;
-    struct wd_router_config core = {.max_transports = config->max_transports, .seed = config->seed, .emit = emit, .owner = worker, .egress = &worker->egress};
+    struct wd_router_config core = {.max_transports = config->max_transports,
+                                    .seed = config->seed,
+                                    .emit = emit,
+                                    .owner = worker,
+                                    .egress = &worker->egress};
     if (!(worker->router = wd_router_new(&core))) goto failed;
     worker->counters = wd_router_counters(worker->router);
     if (!wd_demux_open(worker, config)) goto failed;
@@ -288,8 +315,10 @@ static void stop(struct wd_worker *worker) {
 void wd_worker_free(struct wd_worker *worker) {
     if (!worker) return;
     /* A forked child has inherited memory and descriptors, but not the thread: there is nobody to stop. */
-    if (worker->running && worker->process == getpid()) stop(worker);
-    else if (worker->running) wd_demux_unwatched(worker);
+    if (worker->running && worker->process == getpid())
+        stop(worker);
+    else if (worker->running)
+        wd_demux_unwatched(worker);
     if (worker->commands) wd_commands_shut(worker->commands);
     wd_demux_close(worker);
     wd_udp_close(&worker->udp);
@@ -307,12 +336,17 @@ void wd_worker_free(struct wd_worker *worker) {
 uint16_t wd_worker_port(const struct wd_worker *worker) { return worker->udp.port; }
 pid_t wd_worker_thread_id(const struct wd_worker *worker) { return worker->thread_id; }
 uint32_t wd_worker_index(const struct wd_worker *worker) { return worker->index; }
-struct wd_commands *wd_worker_hold_queue(struct wd_worker *worker) { return worker->commands ? wd_commands_hold(worker->commands) : NULL; }
+struct wd_commands *wd_worker_hold_queue(struct wd_worker *worker) {
+    return worker->commands ? wd_commands_hold(worker->commands) : NULL;
+}
 struct wd_ring *wd_worker_events(struct wd_worker *worker) { return worker->events; }
 
 bool wd_worker_command(struct wd_worker *worker, const struct wd_command *command, const void *data) {
-    if (!worker->manual) return worker->held ? wd_commands_leave(worker->commands, command, data) : wd_commands_post(worker->commands, command, data);
-    if (!wd_demux_command(worker, command, (void *)data, worker->now_ns)) atomic_fetch_add_explicit(&worker->commands_refused, 1, memory_order_relaxed);
+    if (!worker->manual)
+        return worker->held ? wd_commands_leave(worker->commands, command, data)
+                            : wd_commands_post(worker->commands, command, data);
+    if (!wd_demux_command(worker, command, (void *)data, worker->now_ns))
+        atomic_fetch_add_explicit(&worker->commands_refused, 1, memory_order_relaxed);
     wd_manual_settle(worker);
     return true;
 }

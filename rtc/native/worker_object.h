@@ -7,8 +7,7 @@
 #include "worker.h"
 
 typedef struct {
-    PyObject_HEAD
-    struct wd_worker *worker; /* NULL once closed */
+    PyObject_HEAD struct wd_worker *worker; /* NULL once closed */
     bool threaded;
 } Worker;
 
@@ -16,6 +15,7 @@ typedef struct {
 struct wd_worker *wd_open_worker(Worker *self);
 struct wd_worker *wd_worker_manual(Worker *self);
 bool wd_time_goes_on(Worker *self, int64_t now_ns);
-PyObject *wd_post(Worker *self, const struct wd_command *command, const void *data); /* None, or NULL with an exception */
+PyObject *wd_post(Worker *self, const struct wd_command *command,
+                  const void *data); /* None, or NULL with an exception */
 
 #endif

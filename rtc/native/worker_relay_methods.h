@@ -23,8 +23,10 @@ WD_RELAY_METHOD(receive_relayed)
 
 #define WD_RELAY_ENTRY(name) {#name, (PyCFunction)(void (*)(void))wd_method_##name, METH_VARARGS | METH_KEYWORDS, NULL}
 #define WD_RELAY_METHODS \
-    WD_RELAY_ENTRY(configure_relay), WD_RELAY_ENTRY(know_media), WD_RELAY_ENTRY(forget_media), WD_RELAY_ENTRY(reply), WD_RELAY_ENTRY(add_allocation), \
-    WD_RELAY_ENTRY(add_relayed), WD_RELAY_ENTRY(open_relayed), WD_RELAY_ENTRY(permit), WD_RELAY_ENTRY(bind_channel), WD_RELAY_ENTRY(move_allocation), WD_RELAY_ENTRY(remove_allocation), \
-    WD_RELAY_ENTRY(adopt_stream), WD_RELAY_ENTRY(close_stream), WD_RELAY_ENTRY(receive_relayed)
+    WD_RELAY_ENTRY(configure_relay), WD_RELAY_ENTRY(know_media), WD_RELAY_ENTRY(forget_media), WD_RELAY_ENTRY(reply), \
+        WD_RELAY_ENTRY(add_allocation), WD_RELAY_ENTRY(add_relayed), WD_RELAY_ENTRY(open_relayed), \
+        WD_RELAY_ENTRY(permit), WD_RELAY_ENTRY(bind_channel), WD_RELAY_ENTRY(move_allocation), \
+        WD_RELAY_ENTRY(remove_allocation), WD_RELAY_ENTRY(adopt_stream), WD_RELAY_ENTRY(close_stream), \
+        WD_RELAY_ENTRY(receive_relayed)
 
 #endif

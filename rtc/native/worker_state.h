@@ -60,11 +60,15 @@ struct wd_worker {
     size_t sent_used, sent_bytes_capacity;
 };
 
-/* Peers repeat their flights, the router its levels and statistics. Of all else there is no second word: who is there or gone, what was sent for the first time. */
-static inline bool wd_comes_again(const struct wd_event *event) { return event->type == WD_EVENT_DTLS || event->type == WD_EVENT_LEVEL || event->type == WD_EVENT_STATS; }
+/* Peers repeat their flights, the router its levels and statistics. Of all else there is no second word: who is there
+ * or gone, what was sent for the first time. */
+static inline bool wd_comes_again(const struct wd_event *event) {
+    return event->type == WD_EVENT_DTLS || event->type == WD_EVENT_LEVEL || event->type == WD_EVENT_STATS;
+}
 
 static inline void wd_worker_emit(struct wd_worker *worker, const struct wd_event *event) {
-    if ((wd_comes_again(event) && wd_ring_busy(worker->events)) || !wd_ring_put(worker->events, event)) worker->counters->drop_event_ring_full++;
+    if ((wd_comes_again(event) && wd_ring_busy(worker->events)) || !wd_ring_put(worker->events, event))
+        worker->counters->drop_event_ring_full++;
 }
 
 #endif

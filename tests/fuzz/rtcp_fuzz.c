@@ -1,6 +1,7 @@
 /* Fuzzes the walk through compound packets and every reader and writer of a block.
  *
- * Invariants: blocks lie in the packet, one after the other; readers stay inside capacities; what a reader understood, written anew, reads the same. */
+ * Invariants: blocks lie in the packet, one after the other; readers stay inside capacities; what a reader understood,
+ * written anew, reads the same. */
 #include "fuzz.h"
 
 #include "../../rtc/native/bytes.h"
@@ -10,13 +11,14 @@ static struct wd_rtcp_block only_block(const uint8_t *data, size_t length) {
     struct wd_rtcp_block block = {0};
     const uint8_t *at = data;
     size_t left = length;
-    require(length >= 4 && length % 4 == 0 && wd_rtcp_next(&at, &left, &block) && !left && at == data + length && block.data == data);
+    require(length >= 4 && length % 4 == 0 && wd_rtcp_next(&at, &left, &block) && !left && at == data + length &&
+            block.data == data);
     return block;
 }
 
 static bool is_same_report(const struct wd_report *a, const struct wd_report *b) {
-    return a->ssrc == b->ssrc && a->fraction_lost == b->fraction_lost && a->lost == b->lost && a->highest == b->highest && a->jitter == b->jitter &&
-           a->lsr == b->lsr && a->dlsr == b->dlsr;
+    return a->ssrc == b->ssrc && a->fraction_lost == b->fraction_lost && a->lost == b->lost &&
+           a->highest == b->highest && a->jitter == b->jitter && a->lsr == b->lsr && a->dlsr == b->dlsr;
 }
 
 static void check_reports(const struct wd_rtcp_block *block, uint8_t *out, size_t capacity) {
@@ -105,7 +107,8 @@ static void walk(const uint8_t *packet, size_t size, size_t capacity) {
             require(at == start && left == before);
             break;
         }
-        require(block.data == start && at > start && (size_t)(at - start) == before - left && block.length >= 4 && block.length <= (size_t)(at - start));
+        require(block.data == start && at > start && (size_t)(at - start) == before - left && block.length >= 4 &&
+                block.length <= (size_t)(at - start));
         require(block.length == (size_t)(at - start) || !left); /* padding in the last only */
         require(block.type == start[1] && block.count == (start[0] & 31));
         uint8_t *alone = malloc(block.length); /* no reader may look past the block, padding included */
@@ -139,7 +142,8 @@ static void write_cname(struct tape *t, size_t capacity) {
     size_t written = wd_rtcp_write_cname(out, capacity, 7, name), expected = strlen(name);
     if (written) {
         struct wd_rtcp_block block = only_block(out, written);
-        require(block.type == WD_RTCP_SDES && block.count == 1 && expected <= 255 && wd_get32(out + 4) == 7 && out[8] == 1 && out[9] == expected);
+        require(block.type == WD_RTCP_SDES && block.count == 1 && expected <= 255 && wd_get32(out + 4) == 7 &&
+                out[8] == 1 && out[9] == expected);
         require(memcmp(out + 10, name, expected) == 0);
         for (size_t i = 10 + expected; i < written; i++) require(out[i] == 0);
         require(written > 10 + expected); /* at least one null octet ends the chunk, RFC 3550 section 6.5 */

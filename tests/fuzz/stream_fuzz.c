@@ -1,7 +1,9 @@
-/* Fuzzes streams of both kinds with arbitrary bytes in arbitrary pieces, readers that read or do not, closes at any moment, and time.
+/* Fuzzes streams of both kinds with arbitrary bytes in arbitrary pieces, readers that read or do not, closes at any
+ * moment, and time.
  *
- * Invariants: what is handed over is, message by message, what a plain reading of all the bytes says, however they were cut; what the peer reads is the
- * frames of what was sent, whole and in order, though some may be missing; nobody hears of a stream that is closed. */
+ * Invariants: what is handed over is, message by message, what a plain reading of all the bytes says, however they were
+ * cut; what the peer reads is the frames of what was sent, whole and in order, though some may be missing; nobody hears
+ * of a stream that is closed. */
 #define _GNU_SOURCE
 #include "../../rtc/native/stream.h"
 #include "fuzz.h"
@@ -37,12 +39,15 @@ static void forget(struct peer *p) {
     p->fd = -1;
 }
 
-static void received(void *owner, uint8_t kind, uint8_t *message, size_t length, const struct wd_addr *from, const struct wd_addr *local, int64_t now_ns) {
+static void received(void *owner, uint8_t kind, uint8_t *message, size_t length, const struct wd_addr *from,
+                     const struct wd_addr *local, int64_t now_ns) {
     struct peer *p = &w.peers[from->via - 1];
     struct wd_frame frame;
-    require(owner == &w && local->port == 1 && now_ns == w.now_ns && p->fd >= 0 && kind == p->kind && length > 0 && length <= WD_FRAME_MESSAGE);
+    require(owner == &w && local->port == 1 && now_ns == w.now_ns && p->fd >= 0 && kind == p->kind && length > 0 &&
+            length <= WD_FRAME_MESSAGE);
     do {
-        require(wd_frame_read(kind, p->said + p->judged, p->length - p->judged, &frame) == WD_FRAME_FOUND && frame.total <= p->length - p->judged);
+        require(wd_frame_read(kind, p->said + p->judged, p->length - p->judged, &frame) == WD_FRAME_FOUND &&
+                frame.total <= p->length - p->judged);
         p->judged += frame.total;
     } while (!frame.length);
     require(frame.length == length && !memcmp(p->said + p->judged - frame.total + frame.at, message, length));
@@ -53,12 +58,14 @@ static void received(void *owner, uint8_t kind, uint8_t *message, size_t length,
 }
 
 static void closed(void *owner, uint32_t stream, const struct wd_addr *remote) {
-    require(owner == &w && remote->via == stream && w.peers[stream - 1].fd >= 0 && !wd_streams_congested(w.streams, stream));
+    require(owner == &w && remote->via == stream && w.peers[stream - 1].fd >= 0 &&
+            !wd_streams_congested(w.streams, stream));
     forget(&w.peers[stream - 1]);
 }
 
 static void relieved(void *owner, uint32_t stream, const struct wd_addr *remote) {
-    require(owner == &w && remote->via == stream && w.peers[stream - 1].fd >= 0 && !wd_streams_congested(w.streams, stream));
+    require(owner == &w && remote->via == stream && w.peers[stream - 1].fd >= 0 &&
+            !wd_streams_congested(w.streams, stream));
 }
 
 static void adopt(uint32_t id, uint8_t kind) {
@@ -99,7 +106,8 @@ static void send_one(uint32_t id, size_t length) {
     require(!sent || (length <= WD_FRAME_MESSAGE && w.peers[id - 1].fd >= 0));
 }
 
-/* The peer reads up to `length` bytes and finds whole frames with rising numbers. Answers of `received` do not look like those: then only the frames count. */
+/* The peer reads up to `length` bytes and finds whole frames with rising numbers. Answers of `received` do not look
+ * like those: then only the frames count. */
 static void hear(struct peer *p, size_t length) {
     while (length) {
         struct wd_frame frame;

@@ -1,4 +1,5 @@
-/* One set of streams and their peers: real socket pairs, a real epoll set, what the owner was told, and a clock of our own. */
+/* One set of streams and their peers: real socket pairs, a real epoll set, what the owner was told, and a clock of our
+ * own. */
 #ifndef WD_STREAM_WORLD_H
 #define WD_STREAM_WORLD_H
 
@@ -19,7 +20,11 @@
 #define SECOND INT64_C(1000000000)
 #define HEARD 64
 
-struct heard { uint32_t stream; size_t length; uint8_t data[WD_FRAME_MESSAGE]; };
+struct heard {
+    uint32_t stream;
+    size_t length;
+    uint8_t data[WD_FRAME_MESSAGE];
+};
 
 static struct {
     struct wd_streams *streams;
@@ -31,7 +36,8 @@ static struct {
     uint32_t close_when_heard; /* a stream that the owner closes from within `received` */
 } w;
 
-static void received(void *owner, uint8_t kind, uint8_t *message, size_t length, const struct wd_addr *from, const struct wd_addr *local, int64_t now_ns) {
+static void received(void *owner, uint8_t kind, uint8_t *message, size_t length, const struct wd_addr *from,
+                     const struct wd_addr *local, int64_t now_ns) {
     check(owner == &w && (kind == WD_STREAM_TURN || kind == WD_STREAM_ICE) && local->port == 443 && now_ns == w.now_ns);
     struct heard *h = &w.heard[w.heard_count++ % HEARD];
     h->stream = from->via;
@@ -67,7 +73,8 @@ static void finish(void) {
 }
 
 static bool adopt_fd(uint32_t id, int fd, uint8_t kind) {
-    struct wd_addr remote = {.ip = {192, 0, 2, 1}, .port = 4000, .family = 4}, local = {.ip = {192, 0, 2, 9}, .port = 443, .family = 4};
+    struct wd_addr remote = {.ip = {192, 0, 2, 1}, .port = 4000, .family = 4},
+                   local = {.ip = {192, 0, 2, 9}, .port = 443, .family = 4};
     return wd_streams_adopt(w.streams, id, fd, kind, &remote, &local, w.now_ns);
 }
 
@@ -115,13 +122,16 @@ static const uint8_t *message_of(size_t length, uint32_t number) {
     return message;
 }
 
-static bool send_message(uint32_t id, size_t length, uint32_t number) { return wd_streams_send(w.streams, id, message_of(length, number), length, w.now_ns); }
+static bool send_message(uint32_t id, size_t length, uint32_t number) {
+    return wd_streams_send(w.streams, id, message_of(length, number), length, w.now_ns);
+}
 
 static const struct wd_stream_counters *counters(void) { return wd_streams_counters(w.streams); }
 
 /* A STUN request of 28 bytes, ChannelData with 5 bytes and its padding; and the same two as ICE frames. */
 static size_t two_messages(uint8_t kind, uint8_t out[80]) {
-    uint8_t stun[28] = {0x00, 0x01, 0x00, 0x08, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3}, channel[12] = {0x40, 0x01, 0x00, 0x05, 'h', 'e', 'l', 'l', 'o'};
+    uint8_t stun[28] = {0x00, 0x01, 0x00, 0x08, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3},
+            channel[12] = {0x40, 0x01, 0x00, 0x05, 'h', 'e', 'l', 'l', 'o'};
     if (kind == WD_STREAM_TURN) {
         memcpy(out, stun, 28);
         memcpy(out + 28, channel, 12);
@@ -141,7 +151,8 @@ static uint32_t fill(uint32_t id, size_t length) {
     return taken;
 }
 
-/* Reads all that comes while rounds go on, and checks that it is whole messages with rising numbers. Returns how many. */
+/* Reads all that comes while rounds go on, and checks that it is whole messages with rising numbers. Returns how many.
+ */
 static uint32_t drain(int peer, size_t length, int64_t *last) {
     static uint8_t data[1 << 20];
     size_t have = 0, got;
