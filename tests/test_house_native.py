@@ -1,4 +1,4 @@
-"""The structure of rtc/native, read from its files: no cycle, and one convention for success and failure.
+"""The structure of rtc/native, read from its files: no cycle, one convention for success, one layout.
 
 A source depends on another when it includes that one's header, or uses a function that it defines: a header that
 several sources share must not hide a cycle. Headers depend on the headers that they include. The rules and the
@@ -7,12 +7,15 @@ layers stand in docs/decisions/0005-packet-plane.md.
 
 import graphlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 NATIVE = ROOT / "rtc" / "native"
+C_FOLDERS = ("rtc/native", "benchmarks/native", "tests/fuzz", "tests/rtc/native")
 ALLOWED_CYCLES: set[frozenset[str]] = set()
 """Those that the decision names: none."""
 PRESCRIBED = re.compile(r"_module\.c$|worker_relay_methods\.c$|worker_arguments\.[ch]$|^association\.c$|^identity\.c$")
@@ -86,3 +89,10 @@ def test_functions_say_success_by_bool_or_enum() -> None:
             if re.search(r"\breturn -1\b|^(static )?(inline )?int (wd_\w+)\(", line) and "wd_ring_fd" not in line:
                 wrong.append(f"{name}:{number}: {line.strip()}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_c_is_laid_out_by_clang_format() -> None:
+    files = sorted(str(path) for folder in C_FOLDERS for path in (ROOT / folder).glob("*.[ch]"))
+    clang_format = Path(sys.executable).with_name("clang-format")
+    done = subprocess.run([clang_format, "--dry-run", "-Werror", *files], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
