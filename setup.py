@@ -25,36 +25,23 @@ def extension(name: str, sources: list[str], libraries: list[str]) -> Extension:
     )
 
 
+SHELL = ["worker.c", "worker_demux.c", "worker_handover.c", "worker_manual.c", "commands.c", "ring.c", "udp.c"]
+STREAM = ["stream.c", "stream_queue.c"]
+RELAY = ["relay.c", "relay_egress.c", "relay_gate.c", "relay_path.c"]
+ROUTER = [
+    *["router.c", "router_transports.c", "router_tracks.c", "prefetch.c", "events.c", "keys.c", "destination.c"],
+    *["ice.c", "handshake.c", "path.c", "path_validation.c", "trial.c"],
+    *["ingress.c", "fanout.c", "delivery.c", "repair.c", "feedback.c", "limit.c", "keyframes.c"],
+]
+
 EXTENSIONS = [
     extension("_wire", ["wire_module.c", "wire_srtp.c", "wire_stun.c", "wire_turn.c", *WIRE], ["crypto"]),
-    extension("_dtls", ["dtls_module.c", "association.c", "identity.c", "flight.c"], ["ssl", "crypto"]),
+    extension("_dtls", ["dtls_module.c", "association.c", "identity.c", "dtls_flight.c"], ["ssl", "crypto"]),
     extension(
         "_worker",
         [
-            *[
-                "worker_module.c",
-                "worker_relay_methods.c",
-                "worker_arguments.c",
-                "worker.c",
-                "worker_hand.c",
-                "worker_ways.c",
-                "commands.c",
-            ],
-            *["ring.c", "udp.c", "relay.c", "relay_path.c", "relay_gate.c", "stream.c", "stream_queue.c"],
-            *[
-                "router.c",
-                "transport.c",
-                "routable.c",
-                "expect.c",
-                "ingress.c",
-                "fanout.c",
-                "repair.c",
-                "feedback.c",
-                "limit.c",
-                "keyframes.c",
-                "tell.c",
-            ],
-            *WIRE,
+            *["worker_module.c", "worker_object.c", "worker_relay_methods.c", "worker_arguments.c"],
+            *[*SHELL, *RELAY, *STREAM, *ROUTER, *WIRE],
         ],
         ["crypto"],
     ),

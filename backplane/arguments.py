@@ -1,8 +1,8 @@
 """The commands in bin/ and their options: those that stand for settings, made from their declaration, and a few more.
 
 `backplane.bootstrap` reads them before the set-up, so that --help and a mistyped option answer at once on a bare
-machine too; `server.main`, `server.relay_main`, `backplane.migrate_command` and `booking.admin_command` read the same when
-they start. Standard library only.
+machine too; `server.main`, `server.relay_main`, `backplane.migrate_command` and `booking.admin_command` read the same
+when they start. Standard library only.
 """
 
 import argparse

@@ -87,7 +87,7 @@ class Worker:
     def restart_ice(self, transport: int, ufrag: str, password: str) -> None: ...
     def set_remote(self, transport: int, ufrag: str, password: str) -> None:
         """The participant's own that belong to the newest local ones, each of at most 256 characters, of base64url too: with them they are asked whether an address that they
-        name is theirs (rtc/native/routable.c). Without, it is believed."""
+        name is theirs (rtc/native/path_validation.c). Without, it is believed."""
     def set_keys(self, transport: int, profile: int, send_key: bytes, send_salt: bytes, receive_key: bytes, receive_salt: bytes) -> None:
         """SRTP master keys of ``profile`` (7 = AEAD_AES_128_GCM, 1 = AES128_CM_HMAC_SHA1_80); once per transport."""
     def send_dtls(self, transport: int, datagrams: Sequence[bytes]) -> None:

@@ -34,6 +34,7 @@ CHECK_INTERVAL = 0.05  # seconds between checks until one is answered; doubles u
 CHECK_CAP = 0.5
 CONSENT_INTERVAL = 2.5  # seconds, RFC 7675 section 5.1 asks for 5 with jitter
 PRIORITY = 0x6E7F00FF
+MOST_ASKED = 256  # packets that one NACK asks for
 OPUS, VP8, VP8_RTX, H264, H264_RTX = 111, 96, 97, 102, 103
 EXTENSION_URIS = {
     1: "urn:ietf:params:rtp-hdrext:ssrc-audio-level",
@@ -397,8 +398,9 @@ class Peer:
             self._dtls.handle_timer(now)
         for stream in self.slots.values():
             lost = stream.due(now)
-            if lost and stream.rtx_ssrc:
-                self.send_rtcp(rtcp_rr(1, []) + rtcp_nack(1, stream.ssrc, lost))
+            if stream.rtx_ssrc:
+                for first in range(0, len(lost), MOST_ASKED):
+                    self.send_rtcp(rtcp_rr(1, []) + rtcp_nack(1, stream.ssrc, lost[first : first + MOST_ASKED]))
         if self.reports_at is not None and self.reports_at <= now:
             self.reports_at = now + 1
             self._send_reports(now)

@@ -12,12 +12,12 @@ from typing import Final
 import msgspec
 
 from backplane.openapi import document
-from booking.appointments.part import ROUTES as APPOINTMENTS
+from booking.appointments.module import ROUTES as APPOINTMENTS
 from booking.assembly import REFUSALS
-from booking.calendar.part import ROUTES as CALENDAR
+from booking.calendar.module import ROUTES as CALENDAR
 from booking.identity.routes import ROUTES as IDENTITY
-from booking.providers.part import ROUTES as PROVIDERS
-from booking.visits.part import ROUTES as VISITS
+from booking.providers.module import ROUTES as PROVIDERS
+from booking.visits.module import ROUTES as VISITS
 
 ROUTES: Final = (*IDENTITY, *PROVIDERS, *CALENDAR, *APPOINTMENTS, *VISITS)
 

@@ -1,15 +1,19 @@
-/* The physical limit: what one core can carry if it does nothing but decrypt every publisher's packet once, encrypt it once per receiver and send it.
+/* The physical limit: what one core can carry if it does nothing but decrypt every publisher's packet once, encrypt it
+ * once per receiver and send it.
  *
- * No receiving, no parsing, no address look-up, no feedback. The bursts are those of load.h; the packets of a burst are padded to equal sizes, so each
- * receiver's share is one UDP_SEGMENT message; audio leaves packet by packet; messages are collected for sendmmsg. A second process on another core
- * drains the receivers' sockets. Keys, contexts and sockets are as many as in the load that it stands beside, so caches are as cold; the publishers'
- * packets come from one small buffer, as hot as if they had just been received.
+ * No receiving, no parsing, no address look-up, no feedback. The bursts are those of load.h; the packets of a burst are
+ * padded to equal sizes, so each receiver's share is one UDP_SEGMENT message; audio leaves packet by packet; messages
+ * are collected for sendmmsg. A second process on another core drains the receivers' sockets. Keys, contexts and
+ * sockets are as many as in the load that it stands beside, so caches are as cold; the publishers' packets come from
+ * one small buffer, as hot as if they had just been received.
  *
- *   limit [--sources N] [--receivers N] [--seconds S] [--cpu N] [--sink-cpu N] [--profile gcm|cm] [--crypto product|evp] [--batch N] [--gro] [--paced [--nap US]]
+ *   limit [--sources N] [--receivers N] [--seconds S] [--cpu N] [--sink-cpu N] [--profile gcm|cm] [--crypto
+ * product|evp] [--batch N] [--gro] [--paced [--nap US]]
  *
- * `--crypto product` is rtc/native/srtp.c, `evp` (GCM only) calls OpenSSL directly. Without `--paced` one burst follows the other and the core never rests.
- * With it bursts come when publishers send them (limit_pace.h) and the loop sleeps in between, as any server must: what the load itself, and not the code,
- * lets a core reach. `--nap`: it sleeps so long before it looks again, so that more have come. Prints one JSON object. */
+ * `--crypto product` is rtc/native/srtp.c, `evp` (GCM only) calls OpenSSL directly. Without `--paced` one burst follows
+ * the other and the core never rests. With it bursts come when publishers send them (limit_pace.h) and the loop sleeps
+ * in between, as any server must: what the load itself, and not the code, lets a core reach. `--nap`: it sleeps so long
+ * before it looks again, so that more have come. Prints one JSON object. */
 #define _GNU_SOURCE
 #include "limit_pace.h"
 #include "load.h"
@@ -77,7 +81,8 @@ struct burst {
     struct packet packets[LOAD_MAX_PACKETS];
 };
 
-static struct options options = {.sources = 1, .receivers = 50, .batch = 32, .seconds = 3, .cpu = 0, .sink_cpu = 1, .gcm = true};
+static struct options options = {
+    .sources = 1, .receivers = 50, .batch = 32, .seconds = 3, .cpu = 0, .sink_cpu = 1, .gcm = true};
 static struct direction *publishers;
 static struct receiver *receivers;
 static struct burst video[RING_FRAMES], audio[RING_FRAMES];
@@ -88,10 +93,16 @@ static uint8_t arena[ARENA_BYTES + 65536];
 static size_t arena_used;
 static struct mmsghdr messages[MAX_BATCH];
 static struct iovec parts[MAX_BATCH];
-static union { struct cmsghdr align; uint8_t bytes[CMSG_SPACE(sizeof(uint16_t))]; } controls[MAX_BATCH];
+static union {
+    struct cmsghdr align;
+    uint8_t bytes[CMSG_SPACE(sizeof(uint16_t))];
+} controls[MAX_BATCH];
 static unsigned message_count;
 static struct pace *pace;
-static struct { int64_t rung_ns; unsigned packets; } waiting[MAX_BATCH]; /* what a message is, if paced */
+static struct {
+    int64_t rung_ns;
+    unsigned packets;
+} waiting[MAX_BATCH]; /* what a message is, if paced */
 static int64_t rung_ns;
 static uint64_t sent_packets, sent_calls, refused, decrypted;
 
@@ -119,7 +130,9 @@ static void make_keys(struct direction *d, uint8_t seed) {
     struct wd_srtp_session_keys session;
     EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, "AES-128-GCM", NULL);
     d->evp = EVP_CIPHER_CTX_new();
-    if (!cipher || !d->evp || !wd_srtp_derive(profile, key, salt, &session) || !EVP_CipherInit_ex2(d->evp, cipher, session.rtp_key, NULL, 1, NULL)) fail("no EVP context");
+    if (!cipher || !d->evp || !wd_srtp_derive(profile, key, salt, &session) ||
+        !EVP_CipherInit_ex2(d->evp, cipher, session.rtp_key, NULL, 1, NULL))
+        fail("no EVP context");
     memcpy(d->salt, session.rtp_salt, sizeof d->salt);
     EVP_CIPHER_free(cipher);
 }
@@ -150,16 +163,20 @@ static void decrypt(struct direction *d, struct wd_srtp_stream *stream, const st
     decrypted++;
     if (!options.evp) {
         uint64_t index;
-        memcpy(clear - HEADER_IN, packet->data, length); /* in place is how it works: this copy is in the limit's disfavour by some 20 ns */
-        if (wd_srtp_unprotect(d->srtp, stream, clear - HEADER_IN, &length, HEADER_IN, &index) != WD_SRTP_OK) fail("decryption");
+        memcpy(clear - HEADER_IN, packet->data,
+               length); /* in place is how it works: this copy is in the limit's disfavour by some 20 ns */
+        if (wd_srtp_unprotect(d->srtp, stream, clear - HEADER_IN, &length, HEADER_IN, &index) != WD_SRTP_OK)
+            fail("decryption");
         return;
     }
     uint8_t iv[12], none[16];
     int n;
     write_iv(iv, d->salt, packet->data, wd_get16(packet->data + 2));
     size_t payload = length - HEADER_IN - TAG;
-    if (!EVP_CipherInit_ex2(d->evp, NULL, NULL, iv, 0, NULL) || !EVP_CIPHER_CTX_ctrl(d->evp, EVP_CTRL_AEAD_SET_TAG, TAG, (void *)(packet->data + HEADER_IN + payload)) ||
-        !EVP_CipherUpdate(d->evp, NULL, &n, packet->data, HEADER_IN) || !EVP_CipherUpdate(d->evp, clear, &n, packet->data + HEADER_IN, (int)payload) ||
+    if (!EVP_CipherInit_ex2(d->evp, NULL, NULL, iv, 0, NULL) ||
+        !EVP_CIPHER_CTX_ctrl(d->evp, EVP_CTRL_AEAD_SET_TAG, TAG, (void *)(packet->data + HEADER_IN + payload)) ||
+        !EVP_CipherUpdate(d->evp, NULL, &n, packet->data, HEADER_IN) ||
+        !EVP_CipherUpdate(d->evp, clear, &n, packet->data + HEADER_IN, (int)payload) ||
         EVP_CipherFinal_ex(d->evp, none, &n) <= 0)
         fail("decryption");
 }
@@ -176,7 +193,8 @@ static void write_header(uint8_t *out, uint32_t ssrc, uint16_t sequence) {
     memcpy(out + 12, extension, sizeof extension);
 }
 
-static void write_burst(struct burst *burst, struct direction *keys, uint32_t ssrc, uint16_t *sequence, const uint16_t *sizes, unsigned count) {
+static void write_burst(struct burst *burst, struct direction *keys, uint32_t ssrc, uint16_t *sequence,
+                        const uint16_t *sizes, unsigned count) {
     uint8_t clear[LOAD_MAX_PAYLOAD];
     memset(clear, 0x5a, sizeof clear);
     burst->count = count;
@@ -211,7 +229,8 @@ static int64_t clock_ns(void) {
 /* One call sent `count` messages from `at` on, since `began_ns`: they arrived one after the other meanwhile. */
 static void note(unsigned at, unsigned count, int64_t began_ns) {
     int64_t took_ns = clock_ns() - began_ns;
-    for (unsigned i = 0; i < count; i++) pace_note(pace, waiting[at + i].rung_ns, began_ns + took_ns * (i + 1) / count, waiting[at + i].packets);
+    for (unsigned i = 0; i < count; i++)
+        pace_note(pace, waiting[at + i].rung_ns, began_ns + took_ns * (i + 1) / count, waiting[at + i].packets);
 }
 
 static void flush(void) {
@@ -236,7 +255,10 @@ static void queue(const struct receiver *r, size_t length, size_t segment, unsig
     waiting[message_count].packets = packets;
     struct msghdr *h = &messages[message_count].msg_hdr;
     parts[message_count] = (struct iovec){arena + arena_used, length};
-    *h = (struct msghdr){.msg_name = (void *)&r->address, .msg_namelen = sizeof r->address, .msg_iov = &parts[message_count], .msg_iovlen = 1};
+    *h = (struct msghdr){.msg_name = (void *)&r->address,
+                         .msg_namelen = sizeof r->address,
+                         .msg_iov = &parts[message_count],
+                         .msg_iovlen = 1};
     if (segment < length) {
         h->msg_control = &controls[message_count];
         h->msg_controllen = CMSG_SPACE(sizeof(uint16_t));
@@ -251,7 +273,8 @@ static void queue(const struct receiver *r, size_t length, size_t segment, unsig
     if (++message_count == options.batch || arena_used > ARENA_BYTES) flush();
 }
 
-static void forward(const struct burst *burst, struct direction *publisher, struct wd_srtp_stream *stream, struct receiver *to, bool is_video) {
+static void forward(const struct burst *burst, struct direction *publisher, struct wd_srtp_stream *stream,
+                    struct receiver *to, bool is_video) {
     static uint8_t clear[LOAD_MAX_PACKETS][64 + LOAD_MAX_PAYLOAD + WD_SRTP_MAX_OVERHEAD];
     for (unsigned i = 0; i < burst->count; i++) decrypt(publisher, stream, &burst->packets[i], clear[i] + 64);
     for (unsigned k = 0; k < options.receivers; k++) {
@@ -275,7 +298,8 @@ static void round_of_all(void) {
     for (unsigned step = 0; step < 5; step++)
         for (unsigned s = 0; s < options.sources; s++) {
             struct receiver *to = &receivers[(size_t)s * options.receivers];
-            struct wd_srtp_stream fresh = {0}, again = {0}; /* the same packets come again and again: no memory of them */
+            struct wd_srtp_stream fresh = {0},
+                                  again = {0}; /* the same packets come again and again: no memory of them */
             if (step < 3) forward(&video[next % RING_FRAMES], &publishers[s], &fresh, to, true);
             forward(&audio[next % RING_FRAMES], &publishers[s], &again, to, false);
             next++;
@@ -289,8 +313,8 @@ static void round_of_due(void) {
         struct pace_burst burst = pace_next(pace);
         struct wd_srtp_stream fresh = {0};
         rung_ns = burst.rung_ns;
-        forward(burst.is_video ? &video[next % RING_FRAMES] : &audio[next % RING_FRAMES], &publishers[burst.source], &fresh,
-                &receivers[(size_t)burst.source * options.receivers], burst.is_video);
+        forward(burst.is_video ? &video[next % RING_FRAMES] : &audio[next % RING_FRAMES], &publishers[burst.source],
+                &fresh, &receivers[(size_t)burst.source * options.receivers], burst.is_video);
         next++;
     }
     flush();
@@ -305,7 +329,10 @@ _Noreturn static void drain(void) {
     uint8_t *data = malloc(SINK_BATCH * size);
     struct mmsghdr in[SINK_BATCH] = {0};
     struct iovec into[SINK_BATCH];
-    union { struct cmsghdr align; uint8_t bytes[CMSG_SPACE(sizeof(int))]; } control[SINK_BATCH];
+    union {
+        struct cmsghdr align;
+        uint8_t bytes[CMSG_SPACE(sizeof(int))];
+    } control[SINK_BATCH];
     int epoll = epoll_create1(0);
     for (size_t i = 0; i < count; i++) {
         struct epoll_event event = {.events = EPOLLIN, .data.fd = receivers[i].fd};
@@ -319,13 +346,18 @@ _Noreturn static void drain(void) {
         int n = epoll_wait(epoll, ready, 256, 0);
         for (int k = 0; k < n; k++) {
             for (unsigned i = 0; i < SINK_BATCH; i++)
-                in[i].msg_hdr = (struct msghdr){.msg_iov = &into[i], .msg_iovlen = 1, .msg_control = &control[i], .msg_controllen = options.gro ? sizeof control[i] : 0};
+                in[i].msg_hdr = (struct msghdr){.msg_iov = &into[i],
+                                                .msg_iovlen = 1,
+                                                .msg_control = &control[i],
+                                                .msg_controllen = options.gro ? sizeof control[i] : 0};
             int got = recvmmsg(ready[k].data.fd, in, SINK_BATCH, MSG_DONTWAIT, NULL);
             for (int i = 0; i < got; i++) {
                 const struct cmsghdr *c = CMSG_FIRSTHDR(&in[i].msg_hdr);
                 int segment = 0;
                 if (c && c->cmsg_type == UDP_GRO) memcpy(&segment, CMSG_DATA(c), sizeof segment);
-                atomic_fetch_add_explicit(drained, segment ? (in[i].msg_len + (unsigned)segment - 1) / (unsigned)segment : 1, memory_order_relaxed);
+                atomic_fetch_add_explicit(drained,
+                                          segment ? (in[i].msg_len + (unsigned)segment - 1) / (unsigned)segment : 1,
+                                          memory_order_relaxed);
             }
         }
     }
@@ -340,7 +372,9 @@ static void open_receivers(void) {
         socklen_t length = sizeof r->address;
         r->address = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         r->fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
-        if (r->fd < 0 || bind(r->fd, (struct sockaddr *)&r->address, length) < 0 || getsockname(r->fd, (struct sockaddr *)&r->address, &length) < 0) fail("receiver's socket");
+        if (r->fd < 0 || bind(r->fd, (struct sockaddr *)&r->address, length) < 0 ||
+            getsockname(r->fd, (struct sockaddr *)&r->address, &length) < 0)
+            fail("receiver's socket");
         setsockopt(r->fd, SOL_SOCKET, SO_RCVBUFFORCE, &(int){4 << 20}, sizeof(int));
         if (options.gro) setsockopt(r->fd, SOL_UDP, UDP_GRO, &(int){1}, sizeof(int));
     }
@@ -360,7 +394,8 @@ static double system_seconds(void) {
 
 static void measure(void) {
     void (*round)(void) = pace ? round_of_due : round_of_all;
-    for (double until = seconds_of(CLOCK_MONOTONIC) + options.seconds / 4; seconds_of(CLOCK_MONOTONIC) < until;) round(); /* warm up */
+    for (double until = seconds_of(CLOCK_MONOTONIC) + options.seconds / 4; seconds_of(CLOCK_MONOTONIC) < until;)
+        round(); /* warm up */
     if (pace) pace_reset(pace);
     sent_packets = sent_calls = refused = decrypted = 0;
     uint64_t before = atomic_load(drained);
@@ -372,11 +407,14 @@ static void measure(void) {
     kernel = system_seconds() - kernel;
     usleep(50000);
     uint64_t arrived = atomic_load(drained) - before;
-    double percent = sent_packets ? 100.0 * (double)(arrived < sent_packets ? arrived : sent_packets) / (double)sent_packets : 0;
-    printf("{\"packets\": %lu, \"decrypted\": %lu, \"cpu_s\": %.4f, \"system_s\": %.4f, \"wall_s\": %.4f, \"packets_per_cpu_s\": %.0f, \"ns_per_packet\": %.1f, "
-           "\"send_calls\": %lu, \"refused\": %lu, \"arrived_percent\": %.2f, \"latency_p50_us\": %.0f, \"latency_p99_us\": %.0f}\n",
-           sent_packets, decrypted, cpu, kernel, wall, (double)sent_packets / cpu, cpu / (double)sent_packets * 1e9, sent_calls, refused, percent,
-           pace ? pace_latency_us(pace, 0.5) : 0, pace ? pace_latency_us(pace, 0.99) : 0);
+    double percent =
+        sent_packets ? 100.0 * (double)(arrived < sent_packets ? arrived : sent_packets) / (double)sent_packets : 0;
+    printf("{\"packets\": %lu, \"decrypted\": %lu, \"cpu_s\": %.4f, \"system_s\": %.4f, \"wall_s\": %.4f, "
+           "\"packets_per_cpu_s\": %.0f, \"ns_per_packet\": %.1f, "
+           "\"send_calls\": %lu, \"refused\": %lu, \"arrived_percent\": %.2f, \"latency_p50_us\": %.0f, "
+           "\"latency_p99_us\": %.0f}\n",
+           sent_packets, decrypted, cpu, kernel, wall, (double)sent_packets / cpu, cpu / (double)sent_packets * 1e9,
+           sent_calls, refused, percent, pace ? pace_latency_us(pace, 0.5) : 0, pace ? pace_latency_us(pace, 0.99) : 0);
 }
 
 static void read_options(int count, char **words) {
@@ -387,22 +425,32 @@ static void read_options(int count, char **words) {
             continue;
         }
         i++;
-        if (!strcmp(name, "--sources")) options.sources = (unsigned)atoi(value);
-        else if (!strcmp(name, "--receivers")) options.receivers = (unsigned)atoi(value);
-        else if (!strcmp(name, "--seconds")) options.seconds = atof(value);
-        else if (!strcmp(name, "--cpu")) options.cpu = atoi(value);
-        else if (!strcmp(name, "--sink-cpu")) options.sink_cpu = atoi(value);
-        else if (!strcmp(name, "--profile")) options.gcm = strcmp(value, "cm") != 0;
-        else if (!strcmp(name, "--crypto")) options.evp = strcmp(value, "evp") == 0;
-        else if (!strcmp(name, "--nap")) options.nap_us = atoi(value);
-        else if (!strcmp(name, "--batch")) options.batch = (unsigned)atoi(value);
+        if (!strcmp(name, "--sources"))
+            options.sources = (unsigned)atoi(value);
+        else if (!strcmp(name, "--receivers"))
+            options.receivers = (unsigned)atoi(value);
+        else if (!strcmp(name, "--seconds"))
+            options.seconds = atof(value);
+        else if (!strcmp(name, "--cpu"))
+            options.cpu = atoi(value);
+        else if (!strcmp(name, "--sink-cpu"))
+            options.sink_cpu = atoi(value);
+        else if (!strcmp(name, "--profile"))
+            options.gcm = strcmp(value, "cm") != 0;
+        else if (!strcmp(name, "--crypto"))
+            options.evp = strcmp(value, "evp") == 0;
+        else if (!strcmp(name, "--nap"))
+            options.nap_us = atoi(value);
+        else if (!strcmp(name, "--batch"))
+            options.batch = (unsigned)atoi(value);
         else {
             fprintf(stderr, "limit: unknown option %s\n", name);
             exit(2);
         }
     }
     if (options.evp && !options.gcm) options.evp = false;
-    if (!options.sources || !options.receivers || !options.batch || options.batch > MAX_BATCH || options.nap_us < 0 || options.nap_us > 100000) {
+    if (!options.sources || !options.receivers || !options.batch || options.batch > MAX_BATCH || options.nap_us < 0 ||
+        options.nap_us > 100000) {
         fprintf(stderr, "limit: a number is out of range\n");
         exit(2);
     }
@@ -413,7 +461,8 @@ int main(int count, char **words) {
     drained = mmap(NULL, sizeof *drained, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (drained == MAP_FAILED) fail("shared memory");
     publishers = calloc(options.sources, sizeof *publishers);
-    for (unsigned i = 0; i < options.sources; i++) make_keys(&publishers[i], 1); /* one key, many contexts: all decrypt the same hot packets */
+    for (unsigned i = 0; i < options.sources; i++)
+        make_keys(&publishers[i], 1); /* one key, many contexts: all decrypt the same hot packets */
     write_bursts(&publishers[0]);
     open_receivers();
     out_fd = socket(AF_INET, SOCK_DGRAM, 0);

@@ -46,14 +46,16 @@ static int by_offset(const void *a, const void *b) {
 
 static void add(struct pace *pace, uint32_t source, bool is_video, unsigned times, uint64_t *random) {
     int64_t interval_ns = CYCLE_NS / times, first_ns = load_random(random) % interval_ns;
-    for (unsigned i = 0; i < times; i++) pace->moments[pace->count++] = (struct moment){first_ns + i * interval_ns, source, is_video};
+    for (unsigned i = 0; i < times; i++)
+        pace->moments[pace->count++] = (struct moment){first_ns + i * interval_ns, source, is_video};
 }
 
 struct pace *pace_new(unsigned sources, int64_t nap_ns) {
     uint64_t random = 7;
     size_t moments = (size_t)sources * (FRAMES + AUDIO);
     if (moments > RUNG) return NULL;
-    struct pace *pace = mmap(NULL, sizeof *pace + moments * sizeof *pace->moments, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct pace *pace = mmap(NULL, sizeof *pace + moments * sizeof *pace->moments, PROT_READ | PROT_WRITE,
+                             MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (pace == MAP_FAILED) return NULL;
     pace->nap_ns = nap_ns;
     pace->bell = eventfd(0, 0);
@@ -70,7 +72,9 @@ void pace_begin(struct pace *pace) { pace->began_ns = now_ns(); }
 void pace_ring(struct pace *pace) {
     uint64_t rung = atomic_load_explicit(&pace->rung, memory_order_relaxed), before = rung;
     int64_t now = now_ns();
-    while (pace->began_ns + (int64_t)(rung / pace->count) * CYCLE_NS + pace->moments[rung % pace->count].offset_ns <= now) pace->rung_ns[rung++ % RUNG] = now;
+    while (pace->began_ns + (int64_t)(rung / pace->count) * CYCLE_NS + pace->moments[rung % pace->count].offset_ns <=
+           now)
+        pace->rung_ns[rung++ % RUNG] = now;
     if (rung == before) return;
     atomic_store_explicit(&pace->rung, rung, memory_order_release);
     eventfd_write(pace->bell, 1);

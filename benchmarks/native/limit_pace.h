@@ -1,8 +1,9 @@
 /* When bursts are due: every publisher sends 30 frames and 50 audio packets a second, each from a moment of its own.
  *
- * The process that drains receivers' sockets has a core that never sleeps, so it also keeps the time: it rings when a burst is due, as a publisher's packet
- * would wake a server. Who waits for bursts sleeps on an eventfd in between; sleeping any longer (`nap_ns`) lets more of them gather. Latency is from ringing
- * to the end of the send call's share for that message: on the loopback device a packet has arrived by then. */
+ * The process that drains receivers' sockets has a core that never sleeps, so it also keeps the time: it rings when a
+ * burst is due, as a publisher's packet would wake a server. Who waits for bursts sleeps on an eventfd in between;
+ * sleeping any longer (`nap_ns`) lets more of them gather. Latency is from ringing to the end of the send call's share
+ * for that message: on the loopback device a packet has arrived by then. */
 #ifndef LIMIT_PACE_H
 #define LIMIT_PACE_H
 

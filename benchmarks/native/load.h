@@ -1,7 +1,9 @@
-/* The load of every measurement: one publisher as a browser sends, 1.8 Mbps of video at 30 frames per second and 50 audio packets per second.
+/* The load of every measurement: one publisher as a browser sends, 1.8 Mbps of video at 30 frames per second and 50
+ * audio packets per second.
  *
- * A frame is split as libwebrtc splits it: into as few packets as fit, of sizes that differ by at most one byte, the larger ones last. Frame sizes
- * vary by a fifth around their mean; a keyframe is four times as large. The limit, our server and its peers all meet exactly these bursts. */
+ * A frame is split as libwebrtc splits it: into as few packets as fit, of sizes that differ by at most one byte, the
+ * larger ones last. Frame sizes vary by a fifth around their mean; a keyframe is four times as large. The limit, our
+ * server and its peers all meet exactly these bursts. */
 #ifndef LOAD_H
 #define LOAD_H
 
@@ -25,7 +27,9 @@ static inline uint32_t load_random(uint64_t *state) {
     return (uint32_t)((z ^ (z >> 31)) >> 32);
 }
 
-static inline unsigned load_audio_bytes(uint64_t *state) { return LOAD_AUDIO_LEAST + load_random(state) % (LOAD_AUDIO_MOST - LOAD_AUDIO_LEAST + 1); }
+static inline unsigned load_audio_bytes(uint64_t *state) {
+    return LOAD_AUDIO_LEAST + load_random(state) % (LOAD_AUDIO_MOST - LOAD_AUDIO_LEAST + 1);
+}
 
 /* Payload sizes of the next frame's packets; returns how many. */
 static inline unsigned load_frame(uint64_t *state, bool key, uint16_t sizes[LOAD_MAX_PACKETS]) {

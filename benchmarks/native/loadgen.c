@@ -2,7 +2,8 @@
 
 /* ---- plan: a binary heap of what is due ---- */
 
-static const int64_t interval[EVENTS] = {LOAD_AUDIO_INTERVAL_NS, LOAD_VIDEO_INTERVAL_NS, REPORT_INTERVAL_NS, CHECK_INTERVAL_NS};
+static const int64_t interval[EVENTS] = {LOAD_AUDIO_INTERVAL_NS, LOAD_VIDEO_INTERVAL_NS, REPORT_INTERVAL_NS,
+                                         CHECK_INTERVAL_NS};
 
 static void push_due(struct gen *g, struct due item) {
     size_t i = g->heap_count++;
@@ -56,7 +57,8 @@ static size_t write_header(struct participant *p, struct sender *s, uint8_t *out
 }
 
 /* Encrypts packet `slot` of the burst, whose payload lies behind its header already. */
-static void finish_packet(struct gen *g, struct participant *p, struct sender *s, unsigned slot, size_t header, size_t payload) {
+static void finish_packet(struct gen *g, struct participant *p, struct sender *s, unsigned slot, size_t header,
+                          size_t payload) {
     uint8_t *out = g->out_data[slot];
     uint64_t index = (uint64_t)s->rollover << 16 | s->sequence;
     size_t length = wd_srtp_protect(p->send, index, out, header, out + header, payload);
@@ -72,7 +74,8 @@ static void finish_packet(struct gen *g, struct participant *p, struct sender *s
 static unsigned run_length(const struct gen *g, unsigned first, unsigned count) {
     size_t size = g->out_parts[first].iov_len;
     unsigned n = 1;
-    while (first + n < count && g->out_parts[first + n].iov_len <= size && g->out_parts[first + n - 1].iov_len == size) n++;
+    while (first + n < count && g->out_parts[first + n].iov_len <= size && g->out_parts[first + n - 1].iov_len == size)
+        n++;
     return n;
 }
 
@@ -146,7 +149,9 @@ static void send_video(struct gen *g, struct participant *p) {
     send_burst(g, p, count);
 }
 
-static uint64_t ntp_of(int64_t ns) { return ((uint64_t)(ns / SECOND) + 2208988800u) << 32 | ((uint64_t)(ns % SECOND) << 32) / SECOND; }
+static uint64_t ntp_of(int64_t ns) {
+    return ((uint64_t)(ns / SECOND) + 2208988800u) << 32 | ((uint64_t)(ns % SECOND) << 32) / SECOND;
+}
 
 static void send_rtcp(struct gen *g, struct participant *p, uint8_t *packet, size_t length) {
     if (length) send_one(g, p, packet, wd_srtcp_protect(p->send, packet, length));
@@ -160,7 +165,8 @@ static void send_reports(struct gen *g, struct participant *p) {
     int64_t now = clock_ns(CLOCK_REALTIME);
     for (unsigned i = 0; i < p->stream_count; i++) {
         const struct stream *s = &p->streams[i];
-        reports[count] = (struct wd_report){.ssrc = s->ssrc, .highest = (uint32_t)s->highest, .jitter = 10, .lsr = s->lsr};
+        reports[count] =
+            (struct wd_report){.ssrc = s->ssrc, .highest = (uint32_t)s->highest, .jitter = 10, .lsr = s->lsr};
         if (s->lsr) reports[count].dlsr = (uint32_t)((uint64_t)(now - s->lsr_ns) * 65536 / SECOND);
         if (s->video) video_ssrcs[videos++] = s->ssrc;
         count++;
@@ -169,7 +175,8 @@ static void send_reports(struct gen *g, struct participant *p) {
     for (unsigned i = 0; i < 2; i++) {
         const struct sender *s = senders[i];
         if (!s->ssrc) continue;
-        struct wd_sender_info info = {.ssrc = s->ssrc, .ntp = ntp_of(now), .rtp = s->timestamp, .packets = s->packets, .octets = s->octets};
+        struct wd_sender_info info = {
+            .ssrc = s->ssrc, .ntp = ntp_of(now), .rtp = s->timestamp, .packets = s->packets, .octets = s->octets};
         length = wd_rtcp_write_sr(packet, 1200, &info, NULL, 0);
         length += wd_rtcp_write_cname(packet + length, 1200 - length, s->ssrc, "load");
         send_rtcp(g, p, packet, length);
@@ -192,8 +199,10 @@ static void perform(struct gen *g, struct due *due, int64_t now) {
         g->totals->bursts++;
         g->totals->late_ns += (uint64_t)late;
         if ((uint64_t)late > g->totals->worst_late_ns) g->totals->worst_late_ns = (uint64_t)late;
-        if (due->event == AUDIO) send_audio(g, p);
-        else send_video(g, p);
+        if (due->event == AUDIO)
+            send_audio(g, p);
+        else
+            send_video(g, p);
         break;
     case REPORT: send_reports(g, p); break;
     default:
@@ -201,7 +210,8 @@ static void perform(struct gen *g, struct due *due, int64_t now) {
     }
 }
 
-/* Does what is due, but only so much: who is behind his plan must still receive. Returns when it wants to be called again. */
+/* Does what is due, but only so much: who is behind his plan must still receive. Returns when it wants to be called
+ * again. */
 static int64_t perform_due(struct gen *g) {
     for (unsigned i = 0; g->heap_count; i++) {
         int64_t now = clock_ns(CLOCK_MONOTONIC);
@@ -266,7 +276,8 @@ static void start_sender(struct gen *g, struct sender *s, uint32_t ssrc, uint8_t
 }
 
 static void plan(struct gen *g, uint32_t participant, enum event event) {
-    push_due(g, (struct due){clock_ns(CLOCK_MONOTONIC) + load_random(&g->random) % interval[event], participant, event});
+    push_due(g,
+             (struct due){clock_ns(CLOCK_MONOTONIC) + load_random(&g->random) % interval[event], participant, event});
 }
 
 EXPORT int gen_add(struct gen *g, const struct gen_participant *config) {
@@ -300,10 +311,12 @@ EXPORT int gen_add(struct gen *g, const struct gen_participant *config) {
 
 EXPORT void gen_kernel_times(struct gen *g, int on) {
     g->options.kernel_times = on != 0;
-    for (size_t i = 0; i < g->count; i++) setsockopt(g->people[i]->config.fd, SOL_SOCKET, SO_TIMESTAMPNS, &(int){on != 0}, sizeof(int));
+    for (size_t i = 0; i < g->count; i++)
+        setsockopt(g->people[i]->config.fd, SOL_SOCKET, SO_TIMESTAMPNS, &(int){on != 0}, sizeof(int));
 }
 
-/* After a pause everybody goes on in his own phase, from now: nothing of the pause is caught up, and those who came during it begin at once. */
+/* After a pause everybody goes on in his own phase, from now: nothing of the pause is caught up, and those who came
+ * during it begin at once. */
 static void resume_plan(struct gen *g) {
     int64_t now = clock_ns(CLOCK_MONOTONIC);
     size_t count = g->heap_count;
@@ -329,7 +342,8 @@ static void end_count(struct gen *g) {
     for (size_t i = 0; i < g->count; i++)
         for (unsigned k = 0; k < g->people[i]->stream_count; k++) {
             struct stream *s = &g->people[i]->streams[k];
-            uint64_t expected = s->highest - s->first + 1 - s->expected_before, received = s->received - s->received_before;
+            uint64_t expected = s->highest - s->first + 1 - s->expected_before,
+                     received = s->received - s->received_before;
             t->streams++;
             t->silent_streams += received == 0;
             t->expected += expected;
@@ -354,7 +368,8 @@ EXPORT int gen_run(struct gen *g, double seconds, struct gen_totals *totals) {
     g->totals = totals;
     begin_count(g);
     resume_plan(g);
-    int64_t begin = clock_ns(CLOCK_MONOTONIC), end = begin + (int64_t)(seconds * 1e9), cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    int64_t begin = clock_ns(CLOCK_MONOTONIC), end = begin + (int64_t)(seconds * 1e9),
+            cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     for (;;) {
         int64_t wake = perform_due(g);
         int64_t now = clock_ns(CLOCK_MONOTONIC);

@@ -1,8 +1,10 @@
-/* Load generator: many participants with connected sockets and keys, paced in real time, in one thread. Loaded by ctypes (benchmarks/generator.py).
+/* Load generator: many participants with connected sockets and keys, paced in real time, in one thread. Loaded by
+ * ctypes (benchmarks/generator.py).
  *
- * Everything before (ICE, DTLS, signalling) is done by others; a participant comes here with its socket and keys. Publishers send real SRTP in the
- * bursts of load.h, sender reports every second, and a keyframe when asked; everybody sends consent checks, receiver reports and REMB, counts what
- * arrives by sequence number, and decrypts one packet of `sample`, which proves its keys and carries the instant at which it was sent. */
+ * Everything before (ICE, DTLS, signalling) is done by others; a participant comes here with its socket and keys.
+ * Publishers send real SRTP in the bursts of load.h, sender reports every second, and a keyframe when asked; everybody
+ * sends consent checks, receiver reports and REMB, counts what arrives by sequence number, and decrypts one packet of
+ * `sample`, which proves its keys and carries the instant at which it was sent. */
 #ifndef LOADGEN_H
 #define LOADGEN_H
 
@@ -30,7 +32,8 @@ struct gen_options {
     uint32_t kernel_times; /* 1: the kernel's arrival times (SO_TIMESTAMPNS) instead of our own clock */
     uint32_t spin; /* 1: never sleep, so that no server pays for waking us */
     uint32_t gro; /* 1: receive with UDP_GRO */
-    uint32_t gso; /* 1: publishers hand runs of equal packets to the kernel at once (UDP_SEGMENT), so they may arrive as one */
+    uint32_t gso; /* 1: publishers hand runs of equal packets to the kernel at once (UDP_SEGMENT), so they may arrive as
+                     one */
     uint64_t seed;
 };
 

@@ -70,9 +70,16 @@ struct participant {
     int64_t due_ns[EVENTS];
 };
 
-struct due { int64_t at_ns; uint32_t participant; uint32_t event; };
+struct due {
+    int64_t at_ns;
+    uint32_t participant;
+    uint32_t event;
+};
 
-union segment_control { struct cmsghdr align; uint8_t bytes[CMSG_SPACE(sizeof(uint16_t))]; };
+union segment_control {
+    struct cmsghdr align;
+    uint8_t bytes[CMSG_SPACE(sizeof(uint16_t))];
+};
 
 struct gen {
     struct gen_options options;
@@ -87,7 +94,10 @@ struct gen {
     size_t in_size;
     struct mmsghdr in[BATCH], out[LOAD_MAX_PACKETS];
     struct iovec in_parts[BATCH], out_parts[LOAD_MAX_PACKETS];
-    union { struct cmsghdr align; uint8_t bytes[CMSG_SPACE(sizeof(struct timespec)) + CMSG_SPACE(sizeof(int))]; } controls[BATCH];
+    union {
+        struct cmsghdr align;
+        uint8_t bytes[CMSG_SPACE(sizeof(struct timespec)) + CMSG_SPACE(sizeof(int))];
+    } controls[BATCH];
     union segment_control segments[LOAD_MAX_PACKETS];
     uint8_t out_data[LOAD_MAX_PACKETS][64 + LOAD_MAX_PAYLOAD + WD_SRTP_MAX_OVERHEAD];
 };

@@ -14,14 +14,18 @@ static void note_latency(struct gen *g, bool video, int64_t ns) {
     if (ns < 0) ns = 0;
     size_t bucket = (size_t)ns / GEN_BUCKET_NS;
     g->totals->latency_count[video]++;
-    if (bucket < GEN_BUCKETS) g->totals->latency[video][bucket]++;
-    else g->totals->latency_over[video]++;
+    if (bucket < GEN_BUCKETS)
+        g->totals->latency[video][bucket]++;
+    else
+        g->totals->latency_over[video]++;
 }
 
-static void check_packet(struct gen *g, struct participant *p, struct stream *s, uint8_t *data, size_t length, int64_t arrived_ns) {
+static void check_packet(struct gen *g, struct participant *p, struct stream *s, uint8_t *data, size_t length,
+                         int64_t arrived_ns) {
     struct wd_rtp rtp;
     uint64_t index;
-    if (wd_rtp_parse(data, length, &rtp) || wd_srtp_unprotect(p->receive, &s->srtp, data, &length, rtp.header_length, &index) != WD_SRTP_OK) {
+    if (!wd_rtp_parse(data, length, &rtp) ||
+        wd_srtp_unprotect(p->receive, &s->srtp, data, &length, rtp.header_length, &index) != WD_SRTP_OK) {
         g->totals->forged++;
         return;
     }
@@ -68,7 +72,7 @@ static void receive_rtcp(struct gen *g, struct participant *p, uint8_t *packet, 
         struct wd_sender_info info;
         uint16_t lost[256];
         uint32_t media;
-        if (block.type == WD_RTCP_SR && !wd_rtcp_read_sender(&block, &info)) {
+        if (block.type == WD_RTCP_SR && wd_rtcp_read_sender(&block, &info)) {
             for (unsigned i = 0; i < p->stream_count; i++)
                 if (p->streams[i].ssrc == info.ssrc) {
                     p->streams[i].lsr = (uint32_t)(info.ntp >> 16);
@@ -86,20 +90,24 @@ static void receive_rtcp(struct gen *g, struct participant *p, uint8_t *packet, 
 static void receive_stun(struct gen *g, struct participant *p, const uint8_t *data, size_t length) {
     struct wd_stun m;
     uint8_t reply[256];
-    if (wd_stun_parse(data, length, &m) || m.klass != WD_STUN_REQUEST) return;
+    if (!wd_stun_parse(data, length, &m) || m.klass != WD_STUN_REQUEST) return;
     struct sockaddr_in server;
     socklen_t size = sizeof server;
     getpeername(p->config.fd, (struct sockaddr *)&server, &size);
     struct wd_addr mapped = {.family = 4, .port = ntohs(server.sin_port)};
     memcpy(mapped.ip, &server.sin_addr, 4);
-    send_one(g, p, reply, wd_stun_write_success(reply, sizeof reply, m.transaction, &mapped, (const uint8_t *)p->config.password, strlen(p->config.password)));
+    send_one(g, p, reply,
+             wd_stun_write_success(reply, sizeof reply, m.transaction, &mapped, (const uint8_t *)p->config.password,
+                                   strlen(p->config.password)));
 }
 
 static void receive_datagram(struct gen *g, struct participant *p, uint8_t *data, size_t length, int64_t arrived_ns) {
     if (length && data[0] < 4) receive_stun(g, p, data, length);
     if (length < 12 || data[0] < 128 || data[0] > 191) return; /* STUN, late DTLS */
-    if (data[1] >= 192 && data[1] <= 223) receive_rtcp(g, p, data, length);
-    else receive_rtp(g, p, data, length, arrived_ns);
+    if (data[1] >= 192 && data[1] <= 223)
+        receive_rtcp(g, p, data, length);
+    else
+        receive_rtp(g, p, data, length, arrived_ns);
 }
 
 static void receive_message(struct gen *g, struct participant *p, unsigned i, int64_t now_ns) {
@@ -116,7 +124,9 @@ static void receive_message(struct gen *g, struct participant *p, unsigned i, in
             if (segment > 0) step = (size_t)segment;
         }
     }
-    for (size_t at = 0; at < length; at += step) receive_datagram(g, p, (uint8_t *)g->in_parts[i].iov_base + at, length - at < step ? length - at : step, now_ns);
+    for (size_t at = 0; at < length; at += step)
+        receive_datagram(g, p, (uint8_t *)g->in_parts[i].iov_base + at, length - at < step ? length - at : step,
+                         now_ns);
 }
 
 void receive_all(struct gen *g, struct participant *p) {

@@ -1,15 +1,17 @@
-/* The physical limit of a relay: what one core can carry if it does nothing but take ChannelData headers off and put them on.
+/* The physical limit of a relay: what one core can carry if it does nothing but take ChannelData headers off and put
+ * them on.
  *
- * One socket for all clients, one relay socket per allocation, epoll, recvmmsg with UDP_GRO, a look-up by index (channel number or socket), and messages of
- * UDP_SEGMENT: packets of equal size that follow each other on one way leave as one, whether they came as one or one by one. No transactions, no
- * permissions, no expiry, no check of who sends, no counters. It sleeps in epoll as every server does. The load is that of relayload.c.
+ * One socket for all clients, one relay socket per allocation, epoll, recvmmsg with UDP_GRO, a look-up by index
+ * (channel number or socket), and messages of UDP_SEGMENT: packets of equal size that follow each other on one way
+ * leave as one, whether they came as one or one by one. No transactions, no permissions, no expiry, no check of who
+ * sends, no counters. It sleeps in epoll as every server does. The load is that of relayload.c.
  *
  *   relay_limit --clients N [--host IP] [--nap US]
  *
  * `--nap`: sleeps so long when nothing is left to do, so that the next round finds more: fewer rounds, later packets.
  *
- * Says "port P" first. Takes N lines "client_ip client_port peer_ip peer_port" on stdin (numbers, host order), says "relayed P" for each, then relays
- * until it is killed. Channel RELAY_FIRST_CHANNEL + i is the i-th client's. */
+ * Says "port P" first. Takes N lines "client_ip client_port peer_ip peer_port" on stdin (numbers, host order), says
+ * "relayed P" for each, then relays until it is killed. Channel RELAY_FIRST_CHANNEL + i is the i-th client's. */
 #define _GNU_SOURCE
 #include "relayload.h"
 #include "rtc/native/bytes.h"
@@ -31,13 +33,17 @@
 
 #define SLOTS 64 /* datagrams in hand */
 #define SLOT_BYTES 65536
-#define SLOT_STRIDE (SLOT_BYTES + 1344) /* no power of two, or all slots would share the same few lines of every cache */
+/* no power of two, or all slots would share the same few lines of every cache */
+#define SLOT_STRIDE (SLOT_BYTES + 1344)
 #define CHANNEL_HEADER 4
 #define MOST_SEGMENTS 48 /* of one message: below 64 KiB and what every kernel takes */
 #define MOST_READY 64
 #define SOCKET_BYTES (8 << 20)
 
-union control { struct cmsghdr align; uint8_t bytes[CMSG_SPACE(sizeof(int))]; };
+union control {
+    struct cmsghdr align;
+    uint8_t bytes[CMSG_SPACE(sizeof(int))];
+};
 
 struct allocation {
     int fd;
@@ -73,7 +79,10 @@ _Noreturn static void fail(const char *what) {
 /* ---- sending ---- */
 
 static void describe(const struct message *m, const struct sockaddr_in *to, size_t header, struct msghdr *h) {
-    *h = (struct msghdr){.msg_name = (void *)to, .msg_namelen = sizeof *to, .msg_iov = (struct iovec *)m->parts, .msg_iovlen = m->part_count};
+    *h = (struct msghdr){.msg_name = (void *)to,
+                         .msg_namelen = sizeof *to,
+                         .msg_iov = (struct iovec *)m->parts,
+                         .msg_iovlen = m->part_count};
     if (m->segments < 2) return;
     h->msg_control = (void *)&m->control;
     h->msg_controllen = CMSG_SPACE(sizeof(uint16_t));
@@ -111,7 +120,8 @@ static void send_to_peers(void) {
 }
 
 static void send_to_clients(void) {
-    for (unsigned i = 0; i < message_count; i++) describe(&messages[i], &allocations[messages[i].allocation].client, CHANNEL_HEADER, &out[i].msg_hdr);
+    for (unsigned i = 0; i < message_count; i++)
+        describe(&messages[i], &allocations[messages[i].allocation].client, CHANNEL_HEADER, &out[i].msg_hdr);
     for (unsigned at = 0; at < message_count;) {
         int n = sendmmsg(listener, out + at, message_count - at, MSG_DONTWAIT);
         at += n > 0 ? (unsigned)n : 1;
@@ -176,8 +186,10 @@ _Noreturn static void relay(void) {
         int n = epoll_wait(epoll, ready, MOST_READY, -1);
         bool clients_wait = false;
         for (int i = 0; i < n; i++) {
-            if (ready[i].data.u32 == clients) clients_wait = true;
-            else from_peer(ready[i].data.u32);
+            if (ready[i].data.u32 == clients)
+                clients_wait = true;
+            else
+                from_peer(ready[i].data.u32);
         }
         if (message_count) send_to_clients();
         unsigned got = clients_wait ? from_clients() : 0;
@@ -218,7 +230,8 @@ static void open_allocations(const char *host) {
     for (uint32_t i = 0; i < clients; i++) {
         unsigned client_ip, client_port, peer_ip, peer_port, port;
         if (scanf("%u %u %u %u", &client_ip, &client_port, &peer_ip, &peer_port) != 4) fail("stdin");
-        allocations[i] = (struct allocation){open_socket(host, i, &port), address_of(client_ip, client_port), address_of(peer_ip, peer_port)};
+        allocations[i] = (struct allocation){open_socket(host, i, &port), address_of(client_ip, client_port),
+                                             address_of(peer_ip, peer_port)};
         printf("relayed %u\n", port);
     }
     fflush(stdout);
@@ -227,9 +240,12 @@ static void open_allocations(const char *host) {
 int main(int count, char **words) {
     const char *host = "127.0.0.1";
     for (int i = 1; i + 1 < count; i += 2) {
-        if (!strcmp(words[i], "--clients")) clients = (uint32_t)atoi(words[i + 1]);
-        else if (!strcmp(words[i], "--host")) host = words[i + 1];
-        else if (!strcmp(words[i], "--nap")) nap_us = (unsigned)atoi(words[i + 1]);
+        if (!strcmp(words[i], "--clients"))
+            clients = (uint32_t)atoi(words[i + 1]);
+        else if (!strcmp(words[i], "--host"))
+            host = words[i + 1];
+        else if (!strcmp(words[i], "--nap"))
+            nap_us = (unsigned)atoi(words[i + 1]);
     }
     if (!clients || clients > RELAY_CHANNELS) {
         fprintf(stderr, "relay_limit: --clients from 1 to %d\n", RELAY_CHANNELS);

@@ -3,7 +3,8 @@
 #include <sys/resource.h>
 
 #define SPARE_FILES 256
-#define FIRST_PEER_PORT 12000 /* of those that relays reach: the ports that systems choose from hold some that are closed to peers */
+/* of those that relays reach: the ports that systems choose from hold some that are closed to peers */
+#define FIRST_PEER_PORT 12000
 #define PEER_PORTS 5000
 #define STAGGER 1344 /* between buffers: at powers of two they would share the same few lines of every cache */
 
@@ -13,13 +14,15 @@ static struct sockaddr_in address_of(uint32_t ip, uint16_t port) {
 
 int relay_connect(int fd, const struct sockaddr_in *to) { return connect(fd, (const struct sockaddr *)to, sizeof *to); }
 
-/* A socket on that address and, if it is free, that port (0 = any), else any, which `own` then tells; -1 when there is none. */
+/* A socket on that address and, if it is free, that port (0 = any), else any, which `own` then tells; -1 when there is
+ * none. */
 static int open_socket(const struct relay *r, uint32_t ip, uint32_t port, struct sockaddr_in *own) {
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     socklen_t length = sizeof *own;
     *own = address_of(ip, (uint16_t)port);
     if (fd >= 0 && port && bind(fd, (struct sockaddr *)own, length) < 0) *own = address_of(ip, port = 0);
-    if (fd < 0 || (!port && bind(fd, (struct sockaddr *)own, length) < 0) || getsockname(fd, (struct sockaddr *)own, &length) < 0) {
+    if (fd < 0 || (!port && bind(fd, (struct sockaddr *)own, length) < 0) ||
+        getsockname(fd, (struct sockaddr *)own, &length) < 0) {
         if (fd >= 0) close(fd);
         return -1;
     }
@@ -42,7 +45,9 @@ static int open_client(struct relay *r, uint32_t number, const struct sockaddr_i
         socklen_t length = sizeof c->peer;
         return getsockname(r->common_fd, (struct sockaddr *)&c->peer, &length);
     }
-    if ((c->peer_fd = open_socket(r, r->options.peer_ip, number < PEER_PORTS ? FIRST_PEER_PORT + number : 0, &c->peer)) < 0) return -1;
+    if ((c->peer_fd =
+             open_socket(r, r->options.peer_ip, number < PEER_PORTS ? FIRST_PEER_PORT + number : 0, &c->peer)) < 0)
+        return -1;
     return watch(r, c->peer_fd, number, UP);
 }
 
@@ -73,7 +78,8 @@ EXPORT struct relay *relay_new(const struct relay_options *options) {
     r->in_data = malloc(BATCH * (r->in_size + STAGGER));
     r->epoll = epoll_create1(EPOLL_CLOEXEC);
     struct sockaddr_in unused, server = address_of(options->server.ip, (uint16_t)options->server.port);
-    bool ready = r->in_data && r->epoll >= 0 && (!shared || (r->common_fd = open_socket(r, options->peer_ip, FIRST_PEER_PORT, &unused)) >= 0);
+    bool ready = r->in_data && r->epoll >= 0 &&
+                 (!shared || (r->common_fd = open_socket(r, options->peer_ip, FIRST_PEER_PORT, &unused)) >= 0);
     for (uint32_t i = 0; ready && i < options->clients; i++) ready = open_client(r, i, &server) == 0;
     if (!ready) {
         int why = errno;
@@ -118,7 +124,8 @@ EXPORT int relay_direct(struct relay *r) {
     return 0;
 }
 
-EXPORT void relay_addresses(const struct relay *r, uint32_t client, struct relay_address *own, struct relay_address *peer, struct relay_address *relayed) {
+EXPORT void relay_addresses(const struct relay *r, uint32_t client, struct relay_address *own,
+                            struct relay_address *peer, struct relay_address *relayed) {
     const struct client *c = &r->clients[client];
     *own = (struct relay_address){ntohl(c->own.sin_addr.s_addr), ntohs(c->own.sin_port)};
     *peer = (struct relay_address){ntohl(c->peer.sin_addr.s_addr), ntohs(c->peer.sin_port)};

@@ -1,9 +1,11 @@
-/* TURN load client: many allocations with a channel each, packets both ways, in one thread. Loaded by ctypes (benchmarks/relay_client.py).
+/* TURN load client: many allocations with a channel each, packets both ways, in one thread. Loaded by ctypes
+ * (benchmarks/relay_client.py).
  *
- * A client has a UDP socket of its own, one allocation and one channel (RFC 8656 sections 7, 12) to a peer, which is a UDP socket of ours too. The
- * control transactions know nothing of the server: 401 and 438 are answered with its realm and nonce, requests without an answer are sent again, and
- * every answer's MESSAGE-INTEGRITY is checked. The packets know nothing of TURN: both ends count what the other end sent, look at who sent it, and tell how
- * long it took, so that the bare loop (relay_limit.c) and a direct path without any server carry exactly the same load. */
+ * A client has a UDP socket of its own, one allocation and one channel (RFC 8656 sections 7, 12) to a peer, which is a
+ * UDP socket of ours too. The control transactions know nothing of the server: 401 and 438 are answered with its realm
+ * and nonce, requests without an answer are sent again, and every answer's MESSAGE-INTEGRITY is checked. The packets
+ * know nothing of TURN: both ends count what the other end sent, look at who sent it, and tell how long it took, so
+ * that the bare loop (relay_limit.c) and a direct path without any server carry exactly the same load. */
 #ifndef RELAYLOAD_H
 #define RELAYLOAD_H
 
@@ -61,7 +63,8 @@ struct relay_totals {
     uint64_t send_errors;
     uint64_t bursts, late_ns; /* sum of how much later than planned they left */
     uint64_t gso; /* 1: bursts left as UDP_SEGMENT messages indeed */
-    double send_s, cpu_s, wall_s; /* until the last packet was sent; CPU time of the sender until then; until the last one came */
+    double send_s, cpu_s,
+        wall_s; /* until the last packet was sent; CPU time of the sender until then; until the last one came */
     uint64_t over; /* latencies beyond the last bucket */
     uint64_t latency[RELAY_BUCKETS];
 };
@@ -70,18 +73,22 @@ struct relay;
 struct relay *relay_new(const struct relay_options *options); /* NULL, and errno */
 void relay_free(struct relay *relay); /* closes the sockets; allocations stay until somebody closed or forgot them */
 
-/* RELAY_OPEN: Allocate, 401, Allocate, ChannelBind; RELAY_RENEW: Refresh and ChannelBind; RELAY_CLOSE: Refresh with lifetime 0. For `count` clients from
- * `first` on, `window` of them at a time, for `seconds` at most. 0, or -1 when not all came to an end that they wanted. */
-int relay_transact(struct relay *relay, uint32_t request, uint32_t first, uint32_t count, uint32_t window, double seconds, struct relay_cycles *cycles);
+/* RELAY_OPEN: Allocate, 401, Allocate, ChannelBind; RELAY_RENEW: Refresh and ChannelBind; RELAY_CLOSE: Refresh with
+ * lifetime 0. For `count` clients from `first` on, `window` of them at a time, for `seconds` at most. 0, or -1 when not
+ * all came to an end that they wanted. */
+int relay_transact(struct relay *relay, uint32_t request, uint32_t first, uint32_t count, uint32_t window,
+                   double seconds, struct relay_cycles *cycles);
 
 /* Instead of RELAY_OPEN: a relayed address that is known already. 0, or -1. */
 int relay_assume(struct relay *relay, uint32_t client, const struct relay_address *relayed);
 /* Instead of RELAY_OPEN: clients and peers send to each other, without channel and server. 0, or -1. */
 int relay_direct(struct relay *relay);
 /* Addresses of a client; a relayed address of port 0 when there is none. */
-void relay_addresses(const struct relay *relay, uint32_t client, struct relay_address *own, struct relay_address *peer, struct relay_address *relayed);
+void relay_addresses(const struct relay *relay, uint32_t client, struct relay_address *own, struct relay_address *peer,
+                     struct relay_address *relayed);
 
-/* Load on all clients. Ends when the last packet has come, or none came for a while. 0, or -1 when somebody has no relayed address. */
+/* Load on all clients. Ends when the last packet has come, or none came for a while. 0, or -1 when somebody has no
+ * relayed address. */
 int relay_run(struct relay *relay, const struct relay_load *load, struct relay_totals *totals);
 
 #endif

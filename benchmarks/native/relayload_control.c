@@ -1,4 +1,5 @@
-/* Transactions of the TURN load client (RFC 8489 section 9.2 long-term credentials; RFC 8656 sections 7, 8, 12). Written for one request in flight per client. */
+/* Transactions of the TURN load client (RFC 8489 section 9.2 long-term credentials; RFC 8656 sections 7, 8, 12).
+ * Written for one request in flight per client. */
 #include "relayload_internal.h"
 
 #include <openssl/crypto.h>
@@ -37,10 +38,15 @@ struct answer {
     struct sockaddr_in relayed;
 };
 
-static const uint16_t method_of[] = {[ALLOCATE] = ALLOCATE_METHOD,     [BIND] = CHANNEL_BIND_METHOD, [REFRESH] = REFRESH_METHOD,
-                                     [REBIND] = CHANNEL_BIND_METHOD, [RELEASE] = REFRESH_METHOD};
-static const enum step first_step[RELAY_REQUESTS] = {[RELAY_OPEN] = ALLOCATE, [RELAY_RENEW] = REFRESH, [RELAY_CLOSE] = RELEASE};
-static const enum step step_after[] = {[ALLOCATE] = BIND, [BIND] = DONE, [REFRESH] = REBIND, [REBIND] = DONE, [RELEASE] = DONE};
+static const uint16_t method_of[] = {[ALLOCATE] = ALLOCATE_METHOD,
+                                     [BIND] = CHANNEL_BIND_METHOD,
+                                     [REFRESH] = REFRESH_METHOD,
+                                     [REBIND] = CHANNEL_BIND_METHOD,
+                                     [RELEASE] = REFRESH_METHOD};
+static const enum step first_step[RELAY_REQUESTS] = {
+    [RELAY_OPEN] = ALLOCATE, [RELAY_RENEW] = REFRESH, [RELAY_CLOSE] = RELEASE};
+static const enum step step_after[] = {
+    [ALLOCATE] = BIND, [BIND] = DONE, [REFRESH] = REBIND, [REBIND] = DONE, [RELEASE] = DONE};
 
 /* ---- writing ---- */
 
@@ -86,9 +92,7 @@ static void write_request(struct relay *r, struct client *c) {
         xor_address(value, &c->peer);
         attribute(c, XOR_PEER_ADDRESS, value, 8);
         break;
-    default:
-        wd_put32(value, c->step == RELEASE ? 0 : LIFETIME_S);
-        attribute(c, LIFETIME, value, 4);
+    default: wd_put32(value, c->step == RELEASE ? 0 : LIFETIME_S); attribute(c, LIFETIME, value, 4);
     }
     if (!c->credentials) {
         wd_put16(c->request + 2, (uint16_t)(c->request_length - HEADER));
@@ -118,7 +122,8 @@ static void ask(struct relay *r, struct client *c, struct relay_cycles *cycles, 
 
 /* ---- reading ---- */
 
-static void read_attribute(const struct client *c, const uint8_t *message, size_t at, uint16_t type, const uint8_t *value, size_t length, struct answer *a) {
+static void read_attribute(const struct client *c, const uint8_t *message, size_t at, uint16_t type,
+                           const uint8_t *value, size_t length, struct answer *a) {
     uint8_t copy[2048], mac[MAC];
     switch (type) {
     case ERROR_CODE:
@@ -134,13 +139,15 @@ static void read_attribute(const struct client *c, const uint8_t *message, size_
         break;
     case XOR_RELAYED_ADDRESS:
         if (length != 8 || value[1] != 1) break;
-        a->relayed = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)(wd_get16(value + 2) ^ (COOKIE >> 16)))};
+        a->relayed = (struct sockaddr_in){.sin_family = AF_INET,
+                                          .sin_port = htons((uint16_t)(wd_get16(value + 2) ^ (COOKIE >> 16)))};
         a->relayed.sin_addr.s_addr = htonl(wd_get32(value + 4) ^ COOKIE);
         break;
     case MESSAGE_INTEGRITY:
         if (length != MAC || at > sizeof copy) break;
         memcpy(copy, message, at);
-        wd_put16(copy + 2, (uint16_t)(at + 4 + MAC - HEADER)); /* as if it were the last attribute, RFC 8489 section 14.5 */
+        wd_put16(copy + 2,
+                 (uint16_t)(at + 4 + MAC - HEADER)); /* as if it were the last attribute, RFC 8489 section 14.5 */
         a->has_integrity = true;
         a->verified = integrity(c, copy, at, mac) && CRYPTO_memcmp(mac, value, MAC) == 0;
     }
@@ -149,7 +156,8 @@ static void read_attribute(const struct client *c, const uint8_t *message, size_
 /* The answer to the request in hand; false for anything else. */
 static bool read_answer(const struct client *c, const uint8_t *data, size_t length, struct answer *a) {
     *a = (struct answer){0};
-    if (length < HEADER || memcmp(data + 4, c->request + 4, 16) != 0 || (size_t)wd_get16(data + 2) + HEADER != length) return false;
+    if (length < HEADER || memcmp(data + 4, c->request + 4, 16) != 0 || (size_t)wd_get16(data + 2) + HEADER != length)
+        return false;
     uint16_t type = wd_get16(data), method = method_of[c->step];
     if (type != (method | SUCCESS) && type != (method | ERROR)) return false;
     a->success = type == (method | SUCCESS);
@@ -168,7 +176,8 @@ static bool take_challenge(const struct relay *r, struct client *c, const struct
     memcpy(c->nonce, a->nonce, a->nonce_length);
     c->nonce_length = (uint16_t)a->nonce_length;
     c->credentials = true;
-    if (!a->realm_length || (a->realm_length == c->realm_length && !memcmp(a->realm, c->realm, a->realm_length))) return c->realm_length != 0;
+    if (!a->realm_length || (a->realm_length == c->realm_length && !memcmp(a->realm, c->realm, a->realm_length)))
+        return c->realm_length != 0;
     memcpy(c->realm, a->realm, a->realm_length);
     c->realm_length = (uint16_t)a->realm_length;
     char text[sizeof r->options.username + sizeof r->options.password + MAX_TEXT + 2];
@@ -189,31 +198,39 @@ static void fail(struct client *c, struct relay_cycles *cycles, uint16_t code) {
     cycles->last_error = code;
 }
 
-static void succeed(struct relay *r, struct client *c, const struct answer *a, struct relay_cycles *cycles, int64_t now) {
+static void succeed(struct relay *r, struct client *c, const struct answer *a, struct relay_cycles *cycles,
+                    int64_t now) {
     if (c->step == ALLOCATE) {
         c->relayed = a->relayed;
         if (!c->relayed.sin_port || (c->peer_fd >= 0 && relay_connect(c->peer_fd, &c->relayed) < 0)) {
             fail(c, cycles, 0);
             return;
         }
-    } else if (c->step == RELEASE) c->relayed.sin_port = 0;
+    } else if (c->step == RELEASE)
+        c->relayed.sin_port = 0;
     c->step = step_after[c->step];
-    if (c->step == DONE) cycles->done++;
-    else ask(r, c, cycles, now);
+    if (c->step == DONE)
+        cycles->done++;
+    else
+        ask(r, c, cycles, now);
 }
 
-static void take_answer(struct relay *r, struct client *c, const uint8_t *data, size_t length, struct relay_cycles *cycles, int64_t now) {
+static void take_answer(struct relay *r, struct client *c, const uint8_t *data, size_t length,
+                        struct relay_cycles *cycles, int64_t now) {
     struct answer a;
     if (c->step == IDLE || c->step == DONE || c->step == FAILED || !read_answer(c, data, length, &a)) return;
     if (a.success) {
-        if (a.verified) succeed(r, c, &a, cycles, now);
-        else cycles->forged++;
+        if (a.verified)
+            succeed(r, c, &a, cycles, now);
+        else
+            cycles->forged++;
         return;
     }
     bool challenged = a.code == 401 && !c->credentials, stale = a.code == 438;
     cycles->challenged += challenged;
     cycles->stale += stale;
-    if ((challenged || stale) && take_challenge(r, c, &a)) ask(r, c, cycles, now);
+    if ((challenged || stale) && take_challenge(r, c, &a))
+        ask(r, c, cycles, now);
     else {
         cycles->refused++;
         fail(c, cycles, a.code);
@@ -242,7 +259,8 @@ static void repeat_requests(struct client *clients, size_t count, struct relay_c
     }
 }
 
-EXPORT int relay_transact(struct relay *r, uint32_t request, uint32_t first, uint32_t count, uint32_t window, double seconds, struct relay_cycles *cycles) {
+EXPORT int relay_transact(struct relay *r, uint32_t request, uint32_t first, uint32_t count, uint32_t window,
+                          double seconds, struct relay_cycles *cycles) {
     memset(cycles, 0, sizeof *cycles);
     if (request >= RELAY_REQUESTS || first + (uint64_t)count > r->options.clients || !window) return -1;
     struct client *clients = r->clients + first;

@@ -1,4 +1,5 @@
-/* What the files of the TURN load client share: relayload.c has sockets and life, relayload_control.c transactions, relayload_traffic.c packets. */
+/* What the files of the TURN load client share: relayload.c has sockets and life, relayload_control.c transactions,
+ * relayload_traffic.c packets. */
 #ifndef RELAYLOAD_INTERNAL_H
 #define RELAYLOAD_INTERNAL_H
 
@@ -55,7 +56,10 @@ struct relay {
     size_t in_size;
     struct mmsghdr in[BATCH];
     struct iovec in_parts[BATCH];
-    union { struct cmsghdr align; uint8_t bytes[CMSG_SPACE(sizeof(struct timespec)) + CMSG_SPACE(sizeof(int))]; } controls[BATCH];
+    union {
+        struct cmsghdr align;
+        uint8_t bytes[CMSG_SPACE(sizeof(struct timespec)) + CMSG_SPACE(sizeof(int))];
+    } controls[BATCH];
     /* the run in hand */
     struct relay_totals *totals;
     struct relay_load load;

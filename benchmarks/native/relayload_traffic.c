@@ -1,5 +1,6 @@
-/* Packets of the TURN load client. A payload begins with the run's number, the stream (client, direction), a sequence number and the instant of sending;
- * the rest never changes. Every stream has its own phase, drawn anew for each run, in the interval that the rate leaves between two of its bursts. */
+/* Packets of the TURN load client. A payload begins with the run's number, the stream (client, direction), a sequence
+ * number and the instant of sending; the rest never changes. Every stream has its own phase, drawn anew for each run,
+ * in the interval that the rate leaves between two of its bursts. */
 #include "relayload_internal.h"
 
 #define RUN_AT 0
@@ -14,7 +15,10 @@
 #define SILENCE_NS (300 * 1000000LL) /* after the last burst: what has not come by then is lost */
 #define CHOKED_NS (30 * 1000000LL) /* with a window: what is under way so long is lost */
 
-struct slot { double phase; uint32_t stream; };
+struct slot {
+    double phase;
+    uint32_t stream;
+};
 
 static uint32_t next_random(uint64_t *state) {
     *state += UINT64_C(0x9e3779b97f4a7c15);
@@ -27,11 +31,14 @@ static uint32_t next_random(uint64_t *state) {
 
 static void note_latency(struct relay_totals *t, int64_t ns) {
     size_t bucket = (size_t)(ns < 0 ? 0 : ns) / RELAY_BUCKET_NS;
-    if (bucket < RELAY_BUCKETS) t->latency[bucket]++;
-    else t->over++;
+    if (bucket < RELAY_BUCKETS)
+        t->latency[bucket]++;
+    else
+        t->over++;
 }
 
-static void take_packet(struct relay *r, uint32_t client, enum direction direction, const uint8_t *data, size_t length, int64_t arrived_ns) {
+static void take_packet(struct relay *r, uint32_t client, enum direction direction, const uint8_t *data, size_t length,
+                        int64_t arrived_ns) {
     struct relay_totals *t = r->totals;
     struct client *c = &r->clients[client];
     if (direction == DOWN && !r->direct) {
@@ -53,8 +60,10 @@ static void take_packet(struct relay *r, uint32_t client, enum direction directi
         return;
     }
     uint64_t sequence = wd_get64(data + SEQUENCE_AT);
-    if (sequence >= c->next[direction]) c->next[direction] = sequence + 1;
-    else t->reordered++;
+    if (sequence >= c->next[direction])
+        c->next[direction] = sequence + 1;
+    else
+        t->reordered++;
     t->received[direction]++;
     if (r->load.timed) note_latency(t, arrived_ns - (int64_t)wd_get64(data + STAMP_AT));
 }
@@ -89,9 +98,11 @@ static void receive_all(struct relay *r, uint32_t client, enum direction directi
         r->last_came_ns = clock_ns(CLOCK_MONOTONIC);
         for (int i = 0; i < got; i++) {
             int64_t arrived_ns = 0;
-            size_t length = r->in[i].msg_len, segment = controls ? read_controls(&r->in[i].msg_hdr, length, &arrived_ns) : length;
+            size_t length = r->in[i].msg_len,
+                   segment = controls ? read_controls(&r->in[i].msg_hdr, length, &arrived_ns) : length;
             for (size_t at = 0; at < length; at += segment)
-                take_packet(r, client, direction, r->in_parts[i].iov_base + at, segment < length - at ? segment : length - at, arrived_ns);
+                take_packet(r, client, direction, r->in_parts[i].iov_base + at,
+                            segment < length - at ? segment : length - at, arrived_ns);
         }
     } while (got == BATCH);
 }
@@ -105,7 +116,10 @@ static void receive_ready(struct relay *r) {
 /* ---- sending ---- */
 
 static bool send_segmented(struct relay *r, int fd, uint8_t *data, size_t size, size_t count) {
-    union { struct cmsghdr align; uint8_t bytes[CMSG_SPACE(sizeof(uint16_t))]; } control = {0};
+    union {
+        struct cmsghdr align;
+        uint8_t bytes[CMSG_SPACE(sizeof(uint16_t))];
+    } control = {0};
     struct iovec part = {data, size * count};
     struct msghdr h = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
     struct cmsghdr *m = CMSG_FIRSTHDR(&h);
@@ -113,8 +127,10 @@ static bool send_segmented(struct relay *r, int fd, uint8_t *data, size_t size, 
     *m = (struct cmsghdr){.cmsg_level = SOL_UDP, .cmsg_type = UDP_SEGMENT, .cmsg_len = CMSG_LEN(sizeof segment)};
     memcpy(CMSG_DATA(m), &segment, sizeof segment);
     if (sendmsg(fd, &h, MSG_DONTWAIT) >= 0) return true;
-    if (errno == EIO || errno == EINVAL) r->gso_refused = true;
-    else r->totals->send_errors += count;
+    if (errno == EIO || errno == EINVAL)
+        r->gso_refused = true;
+    else
+        r->totals->send_errors += count;
     return !r->gso_refused;
 }
 
@@ -139,7 +155,8 @@ static void send_burst(struct relay *r, uint32_t stream) {
     uint32_t client = stream >> 1;
     enum direction direction = stream & 1;
     struct client *c = &r->clients[client];
-    size_t count = r->load.burst, header = direction == UP && !r->direct ? CHANNEL_HEADER : 0, size = header + RELAY_PAYLOAD;
+    size_t count = r->load.burst, header = direction == UP && !r->direct ? CHANNEL_HEADER : 0,
+           size = header + RELAY_PAYLOAD;
     uint8_t *data = r->out[header != 0];
     uint64_t stamp = (uint64_t)clock_ns(CLOCK_REALTIME);
     for (size_t i = 0; i < count; i++) {
@@ -155,7 +172,8 @@ static void send_burst(struct relay *r, uint32_t stream) {
         wd_put64(at + STAMP_AT, stamp);
     }
     int fd = direction == UP ? c->fd : c->peer_fd;
-    if (!r->load.gso || r->gso_refused || count == 1 || !send_segmented(r, fd, data, size, count)) send_singly(r, fd, data, size, count);
+    if (!r->load.gso || r->gso_refused || count == 1 || !send_segmented(r, fd, data, size, count))
+        send_singly(r, fd, data, size, count);
     r->totals->sent[direction] += count;
     r->totals->bursts++;
 }
@@ -171,7 +189,8 @@ static void run_window(struct relay *r, const struct slot *plan, size_t streams,
     for (size_t next = 0;;) {
         int64_t now = clock_ns(CLOCK_MONOTONIC);
         if (now >= end_ns) return;
-        for (unsigned i = 0; i < MOST_AT_ONCE && sent(r) - received(r) - given_up + r->load.burst <= r->load.window; i++) {
+        for (unsigned i = 0; i < MOST_AT_ONCE && sent(r) - received(r) - given_up + r->load.burst <= r->load.window;
+             i++) {
             send_burst(r, plan[next].stream);
             next = (next + 1) % streams;
         }
@@ -179,12 +198,13 @@ static void run_window(struct relay *r, const struct slot *plan, size_t streams,
         if (now - r->last_came_ns > CHOKED_NS) {
             given_up = sent(r) - received(r);
             r->last_came_ns = now;
-        } else if (received(r) + given_up > sent(r)) given_up = sent(r) - received(r); /* it came after all */
+        } else if (received(r) + given_up > sent(r))
+            given_up = sent(r) - received(r); /* it came after all */
     }
 }
 
-/* The plan goes by the time that this thread had on its core: it never sleeps, so that is the time of the clock unless others run there, and what they
- * took is not made up for by sending everything at once. */
+/* The plan goes by the time that this thread had on its core: it never sleeps, so that is the time of the clock unless
+ * others run there, and what they took is not made up for by sending everything at once. */
 static void run_paced(struct relay *r, const struct slot *plan, size_t streams, int64_t most_ns) {
     double interval_ns = (double)r->load.burst * (double)streams / r->load.rate * 1e9;
     int64_t begin_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID), end_ns = begin_ns + (int64_t)(r->load.seconds * 1e9);
@@ -217,7 +237,8 @@ static int by_phase(const void *one, const void *other) {
 static struct slot *make_plan(struct relay *r, size_t streams) {
     struct slot *plan = malloc(streams * sizeof *plan);
     if (!plan) return NULL;
-    for (size_t i = 0; i < streams; i++) plan[i] = (struct slot){(double)next_random(&r->options.seed) / 4294967296.0, (uint32_t)i};
+    for (size_t i = 0; i < streams; i++)
+        plan[i] = (struct slot){(double)next_random(&r->options.seed) / 4294967296.0, (uint32_t)i};
     qsort(plan, streams, sizeof *plan, by_phase);
     return plan;
 }
@@ -248,8 +269,10 @@ EXPORT int relay_run(struct relay *r, const struct relay_load *load, struct rela
     if (load->timed) kernel_times(r, true);
     receive_ready(r); /* what an earlier run left */
     int64_t begin = r->last_came_ns = clock_ns(CLOCK_MONOTONIC), cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-    if (load->rate > 0) run_paced(r, plan, streams, begin + (int64_t)(load->seconds * MOST_STRETCH * 1e9));
-    else run_window(r, plan, streams, begin + (int64_t)(load->seconds * 1e9));
+    if (load->rate > 0)
+        run_paced(r, plan, streams, begin + (int64_t)(load->seconds * MOST_STRETCH * 1e9));
+    else
+        run_window(r, plan, streams, begin + (int64_t)(load->seconds * 1e9));
     totals->cpu_s = (double)(clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu) / 1e9;
     int64_t last_sent = clock_ns(CLOCK_MONOTONIC);
     if (r->last_came_ns < last_sent) r->last_came_ns = last_sent;

@@ -1,6 +1,7 @@
-/* Keeps a core from halting: whoever wakes up on it finds it running. Does as little as a processor can, so that caches, branch predictors and whoever shares
- * the physical core are left alone: under an interpreter's loop the bare loop of limit.c, asleep between its bursts, is 4 to 10 % slower than under this one.
- * The caller gives it its core and its (least) priority. Ends with the thread that started it. */
+/* Keeps a core from halting: whoever wakes up on it finds it running. Does as little as a processor can, so that
+ * caches, branch predictors and whoever shares the physical core are left alone: under an interpreter's loop the bare
+ * loop of limit.c, asleep between its bursts, is 4 to 10 % slower than under this one. The caller gives it its core and
+ * its (least) priority. Ends with the thread that started it. */
 #include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>

@@ -1,8 +1,9 @@
-/* What SRTP costs per packet: CPU nanoseconds of rtc/native/srtp.c by profile, size and number of keys in turn (with hundreds of subscribers no key schedule
- * stays in the first-level cache). The best of several rounds counts: everything else is what the machine did besides.
+/* What SRTP costs per packet: CPU nanoseconds of rtc/native/srtp.c by profile, size and number of keys in turn (with
+ * hundreds of subscribers no key schedule stays in the first-level cache). The best of several rounds counts:
+ * everything else is what the machine did besides.
  *
- * Opening works in place, so each opened packet is a fresh copy; the copy is in the figure. WADUD_CRYPTO=openssl measures without intel-ipsec-mb.
- * Prints one JSON object. */
+ * Opening works in place, so each opened packet is a fresh copy; the copy is in the figure. WADUD_CRYPTO=openssl
+ * measures without intel-ipsec-mb. Prints one JSON object. */
 #include "rtc/native/bytes.h"
 #include "rtc/native/srtp.h"
 
@@ -41,7 +42,8 @@ static void start(uint16_t profile, unsigned keys) {
     uint8_t key[WD_SRTP_KEY] = {1, 2, 3}, salt[WD_SRTP_MAX_SALT] = {4, 5, 6};
     for (unsigned k = 0; k < keys; k++) {
         key[0] = (uint8_t)k;
-        directions[k] = (struct direction){.seal = wd_srtp_new(profile, key, salt), .open = wd_srtp_new(profile, key, salt)};
+        directions[k] =
+            (struct direction){.seal = wd_srtp_new(profile, key, salt), .open = wd_srtp_new(profile, key, salt)};
         must(directions[k].seal && directions[k].open);
     }
 }
@@ -89,7 +91,8 @@ static double open_ns(unsigned keys, size_t payload_length) {
             for (unsigned i = 0; i < PACKETS; i++)
                 for (unsigned k = 0; k < keys; k++) {
                     memcpy(packet, sealed[k][i], length = size);
-                    must(wd_srtp_unprotect(directions[k].open, &directions[k].stream, packet, &length, HEADER, &index) == WD_SRTP_OK);
+                    must(wd_srtp_unprotect(directions[k].open, &directions[k].stream, packet, &length, HEADER,
+                                           &index) == WD_SRTP_OK);
                 }
             spent += cpu_ns() - before;
         }
@@ -100,7 +103,10 @@ static double open_ns(unsigned keys, size_t payload_length) {
 }
 
 int main(void) {
-    static const struct { uint16_t number; const char *name; } PROFILES[] = {{WD_SRTP_AEAD_AES_128_GCM, "gcm"}, {WD_SRTP_AES128_CM_SHA1_80, "cm"}};
+    static const struct {
+        uint16_t number;
+        const char *name;
+    } PROFILES[] = {{WD_SRTP_AEAD_AES_128_GCM, "gcm"}, {WD_SRTP_AES128_CM_SHA1_80, "cm"}};
     static const unsigned SIZES[] = {1200, 160}, KEYS[] = {1, 200};
     const char *comma = "";
     printf("[");
@@ -111,7 +117,8 @@ int main(void) {
                 size_t payload = SIZES[s] - HEADER - wd_srtp_tag(directions[0].seal);
                 const char *backend = wd_srtp_backend(directions[0].seal);
                 double seal = seal_ns(KEYS[k], payload), open = open_ns(KEYS[k], payload);
-                printf("%s{\"profile\": \"%s\", \"backend\": \"%s\", \"bytes\": %u, \"keys\": %u, ", comma, PROFILES[p].name, backend, SIZES[s], KEYS[k]);
+                printf("%s{\"profile\": \"%s\", \"backend\": \"%s\", \"bytes\": %u, \"keys\": %u, ", comma,
+                       PROFILES[p].name, backend, SIZES[s], KEYS[k]);
                 printf("\"protect_ns\": %.0f, \"unprotect_ns\": %.0f}", seal, open);
                 comma = ",\n ";
                 stop(KEYS[k]);

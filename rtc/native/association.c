@@ -6,15 +6,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* RFC 6347 section 4.2.4.1 calls timers the choice of the implementation, though it would have them double up to 60 s, for the network's sake. A person waits
- * for this handshake, and on a lossy path the last repetitions decide how long: at 30 % loss and 200 ms of round trip the slowest of a hundred takes 16 s with a
- * cap of 3 s, 7 s with this one. The network gets a flight of some 1 KB a second for it, 31 times at most before GIVE_UP_SECONDS, where ICE verified the path. */
+/* RFC 6347 section 4.2.4.1 calls timers the choice of the implementation, though it would have them double up to 60 s,
+ * for the network's sake. A person waits for this handshake, and on a lossy path the last repetitions decide how long:
+ * at 30 % loss and 200 ms of round trip the slowest of a hundred takes 16 s with a cap of 3 s, 7 s with this one. The
+ * network gets a flight of some 1 KB a second for it, 31 times at most before GIVE_UP_SECONDS, where ICE verified the
+ * path. */
 #define TIMEOUT_CAP 1.0
 #define GIVE_UP_SECONDS 30.0
 #define ANSWER_INTERVAL 0.05 /* between two repetitions of the last flight */
 #define NEVER_US 3600000000u
 #define AT_ONCE_US 1u
-#define AEAD_RECORD 24 /* explicit nonce and tag, which OpenSSL 3.0 forgets when it fills a datagram with an encrypted record */
+/* explicit nonce and tag, which OpenSSL 3.0 forgets when it fills a datagram with an encrypted record */
+#define AEAD_RECORD 24
 #define EXPORT_LABEL "EXTRACTOR-dtls_srtp"
 #define RECORD_HEADER 13
 #define GOODBYE 64 /* bytes; an alert takes 13 for the header and at most 26 more */
@@ -34,7 +37,8 @@ struct wd_association {
     size_t goodbye_length;
 };
 
-/* --- the datagram BIO ----------------------------------------------------------------------------------------------- */
+/* --- the datagram BIO -----------------------------------------------------------------------------------------------
+ */
 
 static int bio_read(BIO *bio, char *data, int size) {
     struct wd_association *a = BIO_get_data(bio);
@@ -81,7 +85,8 @@ static void make_datagram_method(void) {
     BIO_meth_set_create(datagram_method, bio_create);
 }
 
-/* --- the handshake -------------------------------------------------------------------------------------------------- */
+/* --- the handshake --------------------------------------------------------------------------------------------------
+ */
 
 static void fail(struct wd_association *a, const char *why) {
     if (a->phase == WD_FAILED) return;
@@ -94,7 +99,8 @@ static void fail(struct wd_association *a, const char *why) {
 static void fail_openssl(struct wd_association *a) {
     unsigned long code = ERR_peek_last_error();
     const char *reason = code ? ERR_reason_error_string(code) : "handshake failed";
-    if (SSL_get_verify_result(a->ssl) == X509_V_ERR_CERT_REJECTED) reason = "the certificate does not match the signalled fingerprint";
+    if (SSL_get_verify_result(a->ssl) == X509_V_ERR_CERT_REJECTED)
+        reason = "the certificate does not match the signalled fingerprint";
     fail(a, reason ? reason : "unknown OpenSSL error");
 }
 
@@ -107,11 +113,13 @@ static void export_keys(struct wd_association *a) {
     }
     size_t salt = profile->id == WD_SRTP_AEAD_AES_128_GCM ? 12 : 14;
     uint8_t block[2 * (WD_SRTP_KEY + WD_SRTP_MAX_SALT)];
-    if (SSL_export_keying_material(a->ssl, block, 2 * (WD_SRTP_KEY + salt), EXPORT_LABEL, strlen(EXPORT_LABEL), NULL, 0, 0) != 1) {
+    if (SSL_export_keying_material(a->ssl, block, 2 * (WD_SRTP_KEY + salt), EXPORT_LABEL, strlen(EXPORT_LABEL), NULL, 0,
+                                   0) != 1) {
         fail_openssl(a);
         return;
     }
-    const uint8_t *keys[2] = {block, block + WD_SRTP_KEY}, *salts[2] = {block + 2 * WD_SRTP_KEY, block + 2 * WD_SRTP_KEY + salt};
+    const uint8_t *keys[2] = {block, block + WD_SRTP_KEY},
+                  *salts[2] = {block + 2 * WD_SRTP_KEY, block + 2 * WD_SRTP_KEY + salt};
     int ours = a->server;
     a->keys = (struct wd_association_keys){.profile = (uint16_t)profile->id, .salt_length = salt};
     memcpy(a->keys.local_key, keys[ours], WD_SRTP_KEY);
@@ -134,11 +142,13 @@ static unsigned choose_timeout(SSL *ssl, unsigned timer_us) {
     return a->flight.count + 1 < WD_REPETITIONS ? AT_ONCE_US : NEVER_US;
 }
 
-/* A finished server needs OpenSSL for one more record at most, its close_notify. Written now, it lets the 75 KiB that OpenSSL holds go at once. */
+/* A finished server needs OpenSSL for one more record at most, its close_notify. Written now, it lets the 75 KiB that
+ * OpenSSL holds go at once. */
 static void retire(struct wd_association *a) {
     size_t before = a->flight.out.count;
     SSL_shutdown(a->ssl);
-    if (a->flight.out.count > before) a->goodbye_length = wd_datagrams_take_back(&a->flight.out, a->goodbye, sizeof a->goodbye);
+    if (a->flight.out.count > before)
+        a->goodbye_length = wd_datagrams_take_back(&a->flight.out, a->goodbye, sizeof a->goodbye);
     SSL_free(a->ssl);
     a->ssl = NULL;
 }
@@ -245,7 +255,8 @@ void wd_association_handle_timer(struct wd_association *a, double now) {
     arm(a, now);
 }
 
-/* --- birth, end and results ----------------------------------------------------------------------------------------- */
+/* --- birth, end and results -----------------------------------------------------------------------------------------
+ */
 
 static bool open_ssl(struct wd_association *a, const struct wd_identity *identity) {
     CRYPTO_THREAD_run_once(&datagram_method_once, make_datagram_method);
@@ -267,9 +278,12 @@ static bool open_ssl(struct wd_association *a, const struct wd_identity *identit
     return true;
 }
 
-struct wd_association *wd_association_new(const struct wd_identity *identity, bool server, size_t mtu, double initial_timeout, char reason[WD_DTLS_REASON]) {
+struct wd_association *wd_association_new(const struct wd_identity *identity, bool server, size_t mtu,
+                                          double initial_timeout, char reason[WD_DTLS_REASON]) {
     struct wd_association *a = calloc(1, sizeof *a);
-    if (a) *a = (struct wd_association){.server = server, .flight.mtu = mtu, .timeout = initial_timeout, .answered_at = -1e9};
+    if (a)
+        *a = (struct wd_association){
+            .server = server, .flight.mtu = mtu, .timeout = initial_timeout, .answered_at = -1e9};
     if (a && open_ssl(a, identity)) return a;
     wd_dtls_explain(reason, "OpenSSL");
     wd_association_free(a);
@@ -308,4 +322,6 @@ enum wd_phase wd_association_phase(const struct wd_association *a) { return a->p
 
 const char *wd_association_failure(const struct wd_association *a) { return a->phase == WD_FAILED ? a->failure : NULL; }
 
-const struct wd_association_keys *wd_association_keys(const struct wd_association *a) { return a->has_keys ? &a->keys : NULL; }
+const struct wd_association_keys *wd_association_keys(const struct wd_association *a) {
+    return a->has_keys ? &a->keys : NULL;
+}

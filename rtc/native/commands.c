@@ -80,7 +80,9 @@ static bool reserve(struct buffer *buffer, size_t more) {
     return true;
 }
 
-static size_t record_size(const struct wd_command *command) { return (sizeof *command + command->length + RECORD_ALIGN - 1) & ~(size_t)(RECORD_ALIGN - 1); }
+static size_t record_size(const struct wd_command *command) {
+    return (sizeof *command + command->length + RECORD_ALIGN - 1) & ~(size_t)(RECORD_ALIGN - 1);
+}
 
 /* Under the lock: the bell stays open as long. */
 static void ring(struct wd_commands *queue) {
@@ -90,7 +92,8 @@ static void ring(struct wd_commands *queue) {
     while (write(queue->bell, &one, sizeof one) < 0 && errno == EINTR) continue;
 }
 
-static int post(struct wd_commands *queue, const struct wd_command *command, const void *data, size_t most, bool quiet) {
+static bool post(struct wd_commands *queue, const struct wd_command *command, const void *data, size_t most,
+                 bool quiet) {
     size_t size = record_size(command);
     pthread_mutex_lock(&queue->lock);
     bool room = queue->bell >= 0 && queue->posted.used < most && reserve(&queue->posted, size);
@@ -103,14 +106,20 @@ static int post(struct wd_commands *queue, const struct wd_command *command, con
         if (!quiet) ring(queue);
     }
     pthread_mutex_unlock(&queue->lock);
-    return room ? 0 : -1;
+    return room;
 }
 
-int wd_commands_post(struct wd_commands *queue, const struct wd_command *command, const void *data) { return post(queue, command, data, SIZE_MAX, false); }
+bool wd_commands_post(struct wd_commands *queue, const struct wd_command *command, const void *data) {
+    return post(queue, command, data, SIZE_MAX, false);
+}
 
-int wd_commands_leave(struct wd_commands *queue, const struct wd_command *command, const void *data) { return post(queue, command, data, SIZE_MAX, true); }
+bool wd_commands_leave(struct wd_commands *queue, const struct wd_command *command, const void *data) {
+    return post(queue, command, data, SIZE_MAX, true);
+}
 
-int wd_commands_hand(struct wd_commands *queue, const struct wd_command *command, const void *data) { return post(queue, command, data, MOST_HANDED, false); }
+bool wd_commands_hand(struct wd_commands *queue, const struct wd_command *command, const void *data) {
+    return post(queue, command, data, MOST_HANDED, false);
+}
 
 void wd_commands_ring(struct wd_commands *queue) {
     pthread_mutex_lock(&queue->lock);
@@ -118,7 +127,9 @@ void wd_commands_ring(struct wd_commands *queue) {
     pthread_mutex_unlock(&queue->lock);
 }
 
-bool wd_commands_waiting(const struct wd_commands *queue) { return atomic_load_explicit(&queue->waiting, memory_order_acquire); }
+bool wd_commands_waiting(const struct wd_commands *queue) {
+    return atomic_load_explicit(&queue->waiting, memory_order_acquire);
+}
 
 uint64_t wd_commands_apply(struct wd_commands *queue, wd_command_apply apply, void *owner, int64_t now_ns) {
     pthread_mutex_lock(&queue->lock);
@@ -132,14 +143,14 @@ uint64_t wd_commands_apply(struct wd_commands *queue, wd_command_apply apply, vo
     uint64_t refused = 0;
     for (size_t at = 0; at < queue->taken.used;) {
         struct wd_command *command = (struct wd_command *)(queue->taken.bytes + at);
-        refused += apply(owner, command, command + 1, now_ns) != 0;
+        refused += !apply(owner, command, command + 1, now_ns);
         at += record_size(command);
     }
     wipe(&queue->taken);
     return refused;
 }
 
-int wd_command_router(const struct wd_command *command, const void *data, struct wd_router *router, int64_t now_ns) {
+bool wd_command_router(const struct wd_command *command, const void *data, struct wd_router *router, int64_t now_ns) {
     const struct wd_command_keys *keys = &command->keys;
     switch ((enum wd_command_type)command->type) {
     case WD_COMMAND_ADD_TRANSPORT:
@@ -151,7 +162,8 @@ int wd_command_router(const struct wd_command *command, const void *data, struct
         return wd_router_add_transport(router, command->id, ufrag, password, now_ns);
     }
     case WD_COMMAND_SET_KEYS:
-        return wd_router_set_keys(router, command->id, keys->profile, keys->send_key, keys->send_salt, keys->receive_key, keys->receive_salt);
+        return wd_router_set_keys(router, command->id, keys->profile, keys->send_key, keys->send_salt,
+                                  keys->receive_key, keys->receive_salt);
     case WD_COMMAND_SEND_DTLS: return wd_router_send_dtls(router, command->id, data, command->length);
     case WD_COMMAND_REMOVE_TRANSPORT: return wd_router_remove_transport(router, command->id);
     case WD_COMMAND_ADD_TRACK: return wd_router_add_track(router, &command->new_track);
@@ -159,24 +171,29 @@ int wd_command_router(const struct wd_command *command, const void *data, struct
     case WD_COMMAND_ADD_LEG: return wd_router_add_leg(router, &command->new_leg);
     case WD_COMMAND_REMOVE_LEG: return wd_router_remove_leg(router, command->id);
     case WD_COMMAND_SET_SOURCE: return wd_router_set_source(router, command->id, command->track);
-    default: return -1;
+    default: return false;
     }
 }
 
-int wd_command_relay(const struct wd_command *command, const void *data, struct wd_relay *relay, int64_t now_ns) {
+bool wd_command_relay(const struct wd_command *command, const void *data, struct wd_relay *relay, int64_t now_ns) {
     const struct wd_command_way *way = &command->way;
     const struct wd_command_grant *grant = &command->grant;
     switch ((enum wd_command_type)command->type) {
-    case WD_COMMAND_RELAY_CONFIGURE: wd_relay_configure(relay, data); return 0;
-    case WD_COMMAND_RELAY_REPLY: wd_relay_reply(relay, &way->remote, &way->local, data, command->length, now_ns); return 0;
+    case WD_COMMAND_RELAY_CONFIGURE: wd_relay_configure(relay, data); return true;
+    case WD_COMMAND_RELAY_REPLY:
+        wd_relay_reply(relay, &way->remote, &way->local, data, command->length, now_ns);
+        return true;
     case WD_COMMAND_RELAY_ADD: return wd_relay_add(relay, command->id, &way->remote, &way->local, way->bandwidth_bps);
     case WD_COMMAND_RELAY_ADD_RELAYED: return wd_relay_add_relayed(relay, command->id, &way->remote);
     case WD_COMMAND_RELAY_OPEN: return wd_relay_open(relay, command->id, &way->remote, way->fd);
-    case WD_COMMAND_RELAY_PERMIT: return wd_relay_permit(relay, command->id, &grant->peer, grant->until_ns, grant->media_only);
+    case WD_COMMAND_RELAY_PERMIT:
+        return wd_relay_permit(relay, command->id, &grant->peer, grant->until_ns, grant->media_only);
     case WD_COMMAND_RELAY_BIND: return wd_relay_bind(relay, command->id, grant->channel, &grant->peer, grant->until_ns);
     case WD_COMMAND_RELAY_MOVE: return wd_relay_move(relay, command->id, &way->remote, &way->local);
     case WD_COMMAND_RELAY_REMOVE: return wd_relay_remove(relay, command->id);
-    case WD_COMMAND_HAND_BACK: wd_relay_back(relay, &way->remote, &way->local, data, command->length, now_ns); return 0;
-    default: return -1;
+    case WD_COMMAND_HAND_BACK:
+        wd_relay_back(relay, &way->remote, &way->local, data, command->length, now_ns);
+        return true;
+    default: return false;
     }
 }

@@ -1,7 +1,8 @@
-/* What Python tells a worker, in order: fixed records with optional bytes behind them, in a queue that the worker's thread empties between rounds.
+/* What Python tells a worker, in order: fixed records with optional bytes behind them, in a queue that the worker's
+ * thread empties between rounds.
  *
- * Two growing buffers change places under a mutex that is held for a copy at most, so neither side waits for the other's work and nothing is
- * allocated per command. */
+ * Two growing buffers change places under a mutex that is held for a copy at most, so neither side waits for the
+ * other's work and nothing is allocated per command. */
 #ifndef WD_COMMANDS_H
 #define WD_COMMANDS_H
 
@@ -66,7 +67,8 @@ struct wd_command_neighbour {
 
 struct wd_command_keys {
     uint16_t profile;
-    uint8_t send_key[WD_SRTP_KEY], send_salt[WD_SRTP_MAX_SALT], receive_key[WD_SRTP_KEY], receive_salt[WD_SRTP_MAX_SALT];
+    uint8_t send_key[WD_SRTP_KEY], send_salt[WD_SRTP_MAX_SALT], receive_key[WD_SRTP_KEY],
+        receive_salt[WD_SRTP_MAX_SALT];
 };
 
 struct wd_command {
@@ -90,20 +92,23 @@ struct wd_commands *wd_commands_new(int bell); /* NULL when out of memory */
 struct wd_commands *wd_commands_hold(struct wd_commands *queue);
 void wd_commands_release(struct wd_commands *queue);
 void wd_commands_shut(struct wd_commands *queue); /* before the bell is closed */
-int wd_commands_post(struct wd_commands *queue, const struct wd_command *command, const void *data); /* any thread; -1 when out of memory */
-/* The same without waking the consumer, who finds it in his next round; for the first of several, of which wd_commands_ring follows the last. A wake-up costs
- * more than most commands, and where both threads share a core each one is two changes of the thread. */
-int wd_commands_leave(struct wd_commands *queue, const struct wd_command *command, const void *data);
+bool wd_commands_post(struct wd_commands *queue, const struct wd_command *command,
+                      const void *data); /* any thread; false when out of memory */
+/* The same without waking the consumer, who finds it in his next round; for the first of several, of which
+ * wd_commands_ring follows the last. A wake-up costs more than most commands, and where both threads share a core each
+ * one is two changes of the thread. */
+bool wd_commands_leave(struct wd_commands *queue, const struct wd_command *command, const void *data);
 void wd_commands_ring(struct wd_commands *queue);
-/* The same for a datagram of another worker: refused (-1) when too many wait already. */
-int wd_commands_hand(struct wd_commands *queue, const struct wd_command *command, const void *data);
+/* The same for a datagram of another worker: refused (false) when too many wait already. */
+bool wd_commands_hand(struct wd_commands *queue, const struct wd_command *command, const void *data);
 bool wd_commands_waiting(const struct wd_commands *queue); /* any thread */
-typedef int (*wd_command_apply)(void *owner, const struct wd_command *command, void *data, int64_t now_ns); /* 0, or -1 when it is refused */
+typedef bool (*wd_command_apply)(void *owner, const struct wd_command *command, void *data,
+                                 int64_t now_ns); /* false when it is refused */
 /* The consumer's thread: applies everything that waits; returns how many were refused. */
 uint64_t wd_commands_apply(struct wd_commands *queue, wd_command_apply apply, void *owner, int64_t now_ns);
 
-/* Those of the forwarding core and of the relay core; -1 when it refuses, or is not its. */
-int wd_command_router(const struct wd_command *command, const void *data, struct wd_router *router, int64_t now_ns);
-int wd_command_relay(const struct wd_command *command, const void *data, struct wd_relay *relay, int64_t now_ns);
+/* Those of the forwarding core and of the relay core; false when it refuses, or is not its. */
+bool wd_command_router(const struct wd_command *command, const void *data, struct wd_router *router, int64_t now_ns);
+bool wd_command_relay(const struct wd_command *command, const void *data, struct wd_relay *relay, int64_t now_ns);
 
 #endif

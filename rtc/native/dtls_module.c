@@ -1,4 +1,5 @@
-/* DTLS-SRTP associations for Python: the module rtc._dtls, documented in rtc/_dtls.pyi. The theory stands in association.h. */
+/* DTLS-SRTP associations for Python: the module rtc._dtls, documented in rtc/_dtls.pyi. The theory stands in
+ * association.h. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -12,21 +13,22 @@ typedef struct {
 } State;
 
 typedef struct {
-    PyObject_HEAD
-    struct wd_identity identity;
+    PyObject_HEAD struct wd_identity identity;
 } Identity;
 
 typedef struct {
-    PyObject_HEAD
-    PyObject *identity;
+    PyObject_HEAD PyObject *identity;
     struct wd_association *association;
 } Dtls;
 
 static State *state_of(PyTypeObject *type);
 
-static PyObject *slice(const uint8_t *data, size_t length) { return PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)length); }
+static PyObject *slice(const uint8_t *data, size_t length) {
+    return PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)length);
+}
 
-/* --- Identity ------------------------------------------------------------------------------------------------------- */
+/* --- Identity -------------------------------------------------------------------------------------------------------
+ */
 
 /* Profile numbers into `out`; their count, or -1 with an exception. */
 static int read_profiles(PyObject *profiles, uint16_t out[WD_MAX_PROFILES]) {
@@ -36,7 +38,9 @@ static int read_profiles(PyObject *profiles, uint16_t out[WD_MAX_PROFILES]) {
     for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(sequence); i++) {
         long number = PyLong_AsLong(PySequence_Fast_GET_ITEM(sequence, i));
         if ((number != WD_SRTP_AEAD_AES_128_GCM && number != WD_SRTP_AES128_CM_SHA1_80) || count == WD_MAX_PROFILES) {
-            if (!PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "profiles: 7 (AEAD_AES_128_GCM) and 1 (AES128_CM_HMAC_SHA1_80) are known");
+            if (!PyErr_Occurred())
+                PyErr_SetString(PyExc_ValueError,
+                                "profiles: 7 (AEAD_AES_128_GCM) and 1 (AES128_CM_HMAC_SHA1_80) are known");
             Py_DECREF(sequence);
             return -1;
         }
@@ -56,9 +60,12 @@ static PyObject *identity_new(PyTypeObject *type, PyObject *args, PyObject *kwar
     uint16_t wanted[WD_MAX_PROFILES] = {WD_SRTP_AEAD_AES_128_GCM, WD_SRTP_AES128_CM_SHA1_80};
     int count = 2;
     char reason[WD_DTLS_REASON];
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y#y#|$O:Identity", names, &pem, &pem_length, &key_pem, &key_length, &profiles)) return NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y#y#|$O:Identity", names, &pem, &pem_length, &key_pem, &key_length,
+                                     &profiles))
+        return NULL;
     if (profiles && (count = read_profiles(profiles, wanted)) < 0) return NULL;
-    if (pem_length > MAX_PEM || key_length > MAX_PEM) return PyErr_Format(PyExc_ValueError, "a certificate or key of more than 64 KiB");
+    if (pem_length > MAX_PEM || key_length > MAX_PEM)
+        return PyErr_Format(PyExc_ValueError, "a certificate or key of more than 64 KiB");
     Identity *self = (Identity *)type->tp_alloc(type, 0);
     if (!self) return NULL;
     struct wd_identity_source source = {pem, key_pem, (size_t)pem_length, (size_t)key_length, wanted, (size_t)count};
@@ -81,7 +88,8 @@ static PyObject *identity_fingerprint(Identity *self, void *unused) {
     return slice(self->identity.fingerprint, WD_FINGERPRINT);
 }
 
-/* --- Dtls ----------------------------------------------------------------------------------------------------------- */
+/* --- Dtls -----------------------------------------------------------------------------------------------------------
+ */
 
 static int read_fingerprints(struct wd_peer *peer, PyObject *fingerprints) {
     PyObject *sequence = PySequence_Fast(fingerprints, "fingerprints must be a sequence of (hash name, digest)");
@@ -92,7 +100,8 @@ static int read_fingerprints(struct wd_peer *peer, PyObject *fingerprints) {
         const uint8_t *digest;
         Py_ssize_t length;
         if (PyArg_ParseTuple(PySequence_Fast_GET_ITEM(sequence, i), "sy#", &name, &digest, &length))
-            wd_peer_trust(peer, name, digest, (size_t)length); /* weak or unknown hashes are ignored: they prove nothing */
+            wd_peer_trust(peer, name, digest,
+                          (size_t)length); /* weak or unknown hashes are ignored: they prove nothing */
         else
             result = -1;
     }
@@ -111,15 +120,18 @@ static PyObject *dtls_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     double initial_timeout = 0.2;
     char reason[WD_DTLS_REASON];
     State *state = state_of(type);
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|$pOid:Dtls", names, state->identity, &identity, &server, &fingerprints, &mtu, &initial_timeout))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|$pOid:Dtls", names, state->identity, &identity, &server,
+                                     &fingerprints, &mtu, &initial_timeout))
         return NULL;
     if (server < 0 || !fingerprints) return PyErr_Format(PyExc_TypeError, "server and fingerprints are required");
     if (mtu < WD_MIN_MTU || mtu > WD_MAX_DATAGRAM || !(initial_timeout > 0))
-        return PyErr_Format(PyExc_ValueError, "mtu must be %d..%d, initial_timeout positive", WD_MIN_MTU, WD_MAX_DATAGRAM);
+        return PyErr_Format(PyExc_ValueError, "mtu must be %d..%d, initial_timeout positive", WD_MIN_MTU,
+                            WD_MAX_DATAGRAM);
     Dtls *self = (Dtls *)type->tp_alloc(type, 0);
     if (!self) return NULL;
     self->identity = Py_NewRef(identity);
-    self->association = wd_association_new(&((Identity *)identity)->identity, server, (size_t)mtu, initial_timeout, reason);
+    self->association =
+        wd_association_new(&((Identity *)identity)->identity, server, (size_t)mtu, initial_timeout, reason);
     if (!self->association) PyErr_SetString(state->error, reason);
     if (!self->association || read_fingerprints(wd_association_peer(self->association), fingerprints) < 0) {
         Py_DECREF(self);
@@ -139,7 +151,8 @@ static void dtls_dealloc(Dtls *self) {
 static PyObject *dtls_start(Dtls *self, PyObject *number) {
     double now = PyFloat_AsDouble(number);
     if (now == -1.0 && PyErr_Occurred()) return NULL;
-    if (!wd_association_start(self->association, now)) return PyErr_Format(PyExc_RuntimeError, "only a new client starts");
+    if (!wd_association_start(self->association, now))
+        return PyErr_Format(PyExc_RuntimeError, "only a new client starts");
     Py_RETURN_NONE;
 }
 
@@ -192,7 +205,8 @@ static PyObject *dtls_close(Dtls *self, PyObject *unused) {
 static PyObject *dtls_state(Dtls *self, void *unused) {
     (void)unused;
     static const char *const names[] = {
-        [WD_NEW] = "new", [WD_HANDSHAKING] = "handshaking", [WD_CONNECTED] = "connected", [WD_FAILED] = "failed", [WD_CLOSED] = "closed",
+        [WD_NEW] = "new",       [WD_HANDSHAKING] = "handshaking", [WD_CONNECTED] = "connected",
+        [WD_FAILED] = "failed", [WD_CLOSED] = "closed",
     };
     return PyUnicode_FromString(names[wd_association_phase(self->association)]);
 }
@@ -227,9 +241,11 @@ static PyObject *dtls_keys(Dtls *self, void *unused) {
     return result;
 }
 
-/* --- the module ----------------------------------------------------------------------------------------------------- */
+/* --- the module -----------------------------------------------------------------------------------------------------
+ */
 
-static PyGetSetDef identity_attributes[] = {{"fingerprint", (getter)identity_fingerprint, NULL, "SHA-256 of the certificate's DER, 32 bytes.", NULL}, {0}};
+static PyGetSetDef identity_attributes[] = {
+    {"fingerprint", (getter)identity_fingerprint, NULL, "SHA-256 of the certificate's DER, 32 bytes.", NULL}, {0}};
 static PyType_Slot identity_slots[] = {
     {Py_tp_doc, "A certificate and its private key, shared by all associations of a server."},
     {Py_tp_new, identity_new},
@@ -237,7 +253,8 @@ static PyType_Slot identity_slots[] = {
     {Py_tp_getset, identity_attributes},
     {0, NULL},
 };
-static PyType_Spec identity_spec = {"rtc._dtls.Identity", sizeof(Identity), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE, identity_slots};
+static PyType_Spec identity_spec = {"rtc._dtls.Identity", sizeof(Identity), 0,
+                                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE, identity_slots};
 
 static PyMethodDef dtls_methods[] = {
     {"start", (PyCFunction)dtls_start, METH_O, "Client only: send the ClientHello."},
@@ -262,10 +279,13 @@ static PyType_Slot dtls_slots[] = {
     {Py_tp_getset, dtls_attributes},
     {0, NULL},
 };
-static PyType_Spec dtls_spec = {"rtc._dtls.Dtls", sizeof(Dtls), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE, dtls_slots};
+static PyType_Spec dtls_spec = {"rtc._dtls.Dtls", sizeof(Dtls), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+                                dtls_slots};
 
-static PyStructSequence_Field keys_fields[] = {{"profile", NULL}, {"local_key", NULL}, {"local_salt", NULL}, {"remote_key", NULL}, {"remote_salt", NULL}, {0}};
-static PyStructSequence_Desc keys_description = {"rtc._dtls.SrtpKeys", "Master keys of one association.", keys_fields, 5};
+static PyStructSequence_Field keys_fields[] = {{"profile", NULL},    {"local_key", NULL},   {"local_salt", NULL},
+                                               {"remote_key", NULL}, {"remote_salt", NULL}, {0}};
+static PyStructSequence_Desc keys_description = {"rtc._dtls.SrtpKeys", "Master keys of one association.", keys_fields,
+                                                 5};
 
 static int module_exec(PyObject *module) {
     State *state = PyModule_GetState(module);
@@ -298,12 +318,8 @@ static void module_free(void *module) {
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_exec}, {0, NULL}};
 static PyModuleDef module_definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "rtc._dtls",
-    .m_doc = "DTLS-SRTP handshakes without I/O.",
-    .m_size = sizeof(State),
-    .m_slots = module_slots,
-    .m_traverse = module_traverse,
+    PyModuleDef_HEAD_INIT,   .m_name = "rtc._dtls",   .m_doc = "DTLS-SRTP handshakes without I/O.",
+    .m_size = sizeof(State), .m_slots = module_slots, .m_traverse = module_traverse,
     .m_free = module_free,
 };
 

@@ -1,7 +1,8 @@
 /* Who stands at either end of a DTLS association: our certificate, and the peer's by its fingerprint (RFC 8122).
  *
- * Nobody signs these certificates. The peer's counts when one of the fingerprints from the signalling is its own, and that is checked within the handshake,
- * so no keys exist for anybody else. Our certificate, its key and OpenSSL's settings stand in one SSL_CTX, shared by many associations. */
+ * Nobody signs these certificates. The peer's counts when one of the fingerprints from the signalling is its own, and
+ * that is checked within the handshake, so no keys exist for anybody else. Our certificate, its key and OpenSSL's
+ * settings stand in one SSL_CTX, shared by many associations. */
 #ifndef WD_IDENTITY_H
 #define WD_IDENTITY_H
 
@@ -27,17 +28,22 @@ struct wd_identity_source {
 };
 
 /* False with a reason when the pair does not fit, a profile is unknown or comes twice, or out of memory. */
-bool wd_identity_open(struct wd_identity *identity, const struct wd_identity_source *source, char reason[WD_DTLS_REASON]);
+bool wd_identity_open(struct wd_identity *identity, const struct wd_identity_source *source,
+                      char reason[WD_DTLS_REASON]);
 void wd_identity_close(struct wd_identity *identity);
 
 struct wd_peer {
     bool verified; /* its certificate has come and is the right one */
     size_t count;
-    struct { const EVP_MD *hash; size_t length; uint8_t digest[EVP_MAX_MD_SIZE]; } fingerprints[WD_MAX_FINGERPRINTS];
+    struct {
+        const EVP_MD *hash;
+        size_t length;
+        uint8_t digest[EVP_MAX_MD_SIZE];
+    } fingerprints[WD_MAX_FINGERPRINTS];
 };
 
-/* The peer may have this fingerprint. False: it does not count, for its hash is weak or unknown (SDP names: sha-256, sha-384, sha-512), its length is wrong, or
- * there are enough of them. */
+/* The peer may have this fingerprint. False: it does not count, for its hash is weak or unknown (SDP names: sha-256,
+ * sha-384, sha-512), its length is wrong, or there are enough of them. */
 bool wd_peer_trust(struct wd_peer *peer, const char *hash, const uint8_t *digest, size_t length);
 
 /* Takes OpenSSL's oldest error, and forgets the others. */

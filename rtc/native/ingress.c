@@ -1,8 +1,27 @@
-/* RTP from a publisher: find its track, authenticate, unwrap retransmissions (RFC 4588), remember the clear packet, notice what is missing.
+/* RTP from a publisher: find its track, authenticate, unwrap retransmissions (RFC 4588), remember the clear packet,
+ * notice what is missing.
  *
- * A track's SSRC is signalled, or latched from the mid extension, or from a payload type that only one track uses (RFC 9143 section 9.2); always after
- * authentication, so only the publisher itself can move it. There is one primary and one RTX stream per track, hence no state per invented SSRC. */
-#include "router_internal.h"
+ * A track's SSRC is signalled, or latched from the mid extension, or from a payload type that only one track uses (RFC
+ * 9143 section 9.2); always after authentication, so only the publisher itself can move it. There is one primary and
+ * one RTX stream per track, hence no state per invented SSRC. */
+#include "ingress.h"
+
+#include "bytes.h"
+#include "events.h"
+#include "fanout.h"
+#include "feedback.h"
+#include "keyframes.h"
+#include "keys.h"
+#include "leg.h"
+#include "path.h"
+#include "path_validation.h"
+#include "rtp.h"
+#include "track.h"
+
+#define VIDEO_CACHE_BYTES (480u << 10) /* about 2.1 s of 1.8 Mbps */
+#define AUDIO_CACHE_BYTES (32u << 10)
+#define LATCH_NS (200 * WD_MS) /* a track's SSRC moves at most this often */
+#define NACK_GRACE_NS (8 * WD_MS) /* reordering allowance before the first NACK */
 
 struct source {
     struct track *track;
@@ -10,13 +29,15 @@ struct source {
     bool latch; /* the SSRC is not the track's yet */
 };
 
-static int codec_entry(const struct track *track, uint8_t payload_type, bool *rtx) {
-    for (int i = 0; i < track->config.codec_count; i++) {
+/* Which of the track's codecs a payload type means; false = none. */
+static bool find_codec(const struct track *track, uint8_t payload_type, uint8_t *entry, bool *rtx) {
+    for (uint8_t i = 0; i < track->config.codec_count; i++) {
         const struct wd_codec_entry *c = &track->config.codecs[i];
-        if (c->payload_type == payload_type) return *rtx = false, i;
-        if (c->rtx_payload_type && c->rtx_payload_type == payload_type) return *rtx = true, i;
+        *entry = i;
+        *rtx = c->payload_type != payload_type;
+        if (!*rtx || (c->rtx_payload_type && c->rtx_payload_type == payload_type)) return true;
     }
-    return -1;
+    return false;
 }
 
 static struct source find_source(struct transport *t, const uint8_t *packet, const struct wd_rtp *rtp) {
@@ -27,11 +48,13 @@ static struct source find_source(struct transport *t, const uint8_t *packet, con
     struct source by_type = {0};
     unsigned candidates = 0;
     for (struct track *track = t->tracks; track; track = track->next) {
+        uint8_t unused;
         bool rtx;
-        if (codec_entry(track, rtp->payload_type, &rtx) < 0) continue;
+        if (!find_codec(track, rtp->payload_type, &unused, &rtx)) continue;
         const struct wd_rtp_extension *mid = wd_rtp_find(rtp, track->config.extensions.mid);
         if (mid) {
-            if (mid->length == strlen(track->config.mid) && !memcmp(packet + mid->at, track->config.mid, mid->length)) return (struct source){track, rtx, true};
+            if (mid->length == strlen(track->config.mid) && !memcmp(packet + mid->at, track->config.mid, mid->length))
+                return (struct source){track, rtx, true};
             continue;
         }
         if (rtx ? track->rtx_ssrc : track->ssrc) continue; /* only a track still without an SSRC is guessed */
@@ -41,21 +64,8 @@ static struct source find_source(struct transport *t, const uint8_t *packet, con
     return candidates == 1 ? by_type : (struct source){0};
 }
 
-struct wd_srtp_stream wd_stream_of(const struct transport *t, uint32_t ssrc) {
-    for (int i = 0; ssrc && i < WD_DEPARTED; i++)
-        if (t->departed[i].ssrc == ssrc) return t->departed[i].stream;
-    return (struct wd_srtp_stream){0};
-}
-
-void wd_depart(struct transport *t, uint32_t ssrc, const struct wd_srtp_stream *stream) {
-    if (!ssrc || !stream->started) return;
-    int place = 0;
-    while (place < WD_DEPARTED && t->departed[place].ssrc != ssrc) place++;
-    if (place == WD_DEPARTED) place = t->departed_next++ % WD_DEPARTED;
-    t->departed[place] = (struct departed){ssrc, *stream};
-}
-
-void wd_track_reset(struct wd_router *router, struct track *track) {
+/* A new SSRC: everybody starts over. */
+static void reset_track(struct wd_router *router, struct track *track) {
     wd_unpend(router, track);
     memset(&track->stream, 0, sizeof track->stream);
     for (uint32_t i = 0; track->slots && i <= track->slot_mask; i++) track->slots[i].index = 0;
@@ -67,14 +77,16 @@ void wd_track_reset(struct wd_router *router, struct track *track) {
     for (struct leg *leg = track->legs; leg; leg = leg->next_in_track) leg->waiting = true;
     track->keyframe_from = track->keyframe_newest = 0;
     track->keyframe_asked_ns = track->keyframe_due_ns = INT64_MIN / 2; /* of the former SSRC */
-    wd_due(router, track->transport, router->now_ns); /* the tick asks the new one, unless it has begun with a keyframe by then */
+    wd_due(router, track->transport,
+           router->now_ns); /* the tick asks the new one, unless it has begun with a keyframe by then */
 }
 
-void wd_track_unknow(struct wd_router *router, const struct track *track) {
+void wd_forget_ssrc(struct wd_router *router, const struct track *track) {
     if (wd_table_get(&router->by_ssrc, track->ssrc) == track->transport) wd_table_remove(&router->by_ssrc, track->ssrc);
 }
 
-static void latch(struct wd_router *router, const struct source *source, const struct wd_rtp *rtp, const struct wd_srtp_stream *stream) {
+static void latch(struct wd_router *router, const struct source *source, const struct wd_rtp *rtp,
+                  const struct wd_srtp_stream *stream) {
     struct track *track = source->track;
     track->latched_ns = router->now_ns;
     if (source->rtx) {
@@ -82,10 +94,10 @@ static void latch(struct wd_router *router, const struct source *source, const s
         track->rtx_stream = *stream;
     } else {
         if (track->ssrc) {
-            wd_track_unknow(router, track);
+            wd_forget_ssrc(router, track);
             track->former_ssrc = track->ssrc;
             track->former_stream = track->stream;
-            wd_track_reset(router, track);
+            reset_track(router, track);
         }
         track->ssrc = rtp->ssrc;
         track->stream = *stream;
@@ -93,7 +105,7 @@ static void latch(struct wd_router *router, const struct source *source, const s
     }
 }
 
-static void count_refusal(struct wd_counters *counters, int result) {
+static void count_refusal(struct wd_counters *counters, enum wd_srtp_result result) {
     if (result == WD_SRTP_AUTH)
         counters->drop_srtp_auth++;
     else if (result == WD_SRTP_REPLAY)
@@ -118,10 +130,13 @@ static void note_lost(struct wd_router *router, struct track *track, uint64_t fr
         if (track->config.kind == WD_VIDEO) wd_wish_keyframe(router, track);
         return;
     }
-    for (uint64_t index = from; index < to; index++) track->lost[track->lost_count++] = (struct lost){.index = index, .since_ns = router->now_ns, .due_ns = router->now_ns + WD_NACK_GRACE_NS};
+    for (uint64_t index = from; index < to; index++)
+        track->lost[track->lost_count++] =
+            (struct lost){.index = index, .since_ns = router->now_ns, .due_ns = router->now_ns + NACK_GRACE_NS};
     struct transport *t = track->transport;
-    if (t->nack_due_ns > router->now_ns + WD_NACK_GRACE_NS) t->nack_due_ns = router->now_ns + WD_NACK_GRACE_NS;
-    wd_due(router, t, t->nack_due_ns);
+    if (t->feedback.nack_due_ns > router->now_ns + NACK_GRACE_NS)
+        t->feedback.nack_due_ns = router->now_ns + NACK_GRACE_NS;
+    wd_due(router, t, t->feedback.nack_due_ns);
 }
 
 /* Interarrival jitter, RFC 3550 appendix A.8, in the clock of the packet's own codec. */
@@ -131,7 +146,8 @@ static void measure_jitter(struct wd_router *router, struct track *track, uint32
     if (track->has_transit) {
         int32_t d = (int32_t)(transit - track->transit);
         uint32_t distance = d < 0 ? 0u - (uint32_t)d : (uint32_t)d;
-        if (distance < clock_rate) track->jitter += distance - ((track->jitter + 8) >> 4); /* a leap (DTX, seek) is not jitter */
+        if (distance < clock_rate)
+            track->jitter += distance - ((track->jitter + 8) >> 4); /* a leap (DTX, seek) is not jitter */
     }
     track->transit = transit;
     track->has_transit = true;
@@ -144,7 +160,8 @@ static bool admit(struct wd_router *router, struct track *track, uint64_t index)
         track->started = true;
         track->highest = track->lowest = index;
     } else if (index > track->highest) {
-        if (index > track->highest + 1 && track->config.codecs[track->last_entry].nack) note_lost(router, track, track->highest + 1, index);
+        if (index > track->highest + 1 && track->config.codecs[track->last_entry].nack)
+            note_lost(router, track, track->highest + 1, index);
         track->highest = index;
     } else {
         if (track->highest - index > track->slot_mask) return n->drop_srtp_old++, false;
@@ -181,19 +198,23 @@ static void read_extensions(struct track *track, struct slot *slot, const uint8_
     }
 }
 
-/* What a track needs once it sends: allocated with its first authentic packet and never again. False while there is no memory for it. */
+/* What a track needs once it sends: allocated with its first authentic packet and never again. False while there is no
+ * memory for it. */
 static bool prepare(struct track *track) {
     struct transport *t = track->transport;
     if (!track->lost && !(track->lost = calloc(WD_LOST, sizeof *track->lost))) return false;
-    if (track->config.extensions.transport_cc && !t->twcc && !(t->twcc = calloc(1, sizeof *t->twcc))) return false;
-    track->store.size = track->config.kind == WD_VIDEO ? WD_VIDEO_CACHE_BYTES : WD_AUDIO_CACHE_BYTES;
+    if (track->config.extensions.transport_cc && !t->feedback.twcc &&
+        !(t->feedback.twcc = calloc(1, sizeof *t->feedback.twcc)))
+        return false;
+    track->store.size = track->config.kind == WD_VIDEO ? VIDEO_CACHE_BYTES : AUDIO_CACHE_BYTES;
     if (!track->store.bytes && !(track->store.bytes = malloc(track->store.size))) return false;
     return (track->slots = calloc(track->slot_mask + 1, sizeof *track->slots));
 }
 
 /* The cache holds several times what may wait for the next flush, so nothing that is pending is ever overwritten. */
-_Static_assert(WD_VIDEO_CACHE_BYTES > 2 * WD_PENDING * (WD_MAX_PAYLOAD + WD_MAX_PADDING + 8), "pending video fits");
-_Static_assert(WD_AUDIO_CACHE_BYTES > (WD_AUDIO_CACHE / 2 + 2) * (WD_MAX_PAYLOAD + WD_MAX_PADDING + 8), "pending audio fits");
+_Static_assert(VIDEO_CACHE_BYTES > 2 * WD_PENDING * (WD_MAX_PAYLOAD + WD_MAX_PADDING + 8), "pending video fits");
+_Static_assert(AUDIO_CACHE_BYTES > (WD_AUDIO_CACHE / 2 + 2) * (WD_MAX_PAYLOAD + WD_MAX_PADDING + 8),
+               "pending audio fits");
 
 static void keep(struct store *store, struct slot *slot, const uint8_t *payload, size_t length) {
     uint32_t size = (uint32_t)(length + WD_MAX_PADDING + 7) & ~7u;
@@ -219,16 +240,19 @@ static void pend(struct wd_router *router, struct track *track, uint16_t place, 
     }
     track->pending[track->pending_count++] = place;
     if (marker || track->pending_count >= (track->config.kind == WD_VIDEO ? 32 : 1)) track->frame_complete = true;
-    if (track->pending_count == (track->config.kind == WD_VIDEO ? WD_PENDING : WD_AUDIO_CACHE / 2)) wd_fanout(router, false);
+    if (track->pending_count == (track->config.kind == WD_VIDEO ? WD_PENDING : WD_AUDIO_CACHE / 2))
+        wd_fanout(router, false);
 }
 
-static void accept_packet(struct wd_router *router, struct track *track, const uint8_t *packet, const struct wd_rtp *rtp, int entry, uint64_t index, const uint8_t *payload,
+static void accept_packet(struct wd_router *router, struct track *track, const uint8_t *packet,
+                          const struct wd_rtp *rtp, uint8_t entry, uint64_t index, const uint8_t *payload,
                           size_t length, bool repaired) {
     const struct wd_codec_entry *codec = &track->config.codecs[entry];
     struct wd_counters *n = &router->counters;
     struct wd_payload info = {0};
-    /* Padding-only probes stay in the sequence, as one padding byte: dropping them would leave holes that receivers ask for in vain. */
-    if (length && wd_payload_parse(codec->codec, payload, length, &info)) {
+    /* Padding-only probes stay in the sequence, as one padding byte: dropping them would leave holes that receivers ask
+     * for in vain. */
+    if (length && !wd_payload_parse(codec->codec, payload, length, &info)) {
         n->drop_payload_malformed++;
         return;
     }
@@ -238,7 +262,7 @@ static void accept_packet(struct wd_router *router, struct track *track, const u
         return;
     }
     struct transport *t = track->transport;
-    track->last_entry = (uint8_t)entry;
+    track->last_entry = entry;
     if (!admit(router, track, index)) return;
     if (repaired) {
         track->repaired++;
@@ -248,7 +272,7 @@ static void accept_packet(struct wd_router *router, struct track *track, const u
     }
     track->received++;
     track->bytes += length;
-    t->media_ns = router->now_ns;
+    t->live.media_ns = router->now_ns;
     if (!track->announced) {
         track->announced = true;
         wd_table_add(&router->by_ssrc, track->ssrc, t);
@@ -261,7 +285,7 @@ static void accept_packet(struct wd_router *router, struct track *track, const u
     slot->index = index + 1;
     slot->timestamp = rtp->timestamp;
     slot->padding = length ? 0 : 1;
-    slot->entry = (uint8_t)entry;
+    slot->entry = entry;
     slot->marker = rtp->marker;
     slot->keyframe = length && info.keyframe;
     slot->payload_info = info;
@@ -272,12 +296,13 @@ static void accept_packet(struct wd_router *router, struct track *track, const u
         wd_keyframe_seen(router, track, index);
     }
     read_extensions(track, slot, packet, rtp);
-    if (track->config.kind == WD_AUDIO && t->level_due_ns <= router->now_ns) wd_tell_levels(router, t);
+    if (track->config.kind == WD_AUDIO && t->level_due_ns <= router->now_ns) wd_emit_levels(router, t);
     if (track->legs) pend(router, track, place, rtp->marker);
 }
 
-/* With many publishers the caches of clear packets are larger than the processor's: fetch the lines to be written while the packet is being decrypted. */
-static void fetch_place(const struct track *track, uint16_t sequence, size_t length) {
+/* With many publishers the caches of clear packets are larger than the processor's: prefetch the lines to be written
+ * while the packet is being decrypted. */
+static void prefetch_place(const struct track *track, uint16_t sequence, size_t length) {
     if (!track->slots) return;
     const struct store *store = &track->store;
     __builtin_prefetch(&track->slots[sequence & track->slot_mask], 1);
@@ -288,7 +313,7 @@ void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *pac
     struct transport *t = tuple->transport;
     struct wd_counters *n = &router->counters;
     struct wd_rtp rtp;
-    if (wd_rtp_parse(packet, length, &rtp)) {
+    if (!wd_rtp_parse(packet, length, &rtp)) {
         n->drop_rtp_malformed++;
         return;
     }
@@ -298,20 +323,21 @@ void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *pac
         return;
     }
     struct track *track = source.track;
-    if (source.latch && router->now_ns - track->latched_ns < WD_LATCH_NS && (source.rtx ? track->rtx_ssrc : track->ssrc)) {
+    if (source.latch && router->now_ns - track->latched_ns < LATCH_NS && (source.rtx ? track->rtx_ssrc : track->ssrc)) {
         n->drop_ssrc_limit++;
         return;
     }
-    fetch_place(track, rtp.sequence, length);
+    prefetch_place(track, rtp.sequence, length);
     struct wd_srtp_stream fresh = {0};
-    if (source.latch) fresh = !source.rtx && rtp.ssrc == track->former_ssrc ? track->former_stream : wd_stream_of(t, rtp.ssrc);
+    if (source.latch)
+        fresh = !source.rtx && rtp.ssrc == track->former_ssrc ? track->former_stream : wd_stream_of(t, rtp.ssrc);
     struct wd_srtp_stream *stream = source.latch ? &fresh : source.rtx ? &track->rtx_stream : &track->stream;
     uint64_t index;
-    /* A stream whose first packets were lost may have rolled over already, which its receiver cannot know (RFC 3711 section 3.3.1): while none of it is
-     * authentic, every second packet is taken for one after the roll-over. */
+    /* A stream whose first packets were lost may have rolled over already, which its receiver cannot know (RFC 3711
+     * section 3.3.1): while none of it is authentic, every second packet is taken for one after the roll-over. */
     bool rolled = !stream->started && track->refused & 1 && rtp.sequence < 0x8000;
     if (rolled) *stream = (struct wd_srtp_stream){.highest = 0x10000, .started = true};
-    int result = wd_srtp_unprotect(t->receive, stream, packet, &length, rtp.header_length, &index);
+    enum wd_srtp_result result = wd_srtp_unprotect(t->keys.receive, stream, packet, &length, rtp.header_length, &index);
     if (result != WD_SRTP_OK) {
         if (rolled) stream->started = false;
         if (!stream->started) track->refused++;
@@ -321,31 +347,31 @@ void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *pac
     if (source.latch) latch(router, &source, &rtp, &fresh);
     tuple->heard_ns = router->now_ns;
     wd_heard(router, t);
-    if (tuple != t->selected) wd_routable_spoke(router, tuple);
+    if (tuple != t->destination.selected) wd_path_media_arrived(router, tuple);
     if (!track->slots && !prepare(track)) {
         n->drop_no_memory++;
         return;
     }
 
     const struct wd_rtp_extension *cc = wd_rtp_find(&rtp, track->config.extensions.transport_cc);
-    if (cc && cc->length == 2 && t->twcc) {
-        wd_twcc_arrived(t->twcc, wd_get16(packet + cc->at), router->now_ns / 1000);
+    if (cc && cc->length == 2 && t->feedback.twcc) {
+        wd_twcc_arrived(t->feedback.twcc, wd_get16(packet + cc->at), router->now_ns / 1000);
         wd_feedback_arrival(router, t);
     }
-    int payload_length = wd_rtp_payload_length(packet, length, &rtp);
-    if (payload_length < 0) {
+    size_t payload_length;
+    if (!wd_rtp_payload_length(packet, length, &rtp, &payload_length)) {
         n->drop_rtp_malformed++;
         return;
     }
+    uint8_t entry;
     bool rtx;
-    int entry = codec_entry(track, rtp.payload_type, &rtx);
-    if (entry < 0 || rtx != source.rtx) {
+    if (!find_codec(track, rtp.payload_type, &entry, &rtx) || rtx != source.rtx) {
         n->drop_unknown_payload_type++;
         return;
     }
     const uint8_t *payload = packet + rtp.header_length;
     if (!rtx) {
-        accept_packet(router, track, packet, &rtp, entry, index, payload, (size_t)payload_length, false);
+        accept_packet(router, track, packet, &rtp, entry, index, payload, payload_length, false);
         return;
     }
     n->rtx_in++;
@@ -360,26 +386,6 @@ void wd_rtp_received(struct wd_router *router, struct tuple *tuple, uint8_t *pac
         n->drop_rtx_malformed++;
         return;
     }
-    accept_packet(router, track, packet, &rtp, entry, track->highest - (uint64_t)-(int64_t)distance, payload + 2, (size_t)payload_length - 2, true);
-}
-
-/* A network address translator that rebinds, in the midst of media: the next check may be seconds away, and what comes until then is authentic all the same. Only
- * an SSRC that has been is looked for, so a stranger's packet costs a look-up, and one that knows the SSRC no more than one with a forged source. */
-void wd_stray_received(struct wd_router *router, uint8_t *packet, size_t length, const struct wd_addr *from, const struct wd_addr *local) {
-    bool rtcp = packet[1] >= 192 && packet[1] <= 223;
-    struct transport *t = wd_table_get(&router->by_ssrc, wd_get32(packet + (rtcp ? 4 : 8)));
-    if (!t || !t->receive) {
-        router->counters.drop_unknown_tuple++;
-        return;
-    }
-    t->bytes_in += length;
-    struct tuple stray = {.transport = t, .remote = *from};
-    if (local) stray.local = *local;
-    if (rtcp) {
-        router->counters.rtcp_in++;
-        wd_rtcp_received(router, &stray, packet, length);
-    } else {
-        router->counters.rtp_in++;
-        wd_rtp_received(router, &stray, packet, length);
-    }
+    accept_packet(router, track, packet, &rtp, entry, track->highest - (uint64_t)-(int64_t)distance, payload + 2,
+                  payload_length - 2, true);
 }

@@ -1,7 +1,9 @@
-/* Life of allocations, their permissions and channels. Times at which they end come from the control plane; what is over takes no room from what is new. */
-#include "relay_internal.h"
-
+/* Life of allocations, their permissions and channels. Times at which they end come from the control plane; what is
+ * over takes no room from what is new. */
 #include <unistd.h>
+
+#include "relay_egress.h"
+#include "relay_gate.h"
 
 #define FIRST_ROOM 4 /* channels or permissions; most clients talk to one peer */
 
@@ -14,8 +16,9 @@ struct wd_relay *wd_relay_new(const struct wd_relay_config *config) {
     size_t n = config->max_allocations; /* of clients one more: who moves has two addresses for a moment */
     relay->everybody.filled_ns = INT64_MIN / 2;
     relay->buckets = calloc(WD_BUCKETS, sizeof *relay->buckets);
-    if (relay->buckets && wd_table_init(&relay->by_id, n, seed, WD_TABLE_COUNTED) && wd_table_init(&relay->by_client, n + 1, seed, 0) &&
-        wd_table_init(&relay->by_relayed, 2 * n, seed, 0) && wd_table_init(&relay->by_media, 4096, seed, 0))
+    if (relay->buckets && wd_table_init(&relay->by_id, n, seed, WD_TABLE_COUNTED) &&
+        wd_table_init(&relay->by_client, n + 1, seed, 0) && wd_table_init(&relay->by_relayed, 2 * n, seed, 0) &&
+        wd_table_init(&relay->by_media, 4096, seed, 0))
         return relay;
     wd_relay_free(relay);
     return NULL;
@@ -57,48 +60,51 @@ void wd_relay_configure(struct wd_relay *relay, const struct wd_relay_rules *rul
     relay->configured = wd_relay_key_gate(relay);
 }
 
-static int know(struct wd_relay *relay, struct media new) {
+static bool know(struct wd_relay *relay, struct media new) {
     struct media *media = malloc(sizeof *media);
-    if (!media) return -1;
+    if (!media) return false;
     *media = new;
-    if (wd_table_add(&relay->by_media, wd_address_key(&new.address), media)) return 0;
+    if (wd_table_add(&relay->by_media, wd_address_key(&new.address), media)) return true;
     free(media);
-    return -1;
+    return false;
 }
 
-int wd_relay_know_media(struct wd_relay *relay, const struct wd_addr *address, void *target) {
+bool wd_relay_know_media(struct wd_relay *relay, const struct wd_addr *address, void *target) {
     return know(relay, (struct media){.address = *address, .target = target});
 }
 
-int wd_relay_know_media_elsewhere(struct wd_relay *relay, const struct wd_addr *address) {
+bool wd_relay_know_media_elsewhere(struct wd_relay *relay, const struct wd_addr *address) {
     return know(relay, (struct media){.address = *address, .elsewhere = true});
 }
 
-int wd_relay_forget_media(struct wd_relay *relay, const struct wd_addr *address) {
+bool wd_relay_forget_media(struct wd_relay *relay, const struct wd_addr *address) {
     struct media *media = wd_relay_media(relay, address);
-    if (!media) return -1;
+    if (!media) return false;
     wd_table_remove(&relay->by_media, wd_address_key(address));
     free(media);
-    return 0;
+    return true;
 }
 
 static struct allocation *of_id(const struct wd_relay *relay, uint32_t id) { return wd_table_get(&relay->by_id, id); }
 
-int wd_relay_add(struct wd_relay *relay, uint32_t id, const struct wd_addr *client, const struct wd_addr *local, uint64_t bandwidth_bps) {
+bool wd_relay_add(struct wd_relay *relay, uint32_t id, const struct wd_addr *client, const struct wd_addr *local,
+                  uint64_t bandwidth_bps) {
     struct allocation *a = calloc(1, sizeof *a);
-    if (!a) return -1;
-    *a = (struct allocation){.id = id, .client = *client, .local = *local, .bandwidth_bps = bandwidth_bps, .filled_ns = INT64_MIN / 2};
-    for (int i = 0; i < 2; i++) a->relayed[i] = (struct wd_relayed){.watched.what = WD_WATCHED_RELAYED, .fd = -1, .allocation = a};
+    if (!a) return false;
+    *a = (struct allocation){
+        .id = id, .client = *client, .local = *local, .bandwidth_bps = bandwidth_bps, .filled_ns = INT64_MIN / 2};
+    for (int i = 0; i < 2; i++)
+        a->relayed[i] = (struct wd_relayed){.source.kind = WD_EPOLL_RELAYED, .fd = -1, .allocation = a};
     if (!wd_table_add(&relay->by_id, id, a)) {
         free(a);
-        return -1;
+        return false;
     }
     if (!wd_table_add(&relay->by_client, wd_address_key(client), a)) {
         wd_table_remove(&relay->by_id, id);
         free(a);
-        return -1;
+        return false;
     }
-    return 0;
+    return true;
 }
 
 /* As the forwarding core names it: not an address on a socket of ours, but this worker's relay. */
@@ -114,26 +120,26 @@ struct wd_relayed *wd_relay_find(const struct wd_relay *relay, const struct wd_a
     return r && wd_same_address(&r->address, &named) ? r : NULL;
 }
 
-int wd_relay_add_relayed(struct wd_relay *relay, uint32_t id, const struct wd_addr *address) {
+bool wd_relay_add_relayed(struct wd_relay *relay, uint32_t id, const struct wd_addr *address) {
     struct allocation *a = of_id(relay, id);
     struct wd_relayed *r = a ? &a->relayed[address->family == 6] : NULL;
     struct wd_addr named = by_relay(relay, address);
-    if (!r || r->used || !wd_table_add(&relay->by_relayed, wd_address_key(&named), r)) return -1;
+    if (!r || r->used || !wd_table_add(&relay->by_relayed, wd_address_key(&named), r)) return false;
     r->address = named;
     r->used = true;
-    return 0;
+    return true;
 }
 
-int wd_relay_open(struct wd_relay *relay, uint32_t id, const struct wd_addr *address, int fd) {
+bool wd_relay_open(struct wd_relay *relay, uint32_t id, const struct wd_addr *address, int fd) {
     struct allocation *a = of_id(relay, id);
     struct wd_relayed *r = a ? &a->relayed[address->family == 6] : NULL;
     if (!r || !r->used || r->fd >= 0) {
         close(fd);
-        return -1;
+        return false;
     }
     r->fd = fd;
-    relay->config.watch(relay->config.owner, fd, &r->watched);
-    return 0;
+    relay->config.watch(relay->config.owner, fd, &r->source);
+    return true;
 }
 
 /* Room for one more in a small array: grown, up to `most`. */
@@ -148,13 +154,16 @@ static bool grow(void **items, uint8_t count, uint8_t *room, size_t size, unsign
     return true;
 }
 
-int wd_relay_permit(struct wd_relay *relay, uint32_t id, const struct wd_addr *peer, int64_t until_ns, bool media_only) {
+bool wd_relay_permit(struct wd_relay *relay, uint32_t id, const struct wd_addr *peer, int64_t until_ns,
+                     bool media_only) {
     struct allocation *a = of_id(relay, id);
-    if (!a) return -1;
+    if (!a) return false;
     struct permission *p = wd_relay_permission(a, peer);
     if (!p) {
-        /* The one that ended first makes room when there is no other: the control plane grants no more than there are places for. */
-        if (grow((void **)&a->permissions, a->permission_count, &a->permission_room, sizeof *p, WD_MAX_PERMISSIONS)) p = &a->permissions[a->permission_count++];
+        /* The one that ended first makes room when there is no other: the control plane grants no more than there are
+         * places for. */
+        if (grow((void **)&a->permissions, a->permission_count, &a->permission_room, sizeof *p, WD_MAX_PERMISSIONS))
+            p = &a->permissions[a->permission_count++];
         else {
             p = a->permissions;
             for (unsigned i = 1; i < a->permission_count; i++)
@@ -165,38 +174,43 @@ int wd_relay_permit(struct wd_relay *relay, uint32_t id, const struct wd_addr *p
     }
     p->media_only = media_only;
     p->until_ns = until_ns;
-    return 0;
+    return true;
 }
 
-int wd_relay_bind(struct wd_relay *relay, uint32_t id, uint16_t number, const struct wd_addr *peer, int64_t until_ns) {
+bool wd_relay_bind(struct wd_relay *relay, uint32_t id, uint16_t number, const struct wd_addr *peer, int64_t until_ns) {
     struct allocation *a = of_id(relay, id);
-    if (!a || number < WD_FIRST_CHANNEL || number > WD_LAST_CHANNEL) return -1;
+    if (!a || number < WD_FIRST_CHANNEL || number > WD_LAST_CHANNEL) return false;
     struct channel *c = NULL, *oldest = NULL;
     for (unsigned i = 0; i < a->channel_count && !c; i++) {
-        if (a->channels[i].number == number) c = &a->channels[i];
-        else if (!oldest || a->channels[i].until_ns < oldest->until_ns) oldest = &a->channels[i];
+        if (a->channels[i].number == number)
+            c = &a->channels[i];
+        else if (!oldest || a->channels[i].until_ns < oldest->until_ns)
+            oldest = &a->channels[i];
     }
-    if (!c) c = grow((void **)&a->channels, a->channel_count, &a->channel_room, sizeof *c, WD_MAX_CHANNELS) ? &a->channels[a->channel_count++] : oldest;
-    if (!c) return -1;
+    if (!c)
+        c = grow((void **)&a->channels, a->channel_count, &a->channel_room, sizeof *c, WD_MAX_CHANNELS)
+                ? &a->channels[a->channel_count++]
+                : oldest;
+    if (!c) return false;
     *c = (struct channel){.number = number, .peer = *peer, .until_ns = until_ns};
-    return 0;
+    return true;
 }
 
-int wd_relay_move(struct wd_relay *relay, uint32_t id, const struct wd_addr *client, const struct wd_addr *local) {
+bool wd_relay_move(struct wd_relay *relay, uint32_t id, const struct wd_addr *client, const struct wd_addr *local) {
     struct allocation *a = of_id(relay, id);
-    if (!a) return -1;
+    if (!a) return false;
     if (!wd_same_address(&a->client, client)) {
-        if (!wd_table_add(&relay->by_client, wd_address_key(client), a)) return -1;
+        if (!wd_table_add(&relay->by_client, wd_address_key(client), a)) return false;
         wd_table_remove(&relay->by_client, wd_address_key(&a->client));
     }
     a->client = *client;
     a->local = *local;
-    return 0;
+    return true;
 }
 
-int wd_relay_remove(struct wd_relay *relay, uint32_t id) {
+bool wd_relay_remove(struct wd_relay *relay, uint32_t id) {
     struct allocation *a = of_id(relay, id);
-    if (!a) return -1;
+    if (!a) return false;
     if (relay->outlet && relay->outlet->allocation == a) wd_relay_flush_peers(relay);
     wd_table_remove(&relay->by_id, id);
     wd_table_remove(&relay->by_client, wd_address_key(&a->client));
@@ -206,7 +220,7 @@ int wd_relay_remove(struct wd_relay *relay, uint32_t id) {
         relay->config.gone(relay->config.owner, &a->relayed[i].address);
     }
     discard(relay, a);
-    return 0;
+    return true;
 }
 
 const struct wd_addr *wd_relay_address_of(const struct wd_relay *relay, const struct wd_addr *client, uint8_t family) {
@@ -219,7 +233,9 @@ uint32_t wd_relay_stream_of(const struct wd_relay *relay, const struct wd_addr *
     return r ? r->allocation->client.via : 0;
 }
 
-struct wd_outlet wd_relayed_socket(const struct wd_relayed *r) { return (struct wd_outlet){.fd = r->fd, .address = r->address}; }
+struct wd_outlet wd_relayed_socket(const struct wd_relayed *r) {
+    return (struct wd_outlet){.fd = r->fd, .address = r->address};
+}
 
 struct wd_outlet wd_relay_outlet(const struct wd_relay *relay) {
     if (!relay->outlet) return (struct wd_outlet){.fd = -1};

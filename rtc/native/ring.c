@@ -57,7 +57,9 @@ static void copy_out(const struct wd_ring *ring, uint64_t at, void *to, size_t l
     if (length > first) memcpy((uint8_t *)to + first, ring->bytes, length - first);
 }
 
-static uint64_t record_size(size_t data_length) { return (sizeof(struct wd_event) + data_length + RECORD_ALIGN - 1) & ~(uint64_t)(RECORD_ALIGN - 1); }
+static uint64_t record_size(size_t data_length) {
+    return (sizeof(struct wd_event) + data_length + RECORD_ALIGN - 1) & ~(uint64_t)(RECORD_ALIGN - 1);
+}
 
 bool wd_ring_busy(struct wd_ring *ring) {
     uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
@@ -112,5 +114,7 @@ void wd_ring_rest(struct wd_ring *ring) {
     uint64_t count;
     while (read(ring->fd, &count, sizeof count) < 0 && errno == EINTR) continue;
     atomic_exchange_explicit(&ring->armed, true, memory_order_acq_rel);
-    if (atomic_load_explicit(&ring->head, memory_order_acquire) != atomic_load_explicit(&ring->tail, memory_order_relaxed)) strike(ring);
+    if (atomic_load_explicit(&ring->head, memory_order_acquire) !=
+        atomic_load_explicit(&ring->tail, memory_order_relaxed))
+        strike(ring);
 }

@@ -21,13 +21,15 @@ bool wd_rtcp_next(const uint8_t **data, size_t *length, struct wd_rtcp_block *ou
     return true;
 }
 
-/* --- readers -------------------------------------------------------------------------------------------------------- */
+/* --- readers --------------------------------------------------------------------------------------------------------
+ */
 
-int wd_rtcp_read_sender(const struct wd_rtcp_block *block, struct wd_sender_info *out) {
+bool wd_rtcp_read_sender(const struct wd_rtcp_block *block, struct wd_sender_info *out) {
     const uint8_t *p = block->data;
-    if (block->type != WD_RTCP_SR || block->length < SENDER_INFO) return -1;
-    *out = (struct wd_sender_info){wd_get32(p + 4), wd_get64(p + 8), wd_get32(p + 16), wd_get32(p + 20), wd_get32(p + 24)};
-    return 0;
+    if (block->type != WD_RTCP_SR || block->length < SENDER_INFO) return false;
+    *out =
+        (struct wd_sender_info){wd_get32(p + 4), wd_get64(p + 8), wd_get32(p + 16), wd_get32(p + 20), wd_get32(p + 24)};
+    return true;
 }
 
 size_t wd_rtcp_read_reports(const struct wd_rtcp_block *block, uint32_t *reporter, struct wd_report out[31]) {
@@ -37,7 +39,8 @@ size_t wd_rtcp_read_reports(const struct wd_rtcp_block *block, uint32_t *reporte
     for (; count < block->count && at + REPORT <= block->length; at += REPORT) {
         const uint8_t *p = block->data + at;
         int32_t lost = (int32_t)(wd_get24(p + 5) ^ 0x800000) - 0x800000; /* sign of 24 bits */
-        out[count++] = (struct wd_report){wd_get32(p), p[4], lost, wd_get32(p + 8), wd_get32(p + 12), wd_get32(p + 16), wd_get32(p + 20)};
+        out[count++] = (struct wd_report){
+            wd_get32(p), p[4], lost, wd_get32(p + 8), wd_get32(p + 12), wd_get32(p + 16), wd_get32(p + 20)};
     }
     return count;
 }
@@ -55,10 +58,10 @@ size_t wd_rtcp_read_nack(const struct wd_rtcp_block *block, uint32_t *media, uin
     return count;
 }
 
-int wd_rtcp_read_pli(const struct wd_rtcp_block *block, uint32_t *media) {
-    if (block->type != WD_RTCP_PSFB || block->count != WD_PSFB_PLI || block->length < 12) return -1;
+bool wd_rtcp_read_pli(const struct wd_rtcp_block *block, uint32_t *media) {
+    if (block->type != WD_RTCP_PSFB || block->count != WD_PSFB_PLI || block->length < 12) return false;
     *media = wd_get32(block->data + 8);
-    return 0;
+    return true;
 }
 
 size_t wd_rtcp_read_fir(const struct wd_rtcp_block *block, uint32_t *ssrcs, uint8_t *sequences, size_t capacity) {
@@ -71,17 +74,19 @@ size_t wd_rtcp_read_fir(const struct wd_rtcp_block *block, uint32_t *ssrcs, uint
     return count;
 }
 
-int wd_rtcp_read_remb(const struct wd_rtcp_block *block, uint64_t *bitrate_bps) {
+bool wd_rtcp_read_remb(const struct wd_rtcp_block *block, uint64_t *bitrate_bps) {
     const uint8_t *p = block->data;
-    if (block->type != WD_RTCP_PSFB || block->count != WD_PSFB_AFB || block->length < 20 || memcmp(p + 12, "REMB", 4)) return -1;
+    if (block->type != WD_RTCP_PSFB || block->count != WD_PSFB_AFB || block->length < 20 || memcmp(p + 12, "REMB", 4))
+        return false;
     unsigned exponent = p[17] >> 2;
     uint64_t mantissa = wd_get24(p + 17) & 0x3ffff;
-    if (exponent > 45) return -1; /* would not fit 63 bits: nobody has such a link */
+    if (exponent > 45) return false; /* would not fit 63 bits: nobody has such a link */
     *bitrate_bps = mantissa << exponent;
-    return 0;
+    return true;
 }
 
-/* --- writers -------------------------------------------------------------------------------------------------------- */
+/* --- writers --------------------------------------------------------------------------------------------------------
+ */
 
 /* Writes the common header of a block of `length` bytes; false when it does not fit. */
 static bool open_block(uint8_t *out, size_t capacity, uint8_t count, uint8_t type, size_t length) {
@@ -104,7 +109,8 @@ static void write_reports(uint8_t *out, const struct wd_report *reports, size_t 
     }
 }
 
-size_t wd_rtcp_write_sr(uint8_t *out, size_t capacity, const struct wd_sender_info *info, const struct wd_report *reports, size_t count) {
+size_t wd_rtcp_write_sr(uint8_t *out, size_t capacity, const struct wd_sender_info *info,
+                        const struct wd_report *reports, size_t count) {
     size_t length = SENDER_INFO + REPORT * count;
     if (count > 31 || !open_block(out, capacity, (uint8_t)count, WD_RTCP_SR, length)) return 0;
     wd_put32(out + 4, info->ssrc);
@@ -116,7 +122,8 @@ size_t wd_rtcp_write_sr(uint8_t *out, size_t capacity, const struct wd_sender_in
     return length;
 }
 
-size_t wd_rtcp_write_rr(uint8_t *out, size_t capacity, uint32_t reporter, const struct wd_report *reports, size_t count) {
+size_t wd_rtcp_write_rr(uint8_t *out, size_t capacity, uint32_t reporter, const struct wd_report *reports,
+                        size_t count) {
     size_t length = 8 + REPORT * count;
     if (count > 31 || !open_block(out, capacity, (uint8_t)count, WD_RTCP_RR, length)) return 0;
     wd_put32(out + 4, reporter);
@@ -125,7 +132,8 @@ size_t wd_rtcp_write_rr(uint8_t *out, size_t capacity, uint32_t reporter, const 
 }
 
 size_t wd_rtcp_write_cname(uint8_t *out, size_t capacity, uint32_t ssrc, const char *cname) {
-    size_t name = strlen(cname), length = (8 + 2 + name + 1 + 3) & ~(size_t)3; /* at least one null octet ends the chunk */
+    size_t name = strlen(cname),
+           length = (8 + 2 + name + 1 + 3) & ~(size_t)3; /* at least one null octet ends the chunk */
     if (name > 255 || !open_block(out, capacity, 1, WD_RTCP_SDES, length)) return 0;
     memset(out + 4, 0, length - 4);
     wd_put32(out + 4, ssrc);
@@ -135,13 +143,15 @@ size_t wd_rtcp_write_cname(uint8_t *out, size_t capacity, uint32_t ssrc, const c
     return length;
 }
 
-size_t wd_rtcp_write_nack(uint8_t *out, size_t capacity, uint32_t sender, uint32_t media, const uint16_t *lost, size_t count) {
+size_t wd_rtcp_write_nack(uint8_t *out, size_t capacity, uint32_t sender, uint32_t media, const uint16_t *lost,
+                          size_t count) {
     size_t at = 12;
     if (!count) return 0;
     for (size_t i = 0; i < count; at += 4) {
         if (at + 4 > capacity) return 0;
         uint16_t first = lost[i++], others = 0;
-        for (; i < count && (uint16_t)(lost[i] - first - 1) < 16; i++) others |= (uint16_t)(1u << (uint16_t)(lost[i] - first - 1));
+        for (; i < count && (uint16_t)(lost[i] - first - 1) < 16; i++)
+            others |= (uint16_t)(1u << (uint16_t)(lost[i] - first - 1));
         wd_put16(out + at, first);
         wd_put16(out + at + 2, others);
     }
@@ -158,7 +168,8 @@ size_t wd_rtcp_write_pli(uint8_t *out, size_t capacity, uint32_t sender, uint32_
     return 12;
 }
 
-size_t wd_rtcp_write_remb(uint8_t *out, size_t capacity, uint32_t sender, uint64_t bitrate_bps, const uint32_t *ssrcs, size_t count) {
+size_t wd_rtcp_write_remb(uint8_t *out, size_t capacity, uint32_t sender, uint64_t bitrate_bps, const uint32_t *ssrcs,
+                          size_t count) {
     size_t length = 20 + 4 * count;
     unsigned exponent = 0;
     if (count > 255 || !open_block(out, capacity, WD_PSFB_AFB, WD_RTCP_PSFB, length)) return 0;

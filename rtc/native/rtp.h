@@ -26,12 +26,14 @@ struct wd_rtp {
     struct wd_rtp_extension extensions[WD_RTP_MAX_EXTENSIONS];
 };
 
-/* Works on the clear header of an SRTP packet as well. Returns 0, -1 when malformed (version, CSRC or extension bounds). Id 15 in the
- * one-byte form ends the list, and so does id 0 with a length; a zero byte is padding; elements past WD_RTP_MAX_EXTENSIONS are ignored. */
-int wd_rtp_parse(const uint8_t *packet, size_t length, struct wd_rtp *out);
+/* Works on the clear header of an SRTP packet as well. False when malformed (version, CSRC or extension bounds). Id 15
+ * in the one-byte form ends the list, and so does id 0 with a length; a zero byte is padding; elements past
+ * WD_RTP_MAX_EXTENSIONS are ignored. */
+bool wd_rtp_parse(const uint8_t *packet, size_t length, struct wd_rtp *out);
 
-/* Payload length without RTP padding, for a decrypted packet. Returns -1 when the padding count is impossible; 0 for padding-only packets. */
-int wd_rtp_payload_length(const uint8_t *packet, size_t length, const struct wd_rtp *rtp);
+/* Payload length without RTP padding, for a decrypted packet: 0 for padding-only packets. False when the padding count
+ * is impossible. */
+bool wd_rtp_payload_length(const uint8_t *packet, size_t length, const struct wd_rtp *rtp, size_t *out);
 
 /* The element with this id, or NULL. Id 0 never matches. */
 static inline const struct wd_rtp_extension *wd_rtp_find(const struct wd_rtp *rtp, uint8_t id) {

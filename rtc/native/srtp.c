@@ -1,7 +1,7 @@
 #include "srtp.h"
 
 #include "bytes.h"
-#include "fetch.h"
+#include "cache_line.h"
 #include "srtp_ipsec.h"
 
 #include <openssl/core_names.h>
@@ -25,15 +25,22 @@
 
 enum label { RTP_KEY, RTP_AUTH, RTP_SALT, RTCP_KEY, RTCP_AUTH, RTCP_SALT }; /* RFC 3711 section 4.3.2 */
 
-/* HMAC-SHA1 with the key already absorbed: per packet both states are copied, not derived again (RFC 2104 section 4). */
-struct authentication { EVP_MD_CTX *inner, *outer; };
+/* HMAC-SHA1 with the key already absorbed: per packet both states are copied, not derived again (RFC 2104 section 4).
+ */
+struct authentication {
+    EVP_MD_CTX *inner, *outer;
+};
 
 /* One of the two, both for a key that never changes. */
-struct cipher { struct wd_ipsec_key *ipsec; EVP_CIPHER_CTX *evp; };
+struct cipher {
+    struct wd_ipsec_key *ipsec;
+    EVP_CIPHER_CTX *evp;
+};
 
 struct rtcp_sender {
     uint32_t ssrc, highest;
-    uint64_t heard, window[RTCP_WINDOW / 64]; /* which of the direction's packets it sent last, counted from 1; 0 = an empty place */
+    uint64_t heard, window[RTCP_WINDOW /
+                           64]; /* which of the direction's packets it sent last, counted from 1; 0 = an empty place */
 };
 
 struct wd_srtp {
@@ -48,36 +55,45 @@ struct wd_srtp {
     uint32_t rtcp_index;
     uint64_t rtcp_heard;
     struct rtcp_sender senders[RTCP_SENDERS];
-    uint32_t marks[MARK_ROWS][MARKS]; /* the lowest index that may be new for senders whose windows were given away, see `forget` */
+    uint32_t marks[MARK_ROWS][MARKS]; /* the lowest index that may be new for senders whose windows were given away, see
+                                         `forget` */
 };
 
-/* --- keys ----------------------------------------------------------------------------------------------------------- */
+/* --- keys -----------------------------------------------------------------------------------------------------------
+ */
 
-/* One session key: AES-CM key stream of the master key, started at the label (RFC 3711 section 4.3.3, key derivation rate 0). */
-static bool derive(const uint8_t *master_key, const uint8_t *master_salt, size_t salt_length, enum label label, uint8_t *out, size_t length) {
+/* One session key: AES-CM key stream of the master key, started at the label (RFC 3711 section 4.3.3, key derivation
+ * rate 0). */
+static bool derive(const uint8_t *master_key, const uint8_t *master_salt, size_t salt_length, enum label label,
+                   uint8_t *out, size_t length) {
     static const uint8_t zeros[SHA1_BLOCK];
     uint8_t x[16] = {0};
     int written;
     memcpy(x, master_salt, salt_length);
     x[7] ^= (uint8_t)label;
     EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
-    bool ok = c && EVP_EncryptInit_ex2(c, EVP_aes_128_ctr(), master_key, x, NULL) && EVP_EncryptUpdate(c, out, &written, zeros, (int)length);
+    bool ok = c && EVP_EncryptInit_ex2(c, EVP_aes_128_ctr(), master_key, x, NULL) &&
+              EVP_EncryptUpdate(c, out, &written, zeros, (int)length);
     EVP_CIPHER_CTX_free(c);
     return ok;
 }
 
 bool wd_srtp_derive(uint16_t profile, const uint8_t *key, const uint8_t *salt, struct wd_srtp_session_keys *out) {
     size_t n = profile == WD_SRTP_AEAD_AES_128_GCM ? GCM_SALT : CM_SALT;
-    return derive(key, salt, n, RTP_KEY, out->rtp_key, WD_SRTP_KEY) && derive(key, salt, n, RTP_AUTH, out->rtp_auth, HMAC_KEY) &&
-           derive(key, salt, n, RTP_SALT, out->rtp_salt, n) && derive(key, salt, n, RTCP_KEY, out->rtcp_key, WD_SRTP_KEY) &&
-           derive(key, salt, n, RTCP_AUTH, out->rtcp_auth, HMAC_KEY) && derive(key, salt, n, RTCP_SALT, out->rtcp_salt, n);
+    return derive(key, salt, n, RTP_KEY, out->rtp_key, WD_SRTP_KEY) &&
+           derive(key, salt, n, RTP_AUTH, out->rtp_auth, HMAC_KEY) &&
+           derive(key, salt, n, RTP_SALT, out->rtp_salt, n) &&
+           derive(key, salt, n, RTCP_KEY, out->rtcp_key, WD_SRTP_KEY) &&
+           derive(key, salt, n, RTCP_AUTH, out->rtcp_auth, HMAC_KEY) &&
+           derive(key, salt, n, RTCP_SALT, out->rtcp_salt, n);
 }
 
 static EVP_MD_CTX *absorb(const uint8_t key[HMAC_KEY], uint8_t pad) {
     uint8_t block[SHA1_BLOCK];
     for (size_t i = 0; i < SHA1_BLOCK; i++) block[i] = (i < HMAC_KEY ? key[i] : 0) ^ pad;
     EVP_MD_CTX *state = EVP_MD_CTX_new();
-    if (state && EVP_DigestInit_ex2(state, EVP_sha1(), NULL) && EVP_DigestUpdate(state, block, sizeof block)) return state;
+    if (state && EVP_DigestInit_ex2(state, EVP_sha1(), NULL) && EVP_DigestUpdate(state, block, sizeof block))
+        return state;
     EVP_MD_CTX_free(state);
     return NULL;
 }
@@ -88,7 +104,8 @@ static bool prepare_authentication(struct authentication *out, const uint8_t key
 
 static bool prepare_cipher(struct cipher *out, bool gcm, const uint8_t key[WD_SRTP_KEY]) {
     if (gcm && (out->ipsec = wd_ipsec_key_new(key))) return true;
-    EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, gcm ? "AES-128-GCM" : "AES-128-CTR", NULL); /* fetched once: a fetch per packet would double its price */
+    EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, gcm ? "AES-128-GCM" : "AES-128-CTR",
+                                          NULL); /* fetched once: a fetch per packet would double its price */
     out->evp = EVP_CIPHER_CTX_new();
     bool ok = out->evp && cipher && EVP_CipherInit_ex2(out->evp, cipher, key, NULL, 1, NULL);
     EVP_CIPHER_free(cipher);
@@ -109,7 +126,8 @@ struct wd_srtp *wd_srtp_new_session(uint16_t profile, const struct wd_srtp_sessi
     memcpy(s->rtcp_salt, keys->rtcp_salt, s->gcm ? GCM_SALT : CM_SALT);
     bool ok = prepare_cipher(&s->rtp, s->gcm, keys->rtp_key) && prepare_cipher(&s->rtcp, s->gcm, keys->rtcp_key);
     if (ok && !s->gcm)
-        ok = prepare_authentication(&s->rtp_auth, keys->rtp_auth) && prepare_authentication(&s->rtcp_auth, keys->rtcp_auth) && (s->scratch = EVP_MD_CTX_new());
+        ok = prepare_authentication(&s->rtp_auth, keys->rtp_auth) &&
+             prepare_authentication(&s->rtcp_auth, keys->rtcp_auth) && (s->scratch = EVP_MD_CTX_new());
     if (ok) return s;
     wd_srtp_free(s);
     return NULL;
@@ -118,7 +136,8 @@ struct wd_srtp *wd_srtp_new_session(uint16_t profile, const struct wd_srtp_sessi
 struct wd_srtp *wd_srtp_new(uint16_t profile, const uint8_t *master_key, const uint8_t *master_salt) {
     if (profile != WD_SRTP_AES128_CM_SHA1_80 && profile != WD_SRTP_AEAD_AES_128_GCM) return NULL;
     struct wd_srtp_session_keys keys;
-    struct wd_srtp *s = wd_srtp_derive(profile, master_key, master_salt, &keys) ? wd_srtp_new_session(profile, &keys) : NULL;
+    struct wd_srtp *s =
+        wd_srtp_derive(profile, master_key, master_salt, &keys) ? wd_srtp_new_session(profile, &keys) : NULL;
     OPENSSL_cleanse(&keys, sizeof keys);
     return s;
 }
@@ -140,18 +159,22 @@ size_t wd_srtp_tag(const struct wd_srtp *s) { return s->gcm ? GCM_TAG : CM_TAG; 
 
 const char *wd_srtp_backend(const struct wd_srtp *s) { return s->rtp.ipsec ? "ipsec-mb" : "openssl"; }
 
-void wd_srtp_fetch(const struct wd_srtp *s) { __builtin_prefetch(s); }
+void wd_srtp_prefetch(const struct wd_srtp *s) { __builtin_prefetch(s); }
 
-void wd_srtp_fetch_keys(const struct wd_srtp *s, size_t length) {
-    if (s->rtp.ipsec) wd_ipsec_fetch(s->rtp.ipsec, length);
-    else __builtin_prefetch(s->rtp.evp);
+void wd_srtp_prefetch_keys(const struct wd_srtp *s, size_t length) {
+    if (s->rtp.ipsec)
+        wd_ipsec_prefetch(s->rtp.ipsec, length);
+    else
+        __builtin_prefetch(s->rtp.evp);
 }
 
-/* --- primitives ----------------------------------------------------------------------------------------------------- */
+/* --- primitives -----------------------------------------------------------------------------------------------------
+ */
 
 /* RFC 7714 section 8.1: 00 00 | SSRC | ROC | SEQ, exclusive-or salt; section 9.1 for SRTCP with its 31-bit index. */
 static void gcm_iv(uint8_t iv[12], const uint8_t *salt, uint32_t ssrc, uint64_t index) {
-    uint64_t head = wd_get64(salt) ^ (uint64_t)ssrc << 16 ^ (uint16_t)(index >> 32); /* in registers: bytes put one by one and read as a word are a wait */
+    uint64_t head = wd_get64(salt) ^ (uint64_t)ssrc << 16 ^
+                    (uint16_t)(index >> 32); /* in registers: bytes put one by one and read as a word are a wait */
     wd_put64(iv, head);
     wd_put32(iv + 8, wd_get32(salt + 8) ^ (uint32_t)index);
 }
@@ -164,7 +187,8 @@ static void cm_iv(uint8_t iv[16], const uint8_t *salt, uint32_t ssrc, uint64_t i
     for (size_t i = 0; i < CM_SALT; i++) iv[i] ^= salt[i];
 }
 
-static void cm_crypt(EVP_CIPHER_CTX *cipher, const uint8_t *salt, uint32_t ssrc, uint64_t index, uint8_t *out, const uint8_t *in, size_t length) {
+static void cm_crypt(EVP_CIPHER_CTX *cipher, const uint8_t *salt, uint32_t ssrc, uint64_t index, uint8_t *out,
+                     const uint8_t *in, size_t length) {
     uint8_t iv[16];
     int written;
     cm_iv(iv, salt, ssrc, index);
@@ -172,8 +196,8 @@ static void cm_crypt(EVP_CIPHER_CTX *cipher, const uint8_t *salt, uint32_t ssrc,
     EVP_EncryptUpdate(cipher, out, &written, in, (int)length);
 }
 
-static void authenticate(struct wd_srtp *s, const struct authentication *a, const uint8_t *data, size_t length, const uint8_t *more, size_t more_length,
-                         uint8_t tag[CM_TAG]) {
+static void authenticate(struct wd_srtp *s, const struct authentication *a, const uint8_t *data, size_t length,
+                         const uint8_t *more, size_t more_length, uint8_t tag[CM_TAG]) {
     uint8_t digest[EVP_MAX_MD_SIZE];
     unsigned written;
     EVP_MD_CTX_copy_ex(s->scratch, a->inner);
@@ -186,14 +210,15 @@ static void authenticate(struct wd_srtp *s, const struct authentication *a, cons
     memcpy(tag, digest, CM_TAG);
 }
 
-static void gcm_seal(const struct cipher *c, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *out, const uint8_t *in,
-                     size_t length, uint8_t *tag) {
+static void gcm_seal(const struct cipher *c, const uint8_t iv[12], const uint8_t *associated, size_t associated_length,
+                     uint8_t *out, const uint8_t *in, size_t length, uint8_t *tag) {
     int written;
     if (c->ipsec) {
         wd_ipsec_seal(c->ipsec, iv, associated, associated_length, out, in, length, tag);
         return;
     }
-    OSSL_PARAM get_tag[] = {OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, tag, GCM_TAG), OSSL_PARAM_END}; /* 20 ns less than EVP_CIPHER_CTX_ctrl */
+    OSSL_PARAM get_tag[] = {OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, tag, GCM_TAG),
+                            OSSL_PARAM_END}; /* 20 ns less than EVP_CIPHER_CTX_ctrl */
     EVP_EncryptInit_ex2(c->evp, NULL, NULL, iv, NULL);
     EVP_EncryptUpdate(c->evp, NULL, &written, associated, (int)associated_length);
     EVP_EncryptUpdate(c->evp, out, &written, in, (int)length);
@@ -201,19 +226,23 @@ static void gcm_seal(const struct cipher *c, const uint8_t iv[12], const uint8_t
     EVP_CIPHER_CTX_get_params(c->evp, get_tag);
 }
 
-static bool gcm_open(const struct cipher *c, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *data, size_t length,
-                     uint8_t *tag) {
+static bool gcm_open(const struct cipher *c, const uint8_t iv[12], const uint8_t *associated, size_t associated_length,
+                     uint8_t *data, size_t length, uint8_t *tag) {
     int written;
     uint8_t none[GCM_TAG];
     if (c->ipsec) return wd_ipsec_open(c->ipsec, iv, associated, associated_length, data, length, tag);
     OSSL_PARAM set_tag[] = {OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, tag, GCM_TAG), OSSL_PARAM_END};
-    return EVP_DecryptInit_ex2(c->evp, NULL, NULL, iv, set_tag) && EVP_DecryptUpdate(c->evp, NULL, &written, associated, (int)associated_length) &&
-           EVP_DecryptUpdate(c->evp, data, &written, data, (int)length) && EVP_DecryptFinal_ex(c->evp, none, &written) > 0;
+    return EVP_DecryptInit_ex2(c->evp, NULL, NULL, iv, set_tag) &&
+           EVP_DecryptUpdate(c->evp, NULL, &written, associated, (int)associated_length) &&
+           EVP_DecryptUpdate(c->evp, data, &written, data, (int)length) &&
+           EVP_DecryptFinal_ex(c->evp, none, &written) > 0;
 }
 
-/* --- RTP ------------------------------------------------------------------------------------------------------------ */
+/* --- RTP ------------------------------------------------------------------------------------------------------------
+ */
 
-size_t wd_srtp_protect(struct wd_srtp *s, uint64_t index, uint8_t *out, size_t header_length, const uint8_t *payload, size_t payload_length) {
+size_t wd_srtp_protect(struct wd_srtp *s, uint64_t index, uint8_t *out, size_t header_length, const uint8_t *payload,
+                       size_t payload_length) {
     uint32_t ssrc = wd_get32(out + 8);
     uint8_t *body = out + header_length, *tag = body + payload_length;
     if (s->gcm) {
@@ -237,7 +266,7 @@ static uint64_t guess_index(const struct wd_srtp_stream *stream, uint16_t sequen
     return stream->highest + (uint64_t)(int64_t)distance;
 }
 
-static int check_replay(const struct wd_srtp_stream *stream, uint64_t index) {
+static enum wd_srtp_result check_replay(const struct wd_srtp_stream *stream, uint64_t index) {
     if (!stream->started || index > stream->highest) return WD_SRTP_OK;
     if (stream->highest - index >= WD_SRTP_WINDOW) return WD_SRTP_TOO_OLD;
     return stream->window[index % WD_SRTP_WINDOW / 64] >> (index % 64) & 1 ? WD_SRTP_REPLAY : WD_SRTP_OK;
@@ -256,11 +285,12 @@ static void remember(struct wd_srtp_stream *stream, uint64_t index) {
     stream->window[index % WD_SRTP_WINDOW / 64] |= UINT64_C(1) << (index % 64);
 }
 
-int wd_srtp_unprotect(struct wd_srtp *s, struct wd_srtp_stream *stream, uint8_t *packet, size_t *length, size_t header_length, uint64_t *index_out) {
+enum wd_srtp_result wd_srtp_unprotect(struct wd_srtp *s, struct wd_srtp_stream *stream, uint8_t *packet, size_t *length,
+                                      size_t header_length, uint64_t *index_out) {
     size_t tag_length = wd_srtp_tag(s);
     if (*length < header_length + tag_length) return WD_SRTP_SHORT;
     uint64_t index = guess_index(stream, wd_get16(packet + 2));
-    int replay = check_replay(stream, index);
+    enum wd_srtp_result replay = check_replay(stream, index);
     if (replay != WD_SRTP_OK) return replay;
     uint32_t ssrc = wd_get32(packet + 8);
     size_t payload_length = *length - header_length - tag_length;
@@ -282,7 +312,8 @@ int wd_srtp_unprotect(struct wd_srtp *s, struct wd_srtp_stream *stream, uint8_t 
     return WD_SRTP_OK;
 }
 
-/* --- RTCP ----------------------------------------------------------------------------------------------------------- */
+/* --- RTCP -----------------------------------------------------------------------------------------------------------
+ */
 
 /* RFC 7714 section 9.2: the clear header, then the E flag and index, although these travel last. */
 static void associate(uint8_t out[RTCP_ASSOCIATED], const uint8_t *packet, const uint8_t word[INDEX_WORD]) {
@@ -308,7 +339,8 @@ size_t wd_srtcp_protect(struct wd_srtp *s, uint8_t *packet, size_t length) {
     return length + INDEX_WORD + CM_TAG;
 }
 
-/* The sender's own place, else the place that it would take: an empty one, or that of the sender not heard for longest. */
+/* The sender's own place, else the place that it would take: an empty one, or that of the sender not heard for longest.
+ */
 static struct rtcp_sender *find_sender(struct wd_srtp *s, uint32_t ssrc) {
     struct rtcp_sender *idlest = s->senders;
     for (size_t i = 0; i < RTCP_SENDERS; i++) {
@@ -319,12 +351,16 @@ static struct rtcp_sender *find_sender(struct wd_srtp *s, uint32_t ssrc) {
     return idlest;
 }
 
-static uint32_t *mark(struct wd_srtp *s, size_t row, uint32_t ssrc) { return &s->marks[row][(ssrc >> (8 * row)) % MARKS]; }
+static uint32_t *mark(struct wd_srtp *s, size_t row, uint32_t ssrc) {
+    return &s->marks[row][(ssrc >> (8 * row)) % MARKS];
+}
 
-/* Gives a window away without letting its packets in once more: all up to the newest count as received. One mark for the whole direction would refuse honest
- * newcomers, for libsrtp counts per SSRC from 1; a list of SSRCs would be full one day. So the marks are a sketch: each row keeps the highest of the senders that
- * fall together there, and the lowest row counts. What is forgotten is never taken again. A newcomer that meets marks of others in every row, with n forgotten at
- * a chance of (n / MARKS)^MARK_ROWS, is refused until its own index has passed the lowest: 1 in 2000 after ten. */
+/* Gives a window away without letting its packets in once more: all up to the newest count as received. One mark for
+ * the whole direction would refuse honest newcomers, for libsrtp counts per SSRC from 1; a list of SSRCs would be full
+ * one day. So the marks are a sketch: each row keeps the highest of the senders that fall together there, and the
+ * lowest row counts. What is forgotten is never taken again. A newcomer that meets marks of others in every row, with n
+ * forgotten at a chance of (n / MARKS)^MARK_ROWS, is refused until its own index has passed the lowest: 1 in 2000 after
+ * ten. */
 static void forget(struct wd_srtp *s, const struct rtcp_sender *sender) {
     for (size_t row = 0; row < MARK_ROWS; row++) {
         uint32_t *at = mark(s, row, sender->ssrc);
@@ -359,7 +395,7 @@ static void remember_rtcp(struct wd_srtp *s, struct rtcp_sender *sender, uint32_
     sender->window[index % RTCP_WINDOW / 64] |= UINT64_C(1) << (index % 64);
 }
 
-int wd_srtcp_unprotect(struct wd_srtp *s, uint8_t *packet, size_t *length) {
+enum wd_srtp_result wd_srtcp_unprotect(struct wd_srtp *s, uint8_t *packet, size_t *length) {
     size_t overhead = INDEX_WORD + wd_srtp_tag(s);
     if (*length < 8 + overhead) return WD_SRTP_SHORT;
     size_t clear = *length - overhead;
@@ -380,7 +416,8 @@ int wd_srtcp_unprotect(struct wd_srtp *s, uint8_t *packet, size_t *length) {
         if (!encrypted) return WD_SRTP_AUTH; /* nobody we talk to sends clear RTCP */
         gcm_iv(iv, s->rtcp_salt, ssrc, index);
         associate(associated, packet, word);
-        if (!gcm_open(&s->rtcp, iv, associated, sizeof associated, packet + 8, clear - 8, packet + clear)) return WD_SRTP_AUTH;
+        if (!gcm_open(&s->rtcp, iv, associated, sizeof associated, packet + 8, clear - 8, packet + clear))
+            return WD_SRTP_AUTH;
     } else {
         uint8_t expected[CM_TAG];
         authenticate(s, &s->rtcp_auth, packet, clear + INDEX_WORD, NULL, 0, expected);

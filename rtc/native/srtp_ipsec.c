@@ -1,6 +1,6 @@
 #include "srtp_ipsec.h"
 
-#include "fetch.h"
+#include "cache_line.h"
 
 #if __has_include(<intel-ipsec-mb.h>) && !defined WD_WITHOUT_IPSEC_MB
 
@@ -16,9 +16,12 @@
 #define ROUND_KEYS (11 * 16)
 #define SHORT (3 * WD_LINE) /* payload bytes: sound */
 
-struct wd_ipsec_key { _Alignas(WD_LINE) struct gcm_key_data data; }; /* as the library was compiled; its header says so only with LINUX defined */
+struct wd_ipsec_key {
+    _Alignas(WD_LINE) struct gcm_key_data data;
+}; /* as the library was compiled; its header says so only with LINUX defined */
 
-/* One manager for the process: of it only the pointers to the direct GCM functions are used, which keep no state in it. */
+/* One manager for the process: of it only the pointers to the direct GCM functions are used, which keep no state in it.
+ */
 static IMB_MGR *manager;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -36,7 +39,8 @@ static void open_library(void) {
     IMB_MGR *m = version && allocate && release && init && version() == IMB_VERSION_NUM ? allocate(0) : NULL;
     IMB_ARCH architecture = IMB_ARCH_NONE;
     if (m) init(m, &architecture);
-    if (m && architecture != IMB_ARCH_NOAESNI && architecture != IMB_ARCH_NONE && m->gcm128_pre && m->gcm128_enc && m->gcm128_dec) {
+    if (m && architecture != IMB_ARCH_NOAESNI && architecture != IMB_ARCH_NONE && m->gcm128_pre && m->gcm128_enc &&
+        m->gcm128_dec) {
         manager = m;
         return;
     }
@@ -60,26 +64,29 @@ void wd_ipsec_key_free(struct wd_ipsec_key *key) {
     free(key);
 }
 
-/* Round keys come first and powers of the hash key last, the lowest at the very end, one for each block of 16 bytes. Another layout would cost time only. */
-void wd_ipsec_fetch(const struct wd_ipsec_key *key, size_t length) {
-    if (length > SHORT) wd_fetch(key, sizeof *key);
+/* Round keys come first and powers of the hash key last, the lowest at the very end, one for each block of 16 bytes.
+ * Another layout would cost time only. */
+void wd_ipsec_prefetch(const struct wd_ipsec_key *key, size_t length) {
+    if (length > SHORT)
+        wd_prefetch(key, sizeof *key);
     else {
-        wd_fetch(key, ROUND_KEYS);
-        wd_fetch((const uint8_t *)(key + 1) - SHORT, SHORT);
+        wd_prefetch(key, ROUND_KEYS);
+        wd_prefetch((const uint8_t *)(key + 1) - SHORT, SHORT);
     }
 }
 
-void wd_ipsec_seal(const struct wd_ipsec_key *key, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *out, const uint8_t *in,
-                   size_t length, uint8_t *tag) {
+void wd_ipsec_seal(const struct wd_ipsec_key *key, const uint8_t iv[12], const uint8_t *associated,
+                   size_t associated_length, uint8_t *out, const uint8_t *in, size_t length, uint8_t *tag) {
     struct gcm_context_data context;
     IMB_AES128_GCM_ENC(manager, &key->data, &context, out, in, length, iv, associated, associated_length, tag, TAG);
 }
 
-bool wd_ipsec_open(const struct wd_ipsec_key *key, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *data, size_t length,
-                   const uint8_t *tag) {
+bool wd_ipsec_open(const struct wd_ipsec_key *key, const uint8_t iv[12], const uint8_t *associated,
+                   size_t associated_length, uint8_t *data, size_t length, const uint8_t *tag) {
     struct gcm_context_data context;
     uint8_t expected[TAG];
-    IMB_AES128_GCM_DEC(manager, &key->data, &context, data, data, length, iv, associated, associated_length, expected, TAG);
+    IMB_AES128_GCM_DEC(manager, &key->data, &context, data, data, length, iv, associated, associated_length, expected,
+                       TAG);
     return CRYPTO_memcmp(expected, tag, TAG) == 0;
 }
 
@@ -89,15 +96,15 @@ struct wd_ipsec_key *wd_ipsec_key_new(const uint8_t key[16]) { return (void)key,
 
 void wd_ipsec_key_free(struct wd_ipsec_key *key) { (void)key; }
 
-void wd_ipsec_fetch(const struct wd_ipsec_key *key, size_t length) { (void)key, (void)length; }
+void wd_ipsec_prefetch(const struct wd_ipsec_key *key, size_t length) { (void)key, (void)length; }
 
-void wd_ipsec_seal(const struct wd_ipsec_key *key, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *out, const uint8_t *in,
-                   size_t length, uint8_t *tag) {
+void wd_ipsec_seal(const struct wd_ipsec_key *key, const uint8_t iv[12], const uint8_t *associated,
+                   size_t associated_length, uint8_t *out, const uint8_t *in, size_t length, uint8_t *tag) {
     (void)key, (void)iv, (void)associated, (void)associated_length, (void)out, (void)in, (void)length, (void)tag;
 }
 
-bool wd_ipsec_open(const struct wd_ipsec_key *key, const uint8_t iv[12], const uint8_t *associated, size_t associated_length, uint8_t *data, size_t length,
-                   const uint8_t *tag) {
+bool wd_ipsec_open(const struct wd_ipsec_key *key, const uint8_t iv[12], const uint8_t *associated,
+                   size_t associated_length, uint8_t *data, size_t length, const uint8_t *tag) {
     return (void)key, (void)iv, (void)associated, (void)associated_length, (void)data, (void)length, (void)tag, false;
 }
 

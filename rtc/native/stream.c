@@ -1,6 +1,6 @@
 /* Life of streams, what comes from them, and their deadlines. See stream.h. */
 #define _GNU_SOURCE
-#include "stream_internal.h"
+#include "stream_queue.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -38,27 +38,27 @@ const struct wd_stream_counters *wd_streams_counters(const struct wd_streams *st
 
 /* ---- life ---- */
 
-int wd_stream_watch(const struct wd_streams *streams, struct stream *s, int operation, bool writable) {
-    if (streams->config.epoll < 0) return 0;
-    struct epoll_event event = {.events = EPOLLIN | (writable ? EPOLLOUT : 0), .data.ptr = &s->watched};
-    return epoll_ctl(streams->config.epoll, operation, s->fd, &event);
-}
-
 /* Strangers: those that nobody has vouched for, in the order of their age. */
 static void admit_stranger(struct wd_streams *streams, struct stream *s) {
     s->older = streams->youngest;
-    if (streams->youngest) streams->youngest->younger = s;
-    else streams->oldest = s;
+    if (streams->youngest)
+        streams->youngest->younger = s;
+    else
+        streams->oldest = s;
     streams->youngest = s;
     streams->unvouched++;
 }
 
 static void no_stranger(struct wd_streams *streams, struct stream *s) {
     if (streams->oldest != s && !s->older) return; /* never was, or no longer */
-    if (s->older) s->older->younger = s->younger;
-    else streams->oldest = s->younger;
-    if (s->younger) s->younger->older = s->older;
-    else streams->youngest = s->older;
+    if (s->older)
+        s->older->younger = s->younger;
+    else
+        streams->oldest = s->younger;
+    if (s->younger)
+        s->younger->older = s->older;
+    else
+        streams->youngest = s->older;
     s->older = s->younger = NULL;
     streams->unvouched--;
 }
@@ -71,10 +71,12 @@ static void displace_oldest(struct wd_streams *streams) {
     wd_stream_fail(streams, s);
 }
 
-int wd_streams_adopt(struct wd_streams *streams, uint32_t id, int fd, uint8_t kind, const struct wd_addr *remote, const struct wd_addr *local, int64_t now_ns) {
+bool wd_streams_adopt(struct wd_streams *streams, uint32_t id, int fd, uint8_t kind, const struct wd_addr *remote,
+                      const struct wd_addr *local, int64_t now_ns) {
     struct stream *s = NULL;
-    if (!id || id >= WD_VIA_RELAY || (kind != WD_STREAM_TURN && kind != WD_STREAM_ICE) || !(s = calloc(1, sizeof *s))) goto refused;
-    s->watched.what = WD_WATCHED_STREAM;
+    if (!id || id >= WD_VIA_RELAY || (kind != WD_STREAM_TURN && kind != WD_STREAM_ICE) || !(s = calloc(1, sizeof *s)))
+        goto refused;
+    s->source.kind = WD_EPOLL_STREAM;
     s->kind = kind;
     s->fd = fd;
     s->id = id;
@@ -84,7 +86,7 @@ int wd_streams_adopt(struct wd_streams *streams, uint32_t id, int fd, uint8_t ki
     s->adopted_ns = s->heard_ns = now_ns;
     s->place = streams->count;
     if (!wd_table_add(&streams->by_id, id, s)) goto refused;
-    if (wd_stream_watch(streams, s, EPOLL_CTL_ADD, false) < 0) {
+    if (!wd_stream_watch(streams, s, EPOLL_CTL_ADD, false)) {
         wd_table_remove(&streams->by_id, id);
         goto refused;
     }
@@ -93,13 +95,13 @@ int wd_streams_adopt(struct wd_streams *streams, uint32_t id, int fd, uint8_t ki
     if (streams->unvouched > streams->config.max_unvouched) displace_oldest(streams);
     streams->counters.streams_adopted++;
     wd_streams_due(streams, now_ns + (kind == WD_STREAM_ICE ? WD_STREAM_VOUCH_ICE_NS : WD_STREAM_VOUCH_TURN_NS));
-    return 0;
+    return true;
 
 refused:
     free(s);
     close(fd);
     streams->counters.streams_refused++;
-    return -1;
+    return false;
 }
 
 static void drop_rest(struct wd_streams *streams, struct stream *s) {
@@ -112,7 +114,9 @@ static void end(struct wd_streams *streams, struct stream *s) {
     wd_table_remove(&streams->by_id, s->id);
     streams->open[s->place] = streams->open[--streams->count];
     streams->open[s->place]->place = s->place;
-    if (streams->config.epoll >= 0) epoll_ctl(streams->config.epoll, EPOLL_CTL_DEL, s->fd, NULL); /* a duplicate elsewhere would keep it registered */
+    if (streams->config.epoll >= 0)
+        epoll_ctl(streams->config.epoll, EPOLL_CTL_DEL, s->fd,
+                  NULL); /* a duplicate elsewhere would keep it registered */
     close(s->fd);
     s->fd = -1;
     wd_stream_drop_all(streams, s);
@@ -161,12 +165,12 @@ void wd_streams_vouch(struct wd_streams *streams, uint32_t id) {
     no_stranger(streams, s);
 }
 
-int wd_streams_close(struct wd_streams *streams, uint32_t id) {
+bool wd_streams_close(struct wd_streams *streams, uint32_t id) {
     struct stream *s = wd_table_get(&streams->by_id, id);
-    if (!s) return -1;
+    if (!s) return false;
     if (!s->failed && !s->blocked) wd_stream_write(streams, s, s->heard_ns);
     end(streams, s);
-    return 0;
+    return true;
 }
 
 void wd_streams_flush(struct wd_streams *streams, int64_t now_ns) {
@@ -187,8 +191,9 @@ void wd_streams_flush(struct wd_streams *streams, int64_t now_ns) {
 static bool deliver(struct wd_streams *streams, struct stream *s, size_t length, int64_t now_ns) {
     size_t at = 0;
     struct wd_frame frame;
-    int told;
-    while ((told = wd_frame_read(s->kind, streams->scratch + at, length - at, &frame)) > 0 && frame.total <= length - at) {
+    enum wd_frame_status status;
+    while ((status = wd_frame_read(s->kind, streams->scratch + at, length - at, &frame)) == WD_FRAME_FOUND &&
+           frame.total <= length - at) {
         uint8_t *message = streams->scratch + at + frame.at;
         at += frame.total;
         if (!frame.length) continue; /* RFC 4571 allows the empty packet; it keeps NAT bindings */
@@ -196,7 +201,7 @@ static bool deliver(struct wd_streams *streams, struct stream *s, size_t length,
         streams->config.received(streams->config.owner, s->kind, message, frame.length, &s->remote, &s->local, now_ns);
         if (s->fd < 0) return true;
     }
-    if (told < 0) {
+    if (status == WD_FRAME_INVALID) {
         streams->counters.drop_stream_framing++;
         return false;
     }
@@ -220,7 +225,8 @@ static bool read_in(struct wd_streams *streams, struct stream *s, int64_t now_ns
     if (s->rest) memcpy(streams->scratch, s->rest->data, s->rest_length);
     ssize_t n = recv(s->fd, streams->scratch + s->rest_length, WD_STREAM_READ, MSG_DONTWAIT);
     if (n < 0) return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
-    if (n == 0) return false; /* who will say nothing more cannot be asked for anything either: half a connection is none */
+    if (n == 0)
+        return false; /* who will say nothing more cannot be asked for anything either: half a connection is none */
     streams->counters.stream_bytes_in += (size_t)n;
     s->heard_ns = now_ns;
     streams->reading = true;
@@ -229,7 +235,8 @@ static bool read_in(struct wd_streams *streams, struct stream *s, int64_t now_ns
     return whole;
 }
 
-void wd_streams_ready(struct wd_streams *streams, struct wd_watched *stream, uint32_t epoll_events, int64_t now_ns) {
+void wd_streams_ready(struct wd_streams *streams, struct wd_epoll_source *stream, uint32_t epoll_events,
+                      int64_t now_ns) {
     struct stream *s = (struct stream *)stream;
     if (s->fd < 0) return;
     if (epoll_events & EPOLLOUT && s->blocked) {
@@ -251,7 +258,8 @@ void wd_streams_poll(struct wd_streams *streams, int64_t now_ns) {
         if (i >= streams->count) continue; /* more than the one were closed */
         struct stream *s = streams->open[i];
         struct pollfd wanted = {.fd = s->fd, .events = POLLIN | POLLOUT};
-        if (poll(&wanted, 1, 0) > 0) wd_streams_ready(streams, &s->watched, (uint32_t)wanted.revents, now_ns); /* EPOLLIN is POLLIN, and so on */
+        if (poll(&wanted, 1, 0) > 0)
+            wd_streams_ready(streams, &s->source, (uint32_t)wanted.revents, now_ns); /* EPOLLIN is POLLIN, and so on */
     }
 }
 

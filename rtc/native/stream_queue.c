@@ -1,12 +1,19 @@
-/* The send queue of a stream: frames gathered in blocks, written together, and thrown away when they have become too old. */
+/* The send queue of a stream: frames gathered in blocks, written together, and thrown away when they have become too
+ * old. */
 #define _GNU_SOURCE
-#include "stream_internal.h"
+#include "stream_queue.h"
 
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
 #define WRITE_BLOCKS 128 /* in one system call: more than a full queue has, mostly */
+
+bool wd_stream_watch(const struct wd_streams *streams, struct stream *s, int operation, bool writable) {
+    if (streams->config.epoll < 0) return true;
+    struct epoll_event event = {.events = EPOLLIN | (writable ? EPOLLOUT : 0), .data.ptr = &s->source};
+    return epoll_ctl(streams->config.epoll, operation, s->fd, &event) == 0;
+}
 
 static void drop_block(struct wd_streams *streams, struct stream *s, struct block **at) {
     struct block *block = *at;
@@ -20,7 +27,8 @@ void wd_stream_drop_all(struct wd_streams *streams, struct stream *s) {
     while (s->head) drop_block(streams, s, &s->head);
 }
 
-/* Old messages make room for new ones: the receiver has given up waiting for them. Not those of a block that is partly sent. */
+/* Old messages make room for new ones: the receiver has given up waiting for them. Not those of a block that is partly
+ * sent. */
 void wd_stream_drop_stale(struct wd_streams *streams, struct stream *s, int64_t now_ns) {
     struct block **at = s->head && s->head->sent ? &s->head->next : &s->head;
     while (*at && *at != s->tail && now_ns - (*at)->newest_ns > WD_STREAM_STALE_NS) {
@@ -34,7 +42,7 @@ static void set_blocked(struct wd_streams *streams, struct stream *s, bool block
     if (blocked) wd_streams_due(streams, now_ns + WD_STREAM_STUCK_NS);
     if (s->blocked == blocked) return;
     s->blocked = blocked;
-    if (wd_stream_watch(streams, s, EPOLL_CTL_MOD, blocked) < 0) wd_stream_fail(streams, s);
+    if (!wd_stream_watch(streams, s, EPOLL_CTL_MOD, blocked)) wd_stream_fail(streams, s);
 }
 
 static void sent(struct wd_streams *streams, struct stream *s, size_t bytes) {
@@ -83,8 +91,10 @@ static struct block *room(struct wd_streams *streams, struct stream *s, size_t l
     if (!block) return NULL;
     block->next = NULL;
     block->sent = block->end = block->messages = 0;
-    if (s->tail) s->tail->next = block;
-    else s->head = block;
+    if (s->tail)
+        s->tail->next = block;
+    else
+        s->head = block;
     return s->tail = block;
 }
 
@@ -95,7 +105,8 @@ bool wd_streams_send(struct wd_streams *streams, uint32_t id, const uint8_t *mes
     if (!s || s->failed) return n->drop_stream_unknown++, false;
     if (!wd_frame_around(s->kind, message, length, &before, &behind)) return n->drop_stream_too_large++, false;
     if (s->blocked) wd_stream_drop_stale(streams, s, now_ns);
-    size_t total = before + length + behind, most = streams->blocks.taken > WD_STREAMS_BLOCKS / 2 ? WD_STREAM_SCARCE : WD_STREAM_MAX;
+    size_t total = before + length + behind,
+           most = streams->blocks.taken > WD_STREAMS_BLOCKS / 2 ? WD_STREAM_SCARCE : WD_STREAM_MAX;
     if (s->waiting + total > most) return n->drop_stream_full++, false;
     struct block *block = room(streams, s, total);
     if (!block) return n->drop_stream_no_memory++, false;

@@ -31,7 +31,8 @@ enum attribute {
     ICE_CONTROLLING = 0x802a,
 };
 
-/* CRC-32 of ISO 3309, as RFC 8489 section 14.7 asks, a byte at a time: it is reckoned for whoever cares to send something long. */
+/* CRC-32 of ISO 3309, as RFC 8489 section 14.7 asks, a byte at a time: it is reckoned for whoever cares to send
+ * something long. */
 static uint32_t crc32_table[256];
 
 __attribute__((constructor)) static void fill_crc32_table(void) {
@@ -86,40 +87,41 @@ const uint8_t *wd_stun_find(const uint8_t *data, size_t length, uint16_t type, s
     return NULL;
 }
 
-static int read_attribute(struct wd_stun *out, const uint8_t *data, size_t at, uint16_t type, const uint8_t *value, size_t length) {
+static bool read_attribute(struct wd_stun *out, const uint8_t *data, size_t at, uint16_t type, const uint8_t *value,
+                           size_t length) {
     switch (type) {
     case USERNAME:
-        if (length > MAX_USERNAME) return -1;
+        if (length > MAX_USERNAME) return false;
         out->username = value;
         out->username_len = length;
-        return 0;
+        return true;
     case MESSAGE_INTEGRITY:
-        if (length != MAC) return -1;
+        if (length != MAC) return false;
         out->integrity_at = at;
-        return 0;
+        return true;
     case ERROR_CODE:
-        if (length < 4) return -1;
+        if (length < 4) return false;
         out->error_code = (uint16_t)((value[2] & 7) * 100 + value[3]);
-        return 0;
-    case XOR_MAPPED_ADDRESS: return wd_stun_read_address(data, value, length, &out->mapped) ? 0 : -1;
+        return true;
+    case XOR_MAPPED_ADDRESS: return wd_stun_read_address(data, value, length, &out->mapped);
     case PRIORITY:
-        if (length != 4) return -1;
+        if (length != 4) return false;
         out->priority = wd_get32(value);
-        return 0;
-    case USE_CANDIDATE: out->use_candidate = true; return 0;
+        return true;
+    case USE_CANDIDATE: out->use_candidate = true; return true;
     case ICE_CONTROLLED:
     case ICE_CONTROLLING:
-        if (length != 8) return -1;
+        if (length != 8) return false;
         *(type == ICE_CONTROLLED ? &out->controlled : &out->controlling) = true;
         out->tiebreaker = wd_get64(value);
-        return 0;
+        return true;
     case UNKNOWN_ATTRIBUTES:
     case REALM:
     case NONCE:
-    case MESSAGE_INTEGRITY_SHA256: return 0;
+    case MESSAGE_INTEGRITY_SHA256: return true;
     default:
         if (type < 0x8000 && out->unknown_count < WD_STUN_MAX_UNKNOWN) out->unknown[out->unknown_count++] = type;
-        return 0;
+        return true;
     }
 }
 
@@ -132,34 +134,36 @@ static bool is_repeated(uint16_t type, uint64_t *seen) {
     return repeated;
 }
 
-int wd_stun_parse(const uint8_t *data, size_t length, struct wd_stun *out) {
+bool wd_stun_parse(const uint8_t *data, size_t length, struct wd_stun *out) {
     *out = (struct wd_stun){0};
-    if (length < HEADER || length > MAX_MESSAGE || length & 3 || data[0] & 0xc0) return -1;
-    if (wd_get32(data + 4) != COOKIE || (size_t)wd_get16(data + 2) + HEADER != length) return -1;
+    if (length < HEADER || length > MAX_MESSAGE || length & 3 || data[0] & 0xc0) return false;
+    if (wd_get32(data + 4) != COOKIE || (size_t)wd_get16(data + 2) + HEADER != length) return false;
     uint16_t type = wd_get16(data);
     out->klass = (uint8_t)((type >> 4 & 1) | (type >> 7 & 2));
     out->method = (uint16_t)((type & 0x000f) | (type >> 1 & 0x0070) | (type >> 2 & 0x0f80));
     out->transaction = data + 8;
     uint64_t seen = 0;
     for (size_t at = HEADER; at < length;) {
-        if (at + 4 > length) return -1;
+        if (at + 4 > length) return false;
         uint16_t attribute = wd_get16(data + at);
         size_t size = wd_get16(data + at + 2), next = at + 4 + ((size + 3) & ~(size_t)3);
         const uint8_t *value = data + at + 4;
-        if (next > length) return -1;
+        if (next > length) return false;
         if (attribute == FINGERPRINT) {
-            if (size != 4 || next != length || wd_stun_fingerprint(data, at) != wd_get32(value)) return -1;
+            if (size != 4 || next != length || wd_stun_fingerprint(data, at) != wd_get32(value)) return false;
             out->has_fingerprint = true;
-        } else if (!out->integrity_at && !is_repeated(attribute, &seen)) { /* what follows MESSAGE-INTEGRITY is nobody's word */
-            if (read_attribute(out, data, at, attribute, value, size)) return -1;
+        } else if (!out->integrity_at &&
+                   !is_repeated(attribute, &seen)) { /* what follows MESSAGE-INTEGRITY is nobody's word */
+            if (!read_attribute(out, data, at, attribute, value, size)) return false;
         }
         at = next;
     }
-    return 0;
+    return true;
 }
 
 EVP_MAC_CTX *wd_stun_hmac_new(const char *digest) {
-    OSSL_PARAM options[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)digest, 0), OSSL_PARAM_construct_end()};
+    OSSL_PARAM options[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)digest, 0),
+                            OSSL_PARAM_construct_end()};
     EVP_MAC *hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
     EVP_MAC_CTX *mac = hmac ? EVP_MAC_CTX_new(hmac) : NULL;
     EVP_MAC_free(hmac);
@@ -174,8 +178,8 @@ static bool has_macs;
 static void free_mac(void *mac) { EVP_MAC_CTX_free(mac); }
 static void prepare_macs(void) { has_macs = pthread_key_create(&mac_of_thread, free_mac) == 0; }
 
-/* The thread's own, fetched once: OpenSSL's one-shot HMAC looks its algorithm up anew each time, and between two checks of a call what it reads on the way has
- * left the caches: 26 to 50 us. NULL when there is none. */
+/* The thread's own, fetched once: OpenSSL's one-shot HMAC looks its algorithm up anew each time, and between two checks
+ * of a call what it reads on the way has left the caches: 26 to 50 us. NULL when there is none. */
 static EVP_MAC_CTX *hmac_sha1(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, prepare_macs);
@@ -193,10 +197,12 @@ bool wd_stun_mac(uint8_t *message, size_t at, const uint8_t *key, size_t key_len
     size_t written;
     wd_put16(message + 2, (uint16_t)(at + 4 + MAC - HEADER));
     /* Without a key it would be the one of the message before. */
-    return mac && key_len <= INT32_MAX && EVP_MAC_init(mac, key ? key : &none, key_len, NULL) && EVP_MAC_update(mac, message, at) && EVP_MAC_final(mac, out, &written, MAC) && written == MAC;
+    return mac && key_len <= INT32_MAX && EVP_MAC_init(mac, key ? key : &none, key_len, NULL) &&
+           EVP_MAC_update(mac, message, at) && EVP_MAC_final(mac, out, &written, MAC) && written == MAC;
 }
 
-bool wd_stun_verify(const uint8_t *data, size_t length, const struct wd_stun *message, const uint8_t *key, size_t key_len) {
+bool wd_stun_verify(const uint8_t *data, size_t length, const struct wd_stun *message, const uint8_t *key,
+                    size_t key_len) {
     uint8_t expected[MAC], copy[MAX_MESSAGE];
     size_t at = message->integrity_at;
     if (!at || at > sizeof copy || at + 4 + MAC > length) return false;
@@ -204,7 +210,8 @@ bool wd_stun_verify(const uint8_t *data, size_t length, const struct wd_stun *me
     return wd_stun_mac(copy, at, key, key_len, expected) && CRYPTO_memcmp(expected, data + at + 4, MAC) == 0;
 }
 
-/* --- writing -------------------------------------------------------------------------------------------------------- */
+/* --- writing --------------------------------------------------------------------------------------------------------
+ */
 
 struct writer {
     uint8_t *out;
@@ -252,7 +259,8 @@ static size_t finish(struct writer *w, const uint8_t *key, size_t key_len) {
     return w->at;
 }
 
-size_t wd_stun_write_success(uint8_t *out, size_t capacity, const uint8_t transaction[12], const struct wd_addr *mapped, const uint8_t *key, size_t key_len) {
+size_t wd_stun_write_success(uint8_t *out, size_t capacity, const uint8_t transaction[12], const struct wd_addr *mapped,
+                             const uint8_t *key, size_t key_len) {
     struct writer w = start(out, capacity, 0x0101, transaction);
     uint8_t *value = attribute(&w, XOR_MAPPED_ADDRESS, wd_stun_address_size(mapped));
     if (!value) return 0;
@@ -260,8 +268,9 @@ size_t wd_stun_write_success(uint8_t *out, size_t capacity, const uint8_t transa
     return finish(&w, key, key_len);
 }
 
-size_t wd_stun_write_error(uint8_t *out, size_t capacity, const uint8_t transaction[12], uint16_t code, const char *reason, const uint16_t *unknown,
-                           size_t unknown_count, const uint8_t *key, size_t key_len) {
+size_t wd_stun_write_error(uint8_t *out, size_t capacity, const uint8_t transaction[12], uint16_t code,
+                           const char *reason, const uint16_t *unknown, size_t unknown_count, const uint8_t *key,
+                           size_t key_len) {
     struct writer w = start(out, capacity, 0x0111, transaction);
     uint8_t *value = attribute(&w, ERROR_CODE, 4 + strlen(reason));
     if (!value) return 0;
@@ -281,19 +290,22 @@ static bool text(struct writer *w, uint16_t type, const char *value, size_t leng
     return at != NULL;
 }
 
-size_t wd_stun_write_challenge(uint8_t *out, size_t capacity, const struct wd_stun *request, const struct wd_stun_challenge *challenge) {
+size_t wd_stun_write_challenge(uint8_t *out, size_t capacity, const struct wd_stun *request,
+                               const struct wd_stun_challenge *challenge) {
     uint16_t m = request->method, type = (uint16_t)(0x0110 | (m & 0x000f) | (m & 0x0070) << 1 | (m & 0x0f80) << 2);
     struct writer w = start(out, capacity, type, request->transaction);
     uint8_t *value = attribute(&w, ERROR_CODE, 4);
     if (!value) return 0;
     value[2] = (uint8_t)(challenge->code / 100);
     value[3] = (uint8_t)(challenge->code % 100);
-    if (!text(&w, REALM, challenge->realm, challenge->realm_length) || !text(&w, NONCE, challenge->nonce, challenge->nonce_length)) return 0;
+    if (!text(&w, REALM, challenge->realm, challenge->realm_length) ||
+        !text(&w, NONCE, challenge->nonce, challenge->nonce_length))
+        return 0;
     return finish(&w, NULL, 0);
 }
 
-size_t wd_stun_write_check(uint8_t *out, size_t capacity, const uint8_t transaction[12], const struct wd_stun_check *check, const uint8_t *key,
-                           size_t key_len) {
+size_t wd_stun_write_check(uint8_t *out, size_t capacity, const uint8_t transaction[12],
+                           const struct wd_stun_check *check, const uint8_t *key, size_t key_len) {
     struct writer w = start(out, capacity, 0x0001, transaction);
     uint8_t *value = attribute(&w, USERNAME, check->username_len);
     if (!value) return 0;

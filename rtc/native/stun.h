@@ -35,15 +35,18 @@ struct wd_stun {
     size_t unknown_count;
 };
 
-/* Returns 0, or -1 when the datagram is no well-formed STUN message (wrong cookie, length, attribute bounds, wrong FINGERPRINT). */
-int wd_stun_parse(const uint8_t *data, size_t length, struct wd_stun *out);
+/* False when the datagram is no well-formed STUN message (wrong cookie, length, attribute bounds, wrong FINGERPRINT).
+ */
+bool wd_stun_parse(const uint8_t *data, size_t length, struct wd_stun *out);
 
 /* True when MESSAGE-INTEGRITY (HMAC-SHA1, short-term key = password) is right. Constant-time comparison. */
-bool wd_stun_verify(const uint8_t *data, size_t length, const struct wd_stun *message, const uint8_t *key, size_t key_len);
+bool wd_stun_verify(const uint8_t *data, size_t length, const struct wd_stun *message, const uint8_t *key,
+                    size_t key_len);
 
 /* The value of FINGERPRINT behind the first `length` bytes of a message whose header already counts it. */
 uint32_t wd_stun_fingerprint(const uint8_t *data, size_t length);
-/* The first attribute of that type within `length` bytes of a message that wd_stun_parse has accepted, or that only looks like one; NULL when there is none. */
+/* The first attribute of that type within `length` bytes of a message that wd_stun_parse has accepted, or that only
+ * looks like one; NULL when there is none. */
 const uint8_t *wd_stun_find(const uint8_t *data, size_t length, uint16_t type, size_t *value_length);
 /* The value of an XOR-...-ADDRESS; false when it is malformed. A v4-mapped address becomes family 4. */
 bool wd_stun_read_address(const uint8_t *message, const uint8_t *value, size_t length, struct wd_addr *out);
@@ -51,25 +54,31 @@ bool wd_stun_read_address(const uint8_t *message, const uint8_t *value, size_t l
 void wd_stun_write_address(const uint8_t *message, uint8_t *value, const struct wd_addr *address);
 static inline size_t wd_stun_address_size(const struct wd_addr *address) { return address->family == 4 ? 8 : 20; }
 
-/* An HMAC to be keyed by EVP_MAC_init, for OpenSSL takes longer to find its algorithm than to use it. `digest` by OpenSSL's name; NULL when there is none. */
+/* An HMAC to be keyed by EVP_MAC_init, for OpenSSL takes longer to find its algorithm than to use it. `digest` by
+ * OpenSSL's name; NULL when there is none. */
 struct evp_mac_ctx_st *wd_stun_hmac_new(const char *digest);
 
 #define WD_STUN_MAC 20
-/* HMAC-SHA1 over the `at` bytes before MESSAGE-INTEGRITY, with the length in the header as if that were the last attribute, which the header says afterwards
- * (RFC 8489 section 14.5). False when the key is too long, or OpenSSL has no memory for it. */
+/* HMAC-SHA1 over the `at` bytes before MESSAGE-INTEGRITY, with the length in the header as if that were the last
+ * attribute, which the header says afterwards (RFC 8489 section 14.5). False when the key is too long, or OpenSSL has
+ * no memory for it. */
 bool wd_stun_mac(uint8_t *message, size_t at, const uint8_t *key, size_t key_len, uint8_t out[WD_STUN_MAC]);
 
-/* All writers return the length written, 0 when `capacity` is too small. They end with MESSAGE-INTEGRITY and FINGERPRINT, with key NULL with neither. */
-size_t wd_stun_write_success(uint8_t *out, size_t capacity, const uint8_t transaction[12], const struct wd_addr *mapped, const uint8_t *key, size_t key_len);
-size_t wd_stun_write_error(uint8_t *out, size_t capacity, const uint8_t transaction[12], uint16_t code, const char *reason,
-                           const uint16_t *unknown, size_t unknown_count, const uint8_t *key, size_t key_len);
+/* All writers return the length written, 0 when `capacity` is too small. They end with MESSAGE-INTEGRITY and
+ * FINGERPRINT, with key NULL with neither. */
+size_t wd_stun_write_success(uint8_t *out, size_t capacity, const uint8_t transaction[12], const struct wd_addr *mapped,
+                             const uint8_t *key, size_t key_len);
+size_t wd_stun_write_error(uint8_t *out, size_t capacity, const uint8_t transaction[12], uint16_t code,
+                           const char *reason, const uint16_t *unknown, size_t unknown_count, const uint8_t *key,
+                           size_t key_len);
 /* What somebody without credentials is told (RFC 8489 section 9.2.4). */
 struct wd_stun_challenge {
     uint16_t code;
     const char *realm, *nonce;
     size_t realm_length, nonce_length;
 };
-size_t wd_stun_write_challenge(uint8_t *out, size_t capacity, const struct wd_stun *request, const struct wd_stun_challenge *challenge);
+size_t wd_stun_write_challenge(uint8_t *out, size_t capacity, const struct wd_stun *request,
+                               const struct wd_stun_challenge *challenge);
 struct wd_stun_check {
     const uint8_t *username;
     size_t username_len;
@@ -79,6 +88,7 @@ struct wd_stun_check {
     bool use_candidate;
 };
 /* An ICE connectivity check, for clients (tests, load generator, relay legs). */
-size_t wd_stun_write_check(uint8_t *out, size_t capacity, const uint8_t transaction[12], const struct wd_stun_check *check, const uint8_t *key, size_t key_len);
+size_t wd_stun_write_check(uint8_t *out, size_t capacity, const uint8_t transaction[12],
+                           const struct wd_stun_check *check, const uint8_t *key, size_t key_len);
 
 #endif

@@ -1,9 +1,9 @@
 /* A hash map from 64-bit keys to pointers: open addressing, linear probing, backward-shift deletion.
  *
- * Capacity is fixed when it is made, so that a lookup or an insertion on the packet path never allocates. Keys are mixed with a secret
- * seed: an attacker who chooses addresses cannot line up collisions. Ids that we count up ourselves may keep their lowest bits, so that
- * neighbours lie side by side and a table for thousands touches no more memory than is used. Key 0 is an ordinary key; NULL values are not
- * stored. */
+ * Capacity is fixed when it is made, so that a lookup or an insertion on the packet path never allocates. Keys are
+ * mixed with a secret seed: an attacker who chooses addresses cannot line up collisions. Ids that we count up ourselves
+ * may keep their lowest bits, so that neighbours lie side by side and a table for thousands touches no more memory than
+ * is used. Key 0 is an ordinary key; NULL values are not stored. */
 #ifndef WD_TABLE_H
 #define WD_TABLE_H
 
@@ -12,8 +12,16 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-struct wd_table_cell { uint64_t key; void *value; };
-struct wd_table { struct wd_table_cell *cells; size_t mask, count, limit; uint64_t seed; unsigned kept_bits; };
+struct wd_table_cell {
+    uint64_t key;
+    void *value;
+};
+struct wd_table {
+    struct wd_table_cell *cells;
+    size_t mask, count, limit;
+    uint64_t seed;
+    unsigned kept_bits;
+};
 
 static inline uint64_t wd_mix(uint64_t x) { /* the finaliser of splitmix64 */
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -21,7 +29,8 @@ static inline uint64_t wd_mix(uint64_t x) { /* the finaliser of splitmix64 */
     return x ^ (x >> 31);
 }
 
-#define WD_TABLE_COUNTED 6 /* kept bits of ids that count up; displaced by a full run of 64 they are still found soon */
+/* kept bits of ids that count up; displaced by a full run of 64 they are still found soon */
+#define WD_TABLE_COUNTED 6
 
 /* `kept_bits` of the key are not mixed: 0 for keys that others choose. */
 static inline bool wd_table_init(struct wd_table *table, size_t limit, uint64_t seed, unsigned kept_bits) {

@@ -1,7 +1,9 @@
-/* The receiver's side of transport-wide congestion control (draft-holmer-rmcat-transport-wide-cc-extensions-01 section 3.1).
+/* The receiver's side of transport-wide congestion control (draft-holmer-rmcat-transport-wide-cc-extensions-01
+ * section 3.1).
  *
- * Arrivals are kept by sequence number until the next feedback. One feedback covers a run of sequence numbers whose deltas all fit
- * (250 us units, signed 16 bits); where one does not fit, the block ends and the rest follows in the next. */
+ * Arrivals are kept by sequence number until the next feedback. One feedback covers a run of sequence numbers whose
+ * deltas all fit (250 us units, signed 16 bits); where one does not fit, the block ends and the rest follows in the
+ * next. */
 #include "rtcp.h"
 
 #include "bytes.h"
@@ -38,10 +40,16 @@ void wd_twcc_arrived(struct wd_twcc *twcc, uint16_t sequence, int64_t now_us) {
     }
 }
 
-/* 0 = not received, 1 = small delta (one unsigned byte), 2 = large or negative delta (two bytes), -1 = does not fit. */
-static int status_of(int64_t delta) {
-    if (delta >= 0 && delta <= 255) return 1;
-    return delta >= INT16_MIN && delta <= INT16_MAX ? 2 : -1;
+enum status {
+    NOT_RECEIVED,
+    SMALL_DELTA,
+    LARGE_DELTA,
+    NO_FIT
+}; /* the first three as they are written: by as many bytes of delta */
+
+static enum status status_of(int64_t delta) {
+    if (delta >= 0 && delta <= 255) return SMALL_DELTA;
+    return delta >= INT16_MIN && delta <= INT16_MAX ? LARGE_DELTA : NO_FIT;
 }
 
 struct block {
@@ -61,10 +69,10 @@ static void collect(struct wd_twcc *twcc, int64_t reference_us, size_t room, str
         block->status[i] = 0;
         if (at) {
             int64_t delta = (at - reference_us) / TICK_US - ticks;
-            int status = status_of(delta);
+            enum status status = status_of(delta);
             /* Two-bit chunks of seven are the worst case of the encoding below. */
-            size_t needed = block->delta_bytes + (size_t)(status < 0 ? 0 : status) + ((i + 1 + 6) / 7) * 2 + 4;
-            if (status < 0 || needed > room) break;
+            size_t needed = block->delta_bytes + (status == NO_FIT ? 0 : (size_t)status) + ((i + 1 + 6) / 7) * 2 + 4;
+            if (status == NO_FIT || needed > room) break;
             ticks += delta;
             block->status[i] = (uint8_t)status;
             block->delta[i] = (int16_t)delta;
@@ -99,7 +107,8 @@ static size_t write_chunks(const struct block *block, uint8_t *out) {
 }
 
 size_t wd_twcc_write(struct wd_twcc *twcc, uint8_t *out, size_t capacity, uint32_t sender, uint32_t media) {
-    uint16_t earliest = twcc->first; /* received; what is missing before it is reported too: the last feedback ended there */
+    uint16_t earliest =
+        twcc->first; /* received; what is missing before it is reported too: the last feedback ended there */
     while (earliest != twcc->next && !*arrival(twcc, earliest)) earliest++;
     if (!twcc->started || earliest == twcc->next || capacity < HEADER + 8) return 0;
     int64_t reference = *arrival(twcc, earliest) / REFERENCE_US;
@@ -135,22 +144,24 @@ size_t wd_twcc_write(struct wd_twcc *twcc, uint8_t *out, size_t capacity, uint32
     return length;
 }
 
-int wd_rtcp_read_twcc(const struct wd_rtcp_block *block, struct wd_twcc_summary *out) {
-    if (block->type != WD_RTCP_RTPFB || block->count != WD_RTPFB_TWCC || block->length < HEADER) return -1;
-    *out = (struct wd_twcc_summary){.base = wd_get16(block->data + 12), .count = wd_get16(block->data + 14), .feedback = block->data[19]};
+bool wd_rtcp_read_twcc(const struct wd_rtcp_block *block, struct wd_twcc_summary *out) {
+    if (block->type != WD_RTCP_RTPFB || block->count != WD_RTPFB_TWCC || block->length < HEADER) return false;
+    *out = (struct wd_twcc_summary){
+        .base = wd_get16(block->data + 12), .count = wd_get16(block->data + 14), .feedback = block->data[19]};
     size_t at = HEADER, statuses = 0, deltas = 0;
     while (statuses < out->count) {
-        if (at + 2 > block->length) return -1;
+        if (at + 2 > block->length) return false;
         uint16_t chunk = wd_get16(block->data + at);
         at += 2;
         unsigned symbols = chunk & 0x8000 ? (chunk & 0x4000 ? 7 : 14) : chunk & 0x1fff;
-        if (!symbols) return -1;
+        if (!symbols) return false;
         for (unsigned k = 0; k < symbols && statuses < out->count; k++, statuses++) {
-            unsigned symbol = chunk & 0x8000 ? (chunk & 0x4000 ? chunk >> (12 - 2 * k) & 3 : chunk >> (13 - k) & 1) : chunk >> 13 & 3;
-            if (symbol == 3) return -1;
+            unsigned symbol =
+                chunk & 0x8000 ? (chunk & 0x4000 ? chunk >> (12 - 2 * k) & 3 : chunk >> (13 - k) & 1) : chunk >> 13 & 3;
+            if (symbol == 3) return false;
             if (symbol) out->received++;
             deltas += symbol;
         }
     }
-    return at + deltas <= block->length ? 0 : -1;
+    return at + deltas <= block->length;
 }

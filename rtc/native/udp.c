@@ -15,7 +15,8 @@
 #define SEND_BUFFER_BYTES (4 << 20)
 #define BORROWED_BUFFER_BYTES (1 << 20) /* one client's */
 #define MESSAGE_BYTES 65536u
-#define MESSAGE_STRIDE (MESSAGE_BYTES + 37 * 64) /* not a power of two, else all messages meet in the same cache sets */
+/* not a power of two, else all messages meet in the same cache sets */
+#define MESSAGE_STRIDE (MESSAGE_BYTES + 37 * 64)
 #define PATIENCE_NS 3000000 /* for a full socket buffer, per wd_udp_send */
 #define GSO_REFUSALS 16
 
@@ -60,8 +61,10 @@ static void from_in(const struct in_addr *ip, uint16_t port, struct wd_addr *out
 
 static void from_in6(const struct in6_addr *ip, uint16_t port, struct wd_addr *out) {
     *out = (struct wd_addr){.family = IN6_IS_ADDR_V4MAPPED(ip) ? 4 : 6, .port = port};
-    if (out->family == 4) memcpy(out->ip, ip->s6_addr + 12, 4);
-    else memcpy(out->ip, ip, 16);
+    if (out->family == 4)
+        memcpy(out->ip, ip->s6_addr + 12, 4);
+    else
+        memcpy(out->ip, ip, 16);
 }
 
 static struct in6_addr to_in6(const struct wd_addr *address) {
@@ -69,18 +72,22 @@ static struct in6_addr to_in6(const struct wd_addr *address) {
     if (address->family == 4) {
         ip.s6_addr[10] = ip.s6_addr[11] = 0xff;
         memcpy(ip.s6_addr + 12, address->ip, 4);
-    } else memcpy(&ip, address->ip, 16);
+    } else
+        memcpy(&ip, address->ip, 16);
     return ip;
 }
 
 static void from_name(const union name *name, struct wd_addr *out) {
-    if (name->any.sa_family == AF_INET) from_in(&name->v4.sin_addr, ntohs(name->v4.sin_port), out);
-    else from_in6(&name->v6.sin6_addr, ntohs(name->v6.sin6_port), out);
+    if (name->any.sa_family == AF_INET)
+        from_in(&name->v4.sin_addr, ntohs(name->v4.sin_port), out);
+    else
+        from_in6(&name->v6.sin6_addr, ntohs(name->v6.sin6_port), out);
 }
 
 static socklen_t to_name(const struct wd_addr *address, bool v6, union name *out) {
     if (v6) {
-        out->v6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons(address->port), .sin6_addr = to_in6(address)};
+        out->v6 = (struct sockaddr_in6){
+            .sin6_family = AF_INET6, .sin6_port = htons(address->port), .sin6_addr = to_in6(address)};
         return sizeof out->v6;
     }
     out->v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(address->port)};
@@ -91,9 +98,12 @@ static socklen_t to_name(const struct wd_addr *address, bool v6, union name *out
 bool wd_addr_parse(const char *host, uint16_t port, struct wd_addr *out) {
     struct in_addr v4;
     struct in6_addr v6;
-    if (inet_pton(AF_INET, host, &v4) == 1) from_in(&v4, port, out);
-    else if (inet_pton(AF_INET6, host, &v6) == 1) from_in6(&v6, port, out);
-    else return false;
+    if (inet_pton(AF_INET, host, &v4) == 1)
+        from_in(&v4, port, out);
+    else if (inet_pton(AF_INET6, host, &v6) == 1)
+        from_in6(&v6, port, out);
+    else
+        return false;
     return true;
 }
 
@@ -104,10 +114,13 @@ void wd_addr_host(const struct wd_addr *address, char out[INET6_ADDRSTRLEN]) {
 /* ---- opening ---- */
 
 static void size_buffer(int fd, int force, int ask, int bytes) {
-    if (setsockopt(fd, SOL_SOCKET, force, &bytes, sizeof bytes) < 0) setsockopt(fd, SOL_SOCKET, ask, &bytes, sizeof bytes);
+    if (setsockopt(fd, SOL_SOCKET, force, &bytes, sizeof bytes) < 0)
+        setsockopt(fd, SOL_SOCKET, ask, &bytes, sizeof bytes);
 }
 
-static int switch_on(int fd, int level, int option) { return setsockopt(fd, level, option, &(int){1}, sizeof(int)); }
+static bool switch_on(int fd, int level, int option) {
+    return setsockopt(fd, level, option, &(int){1}, sizeof(int)) == 0;
+}
 
 static void size_buffers(int fd, int receive, int send) {
     size_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, receive);
@@ -116,45 +129,51 @@ static void size_buffers(int fd, int receive, int send) {
 
 static void set_options(int fd) {
     switch_on(fd, SOL_UDP, UDP_GRO); /* without it every message is one datagram */
-    /* An ICMP "fragmentation needed" is easily forged and must not shrink our packets; with DF clear, IPv4 routers fragment where they must. */
+    /* An ICMP "fragmentation needed" is easily forged and must not shrink our packets; with DF clear, IPv4 routers
+     * fragment where they must. */
     setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &(int){IP_PMTUDISC_OMIT}, sizeof(int));
 }
 
-static int configure(struct wd_udp *udp, const union name *name, socklen_t name_length) {
+static bool configure(struct wd_udp *udp, const union name *name, socklen_t name_length) {
     size_buffers(udp->fd, RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES);
     set_options(udp->fd);
     udp->gso = setsockopt(udp->fd, SOL_UDP, UDP_SEGMENT, &(int){0}, sizeof(int)) == 0;
-    if (udp->v6 && setsockopt(udp->fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){!udp->wildcard}, sizeof(int)) < 0) return -1;
-    if (udp->wildcard && switch_on(udp->fd, udp->v6 ? IPPROTO_IPV6 : IPPROTO_IP, udp->v6 ? IPV6_RECVPKTINFO : IP_PKTINFO) < 0) return -1;
+    if (udp->v6 && setsockopt(udp->fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){!udp->wildcard}, sizeof(int)) < 0)
+        return false;
+    if (udp->wildcard &&
+        !switch_on(udp->fd, udp->v6 ? IPPROTO_IPV6 : IPPROTO_IP, udp->v6 ? IPV6_RECVPKTINFO : IP_PKTINFO))
+        return false;
     union name bound;
     socklen_t bound_length = sizeof bound;
-    if (bind(udp->fd, &name->any, name_length) < 0 || getsockname(udp->fd, &bound.any, &bound_length) < 0) return -1;
+    if (bind(udp->fd, &name->any, name_length) < 0 || getsockname(udp->fd, &bound.any, &bound_length) < 0) return false;
     udp->port = ntohs(udp->v6 ? bound.v6.sin6_port : bound.v4.sin_port);
-    return 0;
+    return true;
 }
 
 /* What recvmmsg does not overwrite. */
 static void lay_out_receive(struct wd_udp_batch *batch) {
     for (size_t i = 0; i < WD_UDP_RECEIVE_BATCH; i++) {
         batch->in.parts[i] = (struct iovec){.iov_base = batch->data + i * MESSAGE_STRIDE, .iov_len = MESSAGE_BYTES};
-        batch->in.headers[i].msg_hdr = (struct msghdr){
-            .msg_name = &batch->in.names[i], .msg_iov = &batch->in.parts[i], .msg_iovlen = 1, .msg_control = &batch->in.controls[i]};
+        batch->in.headers[i].msg_hdr = (struct msghdr){.msg_name = &batch->in.names[i],
+                                                       .msg_iov = &batch->in.parts[i],
+                                                       .msg_iovlen = 1,
+                                                       .msg_control = &batch->in.controls[i]};
     }
 }
 
-static int make_batch(struct wd_udp *udp) {
+static bool make_batch(struct wd_udp *udp) {
     udp->batch = calloc(1, sizeof *udp->batch);
     if (udp->batch) udp->batch->data = aligned_alloc(64, (size_t)WD_UDP_RECEIVE_BATCH * MESSAGE_STRIDE);
-    if (!udp->batch || !udp->batch->data) return -1;
+    if (!udp->batch || !udp->batch->data) return false;
     lay_out_receive(udp->batch);
-    return 0;
+    return true;
 }
 
-int wd_udp_borrow(struct wd_udp *udp) {
+bool wd_udp_borrow(struct wd_udp *udp) {
     *udp = (struct wd_udp){.fd = -1, .gso = true};
-    if (make_batch(udp) == 0) return 0;
+    if (make_batch(udp)) return true;
     wd_udp_close(udp);
-    return -1;
+    return false;
 }
 
 void wd_udp_tune(int fd) {
@@ -163,16 +182,18 @@ void wd_udp_tune(int fd) {
 }
 
 void wd_udp_dont_fragment(int fd, bool v6, bool on) {
-    if (v6) setsockopt(fd, IPPROTO_IPV6, IPV6_DONTFRAG, &(int){on}, sizeof(int));
-    else setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &(int){on ? IP_PMTUDISC_PROBE : IP_PMTUDISC_OMIT}, sizeof(int));
+    if (v6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_DONTFRAG, &(int){on}, sizeof(int));
+    else
+        setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &(int){on ? IP_PMTUDISC_PROBE : IP_PMTUDISC_OMIT}, sizeof(int));
 }
 
-int wd_udp_open(struct wd_udp *udp, const char *address, uint16_t port, bool shared) {
+bool wd_udp_open(struct wd_udp *udp, const char *address, uint16_t port, bool shared) {
     struct wd_addr where;
     *udp = (struct wd_udp){.fd = -1};
     if (!wd_addr_parse(address, port, &where)) {
         errno = EINVAL;
-        return -1;
+        return false;
     }
     static const uint8_t any[16];
     udp->v6 = where.family == 6;
@@ -180,19 +201,21 @@ int wd_udp_open(struct wd_udp *udp, const char *address, uint16_t port, bool sha
     union name name;
     socklen_t name_length = to_name(&where, udp->v6, &name);
     udp->fd = socket(udp->v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (udp->fd < 0) return -1;
-    if (shared && switch_on(udp->fd, SOL_SOCKET, SO_REUSEPORT) < 0) {
+    if (udp->fd < 0) return false;
+    if (shared && !switch_on(udp->fd, SOL_SOCKET, SO_REUSEPORT)) {
         int refused = errno;
         wd_udp_close(udp);
         errno = refused;
-        return -1;
+        return false;
     }
-    if (make_batch(udp) < 0) errno = ENOMEM;
-    else if (configure(udp, &name, name_length) == 0) return 0;
+    if (!make_batch(udp))
+        errno = ENOMEM;
+    else if (configure(udp, &name, name_length))
+        return true;
     int error = errno;
     wd_udp_close(udp);
     errno = error;
-    return -1;
+    return false;
 }
 
 void wd_udp_close(struct wd_udp *udp) {
@@ -256,10 +279,14 @@ static void add_control(struct msghdr *header, int level, int type, const void *
     header->msg_controllen += CMSG_SPACE(length);
 }
 
-static void lay_out_message(const struct wd_udp *udp, struct slots *slots, size_t at, const struct wd_message *message, const uint8_t *data) {
+static void lay_out_message(const struct wd_udp *udp, struct slots *slots, size_t at, const struct wd_message *message,
+                            const uint8_t *data) {
     struct msghdr *header = &slots->headers[at].msg_hdr;
     slots->parts[at] = (struct iovec){.iov_base = (void *)(data + message->offset), .iov_len = message->length};
-    *header = (struct msghdr){.msg_name = &slots->names[at], .msg_iov = &slots->parts[at], .msg_iovlen = 1, .msg_control = &slots->controls[at]};
+    *header = (struct msghdr){.msg_name = &slots->names[at],
+                              .msg_iov = &slots->parts[at],
+                              .msg_iovlen = 1,
+                              .msg_control = &slots->controls[at]};
     header->msg_namelen = to_name(&message->to, udp->v6, &slots->names[at]);
     if (message->segment && message->segment < message->length) /* first, where segment_of looks */
         add_control(header, SOL_UDP, UDP_SEGMENT, &message->segment, sizeof message->segment);
@@ -280,7 +307,9 @@ static uint16_t segment_of(const struct msghdr *header) {
     return segment;
 }
 
-static size_t datagrams_in(const struct msghdr *header) { return wd_udp_count(header->msg_iov->iov_len, segment_of(header)); }
+static size_t datagrams_in(const struct msghdr *header) {
+    return wd_udp_count(header->msg_iov->iov_len, segment_of(header));
+}
 
 /* True when it is worth trying again. */
 static bool wait_writable(const struct wd_udp *udp, int64_t *give_up_ns) {
@@ -299,12 +328,14 @@ static size_t transmit(struct wd_udp *udp, struct mmsghdr *headers, size_t count
 static size_t transmit_split(struct wd_udp *udp, const struct msghdr *whole, int64_t *give_up_ns) {
     struct mmsghdr headers[WD_EGRESS_SEGMENTS];
     struct iovec parts[WD_EGRESS_SEGMENTS];
-    size_t segment = segment_of(whole), length = whole->msg_iov->iov_len, skip = segment ? CMSG_SPACE(sizeof(uint16_t)) : 0, lost = 0;
+    size_t segment = segment_of(whole), length = whole->msg_iov->iov_len,
+           skip = segment ? CMSG_SPACE(sizeof(uint16_t)) : 0, lost = 0;
     uint8_t *data = whole->msg_iov->iov_base;
     for (size_t at = 0; at < length;) {
         size_t count = 0;
         for (; count < WD_EGRESS_SEGMENTS && at < length; count++, at += segment) {
-            parts[count] = (struct iovec){.iov_base = data + at, .iov_len = length - at < segment ? length - at : segment};
+            parts[count] =
+                (struct iovec){.iov_base = data + at, .iov_len = length - at < segment ? length - at : segment};
             headers[count].msg_hdr = *whole;
             headers[count].msg_hdr.msg_iov = &parts[count];
             headers[count].msg_hdr.msg_control = (uint8_t *)whole->msg_control + skip;
@@ -315,14 +346,19 @@ static size_t transmit_split(struct wd_udp *udp, const struct msghdr *whole, int
     return lost;
 }
 
-/* Is it UDP_SEGMENT that the kernel minds? EIO: the device cannot (no checksum offload, IPsec). EINVAL, EMSGSIZE: not with this segment size on this route. */
-static bool refuses_segments(int error) { return error == EIO || error == EINVAL || error == EMSGSIZE || error == EOPNOTSUPP || error == ENOPROTOOPT; }
+/* Is it UDP_SEGMENT that the kernel minds? EIO: the device cannot (no checksum offload, IPsec). EINVAL, EMSGSIZE: not
+ * with this segment size on this route. */
+static bool refuses_segments(int error) {
+    return error == EIO || error == EINVAL || error == EMSGSIZE || error == EOPNOTSUPP || error == ENOPROTOOPT;
+}
 
 static size_t retry_split(struct wd_udp *udp, const struct msghdr *whole, int error, int64_t *give_up_ns) {
     size_t lost = transmit_split(udp, whole, give_up_ns);
     bool by_route = error == EINVAL || error == EMSGSIZE;
-    /* One receiver behind a narrow link is no reason to give up GSO for all the others. The device's refusal is, and one that never ends. */
-    if (lost < datagrams_in(whole) && (!by_route || (!udp->gso_works && ++udp->gso_refusals >= GSO_REFUSALS))) udp->gso = false;
+    /* One receiver behind a narrow link is no reason to give up GSO for all the others. The device's refusal is, and
+     * one that never ends. */
+    if (lost < datagrams_in(whole) && (!by_route || (!udp->gso_works && ++udp->gso_refusals >= GSO_REFUSALS)))
+        udp->gso = false;
     return lost;
 }
 
@@ -369,9 +405,12 @@ size_t wd_udp_send(struct wd_udp *udp, const struct wd_egress *egress) {
     size_t lost = 0, waiting = 0;
     for (size_t i = 0; i < egress->count; i++) {
         const struct wd_message *message = &egress->messages[i];
-        if (message->to.via) ; /* not ours */
-        else if (message->to.family == (udp->v6 ? message->to.family : 4)) lay_out_message(udp, slots, waiting++, message, egress->data);
-        else lost += wd_udp_count(message->length, message->segment);
+        if (message->to.via)
+            ; /* not ours */
+        else if (message->to.family == (udp->v6 ? message->to.family : 4))
+            lay_out_message(udp, slots, waiting++, message, egress->data);
+        else
+            lost += wd_udp_count(message->length, message->segment);
         if (waiting == WD_UDP_SEND_BATCH || i + 1 == egress->count) {
             lost += transmit(udp, slots->headers, waiting, &give_up_ns);
             waiting = 0;

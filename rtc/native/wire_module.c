@@ -1,5 +1,6 @@
-/* The C wire formats for Python: rtc._wire, documented in rtc/_wire.pyi. What tests, the bare client and tools need; the packet path never comes here. */
-#include "wire_module.h"
+/* The C wire formats for Python: rtc._wire, documented in rtc/_wire.pyi. What tests, the bare client and tools need;
+ * the packet path never comes here. */
+#include "wire_methods.h"
 
 #include <stdbool.h>
 
@@ -7,16 +8,14 @@
 #include "payload.h"
 #include "rtcp.h"
 #include "rtp.h"
+#include "wire_result.h"
 
-typedef struct { PyTypeObject *srtp; } State;
+typedef struct {
+    PyTypeObject *srtp;
+} State;
 
-PyObject *wire_malformed(const char *what) { return PyErr_Format(PyExc_ValueError, "%s", what); }
-
-PyObject *wire_written(const uint8_t *data, size_t length) {
-    return length ? PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)length) : wire_malformed("does not fit");
-}
-
-/* --- RTP and RTCP --------------------------------------------------------------------------------------------------- */
+/* --- RTP and RTCP ---------------------------------------------------------------------------------------------------
+ */
 
 static PyObject *rtp_parse(PyObject *module, PyObject *args) {
     (void)module;
@@ -24,28 +23,31 @@ static PyObject *rtp_parse(PyObject *module, PyObject *args) {
     Py_ssize_t length;
     struct wd_rtp rtp;
     if (!PyArg_ParseTuple(args, "y#:rtp_parse", &packet, &length)) return NULL;
-    int payload = wd_rtp_parse(packet, (size_t)length, &rtp) ? -1 : wd_rtp_payload_length(packet, (size_t)length, &rtp);
-    if (payload < 0) return wire_malformed("not a well-formed RTP packet");
+    size_t payload;
+    if (!wd_rtp_parse(packet, (size_t)length, &rtp) || !wd_rtp_payload_length(packet, (size_t)length, &rtp, &payload))
+        return wire_malformed("not a well-formed RTP packet");
     PyObject *extensions = PyDict_New();
     for (unsigned i = 0; extensions && i < rtp.extension_count; i++) {
         const struct wd_rtp_extension *e = &rtp.extensions[i];
-        PyObject *id = PyLong_FromLong(e->id), *value = PyBytes_FromStringAndSize((const char *)packet + e->at, e->length);
+        PyObject *id = PyLong_FromLong(e->id),
+                 *value = PyBytes_FromStringAndSize((const char *)packet + e->at, e->length);
         bool ok = id && value && PyDict_SetDefault(extensions, id, value);
         Py_XDECREF(id);
         Py_XDECREF(value);
         if (!ok) Py_CLEAR(extensions);
     }
     if (!extensions) return NULL;
-    return Py_BuildValue("{s:k,s:k,s:i,s:i,s:N,s:N,s:i,s:N,s:N}", "ssrc", (unsigned long)rtp.ssrc, "timestamp", (unsigned long)rtp.timestamp,
-                         "sequence", rtp.sequence, "payload_type", rtp.payload_type, "marker", PyBool_FromLong(rtp.marker),
-                         "padding", PyBool_FromLong(rtp.padding), "header_length", rtp.header_length, "extensions", extensions,
-                         "payload", PyBytes_FromStringAndSize((const char *)packet + rtp.header_length, payload));
+    return Py_BuildValue("{s:k,s:k,s:i,s:i,s:N,s:N,s:i,s:N,s:N}", "ssrc", (unsigned long)rtp.ssrc, "timestamp",
+                         (unsigned long)rtp.timestamp, "sequence", rtp.sequence, "payload_type", rtp.payload_type,
+                         "marker", PyBool_FromLong(rtp.marker), "padding", PyBool_FromLong(rtp.padding),
+                         "header_length", rtp.header_length, "extensions", extensions, "payload",
+                         PyBytes_FromStringAndSize((const char *)packet + rtp.header_length, (Py_ssize_t)payload));
 }
 
 static PyObject *report_dict(const struct wd_report *r) {
-    return Py_BuildValue("{s:k,s:i,s:i,s:k,s:k,s:k,s:k}", "ssrc", (unsigned long)r->ssrc, "fraction_lost", r->fraction_lost, "lost", r->lost,
-                         "highest", (unsigned long)r->highest, "jitter", (unsigned long)r->jitter, "lsr", (unsigned long)r->lsr,
-                         "dlsr", (unsigned long)r->dlsr);
+    return Py_BuildValue("{s:k,s:i,s:i,s:k,s:k,s:k,s:k}", "ssrc", (unsigned long)r->ssrc, "fraction_lost",
+                         r->fraction_lost, "lost", r->lost, "highest", (unsigned long)r->highest, "jitter",
+                         (unsigned long)r->jitter, "lsr", (unsigned long)r->lsr, "dlsr", (unsigned long)r->dlsr);
 }
 
 static PyObject *sequence_list(const uint16_t *values, size_t count) {
@@ -54,58 +56,62 @@ static PyObject *sequence_list(const uint16_t *values, size_t count) {
     return list;
 }
 
-/* Steals the value. */
-static int set(PyObject *dict, const char *key, PyObject *value) {
-    if (!value) return -1;
-    int result = PyDict_SetItemString(dict, key, value);
+/* Steals the value. False with an exception set. */
+static bool set(PyObject *dict, const char *key, PyObject *value) {
+    if (!value) return false;
+    bool done = PyDict_SetItemString(dict, key, value) == 0;
     Py_DECREF(value);
-    return result;
+    return done;
 }
 
-static int describe_reports(PyObject *dict, const struct wd_rtcp_block *block) {
+static bool describe_reports(PyObject *dict, const struct wd_rtcp_block *block) {
     struct wd_report reports[31];
     uint32_t reporter = 0;
     size_t count = wd_rtcp_read_reports(block, &reporter, reports);
     PyObject *list = PyList_New((Py_ssize_t)count);
     for (size_t i = 0; list && i < count; i++) PyList_SET_ITEM(list, (Py_ssize_t)i, report_dict(&reports[i]));
-    return set(dict, "sender", PyLong_FromUnsignedLong(reporter)) || set(dict, "reports", list) ? -1 : 0;
+    return set(dict, "sender", PyLong_FromUnsignedLong(reporter)) && set(dict, "reports", list);
 }
 
-static int describe_feedback(PyObject *dict, const struct wd_rtcp_block *block) {
+static bool describe_feedback(PyObject *dict, const struct wd_rtcp_block *block) {
     uint32_t media, ssrcs[32];
     uint16_t lost[512];
     uint8_t sequences[32];
     uint64_t bitrate;
     struct wd_twcc_summary twcc;
-    if (block->length < 12) return 0;
-    if (set(dict, "sender", PyLong_FromUnsignedLong(wd_get32(block->data + 4)))) return -1;
-    if (set(dict, "media", PyLong_FromUnsignedLong(wd_get32(block->data + 8)))) return -1;
+    if (block->length < 12) return true;
+    if (!set(dict, "sender", PyLong_FromUnsignedLong(wd_get32(block->data + 4)))) return false;
+    if (!set(dict, "media", PyLong_FromUnsignedLong(wd_get32(block->data + 8)))) return false;
     if (block->type == WD_RTCP_RTPFB && block->count == WD_RTPFB_NACK)
         return set(dict, "lost", sequence_list(lost, wd_rtcp_read_nack(block, &media, lost, 512)));
-    if (!wd_rtcp_read_twcc(block, &twcc))
-        return set(dict, "twcc", Py_BuildValue("{s:i,s:i,s:i,s:i}", "base", twcc.base, "count", twcc.count, "received", twcc.received,
-                                               "feedback", twcc.feedback));
-    if (!wd_rtcp_read_remb(block, &bitrate)) return set(dict, "bitrate", PyLong_FromUnsignedLongLong(bitrate));
+    if (wd_rtcp_read_twcc(block, &twcc))
+        return set(dict, "twcc",
+                   Py_BuildValue("{s:i,s:i,s:i,s:i}", "base", twcc.base, "count", twcc.count, "received", twcc.received,
+                                 "feedback", twcc.feedback));
+    if (wd_rtcp_read_remb(block, &bitrate)) return set(dict, "bitrate", PyLong_FromUnsignedLongLong(bitrate));
     if (block->type == WD_RTCP_PSFB && block->count == WD_PSFB_FIR) {
         size_t count = wd_rtcp_read_fir(block, ssrcs, sequences, 32);
         PyObject *list = PyList_New((Py_ssize_t)count);
-        for (size_t i = 0; list && i < count; i++) PyList_SET_ITEM(list, (Py_ssize_t)i, Py_BuildValue("(ki)", (unsigned long)ssrcs[i], sequences[i]));
+        for (size_t i = 0; list && i < count; i++)
+            PyList_SET_ITEM(list, (Py_ssize_t)i, Py_BuildValue("(ki)", (unsigned long)ssrcs[i], sequences[i]));
         return set(dict, "fir", list);
     }
-    return 0;
+    return true;
 }
 
 static PyObject *describe(const struct wd_rtcp_block *block) {
     PyObject *dict = Py_BuildValue("{s:i,s:i,s:N}", "type", block->type, "count", block->count, "data",
                                    PyBytes_FromStringAndSize((const char *)block->data, (Py_ssize_t)block->length));
     struct wd_sender_info info;
-    int result = dict ? 0 : -1;
-    if (!result && !wd_rtcp_read_sender(block, &info))
-        result = set(dict, "ntp", PyLong_FromUnsignedLongLong(info.ntp)) || set(dict, "rtp", PyLong_FromUnsignedLong(info.rtp)) ||
-                 set(dict, "packets", PyLong_FromUnsignedLong(info.packets)) || set(dict, "octets", PyLong_FromUnsignedLong(info.octets));
-    if (!result && (block->type == WD_RTCP_SR || block->type == WD_RTCP_RR)) result = describe_reports(dict, block);
-    if (!result && (block->type == WD_RTCP_RTPFB || block->type == WD_RTCP_PSFB)) result = describe_feedback(dict, block);
-    if (result) Py_CLEAR(dict);
+    bool done = dict;
+    if (done && wd_rtcp_read_sender(block, &info))
+        done = set(dict, "ntp", PyLong_FromUnsignedLongLong(info.ntp)) &&
+               set(dict, "rtp", PyLong_FromUnsignedLong(info.rtp)) &&
+               set(dict, "packets", PyLong_FromUnsignedLong(info.packets)) &&
+               set(dict, "octets", PyLong_FromUnsignedLong(info.octets));
+    if (done && (block->type == WD_RTCP_SR || block->type == WD_RTCP_RR)) done = describe_reports(dict, block);
+    if (done && (block->type == WD_RTCP_RTPFB || block->type == WD_RTCP_PSFB)) done = describe_feedback(dict, block);
+    if (!done) Py_CLEAR(dict);
     return dict;
 }
 
@@ -168,7 +174,8 @@ static PyObject *rtcp_remb(PyObject *module, PyObject *args) {
     uint8_t out[WIRE_MAX_PACKET];
     if (!PyArg_ParseTuple(args, "IKO!:rtcp_remb", &sender, &bitrate, &PyList_Type, &list)) return NULL;
     Py_ssize_t count = numbers(list, ssrcs, 255);
-    return count < 0 ? NULL : wire_written(out, wd_rtcp_write_remb(out, sizeof out, sender, bitrate, ssrcs, (size_t)count));
+    return count < 0 ? NULL
+                     : wire_written(out, wd_rtcp_write_remb(out, sizeof out, sender, bitrate, ssrcs, (size_t)count));
 }
 
 static PyObject *rtcp_sr(PyObject *module, PyObject *args) {
@@ -230,7 +237,8 @@ static PyObject *twcc_feedback(PyObject *module, PyObject *args) {
     return list;
 }
 
-/* --- payloads ------------------------------------------------------------------------------------------------------- */
+/* --- payloads -------------------------------------------------------------------------------------------------------
+ */
 
 static PyObject *payload_parse(PyObject *module, PyObject *args) {
     (void)module;
@@ -239,9 +247,10 @@ static PyObject *payload_parse(PyObject *module, PyObject *args) {
     Py_ssize_t length;
     struct wd_payload p;
     if (!PyArg_ParseTuple(args, "iy#:payload_parse", &codec, &payload, &length)) return NULL;
-    if (wd_payload_parse((uint8_t)codec, payload, (size_t)length, &p)) return wire_malformed("a malformed payload");
-    return Py_BuildValue("{s:N,s:i,s:i,s:i,s:i,s:i,s:i}", "keyframe", PyBool_FromLong(p.keyframe), "picture_id_bits", p.picture_id_bits,
-                         "picture_id_at", p.picture_id_at, "picture_id", p.picture_id, "tl0_at", p.tl0_at, "tl0", p.tl0, "tid", p.tid);
+    if (!wd_payload_parse((uint8_t)codec, payload, (size_t)length, &p)) return wire_malformed("a malformed payload");
+    return Py_BuildValue("{s:N,s:i,s:i,s:i,s:i,s:i,s:i}", "keyframe", PyBool_FromLong(p.keyframe), "picture_id_bits",
+                         p.picture_id_bits, "picture_id_at", p.picture_id_at, "picture_id", p.picture_id, "tl0_at",
+                         p.tl0_at, "tl0", p.tl0, "tid", p.tid);
 }
 
 static PyObject *vp8_patch(PyObject *module, PyObject *args) {
@@ -251,13 +260,14 @@ static PyObject *vp8_patch(PyObject *module, PyObject *args) {
     int picture_id, tl0;
     struct wd_payload p;
     if (!PyArg_ParseTuple(args, "y#ii:vp8_patch", &payload, &length, &picture_id, &tl0)) return NULL;
-    if (wd_payload_parse(WD_CODEC_VP8, payload, (size_t)length, &p)) return wire_malformed("a malformed VP8 payload");
+    if (!wd_payload_parse(WD_CODEC_VP8, payload, (size_t)length, &p)) return wire_malformed("a malformed VP8 payload");
     PyObject *result = PyBytes_FromStringAndSize((const char *)payload, length);
     if (result) wd_vp8_patch((uint8_t *)PyBytes_AS_STRING(result), &p, (uint16_t)picture_id, (uint8_t)tl0);
     return result;
 }
 
-/* --- the module ----------------------------------------------------------------------------------------------------- */
+/* --- the module -----------------------------------------------------------------------------------------------------
+ */
 
 static PyMethodDef functions[] = {
     {"derive_keys", wire_derive_keys, METH_VARARGS, "Session keys by RFC 3711 section 4.3."},
@@ -268,7 +278,8 @@ static PyMethodDef functions[] = {
     {"stun_verify", wire_stun_verify, METH_VARARGS, "Is MESSAGE-INTEGRITY right?"},
     {"stun_success", wire_stun_success, METH_VARARGS, "A Binding success response."},
     {"stun_error", wire_stun_error, METH_VARARGS, "A Binding error response."},
-    {"stun_check", (PyCFunction)(void (*)(void))wire_stun_check, METH_VARARGS | METH_KEYWORDS, "An ICE connectivity check."},
+    {"stun_check", (PyCFunction)(void (*)(void))wire_stun_check, METH_VARARGS | METH_KEYWORDS,
+     "An ICE connectivity check."},
     {"rtp_parse", rtp_parse, METH_VARARGS, "One clear RTP packet as a dict."},
     {"rtcp_parse", rtcp_parse, METH_VARARGS, "The blocks of one clear RTCP packet."},
     {"rtcp_pli", rtcp_pli, METH_VARARGS, "Picture loss indication."},
@@ -297,14 +308,9 @@ static void module_free(void *module) { Py_CLEAR(((State *)PyModule_GetState(mod
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_exec}, {0, NULL}};
 static PyModuleDef module_definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "rtc._wire",
-    .m_doc = "The C wire formats for Python.",
-    .m_size = sizeof(State),
-    .m_methods = functions,
-    .m_slots = module_slots,
-    .m_traverse = module_traverse,
-    .m_free = module_free,
+    PyModuleDef_HEAD_INIT,         .m_name = "rtc._wire",  .m_doc = "The C wire formats for Python.",
+    .m_size = sizeof(State),       .m_methods = functions, .m_slots = module_slots,
+    .m_traverse = module_traverse, .m_free = module_free,
 };
 
 PyMODINIT_FUNC PyInit__wire(void) { return PyModuleDef_Init(&module_definition); }

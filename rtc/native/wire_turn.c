@@ -1,6 +1,8 @@
-/* STUN messages of any method for Python (turn/stun.py): the part that runs for each of thousands of requests a second. What is strict here, and why, stands in
- * turn/stun.py; its first version, in Python, is kept in the tests as the oracle. */
-#include "wire_module.h"
+/* STUN messages of any method for Python (turn/stun.py): the part that runs for each of thousands of requests a second.
+ * What is strict here, and why, stands in turn/stun.py; its first version, in Python, is kept in the tests as the
+ * oracle. */
+#include "wire_methods.h"
+#include "wire_result.h"
 
 #include <openssl/crypto.h>
 
@@ -30,7 +32,8 @@ static bool append(PyObject **list, PyObject *item) {
 }
 
 /* One attribute before MESSAGE-INTEGRITY, or that. False with an exception. */
-static bool keep(struct parsed *p, uint16_t type, const uint8_t *value, size_t length, size_t at, PyObject *understood) {
+static bool keep(struct parsed *p, uint16_t type, const uint8_t *value, size_t length, size_t at,
+                 PyObject *understood) {
     PyObject *key = PyLong_FromLong(type), *bytes = PyBytes_FromStringAndSize((const char *)value, (Py_ssize_t)length);
     bool right = key && bytes;
     int known = right ? PyDict_Contains(p->attributes, key) : -1;
@@ -41,11 +44,15 @@ static bool keep(struct parsed *p, uint16_t type, const uint8_t *value, size_t l
             if (length != MAC) right = wire_malformed("MESSAGE-INTEGRITY is not a SHA-1") != NULL;
         } else if (right && type < OPTIONAL) {
             int understands = PySet_Contains(understood, key);
-            if (understands == 0) right = append(&p->unknown, Py_NewRef(key));
-            else right = understands > 0;
+            if (understands == 0)
+                right = append(&p->unknown, Py_NewRef(key));
+            else
+                right = understands > 0;
         }
-    } else if (known > 0 && type == XOR_PEER_ADDRESS) right = append(&p->peers, Py_NewRef(bytes));
-    else right = known >= 0;
+    } else if (known > 0 && type == XOR_PEER_ADDRESS)
+        right = append(&p->peers, Py_NewRef(bytes));
+    else
+        right = known >= 0;
     Py_XDECREF(key);
     Py_XDECREF(bytes);
     return right;
@@ -56,12 +63,15 @@ static bool read_attributes(const uint8_t *data, size_t size, struct parsed *p, 
     for (size_t at = HEADER; at < size;) {
         uint16_t type = wd_get16(data + at); /* sizes are multiples of four, so four bytes are there */
         size_t length = wd_get16(data + at + 2), start = at + 4;
-        if (start + length > size || ++seen > MAX_ATTRIBUTES) return wire_malformed("an attribute ends behind the message, or there are too many");
+        if (start + length > size || ++seen > MAX_ATTRIBUTES)
+            return wire_malformed("an attribute ends behind the message, or there are too many");
         if (p->fingerprinted) return wire_malformed("FINGERPRINT is not the last attribute");
         if (type == FINGERPRINT) {
-            if (length != 4 || wd_get32(data + start) != wd_stun_fingerprint(data, at)) return wire_malformed("FINGERPRINT is wrong");
+            if (length != 4 || wd_get32(data + start) != wd_stun_fingerprint(data, at))
+                return wire_malformed("FINGERPRINT is wrong");
             p->fingerprinted = true;
-        } else if (!p->integrity_at && !keep(p, type, data + start, length, at, understood)) return false;
+        } else if (!p->integrity_at && !keep(p, type, data + start, length, at, understood))
+            return false;
         at = start + ((length + 3) & ~(size_t)3);
     }
     return true;
@@ -75,7 +85,8 @@ static PyObject *as_tuple(PyObject *list) {
 
 PyObject *wire_turn_parse(PyObject *module, PyObject *const *args, Py_ssize_t count) {
     (void)module;
-    if (count != 3 || !PyBytes_Check(args[0]) || !PyAnySet_Check(args[1]) || !PyTuple_Check(args[2]) || PyTuple_GET_SIZE(args[2]) != 4) {
+    if (count != 3 || !PyBytes_Check(args[0]) || !PyAnySet_Check(args[1]) || !PyTuple_Check(args[2]) ||
+        PyTuple_GET_SIZE(args[2]) != 4) {
         PyErr_SetString(PyExc_TypeError, "turn_parse(data: bytes, understood: frozenset, classes: tuple of four)");
         return NULL;
     }
@@ -83,7 +94,8 @@ PyObject *wire_turn_parse(PyObject *module, PyObject *const *args, Py_ssize_t co
     size_t size = (size_t)PyBytes_GET_SIZE(args[0]);
     if (size < HEADER || size > MAX_MESSAGE) return wire_malformed("not the length of a message");
     uint16_t type = wd_get16(data), length = wd_get16(data + 2);
-    if (type > 0x3fff || wd_get32(data + 4) != COOKIE || (size_t)length + HEADER != size || length & 3) return wire_malformed("not the header of a message");
+    if (type > 0x3fff || wd_get32(data + 4) != COOKIE || (size_t)length + HEADER != size || length & 3)
+        return wire_malformed("not the header of a message");
     struct parsed p = {.attributes = PyDict_New()};
     if (!p.attributes || !read_attributes(data, size, &p, args[1])) {
         Py_XDECREF(p.attributes);
@@ -91,9 +103,11 @@ PyObject *wire_turn_parse(PyObject *module, PyObject *const *args, Py_ssize_t co
         Py_XDECREF(p.unknown);
         return NULL;
     }
-    int method = (type & 0x000f) | (type & 0x00e0) >> 1 | (type & 0x3e00) >> 2, klass = (type & 0x0010) >> 4 | (type & 0x0100) >> 7;
-    return Py_BuildValue("(iOy#NNNnOO)", method, PyTuple_GET_ITEM(args[2], klass), data + 8, (Py_ssize_t)12, p.attributes, as_tuple(p.peers), as_tuple(p.unknown),
-                         (Py_ssize_t)p.integrity_at, p.fingerprinted ? Py_True : Py_False, args[0]);
+    int method = (type & 0x000f) | (type & 0x00e0) >> 1 | (type & 0x3e00) >> 2,
+        klass = (type & 0x0010) >> 4 | (type & 0x0100) >> 7;
+    return Py_BuildValue("(iOy#NNNnOO)", method, PyTuple_GET_ITEM(args[2], klass), data + 8, (Py_ssize_t)12,
+                         p.attributes, as_tuple(p.peers), as_tuple(p.unknown), (Py_ssize_t)p.integrity_at,
+                         p.fingerprinted ? Py_True : Py_False, args[0]);
 }
 
 static bool integrity(uint8_t *data, size_t at, PyObject *key, uint8_t out[MAC]) {
@@ -102,7 +116,8 @@ static bool integrity(uint8_t *data, size_t at, PyObject *key, uint8_t out[MAC])
 
 PyObject *wire_turn_verify(PyObject *module, PyObject *const *args, Py_ssize_t count) {
     (void)module;
-    if (count != 3 || !PyBytes_Check(args[0]) || !PyLong_Check(args[1]) || !PyBytes_Check(args[2]) || PyBytes_GET_SIZE(args[2]) > 1024) {
+    if (count != 3 || !PyBytes_Check(args[0]) || !PyLong_Check(args[1]) || !PyBytes_Check(args[2]) ||
+        PyBytes_GET_SIZE(args[2]) > 1024) {
         PyErr_SetString(PyExc_TypeError, "turn_verify(data: bytes, integrity_at: int, key: bytes)");
         return NULL;
     }
@@ -110,7 +125,8 @@ PyObject *wire_turn_verify(PyObject *module, PyObject *const *args, Py_ssize_t c
     size_t at = PyLong_AsSize_t(args[1]), size = (size_t)PyBytes_GET_SIZE(args[0]);
     uint8_t expected[MAC], copy[MAX_MESSAGE];
     if (PyErr_Occurred()) return NULL;
-    if (size > MAX_MESSAGE || at < HEADER || size < 4 + MAC || at > size - 4 - MAC) return wire_malformed("MESSAGE-INTEGRITY is not there");
+    if (size > MAX_MESSAGE || at < HEADER || size < 4 + MAC || at > size - 4 - MAC)
+        return wire_malformed("MESSAGE-INTEGRITY is not there");
     memcpy(copy, data, at);
     return PyBool_FromLong(integrity(copy, at, args[2], expected) && CRYPTO_memcmp(expected, data + at + 4, MAC) == 0);
 }
@@ -120,7 +136,8 @@ static size_t attributes_size(PyObject *list) {
     size_t size = 0;
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
         PyObject *pair = PyList_GET_ITEM(list, i);
-        if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2 || !PyLong_Check(PyTuple_GET_ITEM(pair, 0)) || !PyBytes_Check(PyTuple_GET_ITEM(pair, 1))) {
+        if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2 || !PyLong_Check(PyTuple_GET_ITEM(pair, 0)) ||
+            !PyBytes_Check(PyTuple_GET_ITEM(pair, 1))) {
             PyErr_SetString(PyExc_TypeError, "attributes are pairs of a number and bytes");
             return SIZE_MAX;
         }
@@ -131,9 +148,13 @@ static size_t attributes_size(PyObject *list) {
 
 PyObject *wire_turn_build(PyObject *module, PyObject *const *args, Py_ssize_t count) {
     (void)module;
-    if (count != 5 || !PyLong_Check(args[0]) || !PyBytes_Check(args[1]) || PyBytes_GET_SIZE(args[1]) != 12 || !PyList_Check(args[2]) ||
-        (args[3] != Py_None && (!PyBytes_Check(args[3]) || PyBytes_GET_SIZE(args[3]) > 1024)) || !PyBool_Check(args[4])) {
-        PyErr_SetString(PyExc_TypeError, "turn_build(type: int, transaction: 12 bytes, attributes: list, key: bytes | None, fingerprint: bool)");
+    if (count != 5 || !PyLong_Check(args[0]) || !PyBytes_Check(args[1]) || PyBytes_GET_SIZE(args[1]) != 12 ||
+        !PyList_Check(args[2]) ||
+        (args[3] != Py_None && (!PyBytes_Check(args[3]) || PyBytes_GET_SIZE(args[3]) > 1024)) ||
+        !PyBool_Check(args[4])) {
+        PyErr_SetString(
+            PyExc_TypeError,
+            "turn_build(type: int, transaction: 12 bytes, attributes: list, key: bytes | None, fingerprint: bool)");
         return NULL;
     }
     bool fingerprint = args[4] == Py_True;

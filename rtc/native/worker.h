@@ -1,9 +1,9 @@
-/* The shell around the forwarding core and the relay core: a thread that owns one UDP socket, the relayed sockets and both cores, or (by hand) cores that the
- * caller drives in his own time.
+/* The shell around the forwarding core and the relay core: a thread that owns one UDP socket, the relayed sockets and
+ * both cores, or (manual) cores that the caller drives in his own time.
  *
- * A round of the thread: sleep until the socket, a command or the router's deadline; read what has come, at most WD_ROUND_DATAGRAMS, but carry out
- * waiting commands first; flush; send; tick; send; ring for the events. Other threads touch only the command queue, the event ring's consumer side and
- * (reading) the counters. */
+ * A round of the thread: sleep until the socket, a command or the router's deadline; read what has come, at most
+ * WD_ROUND_DATAGRAMS, but carry out waiting commands first; flush; send; tick; send; ring for the events. Other threads
+ * touch only the command queue, the event ring's consumer side and (reading) the counters. */
 #ifndef WD_WORKER_H
 #define WD_WORKER_H
 
@@ -14,7 +14,8 @@
 #include "stream.h"
 #include "udp.h"
 
-#define WD_ROUND_DATAGRAMS 64 /* then what was received is forwarded, before more is read: it is still in the near caches */
+/* then what was received is forwarded, before more is read: it is still in the near caches */
+#define WD_ROUND_DATAGRAMS 64
 #define WD_GATHER_NS 3000000 /* most that a datagram waits for others to be forwarded with, at light load */
 #define WD_SOON_NS 1500000 /* datagrams that follow each other faster are worth gathering */
 #define WD_WORTH_WAKING_NS 30000 /* of forwarding, for each datagram */
@@ -39,13 +40,14 @@ struct wd_worker *wd_worker_new(const struct wd_worker_config *config);
 /* Lets the thread carry out the commands that wait, joins it and frees everything. */
 void wd_worker_free(struct wd_worker *worker);
 
-uint16_t wd_worker_port(const struct wd_worker *worker); /* 0 by hand */
-pid_t wd_worker_thread_id(const struct wd_worker *worker); /* 0 by hand */
+uint16_t wd_worker_port(const struct wd_worker *worker); /* 0 when manual */
+pid_t wd_worker_thread_id(const struct wd_worker *worker); /* 0 when manual */
 struct wd_ring *wd_worker_events(struct wd_worker *worker);
-int wd_worker_command(struct wd_worker *worker, const struct wd_command *command, const void *data); /* -1 when out of memory */
+bool wd_worker_command(struct wd_worker *worker, const struct wd_command *command,
+                       const void *data); /* false when out of memory */
 void wd_worker_hold(struct wd_worker *worker, bool held); /* while it is held, commands wait for others */
 
-/* What a neighbour needs to hand datagrams to this worker; released by wd_commands_release. NULL by hand. */
+/* What a neighbour needs to hand datagrams to this worker; released by wd_commands_release. NULL when manual. */
 struct wd_commands *wd_worker_hold_queue(struct wd_worker *worker);
 uint32_t wd_worker_index(const struct wd_worker *worker);
 
@@ -58,10 +60,12 @@ struct wd_worker_counters {
 };
 void wd_worker_read_counters(struct wd_worker *worker, struct wd_worker_counters *out);
 
-/* By hand only. Time must not go back. */
+/* Manual workers only. Time must not go back. */
 int64_t wd_worker_now(const struct wd_worker *worker); /* of the last call */
-void wd_worker_receive(struct wd_worker *worker, uint8_t *datagram, size_t length, const struct wd_addr *from, int64_t now_ns);
-void wd_worker_receive_relayed(struct wd_worker *worker, uint8_t *datagram, size_t length, const struct wd_addr *peer, const struct wd_addr *relayed, int64_t now_ns);
+void wd_worker_receive(struct wd_worker *worker, uint8_t *datagram, size_t length, const struct wd_addr *from,
+                       int64_t now_ns);
+void wd_worker_receive_relayed(struct wd_worker *worker, uint8_t *datagram, size_t length, const struct wd_addr *peer,
+                               const struct wd_addr *relayed, int64_t now_ns);
 int64_t wd_worker_advance(struct wd_worker *worker, int64_t now_ns);
 struct wd_sent {
     struct wd_addr to;

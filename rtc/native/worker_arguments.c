@@ -54,7 +54,9 @@ static bool field(PyObject *object, const char *name, unsigned long least, unsig
 /* ---- credentials and keys ---- */
 
 /* Theirs may be base64url too, as rtc/sdp.py takes them. */
-static bool is_ice_char(char c, bool remote) { return Py_ISALNUM(c) || c == '+' || c == '/' || (remote && (c == '-' || c == '_' || c == '=')); }
+static bool is_ice_char(char c, bool remote) {
+    return Py_ISALNUM(c) || c == '+' || c == '/' || (remote && (c == '-' || c == '_' || c == '='));
+}
 
 static size_t credential(PyObject *text, const char *name, bool remote, Py_ssize_t least, Py_ssize_t most, char *out) {
     Py_ssize_t length;
@@ -63,7 +65,8 @@ static size_t credential(PyObject *text, const char *name, bool remote, Py_ssize
     bool right = length >= least && length <= most;
     for (Py_ssize_t i = 0; right && i < length; i++) right = is_ice_char(bytes[i], remote);
     if (!right) {
-        PyErr_Format(PyExc_ValueError, "%s must be %zd to %zd letters, digits, + or /%s", name, least, most, remote ? ", or -, _ or =" : "");
+        PyErr_Format(PyExc_ValueError, "%s must be %zd to %zd letters, digits, + or /%s", name, least, most,
+                     remote ? ", or -, _ or =" : "");
         return 0;
     }
     memcpy(out, bytes, (size_t)length + 1);
@@ -72,7 +75,9 @@ static size_t credential(PyObject *text, const char *name, bool remote, Py_ssize
 
 size_t wd_credentials(PyObject *ufrag, PyObject *password, bool remote, char out[WD_MAX_CREDENTIALS]) {
     size_t first = credential(ufrag, "ufrag", remote, 4, remote ? WD_MAX_REMOTE_UFRAG : WD_MAX_UFRAG, out);
-    size_t second = first ? credential(password, "password", remote, 22, remote ? WD_MAX_REMOTE_PASSWORD : WD_MAX_PASSWORD, out + first) : 0;
+    size_t second = first ? credential(password, "password", remote, 22,
+                                       remote ? WD_MAX_REMOTE_PASSWORD : WD_MAX_PASSWORD, out + first)
+                          : 0;
     return second ? first + second : 0;
 }
 
@@ -85,17 +90,22 @@ static bool secret(PyObject *bytes, const char *name, size_t length, uint8_t *ou
     return true;
 }
 
-bool wd_keys(uint16_t profile, PyObject *send_key, PyObject *send_salt, PyObject *receive_key, PyObject *receive_salt, struct wd_command_keys *out) {
+bool wd_keys(uint16_t profile, PyObject *send_key, PyObject *send_salt, PyObject *receive_key, PyObject *receive_salt,
+             struct wd_command_keys *out) {
     size_t salt;
-    if (profile == WD_SRTP_AEAD_AES_128_GCM) salt = 12;
-    else if (profile == WD_SRTP_AES128_CM_SHA1_80) salt = 14;
+    if (profile == WD_SRTP_AEAD_AES_128_GCM)
+        salt = 12;
+    else if (profile == WD_SRTP_AES128_CM_SHA1_80)
+        salt = 14;
     else {
         PyErr_Format(PyExc_ValueError, "unknown SRTP profile %d", profile);
         return false;
     }
     *out = (struct wd_command_keys){.profile = profile};
-    return secret(send_key, "send_key", WD_SRTP_KEY, out->send_key) && secret(send_salt, "send_salt", salt, out->send_salt) &&
-           secret(receive_key, "receive_key", WD_SRTP_KEY, out->receive_key) && secret(receive_salt, "receive_salt", salt, out->receive_salt);
+    return secret(send_key, "send_key", WD_SRTP_KEY, out->send_key) &&
+           secret(send_salt, "send_salt", salt, out->send_salt) &&
+           secret(receive_key, "receive_key", WD_SRTP_KEY, out->receive_key) &&
+           secret(receive_salt, "receive_salt", salt, out->receive_salt);
 }
 
 /* ---- media lines ---- */
@@ -106,7 +116,8 @@ static bool dictionary(PyObject *object, const char *what) {
     return false;
 }
 
-static bool codec_field(PyObject *codec, const char *name, unsigned long least, unsigned long most, unsigned long *out) {
+static bool codec_field(PyObject *codec, const char *name, unsigned long least, unsigned long most,
+                        unsigned long *out) {
     PyObject *value = PyDict_GetItemString(codec, name);
     if (value) return field(value, name, least, most, out);
     PyErr_Format(PyExc_ValueError, "codec without %s", name);
@@ -116,8 +127,10 @@ static bool codec_field(PyObject *codec, const char *name, unsigned long least, 
 static bool codec_flag(PyObject *codec, const char *name, uint8_t *out) {
     PyObject *value = PyDict_GetItemString(codec, name);
     if (!value || !PyBool_Check(value)) {
-        if (value) PyErr_Format(PyExc_TypeError, "%s must be a bool", name);
-        else PyErr_Format(PyExc_ValueError, "codec without %s", name);
+        if (value)
+            PyErr_Format(PyExc_TypeError, "%s must be a bool", name);
+        else
+            PyErr_Format(PyExc_ValueError, "codec without %s", name);
         return false;
     }
     *out = value == Py_True;
@@ -126,9 +139,12 @@ static bool codec_flag(PyObject *codec, const char *name, uint8_t *out) {
 
 static bool codec_entry(PyObject *codec, struct wd_codec_entry *out) {
     unsigned long name, variant, payload_type, rtx, clock_rate;
-    if (!dictionary(codec, "a codec") || !codec_field(codec, "codec", WD_CODEC_OPUS, WD_CODEC_AV1, &name) || !codec_field(codec, "variant", 0, 255, &variant) ||
-        !codec_field(codec, "payload_type", 0, 127, &payload_type) || !codec_field(codec, "rtx_payload_type", 0, 127, &rtx) ||
-        !codec_field(codec, "clock_rate", 1, UINT32_MAX, &clock_rate) || !codec_flag(codec, "nack", &out->nack) || !codec_flag(codec, "pli", &out->pli))
+    if (!dictionary(codec, "a codec") || !codec_field(codec, "codec", WD_CODEC_OPUS, WD_CODEC_AV1, &name) ||
+        !codec_field(codec, "variant", 0, 255, &variant) ||
+        !codec_field(codec, "payload_type", 0, 127, &payload_type) ||
+        !codec_field(codec, "rtx_payload_type", 0, 127, &rtx) ||
+        !codec_field(codec, "clock_rate", 1, UINT32_MAX, &clock_rate) || !codec_flag(codec, "nack", &out->nack) ||
+        !codec_flag(codec, "pli", &out->pli))
         return false;
     if (PyDict_GET_SIZE(codec) != 7) {
         PyErr_Format(PyExc_ValueError, "unknown keys in codec %R", codec);
@@ -148,7 +164,8 @@ static bool codec_entries(PyObject *codecs, struct wd_media *out) {
     Py_ssize_t count = PySequence_Fast_GET_SIZE(sequence);
     bool right = count >= 1 && count <= WD_MAX_CODECS;
     if (!right) PyErr_Format(PyExc_ValueError, "%zd codecs, not 1 to %d", count, WD_MAX_CODECS);
-    for (Py_ssize_t i = 0; right && i < count; i++) right = codec_entry(PySequence_Fast_GET_ITEM(sequence, i), &out->codecs[i]);
+    for (Py_ssize_t i = 0; right && i < count; i++)
+        right = codec_entry(PySequence_Fast_GET_ITEM(sequence, i), &out->codecs[i]);
     out->codec_count = right ? (uint8_t)count : 0;
     Py_DECREF(sequence);
     return right;
@@ -160,7 +177,8 @@ static bool extension_ids(PyObject *extensions, struct wd_extension_ids *out) {
         size_t at;
     } known[] = {
 #define ID(name) {#name, offsetof(struct wd_extension_ids, name)}
-        ID(mid), ID(rid), ID(repaired_rid), ID(audio_level), ID(transport_cc), ID(abs_send_time), ID(orientation), ID(playout_delay),
+        ID(mid),          ID(rid),           ID(repaired_rid), ID(audio_level),
+        ID(transport_cc), ID(abs_send_time), ID(orientation),  ID(playout_delay),
 #undef ID
     };
     if (!dictionary(extensions, "extensions")) return false;

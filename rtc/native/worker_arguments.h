@@ -1,4 +1,5 @@
-/* Python arguments of a worker's commands, checked and turned into the core's structures. Every function sets an exception and returns false on bad input. */
+/* Python arguments of a worker's commands, checked and turned into the core's structures. Every function sets an
+ * exception and returns false on bad input. */
 #ifndef WD_WORKER_ARGUMENTS_H
 #define WD_WORKER_ARGUMENTS_H
 
@@ -15,14 +16,15 @@ int wd_convert_optional_id(PyObject *object, void *out); /* uint32_t, 0 = none *
 int wd_convert_seed(PyObject *object, void *out); /* uint64_t */
 int wd_convert_time(PyObject *object, void *out); /* int64_t nanoseconds, 0 and up */
 
-/* Ufrag and password in the characters of RFC 8839 section 5.4: "ufrag NUL password NUL" into `out`; returns its length, 0 with an exception. Ours need not
- * be as long as the standard allows. */
+/* Ufrag and password in the characters of RFC 8839 section 5.4: "ufrag NUL password NUL" into `out`; returns its
+ * length, 0 with an exception. Ours need not be as long as the standard allows. */
 #define WD_MAX_UFRAG 32
 #define WD_MAX_PASSWORD 64
 #define WD_MAX_CREDENTIALS (WD_MAX_REMOTE_UFRAG + 1 + WD_MAX_REMOTE_PASSWORD + 1)
 size_t wd_credentials(PyObject *ufrag, PyObject *password, bool remote, char out[WD_MAX_CREDENTIALS]);
 
-bool wd_keys(uint16_t profile, PyObject *send_key, PyObject *send_salt, PyObject *receive_key, PyObject *receive_salt, struct wd_command_keys *out);
+bool wd_keys(uint16_t profile, PyObject *send_key, PyObject *send_salt, PyObject *receive_key, PyObject *receive_salt,
+             struct wd_command_keys *out);
 
 /* What tracks and legs have in common. */
 struct wd_media {

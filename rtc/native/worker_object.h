@@ -1,4 +1,4 @@
-/* The Python class Worker, as the files that hold its methods share it: worker_module.c, and worker_relay_methods.c for relay and streams. */
+/* The Python class Worker, and what its methods begin and end with. */
 #ifndef WD_WORKER_OBJECT_H
 #define WD_WORKER_OBJECT_H
 
@@ -7,38 +7,15 @@
 #include "worker.h"
 
 typedef struct {
-    PyObject_HEAD
-    struct wd_worker *worker; /* NULL once closed */
+    PyObject_HEAD struct wd_worker *worker; /* NULL once closed */
     bool threaded;
 } Worker;
 
-/* NULL with an exception when it is closed, or not driven by hand. */
+/* NULL with an exception when it is closed, or not manual. */
 struct wd_worker *wd_open_worker(Worker *self);
-struct wd_worker *wd_worker_by_hand(Worker *self);
+struct wd_worker *wd_worker_manual(Worker *self);
 bool wd_time_goes_on(Worker *self, int64_t now_ns);
-PyObject *wd_post(Worker *self, const struct wd_command *command, const void *data); /* None, or NULL with an exception */
-
-#define WD_RELAY_METHOD(name) PyObject *wd_method_##name(PyObject *self, PyObject *args, PyObject *kwargs);
-WD_RELAY_METHOD(configure_relay)
-WD_RELAY_METHOD(know_media)
-WD_RELAY_METHOD(forget_media)
-WD_RELAY_METHOD(reply)
-WD_RELAY_METHOD(add_allocation)
-WD_RELAY_METHOD(add_relayed)
-WD_RELAY_METHOD(open_relayed)
-WD_RELAY_METHOD(permit)
-WD_RELAY_METHOD(bind_channel)
-WD_RELAY_METHOD(move_allocation)
-WD_RELAY_METHOD(remove_allocation)
-WD_RELAY_METHOD(adopt_stream)
-WD_RELAY_METHOD(close_stream)
-WD_RELAY_METHOD(receive_relayed)
-#undef WD_RELAY_METHOD
-
-#define WD_RELAY_ENTRY(name) {#name, (PyCFunction)(void (*)(void))wd_method_##name, METH_VARARGS | METH_KEYWORDS, NULL}
-#define WD_RELAY_METHODS \
-    WD_RELAY_ENTRY(configure_relay), WD_RELAY_ENTRY(know_media), WD_RELAY_ENTRY(forget_media), WD_RELAY_ENTRY(reply), WD_RELAY_ENTRY(add_allocation), \
-    WD_RELAY_ENTRY(add_relayed), WD_RELAY_ENTRY(open_relayed), WD_RELAY_ENTRY(permit), WD_RELAY_ENTRY(bind_channel), WD_RELAY_ENTRY(move_allocation), WD_RELAY_ENTRY(remove_allocation), \
-    WD_RELAY_ENTRY(adopt_stream), WD_RELAY_ENTRY(close_stream), WD_RELAY_ENTRY(receive_relayed)
+PyObject *wd_post(Worker *self, const struct wd_command *command,
+                  const void *data); /* None, or NULL with an exception */
 
 #endif

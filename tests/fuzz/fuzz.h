@@ -1,4 +1,5 @@
-/* What every target shares. An input is a tape: choices are taken off its front, and what is left is the datagram under test. */
+/* What every target shares. An input is a tape: choices are taken off its front, and what is left is the datagram under
+ * test. */
 #ifndef WD_FUZZ_H
 #define WD_FUZZ_H
 
@@ -31,7 +32,8 @@ static inline uint64_t take(struct tape *t, unsigned bytes) {
     return value;
 }
 
-/* The next `length` bytes, or as many as are left, in memory of exactly that size: reading past it is an error that AddressSanitizer sees. */
+/* The next `length` bytes, or as many as are left, in memory of exactly that size: reading past it is an error that
+ * AddressSanitizer sees. */
 static inline uint8_t *take_copy(struct tape *t, size_t length, size_t *taken) {
     *taken = length < t->size ? length : t->size;
     uint8_t *copy = malloc(*taken ? *taken : 1);

@@ -1,9 +1,12 @@
-/* Fuzzes the relay core by hand: commands of a control plane, datagrams of clients, peers and our own media, requests with all kinds of nonces, and time.
+/* Fuzzes the relay core by hand: commands of a control plane, datagrams of clients, peers and our own media, requests
+ * with all kinds of nonces, and time.
  *
- * Invariants, checked against a small model of who was permitted what until when: nothing leaves for a peer without a permission that lives, nor by another
- * allocation's outlet, nor to a closed port, and what is permitted for media only leaves for known media only; nothing reaches a client but the data of a permitted peer, whole, and
- * the answer to its own request; what the model says must pass does pass; no request is heard without a nonce that was given to that very address; who has
- * returned none is sent no more than came from there but for the allowance, and all such together no more than theirs. */
+ * Invariants, checked against a small model of who was permitted what until when: nothing leaves for a peer without a
+ * permission that lives, nor by another allocation's outlet, nor to a closed port, and what is permitted for media only
+ * leaves for known media only; nothing reaches a client but the data of a permitted peer, whole, and the answer to its
+ * own request; what the model says must pass does pass; no request is heard without a nonce that was given to that very
+ * address; who has returned none is sent no more than came from there but for the allowance, and all such together no
+ * more than theirs. */
 #define _GNU_SOURCE
 #include "../../rtc/native/stun.h"
 #include "relay_model.h"
@@ -13,7 +16,8 @@
 
 /* ---- what comes out ---- */
 
-static void check_to_peer(const struct wd_addr *relayed, const struct wd_addr *peer, const uint8_t *data, size_t length, bool handed) {
+static void check_to_peer(const struct wd_addr *relayed, const struct wd_addr *peer, const uint8_t *data, size_t length,
+                          bool handed) {
     unsigned six = peer->family == 6;
     require(w.acting < CLIENTS);
     const struct allocation *a = of_client(w.acting);
@@ -56,7 +60,8 @@ static void to_peers(struct wd_egress *e) {
     e->used = e->count = 0;
 }
 
-static void hand_over(void *owner, void *target, uint8_t *datagram, size_t length, const struct wd_addr *relayed, const struct wd_addr *media, int64_t now_ns) {
+static void hand_over(void *owner, void *target, uint8_t *datagram, size_t length, const struct wd_addr *relayed,
+                      const struct wd_addr *media, int64_t now_ns) {
     require(owner == &w && target == &media_target && now_ns == w.now_ns && length > 0);
     check_to_peer(relayed, media, datagram, length, true);
     memset(datagram, 0xee, length);
@@ -65,7 +70,8 @@ static void hand_over(void *owner, void *target, uint8_t *datagram, size_t lengt
 
 static void check_answer(const struct wd_addr *to, const uint8_t *data, size_t length) {
     struct wd_stun m;
-    require(wd_same_address(to, w.asking) && wd_stun_parse(data, length, &m) == 0 && m.klass >= WD_STUN_SUCCESS && !memcmp(m.transaction, w.transaction, 12));
+    require(wd_same_address(to, w.asking) && wd_stun_parse(data, length, &m) && m.klass >= WD_STUN_SUCCESS &&
+            !memcmp(m.transaction, w.transaction, 12));
     size_t size;
     const uint8_t *nonce = wd_stun_find(data, length, 0x0015, &size);
     if (nonce) {
@@ -79,8 +85,10 @@ static void check_answer(const struct wd_addr *to, const uint8_t *data, size_t l
     for (unsigned i = 0; i < CLIENTS; i++) {
         struct wd_addr c = client_address(i);
         if (!wd_same_address(&c, to)) continue;
-        if (w.now_ns - w.verified_ns[i] < VERIFIED_S * SECOND) w.all_answered -= length;
-        else w.answered[i] += length;
+        if (w.now_ns - w.verified_ns[i] < VERIFIED_S * SECOND)
+            w.all_answered -= length;
+        else
+            w.answered[i] += length;
     }
 }
 
@@ -90,7 +98,8 @@ static void check_data(const struct wd_addr *to, const struct wd_addr *local, co
     require(a && a->used);
     struct wd_addr client = client_address(a->client), ours = local_address(a->client);
     const struct grant *g = live_grant(a, w.peer);
-    require(wd_same_address(to, &client) && (!local || wd_same_address(local, &ours)) && g && (w.back || may_pass_socket(g, w.peer)));
+    require(wd_same_address(to, &client) && (!local || wd_same_address(local, &ours)) && g &&
+            (w.back || may_pass_socket(g, w.peer)));
     const uint8_t *payload;
     size_t size = 0;
     if (data[0] >= 0x40) {
@@ -103,7 +112,8 @@ static void check_data(const struct wd_addr *to, const struct wd_addr *local, co
     } else {
         struct wd_addr named;
         size_t n;
-        require(length >= 20 && wd_get16(data) == 0x0017 && wd_get32(data + 4) == 0x2112a442 && wd_get16(data + 2) == length - 20);
+        require(length >= 20 && wd_get16(data) == 0x0017 && wd_get32(data + 4) == 0x2112a442 &&
+                wd_get16(data + 2) == length - 20);
         const uint8_t *address = wd_stun_find(data, length, 0x0012, &n);
         require(address && wd_stun_read_address(data, address, n, &named) && wd_same_address(&named, w.peer));
         payload = wd_stun_find(data, length, 0x0013, &size);
@@ -114,9 +124,12 @@ static void check_data(const struct wd_addr *to, const struct wd_addr *local, co
 }
 
 static void check_to_client(const struct wd_addr *to, const struct wd_addr *local, const uint8_t *data, size_t length) {
-    if (w.asking) check_answer(to, data, length);
-    else if (w.replying) require(length == w.payload_length && !memcmp(data, w.payload, length));
-    else check_data(to, local, data, length);
+    if (w.asking)
+        check_answer(to, data, length);
+    else if (w.replying)
+        require(length == w.payload_length && !memcmp(data, w.payload, length));
+    else
+        check_data(to, local, data, length);
 }
 
 static void to_clients(struct wd_egress *e) {
@@ -141,19 +154,24 @@ static void send_stream(void *owner, uint32_t stream, const uint8_t *message, si
 static bool was_given(const uint8_t *nonce, size_t length, const struct wd_addr *to) {
     for (unsigned i = 0; length == 16 && i < w.given_count && i < GIVEN; i++) {
         const struct nonce *n = &w.given[i];
-        bool same = (to->via ? wd_same_ip(&n->to, to) : wd_same_address(&n->to, to)) && w.now_ns - n->given_ns < (LIFETIME_S + 1) * SECOND;
-        for (unsigned k = 0; same && k < 16; k++) same = n->text[k] == (nonce[k] == '=' ? 'A' : nonce[k]); /* base64 reads both alike */
+        bool same = (to->via ? wd_same_ip(&n->to, to) : wd_same_address(&n->to, to)) &&
+                    w.now_ns - n->given_ns < (LIFETIME_S + 1) * SECOND;
+        for (unsigned k = 0; same && k < 16; k++)
+            same = n->text[k] == (nonce[k] == '=' ? 'A' : nonce[k]); /* base64 reads both alike */
         if (same) return true;
     }
     return false;
 }
 
-static void heard(void *owner, const uint8_t *message, size_t length, const struct wd_addr *from, const struct wd_addr *local) {
+static void heard(void *owner, const uint8_t *message, size_t length, const struct wd_addr *from,
+                  const struct wd_addr *local) {
     struct wd_stun m;
     size_t size;
-    require(owner == &w && local && w.asking && wd_same_address(from, w.asking) && wd_stun_parse(message, length, &m) == 0 && m.klass == WD_STUN_REQUEST);
+    require(owner == &w && local && w.asking && wd_same_address(from, w.asking) && wd_stun_parse(message, length, &m) &&
+            m.klass == WD_STUN_REQUEST);
     const uint8_t *nonce = wd_stun_find(message, m.integrity_at, 0x0015, &size);
-    require(m.method != 1 && m.integrity_at && m.username_len && nonce && (w.given_count > GIVEN || was_given(nonce, size, from)));
+    require(m.method != 1 && m.integrity_at && m.username_len && nonce &&
+            (w.given_count > GIVEN || was_given(nonce, size, from)));
     for (unsigned i = 0; i < CLIENTS; i++) {
         struct wd_addr c = client_address(i);
         if (!wd_same_ip(&c, from)) continue;
@@ -164,36 +182,14 @@ static void heard(void *owner, const uint8_t *message, size_t length, const stru
 
 static bool busy(void *owner) { return owner != &w; }
 
-static void watch(void *owner, int fd, struct wd_watched *watched) { require(owner == &w && fd >= 0 && watched->what == WD_WATCHED_RELAYED); }
+static void watch(void *owner, int fd, struct wd_epoll_source *source) {
+    require(owner == &w && fd >= 0 && source->kind == WD_EPOLL_RELAYED);
+}
 
 static void unwatch(void *owner, int fd) { require(owner == &w && fd >= 0); }
 
-static void gone(void *owner, const struct wd_addr *relayed) { require(owner == &w && relayed->via == (WD_VIA_RELAY | INDEX)); }
-
-static size_t put(uint8_t *out, size_t at, uint16_t type, const void *value, size_t length) {
-    wd_put16(out + at, type);
-    wd_put16(out + at + 2, (uint16_t)length);
-    memset(out + at + 4, 0, (length + 3) & ~(size_t)3);
-    if (length) memcpy(out + at + 4, value, length);
-    wd_put16(out + 2, (uint16_t)(at + 4 + ((length + 3) & ~(size_t)3) - 20));
-    return at + 4 + ((length + 3) & ~(size_t)3);
-}
-
-static size_t header(uint8_t *out, uint16_t type, uint64_t transaction) {
-    wd_put16(out, type);
-    wd_put16(out + 2, 0);
-    wd_put32(out + 4, 0x2112a442);
-    wd_put64(out + 8, transaction);
-    wd_put32(out + 16, 0);
-    return 20;
-}
-
-static size_t put_peer(uint8_t *out, size_t at, const struct wd_addr *peer) {
-    uint8_t value[20] = {0, peer->family == 4 ? 1 : 2};
-    size_t size = peer->family == 4 ? 4 : 16;
-    wd_put16(value + 2, peer->port ^ 0x2112);
-    for (size_t i = 0; i < size; i++) value[4 + i] = peer->ip[i] ^ out[4 + i];
-    return put(out, at, 0x0012, value, 4 + size);
+static void gone(void *owner, const struct wd_addr *relayed) {
+    require(owner == &w && relayed->via == (WD_VIA_RELAY | INDEX));
 }
 
 /* A datagram from a client, in memory of exactly its size. */
@@ -211,7 +207,8 @@ static void from_client(unsigned client, const uint8_t *data, size_t length, boo
             if (wd_same_ip(&c, &from)) w.received[i] += length;
         }
         w.all_received += length;
-    } else w.acting = client;
+    } else
+        w.acting = client;
     if (wd_relay_wants(copy, length)) wd_relay_client(w.relay, copy, length, &from, &local, w.now_ns);
     if (flush) wd_relay_flush(w.relay);
     w.asking = NULL;
@@ -276,8 +273,10 @@ static void relay_out(unsigned client, uint8_t control, struct tape *t) {
         if (c) peer = c->peer;
     }
     bool waits = control & 4 && w.queued < QUEUE && a && !a->capped && is_roomy(a) && !(expected && is_media(&peer));
-    if (waits && expected) w.queue[w.queued++] = (struct pending){(unsigned)(a - w.allocations), peer, taken, taken ? *payload : 0};
-    else if (!waits) wd_relay_flush(w.relay);
+    if (waits && expected)
+        w.queue[w.queued++] = (struct pending){(unsigned)(a - w.allocations), peer, taken, taken ? *payload : 0};
+    else if (!waits)
+        wd_relay_flush(w.relay);
     w.out = 0;
     w.payload = payload;
     w.payload_length = taken;
@@ -303,8 +302,10 @@ static void relay_in(unsigned id, uint8_t control, struct tape *t, bool back) {
     w.payload = payload;
     w.payload_length = taken;
     w.out = 0;
-    if (back) wd_relay_back(w.relay, &relayed, &peer, payload, taken, w.now_ns);
-    else if (found) wd_relay_peer(w.relay, found, payload, taken, &peer, w.now_ns);
+    if (back)
+        wd_relay_back(w.relay, &relayed, &peer, payload, taken, w.now_ns);
+    else if (found)
+        wd_relay_peer(w.relay, found, payload, taken, &peer, w.now_ns);
     wd_relay_flush(w.relay);
     require(w.out <= 1);
     if (!a->capped && is_roomy(a)) require(w.out == expected);
@@ -318,20 +319,21 @@ static void relay_in(unsigned id, uint8_t control, struct tape *t, bool back) {
 static void add(unsigned id, unsigned client, bool capped) {
     struct wd_addr address = client_address(client), local = local_address(client);
     bool can = !w.allocations[id].used && !of_client(client);
-    require((wd_relay_add(w.relay, id + 1, &address, &local, capped ? 100000 : 0) == 0) == can);
+    require(wd_relay_add(w.relay, id + 1, &address, &local, capped ? 100000 : 0) == can);
     if (can) w.allocations[id] = (struct allocation){.used = true, .client = client, .capped = capped, .fds = {-1, -1}};
 }
 
 static void grant(struct allocation *a, unsigned host, int64_t until_ns, bool media_only) {
     struct wd_addr peer = peer_address(host, 0);
-    require((wd_relay_permit(w.relay, (uint32_t)(a - w.allocations) + 1, &peer, until_ns, media_only) == 0) == a->used);
+    require(wd_relay_permit(w.relay, (uint32_t)(a - w.allocations) + 1, &peer, until_ns, media_only) == a->used);
     if (!a->used) return;
     a->hosts += !a->grants[host].known;
     a->grants[host] = (struct grant){until_ns, true, media_only};
 }
 
 static void bind_channel(struct allocation *a, unsigned number, const struct wd_addr *peer, int64_t until_ns) {
-    require((wd_relay_bind(w.relay, (uint32_t)(a - w.allocations) + 1, (uint16_t)(0x4000 + number), peer, until_ns) == 0) == a->used);
+    require(wd_relay_bind(w.relay, (uint32_t)(a - w.allocations) + 1, (uint16_t)(0x4000 + number), peer, until_ns) ==
+            a->used);
     if (!a->used) return;
     a->numbers += !a->channels[number].known;
     a->channels[number] = (struct channel){until_ns, *peer, true};
@@ -344,13 +346,13 @@ static void command(unsigned operation, uint8_t control, struct tape *t) {
     switch (operation) {
     case 0: add(id, (control >> 2) % CLIENTS, control & 0x40); break;
     case 1:
-        require((wd_relay_add_relayed(w.relay, id + 1, &relayed) == 0) == (a->used && !a->relayed[six]));
+        require(wd_relay_add_relayed(w.relay, id + 1, &relayed) == (a->used && !a->relayed[six]));
         if (a->used) a->relayed[six] = true;
         break;
     case 2: {
         int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
         bool can = a->used && a->relayed[six] && a->fds[six] < 0;
-        require(fd >= 0 && (wd_relay_open(w.relay, id + 1, &relayed, fd) == 0) == can);
+        require(fd >= 0 && wd_relay_open(w.relay, id + 1, &relayed, fd) == can);
         if (can) a->fds[six] = fd;
         break;
     }
@@ -369,12 +371,12 @@ static void command(unsigned operation, uint8_t control, struct tape *t) {
         unsigned client = (control >> 2) % CLIENTS;
         struct wd_addr address = client_address(client), local = local_address(client);
         bool can = a->used && (a->client == client || !of_client(client));
-        require((wd_relay_move(w.relay, id + 1, &address, &local) == 0) == can);
+        require(wd_relay_move(w.relay, id + 1, &address, &local) == can);
         if (can) a->client = client;
         break;
     }
     default:
-        require((wd_relay_remove(w.relay, id + 1) == 0) == a->used);
+        require(wd_relay_remove(w.relay, id + 1) == a->used);
         a->used = a->relayed[0] = a->relayed[1] = false;
         break;
     }
@@ -439,17 +441,33 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     w.acting = CLIENTS;
     w.now_ns = w.began_ns = 100 * SECOND;
     for (unsigned i = 0; i < CLIENTS; i++) w.verified_ns[i] = INT64_MIN / 2;
-    struct wd_relay_config config = {.max_allocations = ALLOCATIONS, .index = INDEX, .seed = 1, .owner = &w, .request = heard, .busy = busy, .hand_over = hand_over,
-                                     .send_stream = send_stream, .watch = watch, .unwatch = unwatch, .gone = gone, .clients = &w.clients, .peers = &w.peers};
+    struct wd_relay_config config = {.max_allocations = ALLOCATIONS,
+                                     .index = INDEX,
+                                     .seed = 1,
+                                     .owner = &w,
+                                     .request = heard,
+                                     .busy = busy,
+                                     .hand_over = hand_over,
+                                     .send_stream = send_stream,
+                                     .watch = watch,
+                                     .unwatch = unwatch,
+                                     .gone = gone,
+                                     .clients = &w.clients,
+                                     .peers = &w.peers};
     require((w.relay = wd_relay_new(&config)) != NULL);
-    struct wd_relay_rules rules = {.realm_length = 5, .realm = "wadud", .nonce_key = {1, 2, 3}, .nonce_lifetime_s = LIFETIME_S, .requests_per_s = REQUESTS_PER_S,
+    struct wd_relay_rules rules = {.realm_length = 5,
+                                   .realm = "wadud",
+                                   .nonce_key = {1, 2, 3},
+                                   .nonce_lifetime_s = LIFETIME_S,
+                                   .requests_per_s = REQUESTS_PER_S,
                                    .answer_binding = true};
     memset(rules.open_ports, 0xff, sizeof rules.open_ports);
     rules.open_ports[9 >> 3] &= (uint8_t)~(1u << (9 & 7));
     wd_relay_configure(w.relay, &rules);
     for (unsigned six = 0; six < 2; six++) {
         struct wd_addr media = peer_address(six * HOSTS / 2, 0), elsewhere = peer_address(six * HOSTS / 2 + 1, 0);
-        require(wd_relay_know_media(w.relay, &media, &media_target) == 0 && wd_relay_know_media_elsewhere(w.relay, &elsewhere) == 0);
+        require(wd_relay_know_media(w.relay, &media, &media_target) &&
+                wd_relay_know_media_elsewhere(w.relay, &elsewhere));
     }
     while (tape.size >= 2) act(&tape);
     wd_relay_flush(w.relay);

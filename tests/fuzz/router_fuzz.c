@@ -1,7 +1,8 @@
 /* Fuzzes the whole forwarding core with authentic and forged packets, commands and time, all chosen by the input.
  *
- * Invariants: nothing leaves before a check was verified; every outgoing RTP packet authenticates under its receiver's key; no (SSRC, index) is
- * ever encrypted twice with different contents (fatal for AES-GCM, RFC 7714 section 8.1); every run in the egress arena lies inside it. */
+ * Invariants: nothing leaves before a check was verified; every outgoing RTP packet authenticates under its receiver's
+ * key; no (SSRC, index) is ever encrypted twice with different contents (fatal for AES-GCM, RFC 7714 section 8.1);
+ * every run in the egress arena lies inside it. */
 #include "../../rtc/native/bytes.h"
 #include "../../rtc/native/router.h"
 #include "../../rtc/native/rtp.h"
@@ -13,7 +14,13 @@
 #define PEERS 3
 #define SEEN 4096
 
-struct seen { uint32_t ssrc; uint16_t sequence; uint8_t peer; bool used; uint64_t hash; };
+struct seen {
+    uint32_t ssrc;
+    uint16_t sequence;
+    uint8_t peer;
+    bool used;
+    uint64_t hash;
+};
 
 struct world {
     struct wd_router *router;
@@ -23,12 +30,16 @@ struct world {
     uint32_t stream_ssrcs[PEERS][64];
     uint64_t next_index[PEERS][4];
     bool verified[PEERS];
-    struct { bool known; uint8_t transaction[12]; } asked[PEERS][4]; /* by variant: what we asked whether the address is theirs */
+    struct {
+        bool known;
+        uint8_t transaction[12];
+    } asked[PEERS][4]; /* by variant: what we asked whether the address is theirs */
     struct seen seen[SEEN];
     int64_t now_ns;
 };
 
-static const uint8_t KEY[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}, SALT[14] = {9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 1, 2, 3, 4};
+static const uint8_t KEY[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16},
+                     SALT[14] = {9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 1, 2, 3, 4};
 static const char *PASSWORD = "0123456789abcdef0123456789abcdef";
 
 static void require(bool holds) {
@@ -36,7 +47,10 @@ static void require(bool holds) {
 }
 
 static struct wd_addr address(unsigned peer, unsigned variant) {
-    return (struct wd_addr){.ip = {127, 0, 0, (uint8_t)(1 + peer)}, .port = (uint16_t)(1000 + variant), .family = 4, .via = variant & 2 ? 7 + peer : 0};
+    return (struct wd_addr){.ip = {127, 0, 0, (uint8_t)(1 + peer)},
+                            .port = (uint16_t)(1000 + variant),
+                            .family = 4,
+                            .via = variant & 2 ? 7 + peer : 0};
 }
 
 static void key_of(unsigned peer, bool up, uint8_t out[16]) {
@@ -52,7 +66,7 @@ static uint64_t hash_of(const uint8_t *data, size_t length) {
 
 static void check_rtp(struct world *w, unsigned peer, const uint8_t *data, size_t length) {
     struct wd_rtp rtp;
-    require(wd_rtp_parse(data, length, &rtp) == 0);
+    require(wd_rtp_parse(data, length, &rtp));
     struct seen *s = &w->seen[(rtp.ssrc * 31 + rtp.sequence + peer * 977) % SEEN];
     uint64_t hash = hash_of(data, length);
     bool repeated = s->used && s->ssrc == rtp.ssrc && s->sequence == rtp.sequence && s->peer == peer;
@@ -65,7 +79,8 @@ static void check_rtp(struct world *w, unsigned peer, const uint8_t *data, size_
     require(length <= sizeof copy);
     memcpy(copy, data, length);
     uint64_t index;
-    int result = wd_srtp_unprotect(w->from_server[peer], &w->streams[peer][k], copy, &length, rtp.header_length, &index);
+    enum wd_srtp_result result =
+        wd_srtp_unprotect(w->from_server[peer], &w->streams[peer][k], copy, &length, rtp.header_length, &index);
     require(result == WD_SRTP_OK || result == WD_SRTP_REPLAY || result == WD_SRTP_TOO_OLD);
 }
 
@@ -85,7 +100,8 @@ static void flush(struct wd_egress *e) {
                 w->asked[peer][m->to.port - 1000].known = true;
                 memcpy(w->asked[peer][m->to.port - 1000].transaction, data + 8, 12);
             }
-            if (data[0] >= 128 && data[0] < 192 && !(data[1] >= 192 && data[1] <= 223)) check_rtp(w, peer, data, length);
+            if (data[0] >= 128 && data[0] < 192 && !(data[1] >= 192 && data[1] <= 223))
+                check_rtp(w, peer, data, length);
         }
     }
     e->used = e->count = 0;
@@ -110,28 +126,39 @@ static void codecs(struct wd_codec_entry *entries, uint8_t *count, uint8_t kind)
 static uint32_t track_ssrc(unsigned peer, uint8_t kind) { return 0x1000u * (peer + 1) + kind; }
 
 static void add_track(struct world *w, unsigned peer, uint8_t kind) {
-    struct wd_track_config c = {.id = 10 + peer * 2 + kind, .transport = 1 + peer, .kind = kind, .mid = "m", .ssrc = peer == 2 ? 0 : track_ssrc(peer, kind)};
+    struct wd_track_config c = {.id = 10 + peer * 2 + kind,
+                                .transport = 1 + peer,
+                                .kind = kind,
+                                .mid = "m",
+                                .ssrc = peer == 2 ? 0 : track_ssrc(peer, kind)};
     c.mid[1] = (char)('0' + kind);
     c.rtx_ssrc = peer == 2 || kind == WD_AUDIO ? 0 : c.ssrc + 0x100;
     codecs(c.codecs, &c.codec_count, kind);
-    c.extensions = (struct wd_extension_ids){.mid = 1, .audio_level = 2, .transport_cc = 3, .abs_send_time = 4, .orientation = 5, .playout_delay = 6};
+    c.extensions = (struct wd_extension_ids){
+        .mid = 1, .audio_level = 2, .transport_cc = 3, .abs_send_time = 4, .orientation = 5, .playout_delay = 6};
     wd_router_add_track(w->router, &c);
 }
 
 static void add_legs(struct world *w, unsigned peer) {
     for (uint8_t kind = WD_AUDIO; kind <= WD_VIDEO; kind++) {
-        struct wd_leg_config c = {.id = 100 + peer * 2 + kind, .transport = 1 + peer, .kind = kind, .mid = "s", .ssrc = 0x900000u + peer * 16 + kind};
-        c.rtx_ssrc = kind == WD_VIDEO && peer != 1 ? c.ssrc + 8 : 0; /* peer 1 has no RTX: repetitions must be identical */
+        struct wd_leg_config c = {.id = 100 + peer * 2 + kind,
+                                  .transport = 1 + peer,
+                                  .kind = kind,
+                                  .mid = "s",
+                                  .ssrc = 0x900000u + peer * 16 + kind};
+        c.rtx_ssrc =
+            kind == WD_VIDEO && peer != 1 ? c.ssrc + 8 : 0; /* peer 1 has no RTX: repetitions must be identical */
         codecs(c.codecs, &c.codec_count, kind);
         c.extensions = (struct wd_extension_ids){.abs_send_time = 4, .orientation = 5, .playout_delay = 6};
-        require(wd_router_add_leg(w->router, &c) == 0);
+        require(wd_router_add_leg(w->router, &c));
     }
 }
 
 static void arrive(struct world *w, uint8_t *datagram, size_t length, const struct wd_addr *from) {
     struct wd_addr other = address((unsigned)length % PEERS, 0);
-    struct wd_coming coming[] = {{datagram, length, from}, {datagram, length, &other}, {datagram, length / 2, from}, {datagram, length, from}};
-    wd_router_expect(w->router, coming, length % 5);
+    struct wd_arrival arrivals[] = {
+        {datagram, length, from}, {datagram, length, &other}, {datagram, length / 2, from}, {datagram, length, from}};
+    wd_router_prefetch(w->router, arrivals, length % 5);
     wd_router_receive(w->router, datagram, length, from, NULL, w->now_ns);
 }
 
@@ -154,7 +181,10 @@ static void answer(struct world *w, unsigned peer, unsigned variant) {
     struct wd_addr from = address(peer, variant);
     w->egress.flush(&w->egress);
     if (!w->asked[peer][variant].known) return;
-    arrive(w, data, wd_stun_write_success(data, sizeof data, w->asked[peer][variant].transaction, &from, (const uint8_t *)PASSWORD, strlen(PASSWORD)), &from);
+    arrive(w, data,
+           wd_stun_write_success(data, sizeof data, w->asked[peer][variant].transaction, &from,
+                                 (const uint8_t *)PASSWORD, strlen(PASSWORD)),
+           &from);
 }
 
 static void rtp_in(struct world *w, unsigned peer, uint8_t control, const uint8_t *data, size_t size) {
@@ -172,7 +202,9 @@ static void rtp_in(struct world *w, unsigned peer, uint8_t control, const uint8_
     wd_put32(packet + 8, track_ssrc(peer, kind) + (rtx ? 0x100u : 0) + (data[2] == 77 ? 1u : 0));
     wd_put16(packet + 12, 0xbede);
     wd_put16(packet + 14, 3);
-    memcpy(packet + 16, (uint8_t[]){0x11, 'm', (uint8_t)('0' + kind), 0x31, data[1], data[0], 0x20, data[2], 0x50, data[1], 0, 0}, 12);
+    memcpy(packet + 16,
+           (uint8_t[]){0x11, 'm', (uint8_t)('0' + kind), 0x31, data[1], data[0], 0x20, data[2], 0x50, data[1], 0, 0},
+           12);
     size_t length = size - 3 < 1600 ? size - 3 : 1600;
     length = wd_srtp_protect(w->to_server[peer], index & 0xffffffffffff, packet, 28, data + 3, length);
     struct wd_addr from = address(peer, data[1] >> 6); /* which nobody may have checked from */
@@ -187,7 +219,8 @@ static void rtcp_in(struct world *w, unsigned peer, const uint8_t *data, size_t 
     packet[0] = (uint8_t)(0x80 | (packet[0] & 0x3f));
     packet[1] = (uint8_t)(200 + packet[1] % 8);
     struct wd_addr from = address(peer, data[2] >> 6);
-    if (packet[0] & 1 && size >= 12) wd_put32(packet + 8, 0x900000u + peer * 16 + WD_VIDEO); /* often about a real leg */
+    if (packet[0] & 1 && size >= 12)
+        wd_put32(packet + 8, 0x900000u + peer * 16 + WD_VIDEO); /* often about a real leg */
     size_t length = wd_srtcp_protect(w->to_server[peer], packet, size);
     arrive(w, packet, length, &from);
 }
@@ -205,9 +238,9 @@ static void start(struct world *w) {
         key_of(peer, true, up);
         key_of(peer, false, down);
         uint16_t profile = peer == 1 ? WD_SRTP_AES128_CM_SHA1_80 : WD_SRTP_AEAD_AES_128_GCM;
-        require(wd_router_add_transport(w->router, 1 + peer, ufrag, PASSWORD, w->now_ns) == 0);
-        require(wd_router_set_keys(w->router, 1 + peer, profile, down, SALT, up, SALT) == 0);
-        if (!peer) require(wd_router_set_remote(w->router, 1 + peer, "them", PASSWORD) == 0);
+        require(wd_router_add_transport(w->router, 1 + peer, ufrag, PASSWORD, w->now_ns));
+        require(wd_router_set_keys(w->router, 1 + peer, profile, down, SALT, up, SALT));
+        if (!peer) require(wd_router_set_remote(w->router, 1 + peer, "them", PASSWORD));
         w->to_server[peer] = wd_srtp_new(profile, up, SALT);
         w->from_server[peer] = wd_srtp_new(profile, down, SALT);
         for (uint8_t kind = WD_AUDIO; kind <= WD_VIDEO; kind++) add_track(w, peer, kind);
@@ -257,7 +290,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     start(w);
     for (unsigned peer = 0; peer < PEERS; peer++) check_in(w, peer, 0, true);
     for (unsigned peer = 0; peer < PEERS; peer++)
-        for (uint8_t kind = WD_AUDIO; kind <= WD_VIDEO; kind++) wd_router_set_source(w->router, 100 + peer * 2 + kind, 10 + (peer + 1) % PEERS * 2 + kind);
+        for (uint8_t kind = WD_AUDIO; kind <= WD_VIDEO; kind++)
+            wd_router_set_source(w->router, 100 + peer * 2 + kind, 10 + (peer + 1) % PEERS * 2 + kind);
     while (size >= 4) {
         size_t length = wd_get16(data + 2) % 1500;
         if (length > size - 4) length = size - 4;

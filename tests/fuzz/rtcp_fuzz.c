@@ -1,6 +1,7 @@
 /* Fuzzes the walk through compound packets and every reader and writer of a block.
  *
- * Invariants: blocks lie in the packet, one after the other; readers stay inside capacities; what a reader understood, written anew, reads the same. */
+ * Invariants: blocks lie in the packet, one after the other; readers stay inside capacities; what a reader understood,
+ * written anew, reads the same. */
 #include "fuzz.h"
 
 #include "../../rtc/native/bytes.h"
@@ -10,13 +11,14 @@ static struct wd_rtcp_block only_block(const uint8_t *data, size_t length) {
     struct wd_rtcp_block block = {0};
     const uint8_t *at = data;
     size_t left = length;
-    require(length >= 4 && length % 4 == 0 && wd_rtcp_next(&at, &left, &block) && !left && at == data + length && block.data == data);
+    require(length >= 4 && length % 4 == 0 && wd_rtcp_next(&at, &left, &block) && !left && at == data + length &&
+            block.data == data);
     return block;
 }
 
 static bool is_same_report(const struct wd_report *a, const struct wd_report *b) {
-    return a->ssrc == b->ssrc && a->fraction_lost == b->fraction_lost && a->lost == b->lost && a->highest == b->highest && a->jitter == b->jitter &&
-           a->lsr == b->lsr && a->dlsr == b->dlsr;
+    return a->ssrc == b->ssrc && a->fraction_lost == b->fraction_lost && a->lost == b->lost &&
+           a->highest == b->highest && a->jitter == b->jitter && a->lsr == b->lsr && a->dlsr == b->dlsr;
 }
 
 static void check_reports(const struct wd_rtcp_block *block, uint8_t *out, size_t capacity) {
@@ -24,7 +26,7 @@ static void check_reports(const struct wd_rtcp_block *block, uint8_t *out, size_
     struct wd_sender_info info, info_again;
     uint32_t reporter = 0, reporter_again = 0;
     size_t count = wd_rtcp_read_reports(block, &reporter, reports), length;
-    bool is_sender = wd_rtcp_read_sender(block, &info) == 0;
+    bool is_sender = wd_rtcp_read_sender(block, &info);
     require(count <= block->count && (!count || block->type == WD_RTCP_SR || block->type == WD_RTCP_RR));
     require(!is_sender || (block->type == WD_RTCP_SR && info.ssrc == wd_get32(block->data + 4)));
     for (size_t i = 0; i < count; i++) require(reports[i].lost >= -0x800000 && reports[i].lost <= 0x7fffff);
@@ -38,7 +40,7 @@ static void check_reports(const struct wd_rtcp_block *block, uint8_t *out, size_
     require(wd_rtcp_read_reports(&written, &reporter_again, again) == count && reporter_again == reporter);
     for (size_t i = 0; i < count; i++) require(is_same_report(&reports[i], &again[i]));
     if (!is_sender) return;
-    require(wd_rtcp_read_sender(&written, &info_again) == 0 && info.ntp == info_again.ntp && info.rtp == info_again.rtp);
+    require(wd_rtcp_read_sender(&written, &info_again) && info.ntp == info_again.ntp && info.rtp == info_again.rtp);
     require(info.packets == info_again.packets && info.octets == info_again.octets);
 }
 
@@ -70,24 +72,24 @@ static void check_requests(const struct wd_rtcp_block *block, uint8_t *out, size
     uint32_t media, media_again, ssrcs[4] = {0};
     uint8_t sequences[4] = {0};
     uint64_t bitrate, again;
-    if (wd_rtcp_read_pli(block, &media) == 0) {
+    if (wd_rtcp_read_pli(block, &media)) {
         require(block->length >= 12);
         size_t length = wd_rtcp_write_pli(out, capacity, 1, media);
         require(length == (capacity >= 12 ? 12 : 0));
         if (length) {
             struct wd_rtcp_block written = only_block(out, length);
-            require(wd_rtcp_read_pli(&written, &media_again) == 0 && media == media_again);
+            require(wd_rtcp_read_pli(&written, &media_again) && media == media_again);
         }
     }
     size_t count = wd_rtcp_read_fir(block, ssrcs, sequences, 3);
     require(count <= 3 && !ssrcs[3] && !sequences[3] && (!count || 12 + 8 * count <= block->length));
-    if (wd_rtcp_read_remb(block, &bitrate) == 0) {
+    if (wd_rtcp_read_remb(block, &bitrate)) {
         uint32_t named[255] = {0};
         size_t length = wd_rtcp_write_remb(out, capacity, 1, bitrate, named, block->data[16]);
         require(length == (capacity >= 20 + 4u * block->data[16] ? 20 + 4u * block->data[16] : 0));
         if (length) {
             struct wd_rtcp_block written = only_block(out, length);
-            require(wd_rtcp_read_remb(&written, &again) == 0 && again == bitrate);
+            require(wd_rtcp_read_remb(&written, &again) && again == bitrate);
         }
     }
 }
@@ -105,7 +107,8 @@ static void walk(const uint8_t *packet, size_t size, size_t capacity) {
             require(at == start && left == before);
             break;
         }
-        require(block.data == start && at > start && (size_t)(at - start) == before - left && block.length >= 4 && block.length <= (size_t)(at - start));
+        require(block.data == start && at > start && (size_t)(at - start) == before - left && block.length >= 4 &&
+                block.length <= (size_t)(at - start));
         require(block.length == (size_t)(at - start) || !left); /* padding in the last only */
         require(block.type == start[1] && block.count == (start[0] & 31));
         uint8_t *alone = malloc(block.length); /* no reader may look past the block, padding included */
@@ -114,7 +117,7 @@ static void walk(const uint8_t *packet, size_t size, size_t capacity) {
         check_reports(&block, out, capacity);
         check_nack(&block, out, capacity);
         check_requests(&block, out, capacity);
-        if (wd_rtcp_read_twcc(&block, &summary) == 0) require(summary.received <= summary.count);
+        if (wd_rtcp_read_twcc(&block, &summary)) require(summary.received <= summary.count);
         free(alone);
     }
     free(out);
@@ -139,7 +142,8 @@ static void write_cname(struct tape *t, size_t capacity) {
     size_t written = wd_rtcp_write_cname(out, capacity, 7, name), expected = strlen(name);
     if (written) {
         struct wd_rtcp_block block = only_block(out, written);
-        require(block.type == WD_RTCP_SDES && block.count == 1 && expected <= 255 && wd_get32(out + 4) == 7 && out[8] == 1 && out[9] == expected);
+        require(block.type == WD_RTCP_SDES && block.count == 1 && expected <= 255 && wd_get32(out + 4) == 7 &&
+                out[8] == 1 && out[9] == expected);
         require(memcmp(out + 10, name, expected) == 0);
         for (size_t i = 10 + expected; i < written; i++) require(out[i] == 0);
         require(written > 10 + expected); /* at least one null octet ends the chunk, RFC 3550 section 6.5 */

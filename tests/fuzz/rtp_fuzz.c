@@ -1,7 +1,8 @@
 /* Fuzzes the RTP header parser.
  *
- * Invariants: header, extension elements and payload lie in the packet and do not overlap the wrong part of it; an element's id and size are what its
- * form can say; the elements written anew in the two-byte form parse back to the same; the clear header parses alike with any payload after it. */
+ * Invariants: header, extension elements and payload lie in the packet and do not overlap the wrong part of it; an
+ * element's id and size are what its form can say; the elements written anew in the two-byte form parse back to the
+ * same; the clear header parses alike with any payload after it. */
 #include "fuzz.h"
 
 #include "../../rtc/native/bytes.h"
@@ -15,7 +16,8 @@ static void check_extensions(const uint8_t *packet, const struct wd_rtp *rtp) {
         bool one_byte = wd_get16(packet + block) == 0xbede;
         require(e->id > 0 && e->at >= before + (one_byte ? 1 : 2) && (size_t)e->at + e->length <= rtp->header_length);
         if (one_byte)
-            require(e->id <= 14 && e->length >= 1 && e->length <= 16 && packet[e->at - 1] == (e->id << 4 | (e->length - 1)));
+            require(e->id <= 14 && e->length >= 1 && e->length <= 16 &&
+                    packet[e->at - 1] == (e->id << 4 | (e->length - 1)));
         else
             require(packet[e->at - 2] == e->id && packet[e->at - 1] == e->length);
         before = (size_t)e->at + e->length;
@@ -43,8 +45,10 @@ static void write_again(const uint8_t *packet, const struct wd_rtp *rtp, size_t 
     while (at & 3) out[at++] = 0;
     wd_put16(out + 14, (uint16_t)((at - 16) / 4));
     struct wd_rtp again;
-    require(wd_rtp_parse(out, at, &again) == 0 && again.header_length == at && again.extension_count == rtp->extension_count);
-    require(again.ssrc == rtp->ssrc && again.timestamp == rtp->timestamp && again.sequence == rtp->sequence && again.payload_type == rtp->payload_type);
+    require(wd_rtp_parse(out, at, &again) && again.header_length == at &&
+            again.extension_count == rtp->extension_count);
+    require(again.ssrc == rtp->ssrc && again.timestamp == rtp->timestamp && again.sequence == rtp->sequence &&
+            again.payload_type == rtp->payload_type);
     require(again.marker == rtp->marker && again.padding == rtp->padding);
     for (unsigned i = 0; i < rtp->extension_count; i++) {
         const struct wd_rtp_extension *a = &rtp->extensions[i], *b = &again.extensions[i];
@@ -58,7 +62,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     uint8_t mode = (uint8_t)take(&t, 1);
     size_t length;
     uint8_t *packet = take_copy(&t, 2000, &length);
-    if (mode & 1 && length) packet[0] = (uint8_t)(0x80 | (packet[0] & 0x3f)); /* the right version: chance goes further in */
+    if (mode & 1 && length)
+        packet[0] = (uint8_t)(0x80 | (packet[0] & 0x3f)); /* the right version: chance goes further in */
     size_t block = length ? 12 + 4u * (packet[0] & 15) : 0;
     if (mode & 2 && length >= block + 4) {
         packet[0] |= 0x10;
@@ -66,16 +71,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         wd_put16(packet + block + 2, (uint16_t)(wd_get16(packet + block + 2) % ((length - block) / 4)));
     }
     struct wd_rtp rtp;
-    if (wd_rtp_parse(packet, length, &rtp) == 0) {
+    if (wd_rtp_parse(packet, length, &rtp)) {
         require(packet[0] >> 6 == 2 && rtp.header_length >= 12 && rtp.header_length <= length);
         check_extensions(packet, &rtp);
         write_again(packet, &rtp, mode >> 3 & 3);
-        int payload = wd_rtp_payload_length(packet, length, &rtp);
-        require(payload >= -1 && payload <= (int)(length - rtp.header_length) && (rtp.padding || payload == (int)(length - rtp.header_length)));
-        if (rtp.padding && payload >= 0) require((size_t)payload + packet[length - 1] + rtp.header_length == length);
+        size_t payload;
+        bool possible = wd_rtp_payload_length(packet, length, &rtp, &payload);
+        require(rtp.padding || (possible && payload == length - rtp.header_length));
+        if (rtp.padding && possible) require(payload + packet[length - 1] + rtp.header_length == length);
         struct wd_rtp alone; /* what stands after the header says nothing about it */
         memset(packet + rtp.header_length, mode, length - rtp.header_length);
-        require(wd_rtp_parse(packet, length, &alone) == 0 && alone.header_length == rtp.header_length && alone.extension_count == rtp.extension_count);
+        require(wd_rtp_parse(packet, length, &alone) && alone.header_length == rtp.header_length &&
+                alone.extension_count == rtp.extension_count);
     }
     free(packet);
     return 0;

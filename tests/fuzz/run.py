@@ -20,21 +20,13 @@ ROOT = Path(__file__).resolve().parents[2]
 NATIVE, HERE, BUILD = ROOT / "rtc" / "native", ROOT / "tests" / "fuzz", ROOT / "build" / "fuzz"
 WIRE = ["srtp.c", "srtp_ipsec.c", "stun.c", "rtp.c", "rtcp.c", "twcc.c", "payload.c"]
 ROUTER = [
-    "router.c",
-    "transport.c",
-    "routable.c",
-    "expect.c",
-    "ingress.c",
-    "fanout.c",
-    "repair.c",
-    "feedback.c",
-    "limit.c",
-    "keyframes.c",
-    "tell.c",
+    *["router.c", "router_transports.c", "router_tracks.c", "prefetch.c", "events.c", "keys.c", "destination.c"],
+    *["ice.c", "handshake.c", "path.c", "path_validation.c", "trial.c"],
+    *["ingress.c", "fanout.c", "delivery.c", "repair.c", "feedback.c", "limit.c", "keyframes.c"],
     *WIRE,
 ]
 STREAM = ["stream.c", "stream_queue.c"]
-RELAY = ["relay.c", "relay_path.c", "relay_gate.c", "stun.c"]
+RELAY = ["relay.c", "relay_egress.c", "relay_gate.c", "relay_path.c", "stun.c"]
 TARGETS = {
     "stun": ["stun.c"],
     "rtp": ["rtp.c"],

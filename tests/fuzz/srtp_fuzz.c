@@ -1,8 +1,10 @@
-/* Fuzzes SRTP and SRTCP between a sender and a receiver whose packets the input loses, repeats, reorders and forges; either may encrypt by either library.
+/* Fuzzes SRTP and SRTCP between a sender and a receiver whose packets the input loses, repeats, reorders and forges;
+ * either may encrypt by either library.
  *
- * Invariants: an authentic new packet inside the window opens to what was sealed; a repetition is a replay, one from before the window too old; what is
- * forged or cut never opens; no refusal changes the stream's state. When a crowd of SRTCP senders takes all windows, still nothing opens
- * twice, and what is newer than all of its sender opens. The model of what was received is a plain list, asked by linear search. */
+ * Invariants: an authentic new packet inside the window opens to what was sealed; a repetition is a replay, one from
+ * before the window too old; what is forged or cut never opens; no refusal changes the stream's state. When a crowd of
+ * SRTCP senders takes all windows, still nothing opens twice, and what is newer than all of its sender opens. The model
+ * of what was received is a plain list, asked by linear search. */
 #include "fuzz.h"
 
 #include "../../rtc/native/bytes.h"
@@ -77,7 +79,8 @@ static void send_rtp(struct world *w, struct tape *t) {
     else if (move < 0x9000)
         index = w->index += (move & 0xfff) * 8;
     size_t payload_length, header = 12;
-    uint8_t *payload = take_copy(t, take(t, 1) * 4, &payload_length), *packet = malloc(header + payload_length + WD_SRTP_MAX_OVERHEAD);
+    uint8_t *payload = take_copy(t, take(t, 1) * 4, &payload_length),
+            *packet = malloc(header + payload_length + WD_SRTP_MAX_OVERHEAD);
     memcpy(packet, HEADER, header);
     wd_put16(packet + 2, (uint16_t)index);
     size_t length = wd_srtp_protect(w->sender, index, packet, header, payload, payload_length);
@@ -88,7 +91,7 @@ static void send_rtp(struct world *w, struct tape *t) {
     size_t sealed = length;
     struct wd_srtp_stream before = w->stream;
     uint64_t guess = sealed < header ? 0 : nearest(&w->rtp, wd_get16(packet + 2));
-    int result = wd_srtp_unprotect(w->receiver, &w->stream, packet, &length, header, &opened);
+    enum wd_srtp_result result = wd_srtp_unprotect(w->receiver, &w->stream, packet, &length, header, &opened);
     if (result != WD_SRTP_OK) require(memcmp(&before, &w->stream, sizeof before) == 0);
     if (sealed < header + wd_srtp_tag(w->sender)) {
         require(result == WD_SRTP_SHORT);
@@ -99,28 +102,33 @@ static void send_rtp(struct world *w, struct tape *t) {
     } else if (forged || guess != index) {
         require(result == WD_SRTP_AUTH);
     } else {
-        require(result == WD_SRTP_OK && opened == index && length == header + payload_length && memcmp(packet + header, payload, payload_length) == 0);
+        require(result == WD_SRTP_OK && opened == index && length == header + payload_length &&
+                memcmp(packet + header, payload, payload_length) == 0);
         note(&w->rtp, index);
     }
     free(packet);
     free(payload);
 }
 
-static void open_rtcp(struct world *w, const uint8_t *sealed, size_t length, bool forged, const uint8_t *clear, size_t clear_length) {
+static void open_rtcp(struct world *w, const uint8_t *sealed, size_t length, bool forged, const uint8_t *clear,
+                      size_t clear_length) {
     uint8_t *packet = malloc(length ? length : 1);
     memcpy(packet, sealed, length);
     size_t opened = length, tail = wd_srtp_tag(w->sender) + 4;
-    int result = wd_srtcp_unprotect(w->receiver, packet, &opened);
+    enum wd_srtp_result result = wd_srtcp_unprotect(w->receiver, packet, &opened);
     if (forged || length < 8 + tail) {
         require(result != WD_SRTP_OK); /* which way it is refused depends on what was changed */
     } else {
         uint64_t index = wd_get32(sealed + length - (tail == 20 ? 4 : tail)) & 0x7fffffff;
         struct history *h = &w->rtcp[wd_get32(sealed + 4) % SENDERS];
-        bool newest = !h->count || index > h->highest, old = !newest && h->highest - index >= RTCP_WINDOW, seen = has_seen(h, index);
+        bool newest = !h->count || index > h->highest, old = !newest && h->highest - index >= RTCP_WINDOW,
+             seen = has_seen(h, index);
         if (!w->crowded)
             require(result == (old ? WD_SRTP_TOO_OLD : seen ? WD_SRTP_REPLAY : WD_SRTP_OK));
         else
-            require(newest ? result == WD_SRTP_OK : old || seen ? result == WD_SRTP_TOO_OLD || result == WD_SRTP_REPLAY : true);
+            require(newest        ? result == WD_SRTP_OK
+                    : old || seen ? result == WD_SRTP_TOO_OLD || result == WD_SRTP_REPLAY
+                                  : true);
         if (result == WD_SRTP_OK) {
             note(h, index);
             require(!clear || (opened == clear_length && memcmp(packet, clear, clear_length) == 0));
@@ -155,7 +163,8 @@ static void send_rtcp(struct world *w, struct tape *t) {
     free(body);
 }
 
-/* Each takes a window from whoever has been silent for longest. Numbered next to the others, so that no two share every mark. */
+/* Each takes a window from whoever has been silent for longest. Numbered next to the others, so that no two share every
+ * mark. */
 static void send_crowd(struct world *w, struct tape *t) {
     (void)t;
     for (uint8_t i = 0; i < CROWD; i++) {

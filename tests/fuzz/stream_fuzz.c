@@ -1,7 +1,9 @@
-/* Fuzzes streams of both kinds with arbitrary bytes in arbitrary pieces, readers that read or do not, closes at any moment, and time.
+/* Fuzzes streams of both kinds with arbitrary bytes in arbitrary pieces, readers that read or do not, closes at any
+ * moment, and time.
  *
- * Invariants: what is handed over is, message by message, what a plain reading of all the bytes says, however they were cut; what the peer reads is the
- * frames of what was sent, whole and in order, though some may be missing; nobody hears of a stream that is closed. */
+ * Invariants: what is handed over is, message by message, what a plain reading of all the bytes says, however they were
+ * cut; what the peer reads is the frames of what was sent, whole and in order, though some may be missing; nobody hears
+ * of a stream that is closed. */
 #define _GNU_SOURCE
 #include "../../rtc/native/stream.h"
 #include "fuzz.h"
@@ -37,28 +39,33 @@ static void forget(struct peer *p) {
     p->fd = -1;
 }
 
-static void received(void *owner, uint8_t kind, uint8_t *message, size_t length, const struct wd_addr *from, const struct wd_addr *local, int64_t now_ns) {
+static void received(void *owner, uint8_t kind, uint8_t *message, size_t length, const struct wd_addr *from,
+                     const struct wd_addr *local, int64_t now_ns) {
     struct peer *p = &w.peers[from->via - 1];
     struct wd_frame frame;
-    require(owner == &w && local->port == 1 && now_ns == w.now_ns && p->fd >= 0 && kind == p->kind && length > 0 && length <= WD_FRAME_MESSAGE);
+    require(owner == &w && local->port == 1 && now_ns == w.now_ns && p->fd >= 0 && kind == p->kind && length > 0 &&
+            length <= WD_FRAME_MESSAGE);
     do {
-        require(wd_frame_read(kind, p->said + p->judged, p->length - p->judged, &frame) == 1 && frame.total <= p->length - p->judged);
+        require(wd_frame_read(kind, p->said + p->judged, p->length - p->judged, &frame) == WD_FRAME_FOUND &&
+                frame.total <= p->length - p->judged);
         p->judged += frame.total;
     } while (!frame.length);
     require(frame.length == length && !memcmp(p->said + p->judged - frame.total + frame.at, message, length));
     memset(message, 0xee, length);
     wd_streams_vouch(w.streams, from->via);
     if (w.answer % 8 == 1) wd_streams_send(w.streams, from->via % STREAMS + 1, message, length, now_ns);
-    if (w.answer % 8 == 2 && !wd_streams_close(w.streams, w.answer % STREAMS + 1)) forget(&w.peers[w.answer % STREAMS]);
+    if (w.answer % 8 == 2 && wd_streams_close(w.streams, w.answer % STREAMS + 1)) forget(&w.peers[w.answer % STREAMS]);
 }
 
 static void closed(void *owner, uint32_t stream, const struct wd_addr *remote) {
-    require(owner == &w && remote->via == stream && w.peers[stream - 1].fd >= 0 && !wd_streams_congested(w.streams, stream));
+    require(owner == &w && remote->via == stream && w.peers[stream - 1].fd >= 0 &&
+            !wd_streams_congested(w.streams, stream));
     forget(&w.peers[stream - 1]);
 }
 
 static void relieved(void *owner, uint32_t stream, const struct wd_addr *remote) {
-    require(owner == &w && remote->via == stream && w.peers[stream - 1].fd >= 0 && !wd_streams_congested(w.streams, stream));
+    require(owner == &w && remote->via == stream && w.peers[stream - 1].fd >= 0 &&
+            !wd_streams_congested(w.streams, stream));
 }
 
 static void adopt(uint32_t id, uint8_t kind) {
@@ -68,7 +75,7 @@ static void adopt(uint32_t id, uint8_t kind) {
     require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
     setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
     bool taken = p->fd >= 0;
-    require(wd_streams_adopt(w.streams, id, ends[0], kind, &remote, &local, w.now_ns) == (taken ? -1 : 0));
+    require(wd_streams_adopt(w.streams, id, ends[0], kind, &remote, &local, w.now_ns) == !taken);
     if (taken) {
         close(ends[1]);
         return;
@@ -99,7 +106,8 @@ static void send_one(uint32_t id, size_t length) {
     require(!sent || (length <= WD_FRAME_MESSAGE && w.peers[id - 1].fd >= 0));
 }
 
-/* The peer reads up to `length` bytes and finds whole frames with rising numbers. Answers of `received` do not look like those: then only the frames count. */
+/* The peer reads up to `length` bytes and finds whole frames with rising numbers. Answers of `received` do not look
+ * like those: then only the frames count. */
 static void hear(struct peer *p, size_t length) {
     while (length) {
         struct wd_frame frame;
@@ -109,9 +117,9 @@ static void hear(struct peer *p, size_t length) {
         p->unread_length += (size_t)n;
         length -= (size_t)n;
         for (;;) {
-            int told = wd_frame_read(p->kind, p->unread, p->unread_length, &frame);
-            require(told >= 0);
-            if (!told || frame.total > p->unread_length) break;
+            enum wd_frame_status status = wd_frame_read(p->kind, p->unread, p->unread_length, &frame);
+            require(status != WD_FRAME_INVALID);
+            if (status == WD_FRAME_SHORT || frame.total > p->unread_length) break;
             require(frame.length > 0);
             const uint8_t *message = p->unread + frame.at;
             if (frame.length >= 8 && message[0] == 0x40 && wd_get16(message + 2) == frame.length - 4) {
@@ -134,7 +142,7 @@ static void act(struct tape *t) {
     case 2: w.now_ns += (int64_t)control * control * 10000000; break;
     case 3: require(wd_streams_tick(w.streams, w.now_ns) > w.now_ns); break;
     case 4:
-        if (!wd_streams_close(w.streams, id)) forget(p);
+        if (wd_streams_close(w.streams, id)) forget(p);
         break;
     case 5: w.answer = control; break;
     case 6:

@@ -1,8 +1,9 @@
 /* Fuzzes transport-wide feedback: the writer by arrivals of chance, the reader by blocks of chance.
  *
- * Invariants of the writer: every block is read by our reader and by the decoder below, which knows nothing of the writer; what it tells to have arrived
- * did, at that time to a tick, and is told once; blocks follow each other without a hole, unless the hole alone would fill a block; the newest arrival is
- * told; writing ends. Of the reader: it accepts exactly what the decoder accepts, and counts the same. */
+ * Invariants of the writer: every block is read by our reader and by the decoder below, which knows nothing of the
+ * writer; what it tells to have arrived did, at that time to a tick, and is told once; blocks follow each other without
+ * a hole, unless the hole alone would fill a block; the newest arrival is told; writing ends. Of the reader: it accepts
+ * exactly what the decoder accepts, and counts the same. */
 #include "fuzz.h"
 
 #include "../../rtc/native/bytes.h"
@@ -53,7 +54,8 @@ static bool decode(const struct wd_rtcp_block *block, struct decoded *d) {
     for (size_t i = 0; i < d->count; i++) {
         uint8_t symbol = d->symbols[i];
         if (symbol == 3 || at + symbol > block->length) return false;
-        if (symbol) clock += TICK_US * (symbol == 1 ? (int64_t)block->data[at] : (int64_t)(int16_t)wd_get16(block->data + at));
+        if (symbol)
+            clock += TICK_US * (symbol == 1 ? (int64_t)block->data[at] : (int64_t)(int16_t)wd_get16(block->data + at));
         at += symbol;
         d->at_us[i] = clock;
         d->received += symbol != 0;
@@ -67,8 +69,10 @@ static void read_block(uint8_t *data, size_t length) {
     struct wd_rtcp_block block = {.type = WD_RTCP_RTPFB, .count = WD_RTPFB_TWCC, .data = data, .length = length};
     struct wd_twcc_summary summary;
     bool right = decode(&block, &scratch);
-    require((wd_rtcp_read_twcc(&block, &summary) == 0) == right);
-    if (right) require(summary.base == scratch.base && summary.count == scratch.count && summary.received == scratch.received && summary.feedback == data[19]);
+    require(wd_rtcp_read_twcc(&block, &summary) == right);
+    if (right)
+        require(summary.base == scratch.base && summary.count == scratch.count &&
+                summary.received == scratch.received && summary.feedback == data[19]);
 }
 
 static void check_block(struct world *w, const uint8_t *out, size_t length, size_t capacity) {
@@ -78,7 +82,7 @@ static void check_block(struct world *w, const uint8_t *out, size_t length, size
     struct wd_twcc_summary summary;
     require(wd_rtcp_next(&at, &left, &block) && !left && block.type == WD_RTCP_RTPFB && block.count == WD_RTPFB_TWCC);
     require(wd_get32(out + 4) == 0x01020304 && wd_get32(out + 8) == 0x05060708);
-    require(wd_rtcp_read_twcc(&block, &summary) == 0 && decode(&block, &scratch));
+    require(wd_rtcp_read_twcc(&block, &summary) && decode(&block, &scratch));
     require(summary.received == scratch.received && summary.feedback == (uint8_t)(w->twcc.feedback - 1));
     require(scratch.count > 0 && scratch.symbols[scratch.count - 1] != 0); /* the last one told has arrived */
     uint16_t hole = (uint16_t)(scratch.base - w->told_to);
@@ -109,7 +113,9 @@ static void drain(struct world *w, size_t capacity) {
     free(out);
 }
 
-static bool is_remembered(const struct wd_twcc *twcc, uint16_t sequence) { return (uint16_t)(sequence - twcc->first) < (uint16_t)(twcc->next - twcc->first); }
+static bool is_remembered(const struct wd_twcc *twcc, uint16_t sequence) {
+    return (uint16_t)(sequence - twcc->first) < (uint16_t)(twcc->next - twcc->first);
+}
 
 static void arrive(struct world *w, uint16_t sequence) {
     uint16_t next = w->twcc.next, first = w->twcc.first;
@@ -134,7 +140,8 @@ static void write_blocks(struct tape *t) {
         if (operation < 100) { /* in order, with small losses */
             w->now_us += value * 100;
             arrive(w, sequence = (uint16_t)(sequence + 1 + (operation & 3 ? 0 : value & 7)));
-        } else if (operation < 140) { /* late, or again; the clock may step back a little, as timestamps of two sockets do */
+        } else if (operation <
+                   140) { /* late, or again; the clock may step back a little, as timestamps of two sockets do */
             w->now_us += (int8_t)value * 1000;
             arrive(w, (uint16_t)(sequence - (value & 31)));
         } else if (operation < 170) { /* a dense run */

@@ -72,7 +72,7 @@ class Microphone:
     def __init__(self, network: Network, peer: Peer, sender: int, touch: Callable[[], None], name: str = "audio"):
         self.network, self.peer, self.sender, self.name = network, peer, sender, name
         self._touch = touch
-        self.on, self.level, self.sent = False, 30, 0
+        self.on, self.level, self.sent, self.size = False, 30, 0, 80
         self.timestamp = 1000 * sender
         self.first_ns = 0
 
@@ -91,7 +91,7 @@ class Microphone:
         self.timestamp += leap
         if self.peer.connected:
             voice = 0x80 if self.level < 50 else 0
-            payload = stamped(Stamp(self.sender, self.sent, self.network.now_ns), 80)
+            payload = stamped(Stamp(self.sender, self.sent, self.network.now_ns), self.size)
             self.peer.send(self.name, payload, self.timestamp, level=self.level | voice, now=self.network.now)
             self.sent += 1
         self._touch()

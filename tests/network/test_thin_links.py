@@ -11,7 +11,9 @@ from tests.network.world import SERVER, Person, World
 
 DELAY_S = 0.125  # a round trip of 250 ms
 THIN = Link(delay_s=DELAY_S, loss=0.02, rate_bps=150_000, queue_octets=10_000)  # half a second waits at most
+UP = Link(delay_s=DELAY_S)
 WIDE = Link(delay_s=DELAY_S, rate_bps=5_000_000)
+NARROW = Link(delay_s=0.2, loss=0.1, rate_bps=40_000, queue_octets=5_000)  # a second waits at most
 
 
 class Meter:
@@ -35,12 +37,14 @@ class Meter:
             self.repeated[second] += len(data) * 8 // 1000
 
 
-def shown_over(down: Link, *, wished_bps: float, floor_bps: float = 30_000, seed: int = 1) -> tuple[World, Screen]:
+def shown_over(
+    down: Link, *, wished_bps: float, floor_bps: float = 30_000, seed: int = 1, up: Link = UP
+) -> tuple[World, Screen]:
     """Somebody talks and shows themselves to one viewer, who has that link and tells its estimate of it."""
     world = World(seed)
     left = world.add(up=Link(delay_s=0.02), down=Link(delay_s=0.02))
-    right = world.add(up=Link(delay_s=DELAY_S), down=down)
-    world.connect_all(10)
+    right = world.add(up=up, down=down)
+    world.connect_all(30)
     left.camera = EncodedCamera(world, left, wished_bps, floor_bps)
     screen = Screen(world, right)
     Estimate(world, right)
@@ -99,3 +103,17 @@ def test_a_limit_gives_way_within_seconds_when_the_link_is_wide_again(seed: int)
     world.run(5)
     assert left.camera.sent_bps(world.now - 1, world.now) > 1_400_000
     assert screen.frozen_s(back + 1) < 0.5
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_where_only_the_sound_fits_it_goes_on(seed: int) -> None:
+    """The first pictures filled the link for ever: none of them arrived whole, so no estimate told of it."""
+    world, _ = shown_over(NARROW, wished_bps=1_500_000, seed=seed, up=NARROW)
+    left, right = world.people
+    left.microphone.size = 18  # about 7 kbit/s: with all headers 33
+    world.run(120)
+    parts = [0] * 12
+    for packet in right.stream("audio"):
+        parts[min(11, int((packet.at - world.now + 120) / 10))] += 1
+    assert sum(parts) >= 0.8 * left.microphone.sent, parts
+    assert min(parts) >= 250, parts

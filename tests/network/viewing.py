@@ -5,8 +5,9 @@ a keyframe; after 3 s without a frame it asks for a keyframe. `Estimate` is the 
 and `EncodedCamera` an encoder that keeps to the newest limit told.
 
 The estimate follows aimd_rate_control.cc: 0.85 of what arrives when the link is overused; otherwise 8 % more each
-second, or about a packet more each response time near what was too much, and never beyond 1.5 of what arrives. Overuse
-is a queue that grows; how libwebrtc filters noise to see that is left out.
+second, or about a packet more each response time near what was too much, and never beyond 1.5 of what arrives. As
+there, what arrives are pictures and their repetitions, without headers and without sound. Overuse is a queue that
+grows; how libwebrtc filters noise to see that is left out.
 """
 
 from collections import deque
@@ -108,10 +109,12 @@ class Estimate:
 
     def _packet(self, packet: ReceivedPacket) -> None:
         self._before(packet)
+        if self.viewer.peer.slots[packet.ssrc].kind != "video":
+            return
         stamp = read_stamp(packet.payload)
         delay = packet.at - stamp.captured_ns / 1e9 if stamp and not packet.repaired else float("nan")
         self._began = min(self._began, packet.at)
-        self._arrived.append((packet.at, len(packet.payload) + 12, delay))
+        self._arrived.append((packet.at, len(packet.payload), delay))
 
     def _tick(self) -> None:
         now = self.world.now

@@ -371,6 +371,15 @@ def test_gap_is_asked_for_and_filled_once(pair: Pair) -> None:
     assert len([block for block in pair.server.rtcp if (block["type"], block["count"]) == (205, 1)]) == 1
 
 
+def test_more_is_asked_for_than_fits_into_one_nack(pair: Pair) -> None:
+    pair.connect()
+    for number in (10, 11, 612):
+        pair.give(pair.slot_packet(number))
+    pair.run(0.01)
+    asked = [block["lost"] for block in pair.server.rtcp if (block["type"], block["count"]) == (205, 1)]
+    assert [number for numbers in asked for number in numbers] == list(range(12, 612))
+
+
 def test_what_never_comes_is_given_up(pair: Pair) -> None:
     pair.connect()
     for number in (10, 12):

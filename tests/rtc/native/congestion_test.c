@@ -1,4 +1,5 @@
-/* What the forwarding core does when a receiver's stream is jammed or closed: one publisher, one viewer with a UDP and a TCP address, in fake time. */
+/* What the forwarding core does when a receiver's stream is jammed or closed: one publisher, one viewer with a UDP and
+ * a TCP address, in fake time. */
 #include "../../../rtc/native/bytes.h"
 #include "../../../rtc/native/router.h"
 #include "../../../rtc/native/rtcp.h"
@@ -30,7 +31,8 @@ static struct {
     int64_t now_ns;
     uint64_t audio_index, video_index;
     uint32_t frame;
-    size_t audio, video, repeated, rtcp, keyframe_requests; /* come out so far; media at the viewer, requests at the publisher */
+    size_t audio, video, repeated, rtcp,
+        keyframe_requests; /* come out so far; media at the viewer, requests at the publisher */
     uint32_t via; /* of the newest packet to the viewer */
     uint16_t sequence; /* of the newest video packet */
     bool hole; /* in the numbers of video */
@@ -44,7 +46,7 @@ static void at_viewer(uint8_t *data, size_t length, uint32_t via) {
         w.rtcp++;
         return;
     }
-    check(wd_rtp_parse(data, length, &rtp) == 0);
+    check(wd_rtp_parse(data, length, &rtp));
     if (rtp.ssrc == AUDIO_SSRC) {
         w.audio++;
     } else if (rtp.ssrc == VIDEO_SSRC) {
@@ -61,7 +63,8 @@ static void to_publisher(uint8_t *data, size_t length) {
     const uint8_t *at = data;
     struct wd_rtcp_block block;
     check(wd_srtcp_unprotect(w.at_publisher, data, &length) == WD_SRTP_OK);
-    while (wd_rtcp_next(&at, &length, &block)) w.keyframe_requests += block.type == WD_RTCP_PSFB && block.count == WD_PSFB_PLI;
+    while (wd_rtcp_next(&at, &length, &block))
+        w.keyframe_requests += block.type == WD_RTCP_PSFB && block.count == WD_PSFB_PLI;
 }
 
 static void flush(struct wd_egress *egress) {
@@ -71,8 +74,10 @@ static void flush(struct wd_egress *egress) {
         for (size_t at = 0; at < m->length; at += step) {
             size_t length = m->length - at < step ? m->length - at : step;
             uint8_t *data = egress->data + m->offset + at;
-            if (wd_same_address(&m->to, &FROM_PUBLISHER)) to_publisher(data, length);
-            else if (data[0] >= 128) at_viewer(data, length, m->to.via);
+            if (wd_same_address(&m->to, &FROM_PUBLISHER))
+                to_publisher(data, length);
+            else if (data[0] >= 128)
+                at_viewer(data, length, m->to.via);
         }
     }
     egress->used = egress->count = 0;
@@ -95,18 +100,22 @@ static void pass(int64_t span_ns) {
     }
 }
 
-static void receive(const struct wd_addr *from, uint8_t *data, size_t length) { wd_router_receive(w.router, data, length, from, NULL, w.now_ns); }
+static void receive(const struct wd_addr *from, uint8_t *data, size_t length) {
+    wd_router_receive(w.router, data, length, from, NULL, w.now_ns);
+}
 
 static void check_in(uint32_t transport, const struct wd_addr *from, bool nominate) {
     uint8_t data[256], transaction[12] = {(uint8_t)transport};
     char username[] = "peer0:them";
     username[4] = (char)('0' + transport);
     struct wd_stun_check stun = {(const uint8_t *)username, strlen(username), 1, true, 1, nominate};
-    receive(from, data, wd_stun_write_check(data, sizeof data, transaction, &stun, (const uint8_t *)PASSWORD, strlen(PASSWORD)));
+    receive(from, data,
+            wd_stun_write_check(data, sizeof data, transaction, &stun, (const uint8_t *)PASSWORD, strlen(PASSWORD)));
     pass(10 * MS);
 }
 
-static void rtp_in(uint8_t kind, uint64_t index, uint32_t timestamp, bool marker, const uint8_t *payload, size_t length) {
+static void rtp_in(uint8_t kind, uint64_t index, uint32_t timestamp, bool marker, const uint8_t *payload,
+                   size_t length) {
     uint8_t packet[1500];
     packet[0] = 0x80;
     packet[1] = (uint8_t)((kind == WD_AUDIO ? 111 : 96) | (marker ? 0x80 : 0));
@@ -147,7 +156,8 @@ static void nack(uint16_t sequence) {
 static void report_of_publisher(void) { /* without it there is nothing to tell the viewer of its clock */
     uint8_t packet[200];
     struct wd_sender_info info = {.ssrc = WD_AUDIO, .ntp = UINT64_C(1) << 40, .rtp = 960};
-    receive(&FROM_PUBLISHER, packet, wd_srtcp_protect(w.to_server[0], packet, wd_rtcp_write_sr(packet, sizeof packet, &info, NULL, 0)));
+    receive(&FROM_PUBLISHER, packet,
+            wd_srtcp_protect(w.to_server[0], packet, wd_rtcp_write_sr(packet, sizeof packet, &info, NULL, 0)));
 }
 
 static void complain(void) { /* a PLI of the viewer */
@@ -161,12 +171,19 @@ static void complain(void) { /* a PLI of the viewer */
 static void add_media(uint8_t kind) {
     struct wd_codec_entry codec = {WD_CODEC_OPUS, 0, 111, 0, 0, 0, 48000};
     if (kind == WD_VIDEO) codec = (struct wd_codec_entry){WD_CODEC_VP8, 0, 96, 97, 1, 1, 90000};
-    struct wd_track_config track = {.id = 10u + kind, .transport = PUBLISHER, .kind = kind, .mid = "m", .ssrc = kind, .codec_count = 1, .codecs = {codec}};
+    struct wd_track_config track = {.id = 10u + kind,
+                                    .transport = PUBLISHER,
+                                    .kind = kind,
+                                    .mid = "m",
+                                    .ssrc = kind,
+                                    .codec_count = 1,
+                                    .codecs = {codec}};
     struct wd_leg_config leg = {.transport = VIEWER, .kind = kind, .mid = "s", .codec_count = 1, .codecs = {codec}};
     leg.id = kind == WD_AUDIO ? AUDIO_LEG : VIDEO_LEG;
     leg.ssrc = kind == WD_AUDIO ? AUDIO_SSRC : VIDEO_SSRC;
     leg.rtx_ssrc = kind == WD_AUDIO ? 0 : VIDEO_SSRC + 8;
-    check(!wd_router_add_track(w.router, &track) && !wd_router_add_leg(w.router, &leg) && !wd_router_set_source(w.router, leg.id, track.id));
+    check(wd_router_add_track(w.router, &track) && wd_router_add_leg(w.router, &leg) &&
+          wd_router_set_source(w.router, leg.id, track.id));
 }
 
 /* A call that runs: the viewer, nominated there, has seen a keyframe and another frame. */
@@ -181,8 +198,8 @@ static void start(const struct wd_addr *viewer) {
         down[0] = (uint8_t)(2 * id + 1);
         char ufrag[] = "peer0";
         ufrag[4] = (char)('0' + id);
-        check(!wd_router_add_transport(w.router, id, ufrag, PASSWORD, w.now_ns));
-        check(!wd_router_set_keys(w.router, id, WD_SRTP_AEAD_AES_128_GCM, down, SALT, up, SALT));
+        check(wd_router_add_transport(w.router, id, ufrag, PASSWORD, w.now_ns));
+        check(wd_router_set_keys(w.router, id, WD_SRTP_AEAD_AES_128_GCM, down, SALT, up, SALT));
         w.to_server[id - 1] = wd_srtp_new(WD_SRTP_AEAD_AES_128_GCM, up, SALT);
         if (id == PUBLISHER) w.at_publisher = wd_srtp_new(WD_SRTP_AEAD_AES_128_GCM, down, SALT);
     }
@@ -268,7 +285,8 @@ static void a_frame_that_was_begun_is_sent_to_its_end(void) {
 static void repetitions_are_refused_while_jammed(void) {
     start(&TCP);
     uint16_t sequence = w.sequence;
-    check_in(VIEWER, &UDP, false); /* where its feedback comes from does not matter, as long as the other path is alive */
+    check_in(VIEWER, &UDP,
+             false); /* where its feedback comes from does not matter, as long as the other path is alive */
     check_in(VIEWER, &TCP, false);
     nack(sequence);
     check(w.repeated == 1);
@@ -366,10 +384,15 @@ static void without_another_path_the_next_check_opens_one(void) {
 
 int main(int argc, char **argv) {
     static const struct test_case cases[] = {
-        CASE(only_new_video_stops_while_a_stream_is_jammed), CASE(relief_asks_for_one_keyframe_and_numbers_go_on_without_a_hole),
-        CASE(a_jam_between_two_frames_costs_nothing), CASE(a_frame_that_was_begun_is_sent_to_its_end), CASE(repetitions_are_refused_while_jammed),
-        CASE(the_newest_nomination_is_followed_from_udp_to_tcp_and_back), CASE(a_jammed_path_that_is_not_selected_stops_nothing),
-        CASE(a_closed_stream_falls_back_to_the_path_heard_last), CASE(a_path_that_nobody_has_been_heard_on_for_long_is_not_fallen_back_to),
+        CASE(only_new_video_stops_while_a_stream_is_jammed),
+        CASE(relief_asks_for_one_keyframe_and_numbers_go_on_without_a_hole),
+        CASE(a_jam_between_two_frames_costs_nothing),
+        CASE(a_frame_that_was_begun_is_sent_to_its_end),
+        CASE(repetitions_are_refused_while_jammed),
+        CASE(the_newest_nomination_is_followed_from_udp_to_tcp_and_back),
+        CASE(a_jammed_path_that_is_not_selected_stops_nothing),
+        CASE(a_closed_stream_falls_back_to_the_path_heard_last),
+        CASE(a_path_that_nobody_has_been_heard_on_for_long_is_not_fallen_back_to),
         CASE(without_another_path_the_next_check_opens_one),
     };
     return run_cases(cases, sizeof cases / sizeof *cases, argc, argv);

@@ -1,21 +1,6 @@
 /* rtc/native/stream.h over real socket pairs and a real epoll set, in time of our own. */
 #include "stream_world.h"
 
-/* A STUN request of 28 bytes, ChannelData with 5 bytes and its padding; and the same two as ICE frames. */
-static size_t two_messages(uint8_t kind, uint8_t out[80]) {
-    uint8_t stun[28] = {0x00, 0x01, 0x00, 0x08, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3}, channel[12] = {0x40, 0x01, 0x00, 0x05, 'h', 'e', 'l', 'l', 'o'};
-    if (kind == WD_STREAM_TURN) {
-        memcpy(out, stun, 28);
-        memcpy(out + 28, channel, 12);
-        return 40;
-    }
-    wd_put16(out, 28);
-    memcpy(out + 2, stun, 28);
-    wd_put16(out + 30, 9);
-    memcpy(out + 32, channel, 9);
-    return 41;
-}
-
 static void expect_two(uint32_t stream) {
     check(w.heard_count == 2 && w.heard[0].stream == stream && w.heard[1].stream == stream);
     check(w.heard[0].length == 28 && w.heard[0].data[0] == 0 && w.heard[0].data[10] == 3);
@@ -77,7 +62,8 @@ static void what_is_sent_is_framed_padded_and_leaves_at_the_end_of_the_round(voi
     check(hear(turn, out, sizeof out) == 0 && hear(ice, out, sizeof out) == 0);
     wd_streams_flush(w.streams, w.now_ns);
     check(hear(turn, out, sizeof out) == 40 && !memcmp(out, expected, 40));
-    check(hear(ice, out, sizeof out) == 41 && wd_get16(out) == 28 && !memcmp(out + 2, stun, 28) && wd_get16(out + 30) == 9 && !memcmp(out + 32, channel, 9));
+    check(hear(ice, out, sizeof out) == 41 && wd_get16(out) == 28 && !memcmp(out + 2, stun, 28) &&
+          wd_get16(out + 30) == 9 && !memcmp(out + 32, channel, 9));
     close(turn);
     close(ice);
     finish();
@@ -100,10 +86,19 @@ static void what_would_break_the_framing_is_not_sent(void) {
 }
 
 static void what_cannot_be_framed_closes_the_stream(void) {
-    static const struct { uint8_t kind, data[8]; size_t length; } wrong[] = {
-        {WD_STREAM_TURN, "GET ", 4}, {WD_STREAM_TURN, {0x16, 3, 1}, 1}, {WD_STREAM_TURN, {0x80}, 1}, {WD_STREAM_TURN, {0x04, 0, 0, 4}, 1},
-        {WD_STREAM_TURN, {0x00, 0x01, 0x00, 0x02}, 4}, {WD_STREAM_TURN, {0x00, 0x01, 0x08, 0x30}, 4}, {WD_STREAM_TURN, {0x40, 0x00, 0x08, 0x3d}, 4},
-        {WD_STREAM_TURN, {0x00, 0x01, 0x00, 0x00, 1, 2, 3, 4}, 8}, {WD_STREAM_ICE, {0x08, 0x41}, 2},
+    static const struct {
+        uint8_t kind, data[8];
+        size_t length;
+    } wrong[] = {
+        {WD_STREAM_TURN, "GET ", 4},
+        {WD_STREAM_TURN, {0x16, 3, 1}, 1},
+        {WD_STREAM_TURN, {0x80}, 1},
+        {WD_STREAM_TURN, {0x04, 0, 0, 4}, 1},
+        {WD_STREAM_TURN, {0x00, 0x01, 0x00, 0x02}, 4},
+        {WD_STREAM_TURN, {0x00, 0x01, 0x08, 0x30}, 4},
+        {WD_STREAM_TURN, {0x40, 0x00, 0x08, 0x3d}, 4},
+        {WD_STREAM_TURN, {0x00, 0x01, 0x00, 0x00, 1, 2, 3, 4}, 8},
+        {WD_STREAM_ICE, {0x08, 0x41}, 2},
     };
     start(1);
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -131,29 +126,6 @@ static void one_stream_is_read_64_kib_at_a_time(void) {
     check(w.heard_count == 150);
     close(peer);
     finish();
-}
-
-/* Fills the queue of a peer that does not read. Returns how many messages were taken. */
-static uint32_t fill(uint32_t id, size_t length) {
-    uint32_t taken = 0;
-    while (send_message(id, length, taken)) taken++;
-    return taken;
-}
-
-/* Reads all that comes while rounds go on, and checks that it is whole messages with rising numbers. Returns how many. */
-static uint32_t drain(int peer, size_t length, int64_t *last) {
-    static uint8_t data[1 << 20];
-    size_t have = 0, got;
-    do {
-        have += got = hear(peer, data + have, sizeof data - have);
-        round_of_work();
-    } while (got);
-    check(have % (length + 2) == 0);
-    for (size_t at = 0; at < have; at += length + 2) {
-        check(wd_get16(data + at) == length && (int64_t)wd_get32(data + at + 2 + length - 4) > *last);
-        *last = wd_get32(data + at + 2 + length - 4);
-    }
-    return (uint32_t)(have / (length + 2));
 }
 
 static void a_queue_has_an_end_and_loses_whole_messages(void) {
@@ -216,14 +188,16 @@ static void a_stream_is_congested_until_its_queue_has_drained(void) {
 static int adopt_tcp(uint32_t id, uint8_t kind) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof address;
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), peer = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), unsent = 16384, on = 1, small = 8192;
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
+        peer = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), unsent = 16384, on = 1, small = 8192;
     check(setsockopt(peer, SOL_SOCKET, SO_RCVBUF, &small, sizeof small) == 0);
-    check(!bind(listener, (struct sockaddr *)&address, length) && !listen(listener, 1) && !getsockname(listener, (struct sockaddr *)&address, &length));
+    check(!bind(listener, (struct sockaddr *)&address, length) && !listen(listener, 1) &&
+          !getsockname(listener, (struct sockaddr *)&address, &length));
     check(connect(peer, (struct sockaddr *)&address, length) == 0);
     int ours = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     check(ours >= 0 && !setsockopt(ours, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
     check(!setsockopt(ours, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent));
-    check(fcntl(peer, F_SETFL, O_NONBLOCK) == 0 && adopt_fd(id, ours, kind) == 0);
+    check(fcntl(peer, F_SETFL, O_NONBLOCK) == 0 && adopt_fd(id, ours, kind));
     close(listener);
     return peer;
 }
@@ -236,7 +210,8 @@ static void a_tcp_connection_is_relieved_when_its_peer_reads(void) {
     uint32_t number = 0;
     size_t have = 0;
     while (!wd_streams_congested(w.streams, 1) && number < 1000) check(send_message(1, 1000, number++));
-    check(number < 200 && counters()->stream_bytes_out < 100000); /* the kernel's share is small: what it has cannot be thrown away */
+    check(number < 200 &&
+          counters()->stream_bytes_out < 100000); /* the kernel's share is small: what it has cannot be thrown away */
     for (int i = 0; i < 5000 && have < number * 1002u; i++) {
         struct pollfd wanted = {.fd = peer, .events = POLLIN};
         poll(&wanted, 1, 1);
@@ -244,7 +219,8 @@ static void a_tcp_connection_is_relieved_when_its_peer_reads(void) {
         round_of_work();
     }
     check(have == number * 1002u && w.relieved_count == 1 && counters()->drop_stream_late == 0);
-    for (uint32_t i = 0; i < number; i++) check(wd_get16(data + i * 1002) == 1000 && wd_get32(data + i * 1002 + 998) == i);
+    for (uint32_t i = 0; i < number; i++)
+        check(wd_get16(data + i * 1002) == 1000 && wd_get32(data + i * 1002 + 998) == i);
     close(peer);
     finish();
 }
@@ -252,7 +228,8 @@ static void a_tcp_connection_is_relieved_when_its_peer_reads(void) {
 static void a_large_burst_to_a_fast_reader_is_no_congestion(void) {
     start(2);
     int peer = adopt(1, WD_STREAM_ICE);
-    for (uint32_t i = 0; i < 60; i++) check(send_message(1, 1000, i)); /* more than WD_STREAM_HIGH, and the kernel takes it */
+    for (uint32_t i = 0; i < 60; i++)
+        check(send_message(1, 1000, i)); /* more than WD_STREAM_HIGH, and the kernel takes it */
     check(!wd_streams_congested(w.streams, 1));
     close(peer);
     finish();
@@ -297,8 +274,10 @@ static void a_peer_that_goes_in_mid_message_closes_the_stream(void) {
     for (int half = 0; half <= 1; half++) {
         int peer = adopt(1, WD_STREAM_TURN);
         say(peer, data, 33);
-        if (half) shutdown(peer, SHUT_WR);
-        else close(peer);
+        if (half)
+            shutdown(peer, SHUT_WR);
+        else
+            close(peer);
         round_of_work();
         round_of_work();
         check(w.closed_count == (size_t)half + 1 && w.heard_count == (size_t)half + 1 && w.heard[half].length == 28);
@@ -316,7 +295,7 @@ static void a_write_to_a_peer_that_has_gone_is_told_after_the_round(void) {
     check(w.closed_count == 0 && counters()->drop_stream_unknown > 0);
     wd_streams_flush(w.streams, w.now_ns);
     check(w.closed_count == 1 && w.closed == 1);
-    check(wd_streams_close(w.streams, 1) == -1 && !wd_streams_congested(w.streams, 1) && !send_message(1, 20, 0));
+    check(!wd_streams_close(w.streams, 1) && !wd_streams_congested(w.streams, 1) && !send_message(1, 20, 0));
     finish();
 }
 
@@ -372,7 +351,7 @@ static void ids_can_be_used_again(void) {
         int peer = adopt(5, WD_STREAM_TURN);
         check(wd_streams_send(w.streams, 5, data, 28, w.now_ns));
         check(wd_streams_remote(w.streams, 5)->via == 5);
-        check(wd_streams_close(w.streams, 5) == 0 && wd_streams_close(w.streams, 5) == -1); /* what waited leaves first */
+        check(wd_streams_close(w.streams, 5) && !wd_streams_close(w.streams, 5)); /* what waited leaves first */
         check(!wd_streams_remote(w.streams, 5));
         check(hear(peer, out, sizeof out) == 28 && !is_open(peer));
         close(peer);
@@ -380,7 +359,7 @@ static void ids_can_be_used_again(void) {
         say(peer, data, length);
         round_of_work();
         expect_two(5);
-        check(wd_streams_close(w.streams, 5) == 0);
+        check(wd_streams_close(w.streams, 5));
         close(peer);
     }
     check(w.closed_count == 0 && counters()->streams_adopted == 6 && counters()->streams_closed == 6);
@@ -393,12 +372,12 @@ static void a_stream_that_is_refused_is_closed(void) {
     uint32_t ids[] = {0, WD_VIA_RELAY, 5, 6};
     for (size_t i = 0; i < 4; i++) {
         check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
-        check(adopt_fd(ids[i], ends[0], WD_STREAM_TURN) == -1 && !is_open(ends[1]));
+        check(!adopt_fd(ids[i], ends[0], WD_STREAM_TURN) && !is_open(ends[1]));
         close(ends[1]);
     }
     check(counters()->streams_refused == 4 && is_open(first) && send_message(5, 20, 0));
     int file = open("/dev/null", O_RDWR); /* epoll refuses it */
-    check(wd_streams_close(w.streams, 5) == 0 && adopt_fd(6, file, WD_STREAM_TURN) == -1 && fcntl(file, F_GETFD) == -1);
+    check(wd_streams_close(w.streams, 5) && !adopt_fd(6, file, WD_STREAM_TURN) && fcntl(file, F_GETFD) == -1);
     close(first);
     finish();
 }
@@ -414,7 +393,8 @@ static void a_stream_closed_within_an_epoll_batch_is_left_alone(void) {
     w.close_when_heard = 2; /* whichever comes first */
     for (int i = 0; i < 2; i++) wd_streams_ready(w.streams, events[i].data.ptr, events[i].events, w.now_ns);
     size_t heard = w.heard_count;
-    check((heard == 2 && w.heard[0].stream == 1) || (heard == 3 && w.heard[0].stream == 2)); /* closed by itself, it hears no more either */
+    check((heard == 2 && w.heard[0].stream == 1) ||
+          (heard == 3 && w.heard[0].stream == 2)); /* closed by itself, it hears no more either */
     wd_streams_flush(w.streams, w.now_ns);
     check(w.closed_count == 0 && !is_open(peers[1]) && is_open(peers[0]));
     w.close_when_heard = 1;
@@ -438,8 +418,9 @@ static void of_those_that_nobody_vouches_for_the_oldest_goes_when_they_are_too_m
     peers[4] = adopt(5, WD_STREAM_TURN);
     check(wd_streams_remote(w.streams, 1)); /* until the round is over: no callback is made from adoption */
     round_of_work();
-    check(w.closed_count == 1 && w.closed == 1 && !is_open(peers[0]) && is_open(peers[1]) && counters()->streams_displaced == 1);
-    check(wd_streams_close(w.streams, 4) == 0); /* makes room */
+    check(w.closed_count == 1 && w.closed == 1 && !is_open(peers[0]) && is_open(peers[1]) &&
+          counters()->streams_displaced == 1);
+    check(wd_streams_close(w.streams, 4)); /* makes room */
     peers[5] = adopt(6, WD_STREAM_TURN);
     round_of_work();
     check(w.closed_count == 1);
@@ -475,17 +456,28 @@ static void by_hand_the_streams_are_asked_without_epoll(void) {
 
 int main(int argc, char **argv) {
     static const struct test_case cases[] = {
-        CASE(messages_split_at_every_byte_arrive_whole), CASE(messages_that_come_together_arrive_apart),
-        CASE(what_is_sent_is_framed_padded_and_leaves_at_the_end_of_the_round), CASE(what_would_break_the_framing_is_not_sent),
-        CASE(what_cannot_be_framed_closes_the_stream), CASE(one_stream_is_read_64_kib_at_a_time), CASE(a_queue_has_an_end_and_loses_whole_messages),
+        CASE(messages_split_at_every_byte_arrive_whole),
+        CASE(messages_that_come_together_arrive_apart),
+        CASE(what_is_sent_is_framed_padded_and_leaves_at_the_end_of_the_round),
+        CASE(what_would_break_the_framing_is_not_sent),
+        CASE(what_cannot_be_framed_closes_the_stream),
+        CASE(one_stream_is_read_64_kib_at_a_time),
+        CASE(a_queue_has_an_end_and_loses_whole_messages),
         CASE(many_jammed_streams_leave_room_for_others),
-        CASE(a_stream_is_congested_until_its_queue_has_drained), CASE(a_tcp_connection_is_relieved_when_its_peer_reads),
+        CASE(a_stream_is_congested_until_its_queue_has_drained),
+        CASE(a_tcp_connection_is_relieved_when_its_peer_reads),
         CASE(a_large_burst_to_a_fast_reader_is_no_congestion),
-        CASE(what_is_too_old_gives_way_to_what_is_new), CASE(a_peer_that_never_reads_is_closed), CASE(a_peer_that_goes_in_mid_message_closes_the_stream),
-        CASE(a_write_to_a_peer_that_has_gone_is_told_after_the_round), CASE(deadlines_close_whom_nobody_vouches_for),
-        CASE(an_incomplete_message_has_ten_seconds), CASE(ids_can_be_used_again), CASE(a_stream_that_is_refused_is_closed),
+        CASE(what_is_too_old_gives_way_to_what_is_new),
+        CASE(a_peer_that_never_reads_is_closed),
+        CASE(a_peer_that_goes_in_mid_message_closes_the_stream),
+        CASE(a_write_to_a_peer_that_has_gone_is_told_after_the_round),
+        CASE(deadlines_close_whom_nobody_vouches_for),
+        CASE(an_incomplete_message_has_ten_seconds),
+        CASE(ids_can_be_used_again),
+        CASE(a_stream_that_is_refused_is_closed),
         CASE(a_stream_closed_within_an_epoll_batch_is_left_alone),
-        CASE(of_those_that_nobody_vouches_for_the_oldest_goes_when_they_are_too_many), CASE(by_hand_the_streams_are_asked_without_epoll),
+        CASE(of_those_that_nobody_vouches_for_the_oldest_goes_when_they_are_too_many),
+        CASE(by_hand_the_streams_are_asked_without_epoll),
     };
     return run_cases(cases, sizeof cases / sizeof *cases, argc, argv);
 }

@@ -1,8 +1,10 @@
-/* By hand: no thread, no socket; the caller brings the datagrams and the time, and takes what is sent. */
-#include "worker_internal.h"
+/* The manual worker: no thread, no socket; the caller brings the datagrams and the time, and takes what is sent. */
+#include "worker_manual.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include "worker_demux.h"
 
 static bool grow(void **block, size_t *capacity, size_t wanted, size_t item) {
     if (wanted <= *capacity) return true;
@@ -19,54 +21,59 @@ static bool keep_sent(struct wd_worker *worker, const struct wd_message *message
     if (!grow((void **)&worker->sent, &worker->sent_capacity, worker->sent_count + 1, sizeof *worker->sent) ||
         !grow((void **)&worker->sent_bytes, &worker->sent_bytes_capacity, worker->sent_used + length, 1))
         return false;
-    worker->sent[worker->sent_count++] = (struct sent_entry){.to = message->to, .offset = worker->sent_used, .length = length};
+    worker->sent[worker->sent_count++] =
+        (struct sent_entry){.to = message->to, .offset = worker->sent_used, .length = length};
     memcpy(worker->sent_bytes + worker->sent_used, data, length);
     worker->sent_used += length;
     return true;
 }
 
-void wd_hand_send(struct wd_egress *egress) {
+void wd_manual_send(struct wd_egress *egress) {
     struct wd_worker *worker = egress->owner;
-    wd_ways_divert(worker, egress);
+    wd_demux_divert(worker, egress);
     for (size_t i = 0; i < egress->count; i++) {
         const struct wd_message *message = &egress->messages[i];
         if (message->to.via) continue;
         size_t step = message->segment ? message->segment : message->length;
         for (size_t at = 0; at < message->length; at += step) {
             size_t length = message->length - at < step ? message->length - at : step;
-            if (!keep_sent(worker, message, egress->data + message->offset + at, length)) worker->counters->drop_send_error++;
+            if (!keep_sent(worker, message, egress->data + message->offset + at, length))
+                worker->counters->drop_send_error++;
         }
     }
     egress->used = egress->count = 0;
 }
 
-void wd_hand_settle(struct wd_worker *worker) {
-    wd_hand_send(&worker->egress);
-    wd_ways_flush(worker);
+void wd_manual_settle(struct wd_worker *worker) {
+    wd_manual_send(&worker->egress);
+    wd_demux_flush(worker);
     wd_ring_notify(worker->events);
 }
 
 int64_t wd_worker_now(const struct wd_worker *worker) { return worker->now_ns; }
 
-void wd_worker_receive(struct wd_worker *worker, uint8_t *datagram, size_t length, const struct wd_addr *from, int64_t now_ns) {
+void wd_worker_receive(struct wd_worker *worker, uint8_t *datagram, size_t length, const struct wd_addr *from,
+                       int64_t now_ns) {
     worker->now_ns = now_ns;
-    wd_ways_receive(worker, datagram, length, from, NULL, now_ns);
-    wd_hand_settle(worker);
+    wd_demux_receive(worker, datagram, length, from, NULL, now_ns);
+    wd_manual_settle(worker);
 }
 
-void wd_worker_receive_relayed(struct wd_worker *worker, uint8_t *datagram, size_t length, const struct wd_addr *peer, const struct wd_addr *relayed, int64_t now_ns) {
+void wd_worker_receive_relayed(struct wd_worker *worker, uint8_t *datagram, size_t length, const struct wd_addr *peer,
+                               const struct wd_addr *relayed, int64_t now_ns) {
     worker->now_ns = now_ns;
     struct wd_relayed *found = wd_relay_find(worker->relay, relayed);
     if (found) wd_relay_peer(worker->relay, found, datagram, length, peer, now_ns);
-    wd_hand_settle(worker);
+    wd_manual_settle(worker);
 }
 
 int64_t wd_worker_advance(struct wd_worker *worker, int64_t now_ns) {
     worker->now_ns = now_ns;
     wd_streams_poll(worker->streams, now_ns);
-    int64_t flush_ns = wd_router_flush(worker->router, now_ns, false), tick_ns = wd_router_tick(worker->router, now_ns), ways_ns = wd_ways_tick(worker);
-    if (ways_ns < tick_ns) tick_ns = ways_ns;
-    wd_hand_settle(worker);
+    int64_t flush_ns = wd_router_flush(worker->router, now_ns, false), tick_ns = wd_router_tick(worker->router, now_ns),
+            demux_ns = wd_demux_tick(worker);
+    if (demux_ns < tick_ns) tick_ns = demux_ns;
+    wd_manual_settle(worker);
     return flush_ns < tick_ns ? flush_ns : tick_ns;
 }
 
@@ -78,4 +85,3 @@ struct wd_sent wd_worker_sent(const struct wd_worker *worker, size_t index) {
 }
 
 void wd_worker_forget_sent(struct wd_worker *worker) { worker->sent_count = worker->sent_used = 0; }
-

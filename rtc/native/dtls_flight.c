@@ -1,4 +1,4 @@
-#include "flight.h"
+#include "dtls_flight.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,11 +29,14 @@ static void put_range(struct wd_datagrams *to, const struct wd_datagrams *from, 
     for (size_t i = begin; i < end; i++) wd_datagrams_put(to, from->items[i].data, from->items[i].length);
 }
 
-/* OpenSSL repeats each message in a datagram of its own; records that fit travel together, or a flight would be lost more often than at first. */
+/* OpenSSL repeats each message in a datagram of its own; records that fit travel together, or a flight would be lost
+ * more often than at first. */
 static void put_repetition(struct wd_flight *flight, const uint8_t *data, size_t length) {
     struct wd_datagrams *q = &flight->repetitions;
     size_t begin = flight->count ? flight->ends[flight->count - 1] : 0, last = q->count - 1;
-    uint8_t *longer = q->count > begin && q->items[last].length + length <= flight->mtu ? realloc(q->items[last].data, q->items[last].length + length) : NULL;
+    uint8_t *longer = q->count > begin && q->items[last].length + length <= flight->mtu
+                          ? realloc(q->items[last].data, q->items[last].length + length)
+                          : NULL;
     if (!longer) {
         wd_datagrams_put(q, data, length);
         return;

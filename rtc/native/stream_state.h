@@ -1,10 +1,6 @@
-/* What the files of streams share: one stream, its send queue, and the pools that its buffers come from.
- *
- *   stream.c        life, reading, deadlines
- *   stream_queue.c  writing
- */
-#ifndef WD_STREAM_INTERNAL_H
-#define WD_STREAM_INTERNAL_H
+/* The state of streams: one stream, its send queue, and the pools that its buffers come from. */
+#ifndef WD_STREAM_STATE_H
+#define WD_STREAM_STATE_H
 
 #include <stdlib.h>
 
@@ -22,12 +18,18 @@ struct block { /* whole messages, so that it can be thrown away while none of it
 _Static_assert(sizeof(struct block) == WD_STREAM_BLOCK, "no padding");
 _Static_assert(sizeof((struct block *)0)->data >= WD_FRAME_TOTAL, "every frame fits a block");
 
-struct rest { uint8_t data[WD_FRAME_TOTAL]; };
+struct rest {
+    uint8_t data[WD_FRAME_TOTAL];
+};
 
-struct pool { void *unused; size_t size; uint32_t kept, taken; };
+struct pool {
+    void *unused;
+    size_t size;
+    uint32_t kept, taken;
+};
 
 struct stream {
-    struct wd_watched watched; /* first: what epoll points to */
+    struct wd_epoll_source source; /* first: what epoll points to */
     uint8_t kind;
     bool failed; /* to be closed as soon as callbacks may be made */
     bool blocked; /* the kernel took no more; it will say when it does */
@@ -93,8 +95,10 @@ static inline void wd_stream_note(struct wd_streams *streams, struct stream *s) 
     if (s->noted) return;
     s->noted = true;
     s->next_noted = NULL;
-    if (streams->noted) streams->noted_tail->next_noted = s;
-    else streams->noted = s;
+    if (streams->noted)
+        streams->noted_tail->next_noted = s;
+    else
+        streams->noted = s;
     streams->noted_tail = s;
 }
 
@@ -102,13 +106,5 @@ static inline void wd_stream_fail(struct wd_streams *streams, struct stream *s) 
     s->failed = true;
     wd_stream_note(streams, s);
 }
-
-/* stream.c */
-int wd_stream_watch(const struct wd_streams *streams, struct stream *s, int operation, bool writable);
-
-/* stream_queue.c */
-bool wd_stream_write(struct wd_streams *streams, struct stream *s, int64_t now_ns); /* everything that the kernel takes; returns whether it took anything */
-void wd_stream_drop_stale(struct wd_streams *streams, struct stream *s, int64_t now_ns);
-void wd_stream_drop_all(struct wd_streams *streams, struct stream *s);
 
 #endif

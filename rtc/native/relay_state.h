@@ -1,18 +1,13 @@
-/* What the files of the relay core share; see relay.h for the model.
- *
- *   relay.c       life of allocations, permissions and channels
- *   relay_path.c  data between clients and peers
- *   relay_gate.c  requests: who is answered here, and who is heard by the control plane
- */
-#ifndef WD_RELAY_INTERNAL_H
-#define WD_RELAY_INTERNAL_H
+/* The relay core's own state (see relay.h for the model), and how it is looked up. */
+#ifndef WD_RELAY_STATE_H
+#define WD_RELAY_STATE_H
 
+#include "clock.h"
 #include "relay.h"
-#include "stun.h"
 
-#define WD_SECOND INT64_C(1000000000)
 #define WD_FIRST_CHANNEL 0x4000 /* RFC 8656 section 12 */
-#define WD_LAST_CHANNEL 0x7ffe /* RFC 8656 ends at 0x4fff, but clients of RFC 5766 (section 11) draw from all of these */
+/* RFC 8656 ends at 0x4fff, but clients of RFC 5766 (section 11) draw from all of these */
+#define WD_LAST_CHANNEL 0x7ffe
 #define WD_CHANNEL_HEADER 4
 #define WD_MAX_CHANNELS 64 /* of an allocation; each datagram may look through all */
 #define WD_MAX_PERMISSIONS 64
@@ -33,7 +28,7 @@ struct channel {
 };
 
 struct wd_relayed {
-    struct wd_watched watched;
+    struct wd_epoll_source source;
     bool used;
     int fd; /* -1 = none yet */
     struct wd_addr address; /* with its way, as the forwarding core sees it */
@@ -59,7 +54,11 @@ struct bucket {
     int64_t requests; /* that may go to the control plane, in thousandths */
 };
 
-struct media { struct wd_addr address; void *target; bool elsewhere; };
+struct media {
+    struct wd_addr address;
+    void *target;
+    bool elsewhere;
+};
 
 struct wd_relay {
     struct wd_relay_config config;
@@ -94,13 +93,5 @@ static inline struct media *wd_relay_media(const struct wd_relay *relay, const s
     struct media *media = wd_table_get(&relay->by_media, wd_address_key(address));
     return media && wd_same_address(&media->address, address) ? media : NULL;
 }
-
-/* relay_gate.c */
-bool wd_relay_key_gate(struct wd_relay *relay); /* after `rules` were set; false when out of memory */
-void wd_relay_free_gate(struct wd_relay *relay);
-void wd_relay_request(struct wd_relay *relay, const uint8_t *data, size_t length, const struct wd_addr *from, const struct wd_addr *local, int64_t now_ns);
-/* relay_path.c: one message to a client, by whichever way it is reached. */
-void wd_relay_to_client(struct wd_relay *relay, const struct wd_addr *client, const struct wd_addr *local, const uint8_t *message, size_t length, int64_t now_ns);
-void wd_relay_flush_peers(struct wd_relay *relay);
 
 #endif

@@ -1,22 +1,32 @@
-/* The ways that datagrams take besides the worker's own socket.
+/* Demultiplexing around the two cores: what comes by the worker's own socket, the relayed sockets and the streams goes
+ * to the forwarding core or to the relay; what the cores send leaves by the way that its address names.
  *
- * What the forwarding core sends to a relayed address never sees a socket: it is taken from its egress before that is sent, and given to the relay, of this
- * worker or of the one that has the allocation; the other way round likewise. Between workers a datagram is copied into the other's command queue, which is a
- * lock held for a copy; rooms and their callers' allocations are mostly on the same worker. */
+ * What the forwarding core sends to a relayed address never sees a socket: it is taken from its egress before that is
+ * sent, and handed to the relay, of this worker or of the one that has the allocation; the other way round likewise
+ * (worker_handover.c). */
 #define _GNU_SOURCE
-#include "worker_internal.h"
+#include "worker_demux.h"
+
+#include "worker_handover.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define EVENTS 512 /* of one round: all of some hundred busy allocations, so that a nap comes between two looks at the same socket */
+/* of one round: all of some hundred busy allocations, so that a nap comes between two looks at the same socket */
+#define EVENTS 512
 
 /* ---- what the relay asks of the shell ---- */
 
-static void request(void *owner, const uint8_t *message, size_t length, const struct wd_addr *from, const struct wd_addr *local) {
-    wd_worker_emit(owner, &(struct wd_event){.type = WD_EVENT_REQUEST, .id = from->via, .address = *from, .local = *local, .data = message, .length = length});
+static void request(void *owner, const uint8_t *message, size_t length, const struct wd_addr *from,
+                    const struct wd_addr *local) {
+    wd_worker_emit(owner, &(struct wd_event){.type = WD_EVENT_REQUEST,
+                                             .id = from->via,
+                                             .address = *from,
+                                             .local = *local,
+                                             .data = message,
+                                             .length = length});
 }
 
 static bool busy(void *owner) {
@@ -24,25 +34,17 @@ static bool busy(void *owner) {
     return wd_ring_busy(worker->events);
 }
 
-static void hand_over(void *owner, void *target, uint8_t *datagram, size_t length, const struct wd_addr *relayed, const struct wd_addr *media, int64_t now_ns) {
-    struct wd_worker *worker = owner;
-    if (target == worker->commands) {
-        wd_router_receive(worker->router, datagram, length, relayed, media, now_ns);
-        return;
-    }
-    struct wd_command command = {.type = WD_COMMAND_HAND_OVER, .length = (uint32_t)length, .way = {.remote = *relayed, .local = *media}};
-    if (wd_commands_hand(target, &command, datagram) != 0) worker->counters->drop_send_error++;
-}
-
 static void send_stream(void *owner, uint32_t stream, const uint8_t *message, size_t length, int64_t now_ns) {
     struct wd_worker *worker = owner;
     wd_streams_send(worker->streams, stream, message, length, now_ns);
 }
 
-static void watch(void *owner, int fd, struct wd_watched *watched) {
+static void watch(void *owner, int fd, struct wd_epoll_source *source) {
     struct wd_worker *worker = owner;
     wd_udp_tune(fd);
-    if (worker->epoll >= 0 && epoll_ctl(worker->epoll, EPOLL_CTL_ADD, fd, &(struct epoll_event){.events = EPOLLIN, .data.ptr = watched}) == 0) worker->relayed++;
+    if (worker->epoll >= 0 &&
+        epoll_ctl(worker->epoll, EPOLL_CTL_ADD, fd, &(struct epoll_event){.events = EPOLLIN, .data.ptr = source}) == 0)
+        worker->relayed++;
 }
 
 static void unwatch(void *owner, int fd) {
@@ -55,14 +57,10 @@ static void gone(void *owner, const struct wd_addr *relayed) {
     wd_router_forget_address(worker->router, relayed);
 }
 
-static void send_to_peers(struct wd_egress *egress) {
+void wd_demux_send_to_peers(struct wd_egress *egress) {
     struct wd_worker *worker = egress->owner;
     struct wd_outlet outlet = wd_relay_outlet(worker->relay);
     bool v6 = outlet.address.family == 6;
-    if (worker->by_hand) {
-        wd_hand_send(egress);
-        return;
-    }
     if (outlet.fd >= 0) {
         worker->borrowed.fd = outlet.fd;
         worker->borrowed.v6 = v6;
@@ -70,11 +68,13 @@ static void send_to_peers(struct wd_egress *egress) {
         wd_relay_counters(worker->relay)->drop_relay_send_error += wd_udp_send(&worker->borrowed, egress);
         if (outlet.dont_fragment) wd_udp_dont_fragment(outlet.fd, v6, false);
         worker->borrowed.fd = -1;
-    } else wd_relay_counters(worker->relay)->drop_relay_no_socket += egress->count;
+    } else
+        wd_relay_counters(worker->relay)->drop_relay_no_socket += egress->count;
     egress->used = egress->count = 0;
 }
 
-static void to_relay(struct wd_worker *worker, uint8_t *message, size_t length, const struct wd_addr *from, const struct wd_addr *local, int64_t now_ns) {
+static void to_relay(struct wd_worker *worker, uint8_t *message, size_t length, const struct wd_addr *from,
+                     const struct wd_addr *local, int64_t now_ns) {
     worker->counters->packets_in++;
     worker->counters->bytes_in += length;
     wd_relay_client(worker->relay, message, length, from, local, now_ns);
@@ -82,7 +82,8 @@ static void to_relay(struct wd_worker *worker, uint8_t *message, size_t length, 
 
 /* ---- what the streams tell ---- */
 
-static void received(void *owner, uint8_t kind, uint8_t *message, size_t length, const struct wd_addr *from, const struct wd_addr *local, int64_t now_ns) {
+static void received(void *owner, uint8_t kind, uint8_t *message, size_t length, const struct wd_addr *from,
+                     const struct wd_addr *local, int64_t now_ns) {
     struct wd_worker *worker = owner;
     if (kind == WD_STREAM_TURN) { /* vouched for when it gets an allocation */
         to_relay(worker, message, length, from, local, now_ns);
@@ -118,76 +119,88 @@ static void relieved(void *owner, uint32_t stream, const struct wd_addr *remote)
 
 /* ---- life ---- */
 
-bool wd_ways_open(struct wd_worker *worker, const struct wd_worker_config *config) {
-    worker->to_peers.owner = worker;
-    worker->to_peers.flush = send_to_peers;
-    struct wd_relay_config relay = {.max_allocations = config->max_allocations, .index = config->index, .seed = config->seed, .owner = worker, .request = request,
-                                    .busy = busy, .hand_over = hand_over, .send_stream = send_stream, .watch = watch, .unwatch = unwatch, .gone = gone, .clients = &worker->to_clients,
+bool wd_demux_open(struct wd_worker *worker, const struct wd_worker_config *config) {
+    struct wd_relay_config relay = {.max_allocations = config->max_allocations,
+                                    .index = config->index,
+                                    .seed = config->seed,
+                                    .owner = worker,
+                                    .request = request,
+                                    .busy = busy,
+                                    .hand_over = wd_hand_over,
+                                    .send_stream = send_stream,
+                                    .watch = watch,
+                                    .unwatch = unwatch,
+                                    .gone = gone,
+                                    .clients = &worker->to_clients,
                                     .peers = &worker->to_peers};
-    if (!worker->by_hand && ((worker->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0 || wd_udp_borrow(&worker->borrowed) != 0)) return false;
-    struct wd_streams_config streams = {.max_streams = config->max_streams, .max_unvouched = WD_STREAMS_UNVOUCHED, .epoll = worker->epoll, .owner = worker, .received = received, .closed = closed,
+    if (!worker->manual && ((worker->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0 || !wd_udp_borrow(&worker->borrowed)))
+        return false;
+    struct wd_streams_config streams = {.max_streams = config->max_streams,
+                                        .max_unvouched = WD_STREAMS_UNVOUCHED,
+                                        .epoll = worker->epoll,
+                                        .owner = worker,
+                                        .received = received,
+                                        .closed = closed,
                                         .relieved = relieved};
     return (worker->relay = wd_relay_new(&relay)) && (worker->streams = wd_streams_new(&streams));
 }
 
-void wd_ways_unwatched(struct wd_worker *worker) {
+void wd_demux_unwatched(struct wd_worker *worker) {
     wd_streams_unwatched(worker->streams);
     close(worker->epoll);
     worker->epoll = -1;
 }
 
-void wd_ways_close(struct wd_worker *worker) {
+void wd_demux_close(struct wd_worker *worker) {
     wd_relay_free(worker->relay);
     if (worker->streams) wd_streams_free(worker->streams);
     wd_udp_close(&worker->borrowed);
     if (worker->epoll >= 0) close(worker->epoll);
-    for (size_t i = 0; i < WD_MAX_WORKERS; i++) wd_commands_release(worker->neighbours[i]);
+    wd_handover_close(worker);
 }
 
 /* ---- out ---- */
 
-static void back(struct wd_worker *worker, const struct wd_message *message, const uint8_t *data) {
+static void into_relay(struct wd_worker *worker, const struct wd_message *message, const uint8_t *data) {
     uint32_t index = message->to.via & ~WD_VIA_RELAY;
     size_t step = message->segment ? message->segment : message->length;
-    for (size_t at = 0; at < message->length; at += step) {
-        size_t length = message->length - at < step ? message->length - at : step;
-        if (index == worker->index) {
-            wd_relay_back(worker->relay, &message->to, &message->from, data + at, length, worker->now_ns);
-            continue;
-        }
-        struct wd_command command = {.type = WD_COMMAND_HAND_BACK, .length = (uint32_t)length, .way = {.remote = message->to, .local = message->from}};
-        struct wd_commands *queue = index < WD_MAX_WORKERS ? worker->neighbours[index] : NULL;
-        if (!queue || wd_commands_hand(queue, &command, data + at) != 0) worker->counters->drop_send_error++;
-    }
+    for (size_t at = 0; at < message->length; at += step)
+        wd_hand_back(worker, &message->to, &message->from, data + at,
+                     message->length - at < step ? message->length - at : step);
     uint32_t stream = index == worker->index ? wd_relay_stream_of(worker->relay, &message->to) : 0;
-    if (stream && wd_streams_congested(worker->streams, stream)) wd_router_congested(worker->router, &message->to, true);
+    if (stream && wd_streams_congested(worker->streams, stream))
+        wd_router_congested(worker->router, &message->to, true);
 }
 
 static void into_stream(struct wd_worker *worker, const struct wd_message *message, const uint8_t *data) {
     size_t step = message->segment ? message->segment : message->length;
     for (size_t at = 0; at < message->length; at += step)
-        wd_streams_send(worker->streams, message->to.via, data + at, message->length - at < step ? message->length - at : step, worker->now_ns);
+        wd_streams_send(worker->streams, message->to.via, data + at,
+                        message->length - at < step ? message->length - at : step, worker->now_ns);
     if (wd_streams_congested(worker->streams, message->to.via)) wd_router_congested(worker->router, &message->to, true);
 }
 
-void wd_ways_flush(struct wd_worker *worker) {
+void wd_demux_flush(struct wd_worker *worker) {
     wd_relay_flush(worker->relay);
     wd_streams_flush(worker->streams, worker->now_ns);
 }
 
-int64_t wd_ways_tick(struct wd_worker *worker) { return wd_streams_tick(worker->streams, worker->now_ns); }
+int64_t wd_demux_tick(struct wd_worker *worker) { return wd_streams_tick(worker->streams, worker->now_ns); }
 
-void wd_ways_divert(struct wd_worker *worker, struct wd_egress *egress) {
+void wd_demux_divert(struct wd_worker *worker, struct wd_egress *egress) {
     for (size_t i = 0; i < egress->count; i++) {
         const struct wd_message *message = &egress->messages[i];
-        if (message->to.via & WD_VIA_RELAY) back(worker, message, egress->data + message->offset);
-        else if (message->to.via) into_stream(worker, message, egress->data + message->offset);
+        if (message->to.via & WD_VIA_RELAY)
+            into_relay(worker, message, egress->data + message->offset);
+        else if (message->to.via)
+            into_stream(worker, message, egress->data + message->offset);
     }
 }
 
 /* ---- in ---- */
 
-void wd_ways_receive(struct wd_worker *worker, uint8_t *datagram, size_t length, const struct wd_addr *from, const struct wd_addr *local, int64_t now_ns) {
+void wd_demux_receive(struct wd_worker *worker, uint8_t *datagram, size_t length, const struct wd_addr *from,
+                      const struct wd_addr *local, int64_t now_ns) {
     static const struct wd_addr any;
     if (!wd_relay_wants(datagram, length)) {
         wd_router_receive(worker->router, datagram, length, from, local, now_ns);
@@ -217,16 +230,17 @@ static size_t read_relayed(struct wd_worker *worker, struct wd_relayed *relayed,
     return datagrams;
 }
 
-size_t wd_ways_read(struct wd_worker *worker, bool *more) {
+size_t wd_demux_read(struct wd_worker *worker, bool *more) {
     if (!worker->relayed && !wd_streams_count(worker->streams)) return 0;
     struct epoll_event events[EVENTS];
     int ready = epoll_wait(worker->epoll, events, EVENTS, 0);
     size_t datagrams = 0;
     for (int i = 0; i < ready; i++) {
-        struct wd_watched *watched = events[i].data.ptr;
-        if (watched->what == WD_WATCHED_RELAYED) datagrams += read_relayed(worker, (struct wd_relayed *)watched, more);
+        struct wd_epoll_source *source = events[i].data.ptr;
+        if (source->kind == WD_EPOLL_RELAYED)
+            datagrams += read_relayed(worker, (struct wd_relayed *)source, more);
         else {
-            wd_streams_ready(worker->streams, watched, events[i].events, worker->now_ns);
+            wd_streams_ready(worker->streams, source, events[i].events, worker->now_ns);
             datagrams++;
         }
     }
@@ -236,21 +250,17 @@ size_t wd_ways_read(struct wd_worker *worker, bool *more) {
 
 /* ---- commands ---- */
 
-static int know_media(struct wd_worker *worker, const struct wd_command_neighbour *neighbour) {
-    void *target = neighbour->queue ? (void *)neighbour->queue : (void *)worker->commands;
-    if (neighbour->queue && neighbour->index < WD_MAX_WORKERS && !worker->neighbours[neighbour->index]) worker->neighbours[neighbour->index] = neighbour->queue;
-    else wd_commands_release(neighbour->queue); /* known already, and held once */
-    return wd_relay_know_media(worker->relay, &neighbour->media, target);
-}
-
-static int adopt(struct wd_worker *worker, const struct wd_command *command, int64_t now_ns) {
+static bool adopt(struct wd_worker *worker, const struct wd_command *command, int64_t now_ns) {
     const struct wd_command_way *way = &command->way;
-    int refused = wd_streams_adopt(worker->streams, command->id, way->fd, way->kind, &way->remote, &way->local, now_ns);
-    if (refused) wd_worker_emit(worker, &(struct wd_event){.type = WD_EVENT_STREAM_CLOSED, .id = command->id}); /* whoever gave it wants to know */
-    return refused;
+    bool adopted =
+        wd_streams_adopt(worker->streams, command->id, way->fd, way->kind, &way->remote, &way->local, now_ns);
+    if (!adopted)
+        wd_worker_emit(worker, &(struct wd_event){.type = WD_EVENT_STREAM_CLOSED,
+                                                  .id = command->id}); /* whoever gave it wants to know */
+    return adopted;
 }
 
-static int close_stream(struct wd_worker *worker, uint32_t id) {
+static bool close_stream(struct wd_worker *worker, uint32_t id) {
     const struct wd_addr *remote = wd_streams_remote(worker->streams, id);
     if (remote) {
         struct wd_addr copy = *remote;
@@ -260,24 +270,25 @@ static int close_stream(struct wd_worker *worker, uint32_t id) {
 }
 
 /* An allocation's client is where it says now. */
-static int place(struct wd_worker *worker, const struct wd_command *command, const void *data, int64_t now_ns) {
-    int refused = wd_command_relay(command, data, worker->relay, now_ns);
-    if (refused) return refused;
+static bool place(struct wd_worker *worker, const struct wd_command *command, const void *data, int64_t now_ns) {
+    if (!wd_command_relay(command, data, worker->relay, now_ns)) return false;
     if (command->way.remote.via) wd_streams_vouch(worker->streams, command->way.remote.via);
-    jam(worker, &command->way.remote, command->way.remote.via && wd_streams_congested(worker->streams, command->way.remote.via));
-    return 0;
+    jam(worker, &command->way.remote,
+        command->way.remote.via && wd_streams_congested(worker->streams, command->way.remote.via));
+    return true;
 }
 
-int wd_ways_command(void *owner, const struct wd_command *command, void *data, int64_t now_ns) {
+bool wd_demux_command(void *owner, const struct wd_command *command, void *data, int64_t now_ns) {
     struct wd_worker *worker = owner;
     switch (command->type) {
-    case WD_COMMAND_KNOW_MEDIA: return know_media(worker, &command->neighbour);
-    case WD_COMMAND_KNOW_MEDIA_ELSEWHERE: return wd_relay_know_media_elsewhere(worker->relay, &command->neighbour.media);
+    case WD_COMMAND_KNOW_MEDIA: return wd_handover_know(worker, &command->neighbour);
+    case WD_COMMAND_KNOW_MEDIA_ELSEWHERE:
+        return wd_relay_know_media_elsewhere(worker->relay, &command->neighbour.media);
     case WD_COMMAND_FORGET_MEDIA: return wd_relay_forget_media(worker->relay, &command->neighbour.media);
     case WD_COMMAND_HAND_OVER:
         worker->datagrams++;
         wd_router_receive(worker->router, data, command->length, &command->way.remote, &command->way.local, now_ns);
-        return 0;
+        return true;
     case WD_COMMAND_ADOPT_STREAM: return adopt(worker, command, now_ns);
     case WD_COMMAND_CLOSE_STREAM: return close_stream(worker, command->id);
     case WD_COMMAND_RELAY_ADD:
