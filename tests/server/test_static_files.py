@@ -22,7 +22,7 @@ def dist(tmp_path: Path) -> Path:
     for folder in ("build", "src/client"):
         (root / folder).mkdir(parents=True)
     (root / "build" / "page-ABCDEFGH.js").write_bytes(SOURCE)
-    (root / "build" / "page-ABCDEFGH.js.gz").write_bytes(gzip.compress(SOURCE))
+    (root / "build" / "page-ABCDEFGH.js.gz").write_bytes(gzip.compress(SOURCE, mtime=0))
     (root / "build" / "page-ABCDEFGH.js.br").write_bytes(b"brotli")
     (root / "build" / "font-ABCDEFGH.woff2").write_bytes(b"font")
     (root / "build" / ".secret.js").write_text("no")
@@ -45,8 +45,8 @@ async def client(dist: Path) -> AsyncIterator[Client]:
     ("accepted", "coding", "body"),
     [
         ("gzip, deflate, br, zstd", "br", b"brotli"),
-        ("gzip", "gzip", gzip.compress(SOURCE)),
-        ("br;q=0, gzip;q=0.5", "gzip", gzip.compress(SOURCE)),
+        ("gzip", "gzip", gzip.compress(SOURCE, mtime=0)),
+        ("br;q=0, gzip;q=0.5", "gzip", gzip.compress(SOURCE, mtime=0)),
         ("identity", None, SOURCE),
     ],
 )
