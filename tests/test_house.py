@@ -180,3 +180,10 @@ def test_every_command_is_executable(root: Path, committed: list[Path]) -> None:
 )
 def test_the_forbidden_patterns_find_what_they_are_for(pattern: re.Pattern[str], line: str) -> None:
     assert pattern.search(line)
+
+
+def test_the_papers_for_newcomers_name_what_is_there(root: Path) -> None:
+    page = root / "docs" / "where-things-go.md"
+    links = re.findall(r"\]\(([^)]+)\)", page.read_text())
+    assert len(links) > 20
+    assert [link for link in links if not (page.parent / link).exists()] == []
