@@ -23,6 +23,11 @@ from tests.web.fake_server import ROOM, FakeServer
 
 PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1280, "height": 800}
+# Each width, theme and language is looked at once: what breaks a page is one of them, seldom a pair.
+LOOKS = pytest.mark.parametrize(
+    "viewport, theme, language", [(PHONE, "light", "ur"), (DESK, "dark", "en")], ids=["phone-light-ur", "desk-dark-en"]
+)
+SIZES = pytest.mark.parametrize("viewport, language", [(PHONE, "ur"), (DESK, "en")], ids=["phone-ur", "desk-en"])
 
 PREVIEW_ON = "document.querySelector('.preview')?.dataset.video === 'on'"
 

@@ -11,11 +11,11 @@ import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import expect
 
-from tests.web.conftest import DESK, PHONE, Visit, Visitor
+from tests.web.conftest import DESK, LOOKS, PHONE, Visit, Visitor
 from tests.web.fake_account import EMAIL, HERE, PASSKEY, RECOVERY, SECRET, THERE, FakeAccount
 from tests.web.fake_clinic import LINK, PROVIDER
 from tests.web.test_pages import overflows, violations
-from tests.web.test_visit_pages import LOOKS, REMEMBERED
+from tests.web.test_visit_pages import REMEMBERED
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 

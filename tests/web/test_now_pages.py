@@ -11,10 +11,10 @@ import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import expect
 
-from tests.web.conftest import DESK, PHONE, Visit, Visitor
+from tests.web.conftest import LOOKS, SIZES, Visit, Visitor
 from tests.web.fake_clinic import DOCTOR, PROVIDER, TICKET, VISIT, FakeClinic, ring
 from tests.web.test_pages import overflows, violations
-from tests.web.test_visit_pages import LOOKS, REMEMBERED
+from tests.web.test_visit_pages import REMEMBERED
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
@@ -87,8 +87,7 @@ async def test_the_page_is_accessible_and_fits(
     assert {screen: found for screen, found in findings.items() if found} == {}
 
 
-@pytest.mark.parametrize("language", ["en", "ur"])
-@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
+@SIZES
 async def test_requests_on_the_board_are_accessible_and_fit(
     visit: Visit, language: str, viewport: dict[str, int]
 ) -> None:

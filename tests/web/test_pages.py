@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Route
 
-from tests.web.conftest import DESK, PHONE, PREVIEW_ON, Visit, Visitor
+from tests.web.conftest import LOOKS, PHONE, PREVIEW_ON, Visit, Visitor
 from tests.web.fake_server import person
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
@@ -58,14 +58,6 @@ async def with_guests(visitor: Visitor, language: str) -> None:
     await visitor.server.push("participant_updated", participant=shares)
     await visitor.of("people-toggle").click()
     await visitor.see("people-panel")
-
-
-# Each pair of width, theme and language is looked at once.
-LOOKS = pytest.mark.parametrize(
-    "viewport, theme, language",
-    [(PHONE, "light", "ur"), (PHONE, "dark", "en"), (DESK, "light", "en"), (DESK, "dark", "ur")],
-    ids=["phone-light-ur", "phone-dark-en", "desk-light-en", "desk-dark-ur"],
-)
 
 
 @LOOKS

@@ -6,14 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.web.conftest import Visit, Visitor
-from tests.web.test_pages import DESK, PHONE, overflows, violations
+from tests.web.conftest import LOOKS, Visit, Visitor
+from tests.web.test_pages import overflows, violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
-TWO_LOOKS = pytest.mark.parametrize(
-    "viewport, theme, language", [(PHONE, "light", "ur"), (DESK, "dark", "en")], ids=["phone-ur", "desk-en"]
-)
 ALLOCATE_REQUEST = b"\x00\x03"  # RFC 8656 section 18.1
 
 STATISTICS = """(() => {
@@ -76,7 +73,7 @@ async def test_the_page_turns_to_the_relay_that_the_server_names(visit: Visit) -
     assert len(visitor.server.of_type("join")) == 1
 
 
-@TWO_LOOKS
+@LOOKS
 async def test_who_waits_for_longer_than_three_seconds_is_told_of_the_restrictive_network(
     visit: Visit, language: str, theme: str, viewport: dict[str, int]
 ) -> None:
@@ -91,7 +88,7 @@ async def test_who_waits_for_longer_than_three_seconds_is_told_of_the_restrictiv
     assert not await overflows(visitor)
 
 
-@TWO_LOOKS
+@LOOKS
 async def test_the_quality_panel_says_by_which_way_media_go(
     visit: Visit, language: str, theme: str, viewport: dict[str, int]
 ) -> None:

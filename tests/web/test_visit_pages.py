@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from tests.web.conftest import DESK, PHONE, Visit, Visitor
+from tests.web.conftest import LOOKS, SIZES, Visit, Visitor
 from tests.web.fake_clinic import (
     LINK,
     SLUG,
@@ -55,14 +55,6 @@ async def wait_in_line(visitor: Visitor, language: str = "en") -> None:
 async def choose_time(visitor: Visitor, language: str = "en") -> None:
     await visitor.page.goto(f"{visitor.address}/doctors/{SLUG}?lang={language}")
     await visitor.of("slot").first.click()
-
-
-# Each pair of width, theme and language is looked at once.
-LOOKS = pytest.mark.parametrize(
-    "viewport, theme, language",
-    [(PHONE, "light", "ur"), (PHONE, "dark", "en"), (DESK, "light", "en"), (DESK, "dark", "ur")],
-    ids=["phone-light-ur", "phone-dark-en", "desk-light-en", "desk-dark-ur"],
-)
 
 
 @LOOKS
@@ -126,8 +118,7 @@ async def test_every_page_of_a_visit_is_accessible_and_fits(
     assert {screen: found for screen, found in findings.items() if found} == {}
 
 
-@pytest.mark.parametrize("language", ["en", "ur"])
-@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
+@SIZES
 async def test_the_doctors_board_is_accessible_and_fits(visit: Visit, language: str, viewport: dict[str, int]) -> None:
     visitor = await visit(before=REMEMBERED, viewport=viewport, reduced_motion="reduce")
     clinic(visitor).roles = ["doctor"]

@@ -12,7 +12,7 @@ import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import expect
 
-from tests.web.conftest import DESK, PHONE, Visit, Visitor
+from tests.web.conftest import SIZES, Visit, Visitor
 from tests.web.fake_clinic import HOLD, SERVICE, SLUG, TICKET, FakeClinic, soon, wait
 from tests.web.test_pages import overflows, violations
 from tests.web.test_visit_pages import REMEMBERED
@@ -50,8 +50,7 @@ def offered() -> dict[str, object]:
     return wait(state="offered", offer=HOLD, offer_start=soon(600), offer_until=soon(15), ahead=0)
 
 
-@pytest.mark.parametrize("language", ["en", "ur"])
-@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
+@SIZES
 async def test_it_is_accessible_and_fits(visit: Visit, language: str, viewport: dict[str, int]) -> None:
     visitor = await visit(before=REMEMBERED, viewport=viewport, reduced_motion="reduce")
     await open_doctor(visitor, language)
