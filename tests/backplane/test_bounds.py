@@ -137,9 +137,8 @@ OWN: dict[str, str] = {
     "booking/visits/room_commands.py": "our own commands",
     "booking/policy.py": "an operator's policy, which has checks of its own",
     "booking/rights.py": "an operator's policy",
-    "signalling/calls.py": "our own rooms",
+    "server/pages.py": "our own build",
     "signalling/messages.py": "msgspec.Raw, of which nothing is read",
-    "signalling/session.py": "our own rooms",
 }
 DECODES = re.compile(r"json\.decode\(|json\.Decoder\(|msgspec\.convert[,(]|json\.loads\(|msgpack\.")
 

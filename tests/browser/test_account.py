@@ -19,7 +19,7 @@ from tests.browser.test_visit import CODE, mail, window
 from tests.support.server import running_server
 from tests.support.smtp import SmtpServer
 
-pytestmark = [pytest.mark.alone, pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 DOCTOR = "new.doctor@example.org"
 INVITE = re.compile(r"http\S*/invite#\S+")

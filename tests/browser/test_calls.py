@@ -12,7 +12,6 @@ from playwright.async_api import Browser
 from tests.browser.parties import Party, chromium_page, firefox_page, hears, join, new_room, report, sees, until
 
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.browser,
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.timeout(120),

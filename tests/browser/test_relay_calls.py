@@ -35,7 +35,6 @@ from tests.support.relay import ANYBODY, counters
 from tests.support.server import running_server
 
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.browser,
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.timeout(120),

@@ -18,7 +18,7 @@ from tests.browser.parties import HARNESS, hears, launched_chromium, report, see
 from tests.support.server import running_server
 from tests.support.smtp import SmtpServer
 
-pytestmark = [pytest.mark.alone, pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 PATIENT = "sana.guest@example.org"
 LINK = re.compile(r"http\S*/j/demo#\S+")
