@@ -15,7 +15,6 @@ from tests.browser.parties import chromium_page, firefox_page, hears, join, new_
 from tests.support.server import free_port, running_server
 
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.browser,
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.timeout(120),
