@@ -214,7 +214,7 @@ class TokenAuthority:
         try:
             payload = jws.deserialize_compact(token, self._signing, algorithms=[_ALGORITHM]).payload
             claims = msgspec.json.decode(payload, type=Claims)
-        except (JoseError, ValueError, RecursionError):
+        except (JoseError, ValueError, TypeError, RecursionError):  # TypeError: of a header whose values are no texts
             raise TokenError("bad_token") from None
         if now >= claims.exp:
             raise TokenError("token_expired")

@@ -91,7 +91,15 @@ static uint64_t current_estimate(const struct wd_router *router, const struct tr
                : viewer->estimate.passes_bps;
 }
 
-/* It fell, or stands still though it is less than what is sent. An estimate that only lags behind does neither. */
+static bool has_queue(const struct transport *viewer) {
+    return viewer->rtt_now_us > viewer->estimate.rtt_least_us + viewer->estimate.rtt_least_us / 4 + 100000;
+}
+
+static bool may_have_queue(const struct transport *viewer) {
+    return viewer->rtt_now_us > viewer->estimate.rtt_least_us + viewer->estimate.rtt_least_us / 8 + 40000;
+}
+
+/* It fell, or stands still though it is less than what is sent, behind a limit only where a queue may be the reason. */
 static bool is_congested(struct wd_router *router, struct transport *viewer, uint64_t estimate_bps) {
     uint64_t before =
         viewer->estimate.bps > viewer->estimate.mark_bps ? viewer->estimate.bps : viewer->estimate.mark_bps;
@@ -106,15 +114,10 @@ static bool is_congested(struct wd_router *router, struct transport *viewer, uin
         return estimate_bps <
                (uint64_t)viewer->video_bps * 3 / 4; /* it is what has arrived: not always in the same second */
     bool could_grow = estimate_bps < (uint64_t)viewer->video_bps * 13 / 10;
-    return viewer->estimate.capped ? fell || (stands && could_grow) : short_of && (fell || stands);
-}
-
-static bool has_queue(const struct transport *viewer) {
-    return viewer->rtt_now_us > viewer->estimate.rtt_least_us + viewer->estimate.rtt_least_us / 4 + 100000;
-}
-
-static bool may_have_queue(const struct transport *viewer) {
-    return viewer->rtt_now_us > viewer->estimate.rtt_least_us + viewer->estimate.rtt_least_us / 8 + 40000;
+    /* libwebrtc tells an estimate that grows once a second and follows what arrives by 8 % a second: behind a limit
+     * that rises faster it stands, without any congestion */
+    return viewer->estimate.capped ? fell || (stands && could_grow && may_have_queue(viewer))
+                                   : short_of && (fell || stands);
 }
 
 static void limit_to(struct wd_router *router, struct transport *viewer, uint64_t bps) {

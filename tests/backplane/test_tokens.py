@@ -109,6 +109,9 @@ def test_other_keys_algorithms_and_purposes_are_refused(authority: TokenAuthorit
     assert refusal(authority, forged(KEY, "HS256", payload | {"more": 1})) == "bad_token"
     assert refusal(authority, forged(KEY, "HS256", payload | {"exp": "never"})) == "bad_token"
     head, body, _ = token.split(".")
+    for strange in ('["alg"]', '"alg"', '{"alg":"HS256","crit":5}', '{"alg":"HS256","crit":[[]]}', "null", "7"):
+        first = base64.urlsafe_b64encode(strange.encode()).decode().rstrip("=")
+        assert refusal(authority, f"{first}.{body}.AAAA") == "bad_token", strange
     deep = base64.urlsafe_b64encode(b"[" * 3000).decode().rstrip("=")
     none = base64.urlsafe_b64encode(json.dumps({"alg": "none"}).encode()).decode().rstrip("=")
     assert refusal(authority, f"{none}.{body}.") == "bad_token"

@@ -32,15 +32,15 @@ async def service(world: Internet, directory: Path) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def chromium_person(
-    playwright: Playwright, namespace: Namespace, directory: Path, url: str
+    playwright: Playwright, namespace: Namespace, directory: Path, url: str, *more: str
 ) -> AsyncIterator[Party]:
-    """A page of a Chromium that has the namespace's network only."""
+    """A page of a Chromium that has the namespace's network only, started with ``more`` arguments."""
     namespace.knows(NAMES)
     start = directory / f"chromium-{namespace.name}"
     start.write_text("#!/bin/sh\nexec " + " ".join(namespace.argv("/usr/bin/chromium")) + ' "$@"\n')
     start.chmod(0o755)
     # the switch counts for TURN over TLS too; Playwright's own ignore_https_errors counts for pages only
-    arguments = [*CHROMIUM_ARGUMENTS, "--ignore-certificate-errors"]
+    arguments = [*CHROMIUM_ARGUMENTS, "--ignore-certificate-errors", *more]
     browser = await playwright.chromium.launch(executable_path=start, args=arguments)
     try:
         context = await browser.new_context(permissions=["camera", "microphone"], base_url=url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import time
 from collections import Counter
@@ -32,6 +33,14 @@ WIDE = Shape(rate_bps=5_000_000, delay_ms=ROUND_TRIP_MS / 2)
 THIN = Shape(rate_bps=150_000, delay_ms=ROUND_TRIP_MS / 2, loss=0.02)
 ALL_PROTOCOLS = 0x0003  # ETH_P_ALL
 THIN_S, SETTLED_S = 14, 5
+MIDDLE = Shape(rate_bps=1_000_000, delay_ms=ROUND_TRIP_MS / 2)
+JAM_S, BACK_S = 20, 12
+WANTED_BPS, WITHIN_S = 300_000, 8
+_ARRIVED = """(async () => {
+    const reports = [...(await harness.call().peerConnection.getStats()).values()];
+    const pictures = reports.filter(({ type, kind }) => type === 'inbound-rtp' && kind === 'video');
+    return pictures.reduce((sum, { bytesReceived }) => sum + bytesReceived, 0);
+})()"""
 _STREAMS = """(() => {
     const sdp = harness.call().peerConnection.remoteDescription.sdp;
     const groups = [...sdp.matchAll(/a=ssrc-group:FID (\\d+) (\\d+)/g)];
@@ -114,3 +123,53 @@ async def test_a_thin_link_is_not_filled_with_repetitions(world: Internet, tmp_p
                     assert meter.repeated[second] + meter.repeated[second + 1] <= sent / 3, shares
                 settled = thin[SETTLED_S:]
                 assert sum(meter.video[each] for each in settled) * 8 / len(settled) < 150_000
+
+
+def lively_camera(path: Path, width: int = 640, height: int = 360) -> str:
+    """Chromium's argument for pictures that never repeat: the made-up camera's need less than 300 kbit/s."""
+    chance = random.Random(1)
+    with path.open("wb") as file:
+        file.write(b"YUV4MPEG2 W%d H%d F20:1 Ip C420jpeg\n" % (width, height))
+        for _ in range(20):
+            rows = [b"".join(bytes([chance.randrange(256)]) * 8 for _ in range(width // 8)) for _ in range(height // 8)]
+            file.write(b"FRAME\n" + b"".join(row * 8 for row in rows) + b"\x80" * (width * height // 2))
+    return f"--use-file-for-fake-video-capture={path}"
+
+
+async def test_pictures_come_back_when_a_link_is_wide_again(world: Internet, tmp_path: Path) -> None:
+    """1 Mbit/s, 20 s of 150 kbit/s with 2 % loss, 1 Mbit/s. They used to stay at 31 to 38 kbit/s."""
+    lively = lively_camera(tmp_path / "lively.y4m")
+    async with async_playwright() as playwright, service(world, tmp_path) as url:
+        with world.behind_shaped(OPEN, Shape(delay_ms=ROUND_TRIP_MS / 2), MIDDLE) as (inside, link):
+            async with (
+                chromium_person(playwright, world.outside, tmp_path, url, lively) as other,
+                chromium_person(playwright, inside, tmp_path, url) as me,
+            ):
+                room = await new_room(other)
+                await timed_join(other, room, "Outside")
+                await timed_join(me, room, "Inside", camera=False, microphone=False)
+                await until(lambda: decoded(me), lambda count: count > 30, "pictures")
+
+                async def watch(seconds: int) -> list[int]:
+                    """Bits a second, by second."""
+                    rates = list[int]()
+                    for _ in range(seconds):
+                        before, octets = time.monotonic(), await me.evaluate(_ARRIVED)
+                        await asyncio.sleep(1)
+                        now, more = time.monotonic(), await me.evaluate(_ARRIVED)
+                        rates.append(int((more - octets) * 8 / (now - before)))
+                        print(await other.evaluate("""(async () => { const r = [...(await harness.call().peerConnection.getStats()).values()];
+                          const o = r.find(x => x.type==='outbound-rtp' && x.kind==='video' && x.targetBitrate); const c = r.find(x=>x.type==='candidate-pair' && x.availableOutgoingBitrate);
+                          return [o?.targetBitrate, c?.availableOutgoingBitrate, o?.qualityLimitationReason, o?.framesPerSecond, o?.active] })()"""), await me.evaluate("""(async () => { const r = [...(await harness.call().peerConnection.getStats()).values()];
+                          return r.filter(x=>x.availableIncomingBitrate||x.type==='candidate-pair' && x.nominated).map(x=>[x.availableIncomingBitrate,x.currentRoundTripTime]) })()"""), rates[-1])
+                    return rates
+
+                wide = await watch(10)
+                link.set(back=THIN)
+                thin = await watch(JAM_S)
+                link.set(back=MIDDLE)
+                back = await watch(BACK_S)
+                told = [" ".join(str(rate // 1000) for rate in rates) for rates in (wide, thin, back)]
+                print(f"\npictures in kbit/s, by second: {told[0]} | thin {told[1]} | back {told[2]}")
+                assert max(back[:WITHIN_S]) >= WANTED_BPS, told
+                assert max(thin[SETTLED_S:]) < 150_000, told
