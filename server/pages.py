@@ -79,23 +79,24 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a build has made. ``languages``: the direction of each; ``icon``: an address."""
+    """What a build has made. ``languages``: the direction of each; ``icon``: an address; ``shell``: the document that
+    all pages are, as it was at the build: a checkout that is ahead of the running server changes nothing before it."""
 
     pages: dict[str, Page]
     languages: dict[str, str]
     icon: str
+    shell: str
 
 
 class Pages:
     """Handlers of all pages and of /static/. ``root``: the folder web/. Heads of doctors' pages: `DOCTOR_HEAD`."""
 
     def __init__(self, root: Path) -> None:
-        self._shell = root / "shell.html"
         self._manifest = root / "dist" / "manifest.json"
         self._static = StaticFiles(root / "dist")
-        self._stamps: tuple[int, ...] = ()
+        self._stamp = 0
         self._template = Template("")
-        self._built = Manifest({}, {}, "")
+        self._built = Manifest({}, {}, "", "")
         self._documents: dict[tuple[str, str], Content] = {}
 
     def add_routes(self, app: web.Application) -> None:
@@ -147,14 +148,13 @@ class Pages:
             Problem: 404 not_found: nothing has been built.
         """
         try:
-            stamps = tuple(path.stat().st_mtime_ns for path in (self._shell, self._manifest))
-            if stamps == self._stamps:
+            stamp = self._manifest.stat().st_mtime_ns
+            if stamp == self._stamp:
                 return
-            template = Template(self._shell.read_text())
             built = msgspec.json.decode(self._manifest.read_bytes(), type=Manifest)
-        except OSError:
+        except (OSError, msgspec.ValidationError):
             raise Problem(404, "not_found") from None
-        self._template, self._built, self._stamps = template, built, stamps
+        self._template, self._built, self._stamp = Template(built.shell), built, stamp
         self._documents.clear()
 
     def _language(self, request: web.Request) -> str:

@@ -132,12 +132,11 @@ async def test_a_new_build_is_seen_at_the_next_request_and_before_the_first_ther
     app = application(Metrics(), Readiness(dict))
     Pages(tmp_path).add_routes(app)
     (tmp_path / "dist").mkdir()
-    (tmp_path / "shell.html").write_text("$links")
     async with TestClient(TestServer(app)) as client:
         assert (await client.get("/")).status == 404
         for name in ("build/home-OLD.js", "build/home-NEW.js"):
             home = Page(name, "build/home.css", (), {"en": Words("build/home.en.js", "Home", "", "")})
-            manifest = msgspec.json.encode(Manifest({"home": home}, {"en": "ltr"}, "data:,"))
+            manifest = msgspec.json.encode(Manifest({"home": home}, {"en": "ltr"}, "data:,", "$links"))
             (tmp_path / "dist" / "new").write_bytes(manifest)
             (tmp_path / "dist" / "new").replace(tmp_path / "dist" / "manifest.json")
             assert f'src="/static/{name}"' in await (await client.get("/")).text()

@@ -112,6 +112,7 @@ await licences();
 const manifest = {
   languages: Object.fromEntries(Object.entries(LANGUAGES).map(([tag, { dir }]) => [tag, dir])),
   icon: `data:image/svg+xml,${encodeURIComponent(await readFile(join(web, 'assets/favicon.svg'), 'utf8'))}`,
+  shell: await readFile(join(web, 'shell.html'), 'utf8'),
   pages: Object.fromEntries(await Promise.all(Object.keys(pages).map(async (page) => [page, await describe(page, metafile)]))),
 };
 const files = [

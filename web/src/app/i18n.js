@@ -28,7 +28,7 @@ export const language = () => current;
 export function preferredLanguage() {
   const asked = new URLSearchParams(location.search).get('lang');
   if (asked !== null) sessionStorage.setItem(STORED, asked);
-  return [sessionStorage.getItem(STORED), document.documentElement.lang].find((tag) => tag !== null && tag in LANGUAGES) ?? FALLBACK;
+  return [sessionStorage.getItem(STORED), document.documentElement.lang].find((tag) => tag !== null && Object.hasOwn(LANGUAGES, tag)) ?? FALLBACK;
 }
 
 /** Whether the person, or who sent the link, has said which language. */
