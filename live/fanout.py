@@ -153,7 +153,7 @@ class Fanout:
 
     def _push(self, watcher: Watcher, state: _State | Gone) -> None:
         socket = watcher.socket
-        if watcher.id not in socket.watchers:
+        if socket.watchers.get(watcher.id) is not watcher:  # it has ended, and its number may be another's
             return
         if isinstance(state, Gone):
             socket.send(messages.encode(Bye(watcher.id, socket.next_seq(), state.reason)))

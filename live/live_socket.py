@@ -78,7 +78,8 @@ class LiveSocket:
         self._link.trust()
 
     def remove(self, watcher: Watcher) -> None:
-        self.watchers.pop(watcher.id, None)
+        if self.watchers.get(watcher.id) is watcher:
+            del self.watchers[watcher.id]
         if not self.watchers and not self._link.closing:
             self._link.distrust()
 

@@ -194,6 +194,8 @@ async def book_any(
     found = await wishes(connection, [each.question for each in requests], command.now)
     await _read_ahead(connection, context, found, command.now)
     for request, wanted in zip(requests, found):
+        if isinstance(wanted, NotFound):  # withdrawn since
+            continue
         if isinstance(wanted, Refusal):  # for whom one may book is the same with every provider
             raise wanted
         if context.taken_slots.known(who.tenant, request.service, start, command.now) is not None:
