@@ -38,12 +38,16 @@ def uv_environment(pip_config: str, environment: Mapping[str, str]) -> dict[str,
             if place == section and option in _SAME:
                 variable, between = _SAME[option]
                 found[variable] = between.join(str(ast.literal_eval(value)).split())
-    if not _writable(Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")):
+    if not _writable(environment.get("XDG_CACHE_HOME") or "~/.cache"):
         found["UV_NO_CACHE"] = "true"
     return {name: value for name, value in found.items() if name not in environment}
 
 
-def _writable(folder: Path) -> bool:
+def _writable(place: str) -> bool:
     """Whether we may write there, or make it."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        folder = Path(place).expanduser()
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+    except (OSError, RuntimeError):  # the home is another's, or there is none
+        return False
     return os.access(there, os.W_OK)

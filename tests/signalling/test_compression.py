@@ -27,7 +27,7 @@ LONG_PING = PING[:-1] + b" " * 5000 + b"}"
 
 @pytest.fixture
 async def client(world: World, tmp_path: Path) -> AsyncIterator[Client]:
-    world.calls._clock = time.monotonic
+    world.sessions._clock = time.monotonic
     app = build(world.calls, world.metrics, Readiness(lambda: {"takes_calls": True}), tmp_path)
     async with TestClient(TestServer(app)) as client:
         yield client

@@ -33,7 +33,7 @@ async def client(
     monkeypatch.setattr(guarded_websocket, "HEARTBEAT_S", HEARTBEAT_S)
     silence_s = getattr(request, "param", websocket.LIMITS.silence_s)
     monkeypatch.setattr(websocket, "LIMITS", replace(websocket.LIMITS, silence_s=silence_s))
-    world.calls._clock = asyncio.get_running_loop().time
+    world.sessions._clock = asyncio.get_running_loop().time
     app = build(world.calls, world.metrics, Readiness(lambda: {"takes_calls": True}), tmp_path)
     async with TestClient(TestServer(app)) as client:
         yield client

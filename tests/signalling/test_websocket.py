@@ -36,7 +36,7 @@ async def client(world: World, tmp_path: Path) -> AsyncIterator[Client]:
 
 @asynccontextmanager
 async def served(world: World, tmp_path: Path) -> AsyncIterator[Client]:
-    world.calls._clock = asyncio.get_running_loop().time
+    world.sessions._clock = asyncio.get_running_loop().time
     app = build(world.calls, world.metrics, Readiness(lambda: {"takes_calls": not world.calls.draining}), tmp_path)
     async with TestClient(TestServer(app)) as client:
         yield client
