@@ -212,7 +212,7 @@ static void reconsider(struct wd_router *router, struct transport *viewer) {
         if (limit < estimate) limit = estimate;
     }
     viewer->estimate.limit_bps = (uint32_t)(limit < MOST_BPS ? limit : MOST_BPS);
-    if (limit < used * 3 / 2 + ROOM_BPS / 2) viewer->estimate.tight_ns = router->now_ns;
+    if (used && limit < used * 3 / 2 + ROOM_BPS / 2) viewer->estimate.tight_ns = router->now_ns;
     if (router->now_ns - viewer->estimate.tight_ns > CONTENT_NS) viewer->estimate.capped = false;
 }
 

@@ -156,6 +156,17 @@ def test_the_end_of_a_limit_waits_for_a_publisher_who_is_away(worker: Worker) ->
     assert len(show.limits) == 5
 
 
+@pytest.mark.parametrize("estimate_bps", [1_000, 20_000, 100_000])
+def test_a_limit_ends_when_pictures_end(worker: Worker, estimate_bps: int) -> None:
+    """The camera goes off; when it is on again, the limit of long ago says nothing."""
+    show = Show(worker)
+    show.until(4000)
+    show.say(rtcp_remb(3, estimate_bps, [9]))
+    while show.ms < 20_000:
+        show.wait()
+    assert show.limits[-1][1] > NO_LIMIT
+
+
 def test_a_viewer_that_was_never_short_of_anything_limits_nobody(worker: Worker) -> None:
     show = Show(worker)
     for ms in range(1000, 8000, 500):
