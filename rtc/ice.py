@@ -6,8 +6,8 @@ belongs to. The random source is an argument: a function that gives that many by
 """
 
 import ipaddress
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 Entropy: TypeAlias = Callable[[int], bytes]
@@ -20,6 +20,7 @@ PASSWORD_RANDOM = 24  # 144 bits, where 128 are asked for
 HOST_TYPE_PREFERENCE = 126  # RFC 8445 section 5.1.2.2
 TCP_PASSIVE_PREFERENCE = 4  # direction, RFC 6544 section 4.2
 COMPONENT_RTP = 1
+MAX_NETWORK_COST = 999  # of Chromium; the first candidates of ours have it
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,14 @@ class HostCandidate:
     priority: int
     foundation: str
     tcp: bool = False
+    network_cost: int | None = None  # 0..MAX_NETWORK_COST, as Chromium takes it
 
     def __str__(self) -> str:
         """The value of its a=candidate line."""
-        where = f"{self.priority} {self.address} {self.port} typ host"
-        return f"{self.foundation} {COMPONENT_RTP} " + (f"tcp {where} tcptype passive" if self.tcp else f"udp {where}")
+        protocol, tcp_type = ("tcp", " tcptype passive") if self.tcp else ("udp", "")
+        cost = "" if self.network_cost is None else f" network-id 1 network-cost {self.network_cost}"
+        where = f"{protocol} {self.priority} {self.address} {self.port} typ host"
+        return f"{self.foundation} {COMPONENT_RTP} {where}{tcp_type}{cost}"
 
 
 def _characters(entropy: Entropy, count: int) -> str:
@@ -88,6 +92,17 @@ def _host_candidate(where: tuple[str, int], local_preference: int, index: int, t
         raise ValueError(f"{port} is not a port")
     priority = (HOST_TYPE_PREFERENCE << 24) + (local_preference << 8) + (256 - COMPONENT_RTP)
     return HostCandidate(str(ipaddress.ip_address(address)), port, priority, str(index + 1), tcp)
+
+
+def of_generation(candidates: Iterable[HostCandidate], restarts: int) -> tuple[HostCandidate, ...]:
+    """The candidates as they are offered behind that many ICE restarts: cheaper each time.
+
+    Chromium sends on the pair whose two networks cost least, before it asks which is newer, and leaves a pair that fell
+    silent only after 3.5 s. So a phone whose Wi-Fi died without a word kept sending into it, though a restart had found
+    the mobile network at once. The first step is larger than the most that two networks of a phone are apart (10 for
+    Wi-Fi, 900 for a mobile network). Others skip the attribute (RFC 8839 section 5.1, extensions)."""
+    cost = MAX_NETWORK_COST if not restarts else max(MAX_NETWORK_COST - 900 - restarts, 0)
+    return tuple(replace(each, network_cost=cost) for each in candidates)
 
 
 def is_restart(before: IceCredentials, after: IceCredentials) -> bool:

@@ -11,10 +11,10 @@ Nothing here has a side effect: an offer that raises leaves the former negotiati
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from rtc.ice import IceCredentials, is_restart
+from rtc.ice import IceCredentials, is_restart, of_generation
 from rtc.sdp_codecs import DEFAULT_PREFERENCE, share, usable, with_fallbacks, worker_codecs
 from rtc.sdp_lines import AnsweredMedia, Line, LineRole, LocalSide
 from rtc.sdp_types import Extmap, Fingerprint, Media, NoCodecError, SdpError, SessionDescription
@@ -86,6 +86,7 @@ class Negotiated:
     remote: IceCredentials
     fingerprints: tuple[Fingerprint, ...]
     restarted: bool  # by an ICE restart in this offer; `local` is new then
+    restarts: int  # so far
 
 
 def negotiate(
@@ -135,6 +136,8 @@ def negotiate(
             raise SdpError("the offer has another certificate fingerprint; a new connection must join anew")
     credentials = new_credentials() if previous is None or restarted else previous.local
     version = previous.version + 1 if previous else 1
+    restarts = previous.restarts + restarted if previous else 0
+    local = replace(local, candidates=of_generation(local.candidates, restarts))
     bundle = tuple(mid for mid in offer.bundle if mid in carried)
     return Negotiated(
         answer=write_answer(answered, bundle, local, credentials, version, offer.extmap_allow_mixed),
@@ -144,6 +147,7 @@ def negotiate(
         remote=remote,
         fingerprints=fingerprints,
         restarted=restarted,
+        restarts=restarts,
     )
 
 

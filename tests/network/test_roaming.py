@@ -5,7 +5,7 @@ on Linux tells its pages of another network, and looks for addresses in it, 2 s 
 gap that is seen here.
 
 bin/test switches twice and looks for 20 s afterwards; ``WADUD_TEST_SWITCHES=5`` switches as often as that and looks
-for a minute.
+for a minute. An even number makes the silent switch the hard one: away from the network that a Chromium prefers.
 """
 
 from __future__ import annotations

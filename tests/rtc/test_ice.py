@@ -1,10 +1,11 @@
 """Credentials, candidates, restarts."""
 
 import random
+from itertools import pairwise
 
 import pytest
 
-from rtc.ice import MAX_WORKERS, IceCredentials, host_candidates, is_restart, make_credentials, worker_of
+from rtc.ice import MAX_WORKERS, IceCredentials, host_candidates, is_restart, make_credentials, of_generation, worker_of
 
 
 def test_ufrag_names_its_worker(rng: random.Random) -> None:
@@ -40,6 +41,15 @@ def test_first_address_has_the_highest_priority() -> None:
 def test_candidates_must_be_addresses_and_ports(address: str, port: int) -> None:
     with pytest.raises(ValueError):
         host_candidates([(address, port)])
+
+
+def test_candidates_are_cheaper_with_each_restart() -> None:
+    wifi, mobile = 10, 900  # Chromium's costs of a phone's networks
+    candidates = host_candidates([("192.0.2.1", 5000)])
+    costs = [of_generation(candidates, restarts)[0].network_cost or 0 for restarts in range(120)]
+    assert costs[1] + mobile < costs[0] + wifi
+    assert all(later < earlier or later == earlier == 0 for earlier, later in pairwise(costs))
+    assert costs[-1] == 0
 
 
 def test_restart_needs_both_credentials_new() -> None:

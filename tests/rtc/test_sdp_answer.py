@@ -100,7 +100,12 @@ def test_ssrc_lines_of_firefox_on_receiving_lines_mean_nothing() -> None:
 def test_candidates_stand_on_every_line_and_are_complete() -> None:
     text = answer(AIORTC).answer
     for index in range(7):
-        assert section(text, index).count("a=candidate:1 1 udp 2130706431 192.0.2.9 5000 typ host\n") == 1
+        assert (
+            section(text, index).count(
+                "a=candidate:1 1 udp 2130706431 192.0.2.9 5000 typ host network-id 1 network-cost 999\n"
+            )
+            == 1
+        )
         assert "a=end-of-candidates" in section(text, index)
 
 
